@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# Runs the real-client suites of tests/clients against freshly started servers.
+#
+#   scripts/test-clients.sh [SUITE...]                    against shardcast's release binaries
+#   TARGET=reference scripts/test-clients.sh [SUITE...]   against the npm socket.io server, to prove the tests
+#
+# Suites: engine socketio broadcast sharded-polling socketio-wire websocket http nginx python browser.
+# CONFORMANCE_BIN and SHARDCAST_BIN name the binaries. Server logs are kept in target/test-clients/.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+TARGET="${TARGET:-shardcast}"
+CONFORMANCE_BIN="${CONFORMANCE_BIN:-target/release/examples/conformance}"
+SHARDCAST_BIN="${SHARDCAST_BIN:-target/release/shardcast}"
+SUITES=("$@")
+[ ${#SUITES[@]} -gt 0 ] || SUITES=(engine socketio broadcast sharded-polling socketio-wire websocket http nginx python browser)
+LOGS=target/test-clients
+READY_SECONDS=10
+SUITE_SECONDS=75 # node:test applies its timeout to whole files as well; the tests bound their own waiting
+
+fail() { echo "test-clients: $*" >&2; exit 1; }
+
+[ -d tests/clients/js/node_modules ] && [ -x .deps/venv/bin/pytest ] || fail "run scripts/install-test-deps.sh first"
+case "$TARGET" in
+  reference) ;;
+  shardcast)
+    for binary in "$CONFORMANCE_BIN" "$SHARDCAST_BIN"; do
+      [ -x "$binary" ] || fail "$binary is missing: cargo build --release --examples --bins"
+    done ;;
+  *) fail "TARGET=$TARGET: it is shardcast or reference" ;;
+esac
+mkdir -p "$LOGS" target/screenshots
+
+# ---------------------------------------------------------------- Servers
+
+PIDS=()
+stop_all() {
+  local pid
+  for pid in "${PIDS[@]}"; do kill "$pid" 2>/dev/null || true; done
+  for pid in "${PIDS[@]}"; do wait "$pid" 2>/dev/null || true; done
+}
+trap stop_all EXIT
+trap 'exit 130' INT TERM
+
+# All at once, so that the kernel cannot hand out one port twice.
+free_ports() {
+  python3 - "$1" <<'PY'
+import socket, sys
+held = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(sys.argv[1]))]
+print(*(server.getsockname()[1] for server in held))
+PY
+}
+
+await_port() { # name port pid
+  local deadline=$((SECONDS + READY_SECONDS))
+  until (exec 3<>"/dev/tcp/127.0.0.1/$2") 2>/dev/null; do
+    kill -0 "$3" 2>/dev/null || { tail -n 20 "$LOGS/$1.log" >&2; fail "server $1 ended before it listened"; }
+    [ $SECONDS -lt $deadline ] || { tail -n 20 "$LOGS/$1.log" >&2; fail "server $1 did not listen within $READY_SECONDS s"; }
+    sleep 0.05
+  done
+}
+
+start() { # name port shards binary... ; settings come from the environment
+  local name=$1 port=$2 shards=$3
+  shift 3
+  "$@" --bind "127.0.0.1:$port" --shards "$shards" >"$LOGS/$name.log" 2>&1 &
+  PIDS+=($!)
+  NAMES+=("$name")
+  await_port "$name" "$port" $!
+}
+
+if [ "$TARGET" = reference ]; then
+  conformance=(node tests/clients/reference-server.js)
+  demo=("${conformance[@]}")
+else
+  conformance=("$CONFORMANCE_BIN")
+  demo=("$SHARDCAST_BIN" serve)
+fi
+
+NAMES=()
+read -r main fast sharded http demo_port < <(free_ports 5)
+start main "$main" 4 "${conformance[@]}"
+start fast "$fast" 4 env SHARDCAST_PING_INTERVAL=300ms SHARDCAST_PING_TIMEOUT=200ms \
+  SHARDCAST_CONNECT_TIMEOUT=1s SHARDCAST_UPGRADE_TIMEOUT=1s "${conformance[@]}"
+start sharded "$sharded" 16 "${conformance[@]}"
+start http "$http" 2 env SHARDCAST_HEADER_TIMEOUT=1s "${conformance[@]}"
+start demo "$demo_port" 4 "${demo[@]}"
+export TARGET
+export SERVER_URL="http://127.0.0.1:$main" FAST_URL="http://127.0.0.1:$fast" SHARDED_URL="http://127.0.0.1:$sharded"
+export HTTP_URL="http://127.0.0.1:$http" DEMO_URL="http://127.0.0.1:$demo_port"
+
+# ---------------------------------------------------------------- Suites
+
+node_suite() {
+  timeout --kill-after=5 "$SUITE_SECONDS" node --test --test-concurrency=1 --test-timeout=70000 --test-reporter=spec "$1"
+}
+
+run() {
+  case "$1" in
+    engine | socketio | broadcast | sharded-polling | socketio-wire | websocket | http) node_suite "tests/clients/js/test/$1.test.mjs" ;;
+    nginx | browser) node_suite "tests/clients/$1/$1.test.mjs" ;;
+    python) timeout --kill-after=5 "$SUITE_SECONDS" .deps/venv/bin/pytest -q -p no:cacheprovider tests/clients/python ;;
+    *) echo "no such suite: $1"; return 1 ;;
+  esac
+}
+
+FAILED=()
+for suite in "${SUITES[@]}"; do
+  began=$SECONDS
+  echo "== $suite"
+  run "$suite" || FAILED+=("$suite")
+  echo "== $suite: $((SECONDS - began)) s"
+done
+
+# A server that died under a suite is a failure even when the suite did not notice.
+for index in "${!PIDS[@]}"; do
+  kill -0 "${PIDS[$index]}" 2>/dev/null || { tail -n 20 "$LOGS/${NAMES[$index]}.log" >&2; FAILED+=("server:${NAMES[$index]}"); }
+done
+
+echo "== target $TARGET, $SECONDS s"
+[ ${#FAILED[@]} -eq 0 ] || fail "failed: ${FAILED[*]}"
+echo "all suites passed: ${SUITES[*]}"

@@ -1,0 +1,92 @@
+//! Bytes on their way out: pooled buffers and frames that many connections share.
+
+use std::sync::Arc;
+
+/// Bytes encoded once and sent to many connections, on any shard.
+pub(crate) type SharedFrame = Arc<Vec<u8>>;
+
+/// Spare buffers a pool keeps; more are given back to the allocator.
+const SPARE_BUFFERS_MAX: usize = 1024;
+
+/// A spare buffer larger than this is given back to the allocator, so that one large message does not
+/// keep its memory for ever.
+const SPARE_BUFFER_BYTES_MAX: usize = 16 * 1024;
+
+/// How many shared values a pool looks at before it makes a new one.
+const SHARED_PROBES_MAX: usize = 4;
+
+/// How many shared values a pool keeps for reuse.
+const SHARED_SPARES_MAX: usize = 64;
+
+/// Byte buffers for reuse within one shard.
+#[derive(Debug, Default)]
+pub(crate) struct BufferPool {
+    spare: Vec<Vec<u8>>,
+}
+
+impl BufferPool {
+    /// An empty buffer, with the capacity of its last use.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Takes a buffer back once nothing reads it any more.
+    pub(crate) fn give(&mut self, mut buffer: Vec<u8>) {
+        let worth_keeping = (1..=SPARE_BUFFER_BYTES_MAX).contains(&buffer.capacity());
+        if worth_keeping && self.spare.len() < SPARE_BUFFERS_MAX {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+}
+
+/// Shared values that come back by themselves: a value is free again when the pool holds the only
+/// reference, so a receiver on another shard gives it back by dropping it.
+#[derive(Debug)]
+pub(crate) struct SharedPool<T> {
+    values: Vec<Arc<T>>,
+    next: usize,
+}
+
+impl<T> Default for SharedPool<T> {
+    fn default() -> Self {
+        SharedPool { values: Vec::new(), next: 0 }
+    }
+}
+
+impl<T: Default> SharedPool<T> {
+    /// Fills a free value and shares it. `fill` finds what the value's last use left in it.
+    pub(crate) fn share(&mut self, fill: impl FnOnce(&mut T)) -> Arc<T> {
+        for _ in 0..SHARED_PROBES_MAX.min(self.values.len()) {
+            self.next = (self.next + 1) % self.values.len();
+            if let Some(value) = Arc::get_mut(&mut self.values[self.next]) {
+                fill(value);
+                return Arc::clone(&self.values[self.next]);
+            }
+        }
+        let mut value = T::default();
+        fill(&mut value);
+        let value = Arc::new(value);
+        if self.values.len() < SHARED_SPARES_MAX {
+            self.values.push(Arc::clone(&value));
+        }
+        value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_value_is_used_again_only_when_nobody_holds_it() {
+        let mut pool = SharedPool::<Vec<u8>>::default();
+        let held = pool.share(|bytes| bytes.push(1));
+        let other = pool.share(|bytes| bytes.push(2));
+        assert_ne!(Arc::as_ptr(&held), Arc::as_ptr(&other));
+        let freed = Arc::as_ptr(&held);
+        drop(held);
+        let again = pool.share(|bytes| bytes.push(3));
+        assert_eq!((Arc::as_ptr(&again), again.as_slice()), (freed, &[1, 3][..]));
+    }
+}

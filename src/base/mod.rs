@@ -1,0 +1,9 @@
+//! What every layer may use: limits, identifiers, time as a value, tables and buffers.
+//!
+//! Imports nothing else of this crate.
+
+pub(crate) mod buffer;
+pub(crate) mod ids;
+pub(crate) mod limits;
+pub(crate) mod slab;
+pub(crate) mod time;

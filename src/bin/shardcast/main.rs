@@ -1,0 +1,103 @@
+//! The command line: `shardcast serve`, which is also what plain `shardcast` does.
+
+mod demo;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use shardcast::{Config, Error, Io};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Socket.IO, Engine.IO and WebSocket server for Linux, one shard per core.
+///
+/// Every option is also an environment variable (--bind is SHARDCAST_BIND) and a key of a TOML file (bind).
+/// An option wins over the environment, the environment over the file.
+#[derive(Debug, Parser)]
+#[command(name = "shardcast", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeOptions,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the demo: a chat with rooms, and a live view of the shards. The default.
+    Serve(ServeOptions),
+}
+
+#[derive(Args, Debug, Default)]
+struct ServeOptions {
+    /// Where to listen: ADDR:PORT, [IPV6]:PORT or unix:PATH; may be given more than once [default: 127.0.0.1:5000]
+    #[arg(long, value_name = "ADDR:PORT")]
+    bind: Vec<String>,
+    /// Shards, each on a core of its own [default: the CPUs this process may use]
+    #[arg(long, value_name = "N")]
+    shards: Option<usize>,
+    /// error, warn, info, debug, trace, or a filter such as info,shardcast=debug [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<String>,
+    /// auto, uring or epoll; uring fails where there is no io_uring [default: auto]
+    #[arg(long, value_name = "IO", value_parser = parse_io)]
+    io: Option<Io>,
+    /// A TOML file with any of the configuration's keys [env: SHARDCAST_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let options = match cli.command {
+        Some(Command::Serve(options)) => options,
+        None => cli.serve,
+    };
+    match serve(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(options: ServeOptions) -> shardcast::Result<()> {
+    let loaded = options.load();
+    start_logging(loaded.as_ref().map_or("info", |config| config.log.as_str()))?;
+    demo::server(loaded?).run()
+}
+
+impl ServeOptions {
+    fn load(self) -> shardcast::Result<Config> {
+        let file = self.config.or_else(|| std::env::var_os("SHARDCAST_CONFIG").map(PathBuf::from));
+        let mut config = Config::load_with(file.as_deref(), std::env::vars())?;
+        if !self.bind.is_empty() {
+            config.bind = self.bind;
+        }
+        config.shards = self.shards.unwrap_or(config.shards);
+        config.log = self.log.unwrap_or(config.log);
+        config.io = self.io.unwrap_or(config.io);
+        Ok(config)
+    }
+}
+
+fn start_logging(filter: &str) -> shardcast::Result<()> {
+    let filter: EnvFilter = filter
+        .parse()
+        .map_err(|error| Error::new(format!("log = {filter:?}: {error}; write error, warn, info, debug or trace")))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
+    Ok(())
+}
+
+fn parse_io(text: &str) -> Result<Io, String> {
+    match text {
+        "auto" => Ok(Io::Auto),
+        "uring" => Ok(Io::Uring),
+        "epoll" => Ok(Io::Epoll),
+        _ => Err("write auto, uring or epoll".to_owned()),
+    }
+}

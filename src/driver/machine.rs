@@ -1,0 +1,171 @@
+//! What this machine allows: CPUs, descriptors, and which of the kernel's interfaces.
+
+use std::fs;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::shard::config::Io;
+
+/// Which of the kernel's interfaces moves the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    /// io_uring; with SINGLE_ISSUER and DEFER_TASKRUN where the kernel knows them.
+    Uring { defers: bool },
+    Epoll,
+}
+
+/// The choice, and the words that explain it.
+#[derive(Clone, Debug)]
+pub(crate) struct IoChosen {
+    pub(crate) backend: Backend,
+    pub(crate) why: String,
+}
+
+impl IoChosen {
+    /// The interface's name.
+    pub(crate) fn name(&self) -> &'static str {
+        match self.backend {
+            Backend::Uring { .. } => "io_uring",
+            Backend::Epoll => "epoll",
+        }
+    }
+}
+
+/// CPUs this process may use.
+#[derive(Debug)]
+pub(crate) struct Cpus {
+    cores: Vec<core_affinity::CoreId>,
+    /// What the cgroup allows, in whole CPUs, if it says.
+    quota: Option<usize>,
+}
+
+impl Cpus {
+    pub(crate) fn shards_default(&self) -> usize {
+        let cores = self.cores.len().max(1);
+        self.quota.map_or(cores, |quota| quota.clamp(1, cores))
+    }
+
+    /// The core of a shard; none when there are more shards than cores, since two pinned threads on one
+    /// core would starve each other while another core idles.
+    pub(crate) fn core_of(&self, shard: usize, shards: usize) -> Option<core_affinity::CoreId> {
+        if shards > self.cores.len() { None } else { self.cores.get(shard).copied() }
+    }
+}
+
+/// The CPUs of the affinity mask, and the cgroup's quota.
+pub(crate) fn usable_cpus() -> Cpus {
+    Cpus { cores: core_affinity::get_core_ids().unwrap_or_default(), quota: cgroup_quota() }
+}
+
+fn cgroup_quota() -> Option<usize> {
+    let text = fs::read_to_string("/sys/fs/cgroup/cpu.max").ok()?;
+    parse_quota(&text)
+}
+
+/// `cpu.max` of cgroup v2: microseconds allowed in each period, or `max`.
+fn parse_quota(text: &str) -> Option<usize> {
+    let mut words = text.split_whitespace();
+    let allowed: f64 = words.next()?.parse().ok()?;
+    let period: f64 = words.next()?.parse().ok()?;
+    (period > 0.0).then(|| (allowed / period).ceil().max(1.0) as usize)
+}
+
+/// Raises the descriptor limit as far as this process may, and says how far that is.
+pub(crate) fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let is_raised = setrlimit(Resource::Nofile, wanted).is_ok();
+    let now = getrlimit(Resource::Nofile).current;
+    let shown = now.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
+    if is_raised {
+        tracing::info!(limit = %shown, "descriptors");
+    } else {
+        tracing::warn!(limit = %shown, "descriptors: the limit could not be raised (ulimit -Hn)");
+    }
+}
+
+/// 32 bytes from the kernel's random source.
+pub(crate) fn random_seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    let mut filled = 0;
+    while filled < seed.len() {
+        match rustix::rand::getrandom(&mut seed[filled..], rustix::rand::GetRandomFlags::empty()) {
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => unreachable!("getrandom works on every kernel since 3.17: {error}"),
+        }
+    }
+    seed
+}
+
+/// Chooses the interface; `uring` fails with the reason and the fix where `auto` falls back.
+pub(crate) fn choose_io(io: Io) -> Result<IoChosen, String> {
+    if io == Io::Epoll {
+        return Ok(IoChosen { backend: Backend::Epoll, why: "io = epoll".to_owned() });
+    }
+    match probe_uring() {
+        Ok(defers) => {
+            let flags = if defers { "SINGLE_ISSUER + DEFER_TASKRUN" } else { "no DEFER_TASKRUN: kernel older than 6.1" };
+            Ok(IoChosen { backend: Backend::Uring { defers }, why: flags.to_owned() })
+        }
+        Err(reason) if io == Io::Uring => Err(format!("io = uring, but io_uring cannot be had: {reason}")),
+        Err(reason) => Ok(IoChosen { backend: Backend::Epoll, why: format!("io_uring cannot be had: {reason}") }),
+    }
+}
+
+/// Sets up a small ring. True when the kernel knows the flags that make it cheap.
+fn probe_uring() -> Result<bool, String> {
+    let deferring = io_uring::IoUring::<io_uring::squeue::Entry>::builder().setup_single_issuer().setup_defer_taskrun().build(8);
+    if deferring.is_ok() {
+        return Ok(true);
+    }
+    match io_uring::IoUring::new(8) {
+        Ok(_) => Ok(false),
+        Err(error) => Err(explain_refusal(&error)),
+    }
+}
+
+fn explain_refusal(error: &std::io::Error) -> String {
+    let sysctl = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+    let fix = match rustix::io::Errno::from_io_error(error) {
+        Some(rustix::io::Errno::PERM) if sysctl.trim() != "0" && !sysctl.is_empty() => {
+            "the sysctl kernel.io_uring_disabled forbids it; set it to 0"
+        }
+        Some(rustix::io::Errno::PERM) => {
+            "a seccomp profile forbids it, as Docker's default does; run the container with a profile that allows \
+             io_uring_setup, io_uring_enter and io_uring_register"
+        }
+        Some(rustix::io::Errno::NOMEM) => "the memlock limit is too small; raise it (ulimit -l, LimitMEMLOCK=)",
+        Some(rustix::io::Errno::NOSYS) => "the kernel is older than 5.1 or built without it",
+        _ => "the kernel refused it",
+    };
+    format!("{error} ({fix})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_is_rounded_up_to_whole_cpus() {
+        let rows = [
+            ("max 100000\n", None),
+            ("200000 100000\n", Some(2)),
+            ("150000 100000\n", Some(2)),
+            ("10000 100000\n", Some(1)),
+            ("", None),
+            ("1 0", None),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(parse_quota(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn more_shards_than_cores_run_unpinned() {
+        let cpus = Cpus { cores: vec![core_affinity::CoreId { id: 3 }], quota: None };
+        assert_eq!(cpus.core_of(0, 1).map(|core| core.id), Some(3));
+        assert_eq!(cpus.core_of(0, 2).map(|core| core.id), None);
+        assert_eq!(Cpus { quota: Some(4), ..cpus }.shards_default(), 1);
+    }
+}

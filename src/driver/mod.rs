@@ -1,0 +1,178 @@
+//! The only code that knows threads, descriptors and the clock: it gives every shard a core, a listener and
+//! a wire, and carries bytes between them.
+//!
+//! `machine` asks what this machine allows, `listener` binds, `doorbell` wakes, `files` reads files off the
+//! shards' threads, and `portable` is the wire: monoio tasks on io_uring or epoll.
+
+pub(crate) mod clock;
+pub(crate) mod doorbell;
+pub(crate) mod files;
+pub(crate) mod listener;
+pub(crate) mod machine;
+pub(crate) mod notify;
+pub(crate) mod polled;
+pub(crate) mod portable;
+pub(crate) mod signals;
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::Sender;
+
+use crate::base::ids::ShardId;
+use crate::driver::doorbell::EventBell;
+use crate::driver::files::FileReader;
+use crate::driver::listener::Listeners;
+use crate::driver::machine::{Backend, IoChosen};
+use crate::mesh::{Bell, Mesh, ShardMessage};
+use crate::shard::Shard;
+use crate::shard::app::{App, LocalFuture};
+use crate::shard::config::Config;
+use crate::shard::context::ShardInfo;
+use crate::shard::core::CoreParts;
+use crate::shard::stats::ShardCounters;
+
+/// Makes the handlers of one shard, on that shard's thread.
+pub(crate) type AppMaker = Arc<dyn Fn(ShardInfo) -> App + Send + Sync>;
+
+/// Makes the background tasks of one shard, on that shard's thread.
+pub(crate) type TaskMaker = Arc<dyn Fn(ShardInfo) -> Vec<LocalFuture> + Send + Sync>;
+
+/// What is needed to start.
+pub(crate) struct Start {
+    pub(crate) config: Arc<Config>,
+    pub(crate) app: AppMaker,
+    pub(crate) tasks: TaskMaker,
+}
+
+/// A process full of running shards.
+pub(crate) struct Running {
+    pub(crate) mesh: Arc<Mesh>,
+    pub(crate) counters: Vec<Arc<ShardCounters>>,
+    /// Where it listens, with the ports that the kernel chose.
+    pub(crate) addresses: Vec<String>,
+    pub(crate) io: IoChosen,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What one shard's thread is given.
+pub(crate) struct ShardParts {
+    pub(crate) core: CoreParts,
+    pub(crate) start: Start,
+    pub(crate) inbox: crate::mesh::InboxReceiver,
+    pub(crate) bell: Arc<OwnedFd>,
+    pub(crate) listeners: Vec<OwnedFd>,
+    pub(crate) files: FileReader,
+    pub(crate) clock: clock::Clock,
+}
+
+/// Binds every address, then starts every shard. Nothing runs if anything is refused.
+pub(crate) fn start(start: Start) -> Result<Running, String> {
+    let io = machine::choose_io(start.config.io)?;
+    machine::raise_descriptor_limit();
+    let cpus = machine::usable_cpus();
+    let shards = if start.config.shards == 0 { cpus.shards_default() } else { start.config.shards };
+    let mut listeners = Listeners::bind(&start.config, shards)?;
+    let mut bells: Vec<Box<dyn Bell>> = Vec::new();
+    let mut descriptors = Vec::new();
+    for _ in 0..shards {
+        let bell = EventBell::new().map_err(|error| format!("eventfd: {error}; raise the descriptor limit (ulimit -n)"))?;
+        descriptors.push(bell.descriptor());
+        bells.push(Box::new(bell));
+    }
+    let (mesh, inboxes) = Mesh::new(bells);
+    let files = FileReader::start(Arc::clone(&mesh), start.config.static_file_bytes_max);
+    let clock = clock::Clock::new();
+    let mut running = Running {
+        mesh: Arc::clone(&mesh),
+        counters: Vec::new(),
+        addresses: listeners.addresses(),
+        io,
+        threads: Vec::new(),
+    };
+    let (ready, are_ready) = crossbeam_channel::bounded(shards);
+    for (index, (inbox, bell)) in inboxes.into_iter().zip(descriptors).enumerate() {
+        let id = ShardId(index as u16);
+        let counters = Arc::new(ShardCounters::default());
+        running.counters.push(Arc::clone(&counters));
+        let parts = ShardParts {
+            core: CoreParts {
+                id,
+                config: Arc::clone(&start.config),
+                mesh: Arc::clone(&mesh),
+                counters,
+                seed: machine::random_seed(),
+                now: clock.now(),
+                unix_origin: clock.unix_origin(),
+            },
+            start: Start {
+                config: Arc::clone(&start.config),
+                app: Arc::clone(&start.app),
+                tasks: Arc::clone(&start.tasks),
+            },
+            inbox,
+            bell,
+            listeners: listeners.take(index),
+            files: files.clone(),
+            clock,
+        };
+        let core = cpus.core_of(index, shards);
+        running.threads.push(spawn_shard(parts, running.io.backend, core, ready.clone())?);
+    }
+    drop(ready);
+    for _ in 0..shards {
+        are_ready.recv().unwrap_or_else(|_| Err("a shard's thread ended before it served".to_owned()))?;
+    }
+    Ok(running)
+}
+
+impl Running {
+    /// Asks every shard to say goodbye to its clients and stop.
+    pub(crate) fn request_stop(mesh: &Mesh) {
+        for index in 0..mesh.len() {
+            let shard = ShardId(index as u16);
+            // A shard whose inbox is full is drowning; it finds the request later or is ended with the process.
+            while mesh.send(shard, ShardMessage::Shutdown).is_err() {
+                mesh.ring(shard);
+                std::thread::yield_now();
+            }
+            mesh.ring(shard);
+        }
+    }
+
+    /// Waits until every shard has stopped.
+    pub(crate) fn join(self) {
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a shard's thread panicked");
+            }
+        }
+    }
+}
+
+fn spawn_shard(
+    parts: ShardParts,
+    backend: Backend,
+    core: Option<core_affinity::CoreId>,
+    ready: Sender<Result<(), String>>,
+) -> Result<JoinHandle<()>, String> {
+    let name = format!("shard-{}", parts.core.id.0);
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
+        if let Some(core) = core
+            && !core_affinity::set_for_current(core)
+        {
+            tracing::warn!(core = core.id, "could not pin a shard to its core; it runs unpinned");
+        }
+        portable::run(parts, backend, &ready);
+    });
+    thread.map_err(|error| format!("cannot start a shard's thread: {error}"))
+}
+
+/// Builds the shard of a thread, on that thread.
+pub(crate) fn build_shard(core: CoreParts, start: &Start) -> (Shard, Vec<LocalFuture>) {
+    let info = ShardInfo::new(core.id, core.mesh.len());
+    let app = (start.app)(info);
+    let tasks = (start.tasks)(info);
+    (Shard::new(core, app), tasks)
+}

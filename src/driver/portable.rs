@@ -1,0 +1,499 @@
+//! The portable wire: monoio tasks, on io_uring or on epoll.
+//!
+//! Readiness is awaited, then bytes are moved by `recv` and `sendmsg` with one buffer for the whole shard: a
+//! connection at rest owns no buffer, and dropping a wait never loses bytes. One task flushes everything that
+//! a turn left, so a connection gets one send whatever was queued for it.
+
+use std::cell::{Cell, RefCell};
+use std::io::IoSlice;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use rustix::io::Errno;
+use rustix::net::{
+    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, SocketFlags, acceptfrom_with, recv, sendmsg,
+    shutdown, sockopt,
+};
+
+use crate::base::ids::ShardId;
+use crate::base::slab::Key;
+use crate::base::time::Time;
+use crate::driver::clock::Clock;
+use crate::driver::doorbell::silence;
+use crate::driver::files::{FileJob, FileReader};
+use crate::driver::machine::Backend;
+use crate::driver::notify::{Notify, either};
+use crate::driver::polled::Polled;
+use crate::driver::{ShardParts, build_shard};
+use crate::mesh::{FileAnswer, FileError, Handoff, InboxReceiver, Mesh, Peer, ShardMessage};
+use crate::shard::core::Output;
+use crate::shard::{Shard, Turn};
+
+/// Entries of the ring: polls in flight beyond it wait for the next submission.
+const RING_ENTRIES: u32 = 4096;
+
+/// The buffer that all of a shard's connections read into.
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Reads in a row from one connection before the others get their turn.
+const READS_PER_WAKE_MAX: usize = 4;
+
+/// Accepted connections in a row before the others get their turn.
+const ACCEPTS_PER_WAKE_MAX: usize = 64;
+
+/// Messages taken from the inbox before connections get their turn.
+const MESSAGES_PER_WAKE_MAX: usize = 1024;
+
+/// Pieces of an outbox in one send.
+const SLICES_PER_SEND_MAX: usize = 64;
+
+/// How long accepting rests when the process has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection's descriptor and who waits for it.
+struct Wire {
+    stream: Polled,
+    /// Ends the tasks of this wire.
+    stop: Notify,
+    stop_writer: Notify,
+    /// A task waits until the peer takes more.
+    is_blocked: Cell<bool>,
+}
+
+/// One shard with its wires, shared by the tasks of its thread.
+struct World {
+    id: ShardId,
+    shard: RefCell<Shard>,
+    wires: RefCell<Vec<Option<(Key, Rc<Wire>)>>>,
+    mesh: std::sync::Arc<Mesh>,
+    inbox: InboxReceiver,
+    files: FileReader,
+    clock: Clock,
+    turn: RefCell<Turn>,
+    read_buffer: RefCell<Vec<u8>>,
+    flush: Notify,
+    timer: Notify,
+    /// What the timer task waits for.
+    timer_target: Cell<Time>,
+    /// Set when the shard is asked to stop; accepting ends.
+    stopping: Cell<bool>,
+    stop_accepting: Vec<Notify>,
+    done: Notify,
+    turn_started: Cell<Option<Duration>>,
+}
+
+/// Runs a shard on this thread until it is asked to stop.
+pub(crate) fn run(parts: ShardParts, backend: Backend, ready: &Sender<Result<(), String>>) {
+    let report = |error: std::io::Error| {
+        // Nobody listens any more when another shard has failed already.
+        let _ = ready.send(Err(format!("cannot set up a shard's event loop: {error}")));
+    };
+    match backend {
+        Backend::Uring { defers } => {
+            let mut builder = io_uring_06::IoUring::builder();
+            if defers {
+                builder.setup_single_issuer().setup_defer_taskrun();
+            }
+            let built = monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
+                .uring_builder(builder)
+                .with_entries(RING_ENTRIES)
+                .enable_timer()
+                .build();
+            match built {
+                Ok(mut runtime) => runtime.block_on(serve(parts, ready)),
+                Err(error) => report(error),
+            }
+        }
+        Backend::Epoll => {
+            match monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().enable_timer().build() {
+                Ok(mut runtime) => runtime.block_on(serve(parts, ready)),
+                Err(error) => report(error),
+            }
+        }
+    }
+}
+
+async fn serve(parts: ShardParts, ready: &Sender<Result<(), String>>) {
+    let ShardParts { core, start, inbox, bell, listeners, files, clock } = parts;
+    let (id, mesh) = (core.id, std::sync::Arc::clone(&core.mesh));
+    let shutdown_timeout = start.config.shutdown_timeout;
+    let (shard, tasks) = build_shard(core, &start);
+    let world = Rc::new(World {
+        id,
+        shard: RefCell::new(shard),
+        wires: RefCell::default(),
+        mesh,
+        inbox,
+        files,
+        clock,
+        turn: RefCell::default(),
+        read_buffer: RefCell::new(vec![0; READ_BUFFER_BYTES]),
+        flush: Notify::default(),
+        timer: Notify::default(),
+        timer_target: Cell::new(Time::NEVER),
+        stopping: Cell::new(false),
+        stop_accepting: listeners.iter().map(|_| Notify::default()).collect(),
+        done: Notify::default(),
+        turn_started: Cell::new(None),
+    });
+    monoio::spawn(flush_turns(Rc::clone(&world)));
+    monoio::spawn(keep_time(Rc::clone(&world)));
+    monoio::spawn(answer_bell(Rc::clone(&world), bell));
+    for (index, listener) in listeners.into_iter().enumerate() {
+        monoio::spawn(accept(Rc::clone(&world), listener, index));
+    }
+    for task in tasks {
+        world.work(|shard, now| shard.spawn(task, now));
+    }
+    // The starter waits for this word from every shard; it is there as long as nobody failed.
+    let _ = ready.send(Ok(()));
+    world.done.notified().await;
+    let patience = async {
+        while !world.shard.borrow().is_empty() {
+            world.done.notified().await;
+        }
+    };
+    either(patience, monoio::time::sleep(shutdown_timeout)).await;
+}
+
+impl World {
+    /// Gives the shard something to do, and sees to it that what it leaves is done.
+    fn work<R>(&self, work: impl FnOnce(&mut Shard, Time) -> R) -> R {
+        if self.turn_started.get().is_none() {
+            self.turn_started.set(Some(self.clock.elapsed()));
+        }
+        let result = work(&mut self.shard.borrow_mut(), self.clock.now());
+        self.flush.notify();
+        result
+    }
+
+    fn wire(&self, key: Key) -> Option<Rc<Wire>> {
+        match self.wires.borrow().get(key.index as usize) {
+            Some(Some((owner, wire))) if *owner == key => Some(Rc::clone(wire)),
+            _ => None,
+        }
+    }
+
+    /// Takes a wire out of the table; its tasks end.
+    fn take_wire(&self, key: Key) -> Option<Rc<Wire>> {
+        let wire = self.wire(key)?;
+        self.wires.borrow_mut()[key.index as usize] = None;
+        wire.stop.notify();
+        wire.stop_writer.notify();
+        Some(wire)
+    }
+
+    /// Does everything the shard left: outputs, sends, bells.
+    fn end_turn(self: &Rc<Self>) {
+        let mut turn = std::mem::take(&mut *self.turn.borrow_mut());
+        loop {
+            self.shard.borrow_mut().end_turn(&mut turn);
+            if turn.dirty.is_empty() && turn.outputs.is_empty() {
+                break;
+            }
+            for key in turn.dirty.drain(..) {
+                self.flush_connection(key);
+            }
+            for output in turn.outputs.drain(..) {
+                self.do_output(output);
+            }
+        }
+        for shard in turn.bells.drain(..) {
+            self.mesh.ring(shard);
+        }
+        *self.turn.borrow_mut() = turn;
+        if self.shard.borrow().next_timeout() < self.timer_target.get() {
+            self.timer.notify();
+        }
+        if self.stopping.get() {
+            self.done.notify();
+        }
+        if let Some(started) = self.turn_started.take() {
+            let busy = self.clock.elapsed().saturating_sub(started);
+            self.shard.borrow().core.borrow().counters.busy_micros.add(busy.as_micros() as u64);
+        }
+    }
+
+    fn do_output(self: &Rc<Self>, output: Output) {
+        match output {
+            Output::Close(key) => {
+                if let Some(wire) = self.take_wire(key) {
+                    // A task may hold the descriptor a moment longer; the peer learns of the end now.
+                    let _ = shutdown(wire.stream_fd(), Shutdown::Both);
+                }
+            }
+            Output::ShutdownWrite(key) => {
+                if let Some(wire) = self.wire(key) {
+                    let _ = shutdown(wire.stream_fd(), Shutdown::Write);
+                }
+            }
+            Output::Handoff { connection, to, peer, owed, unread } => {
+                let Some(wire) = self.take_wire(connection) else { return };
+                self.hand_off(&wire, to, Handoff { wire: Box::new(()), peer, owed, unread });
+            }
+            Output::ReadFile { connection, path, root } => {
+                if !self.files.read(FileJob { shard: self.id, connection, path, root }) {
+                    let answer = FileAnswer { connection, result: Err(FileError::Unreadable) };
+                    self.work(|shard, now| shard.deliver(ShardMessage::File(Box::new(answer)), now));
+                }
+            }
+        }
+    }
+
+    /// Sends a connection to another shard. The descriptor is duplicated: a task of this shard may hold the
+    /// old one until it next runs.
+    fn hand_off(&self, wire: &Wire, to: ShardId, handoff: Handoff) {
+        let descriptor = match wire.stream_fd().try_clone_to_owned() {
+            Ok(descriptor) => descriptor,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not go to its session's shard; it is closed");
+                return;
+            }
+        };
+        let handoff = Handoff { wire: Box::new(descriptor), ..handoff };
+        if self.mesh.send(to, ShardMessage::Handoff(Box::new(handoff))).is_err() {
+            tracing::error!(to = to.0, "a shard's inbox is full: a connection on its way there is closed");
+        }
+        self.mesh.ring(to);
+    }
+
+    /// Takes over a connection: accepted, or handed over with what was read elsewhere.
+    fn add_connection(self: &Rc<Self>, descriptor: OwnedFd, peer: Peer, owed: &[u8], mut unread: Vec<u8>) {
+        let Some(key) = self.work(|shard, now| shard.adopt(peer, owed, now)) else { return };
+        let stream = match Polled::new(descriptor) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be watched; it is closed");
+                self.work(|shard, now| shard.closed(key, now));
+                return;
+            }
+        };
+        let wire = Rc::new(Wire {
+            stream,
+            stop: Notify::default(),
+            stop_writer: Notify::default(),
+            is_blocked: Cell::new(false),
+        });
+        {
+            let mut wires = self.wires.borrow_mut();
+            let index = key.index as usize;
+            if wires.len() <= index {
+                wires.resize_with(index + 1, || None);
+            }
+            wires[index] = Some((key, Rc::clone(&wire)));
+        }
+        if !unread.is_empty() {
+            self.work(|shard, now| shard.receive(key, &mut unread, now));
+        }
+        monoio::spawn(read(Rc::clone(self), wire, key));
+    }
+
+    /// Sends what a connection is owed, as much as the kernel takes.
+    fn flush_connection(self: &Rc<Self>, key: Key) {
+        let shard = self.shard.borrow();
+        let mut core = shard.core.borrow_mut();
+        if let Some(connection) = core.connections.get_mut(key) {
+            connection.is_dirty = false;
+        }
+        let Some(wire) = self.wire(key) else { return };
+        if wire.is_blocked.get() {
+            return;
+        }
+        loop {
+            let Some(connection) = core.connections.get(key) else { return };
+            if connection.outbox.is_empty() {
+                core.finish_flush(key);
+                return;
+            }
+            let mut slices = [IoSlice::new(&[]); SLICES_PER_SEND_MAX];
+            let count = connection.outbox.gather(&mut slices);
+            match send(wire.stream_fd(), &slices[..count]) {
+                Ok(sent) => core.sent(key, sent),
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => {}
+                Err(_) => {
+                    // The reading task learns of the break and tells the shard.
+                    let _ = shutdown(wire.stream_fd(), Shutdown::Both);
+                    return;
+                }
+            }
+        }
+        wire.is_blocked.set(true);
+        monoio::spawn(await_writable(Rc::clone(self), wire, key));
+    }
+}
+
+impl Wire {
+    fn stream_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+fn send(descriptor: std::os::fd::BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    if let [slice] = slices {
+        return rustix::net::send(descriptor, slice, flags);
+    }
+    sendmsg(descriptor, slices, &mut SendAncillaryBuffer::default(), flags)
+}
+
+async fn flush_turns(world: Rc<World>) {
+    loop {
+        world.flush.notified().await;
+        world.end_turn();
+    }
+}
+
+async fn keep_time(world: Rc<World>) {
+    loop {
+        let next = world.shard.borrow().next_timeout();
+        world.timer_target.set(next);
+        if next == Time::NEVER {
+            world.timer.notified().await;
+            continue;
+        }
+        let wait = next.since(world.clock.now());
+        if !wait.is_zero() && either(monoio::time::sleep(wait), world.timer.notified()).await.is_none() {
+            continue;
+        }
+        if world.clock.now() >= next {
+            world.work(Shard::handle_timeout);
+        }
+    }
+}
+
+async fn answer_bell(world: Rc<World>, bell: std::sync::Arc<OwnedFd>) {
+    let watched = bell.try_clone().and_then(Polled::new);
+    let watched = match watched {
+        Ok(watched) => watched,
+        Err(error) => {
+            tracing::error!(%error, "a shard cannot hear its bell and stops");
+            world.done.notify();
+            return;
+        }
+    };
+    loop {
+        let mut taken = 0;
+        world.mesh.wake_up(world.id);
+        while taken < MESSAGES_PER_WAKE_MAX {
+            let message = world.inbox.next_message();
+            let wake = world.inbox.next_wake();
+            if message.is_none() && wake.is_none() {
+                break;
+            }
+            taken += 1;
+            if let Some(message) = message {
+                receive_message(&world, message);
+            }
+            if let Some(task) = wake {
+                world.work(|shard, now| shard.wake(task, now));
+            }
+        }
+        if taken == MESSAGES_PER_WAKE_MAX || !world.mesh.fall_asleep(world.id, &world.inbox) {
+            // More is there: the bell brings us back after the other tasks had their turn.
+            rustix::io::write(&*bell, &1_u64.to_ne_bytes()).ok();
+        }
+        if watched.readable().await.is_ok() {
+            silence(&bell);
+        }
+    }
+}
+
+fn receive_message(world: &Rc<World>, message: ShardMessage) {
+    match message {
+        ShardMessage::Handoff(handoff) => {
+            let Handoff { wire, peer, owed, unread } = *handoff;
+            if let Ok(descriptor) = wire.downcast::<OwnedFd>() {
+                world.add_connection(*descriptor, peer, &owed, unread);
+            }
+        }
+        ShardMessage::Shutdown => {
+            world.stopping.set(true);
+            world.stop_accepting.iter().for_each(Notify::notify);
+            world.work(|shard, now| shard.deliver(ShardMessage::Shutdown, now));
+        }
+        message => world.work(|shard, now| shard.deliver(message, now)),
+    }
+}
+
+async fn accept(world: Rc<World>, listener: OwnedFd, index: usize) {
+    let listener = match Polled::new(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "a listener cannot be watched; its address is not served by this shard");
+            return;
+        }
+    };
+    while !world.stopping.get() {
+        if either(listener.readable(), world.stop_accepting[index].notified()).await.is_none() {
+            return;
+        }
+        for _ in 0..ACCEPTS_PER_WAKE_MAX {
+            match acceptfrom_with(listener.as_fd(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                Ok((descriptor, address)) => {
+                    let peer = peer_of(address);
+                    if matches!(peer, Peer::Tcp(_)) {
+                        // Small messages must not wait for a peer's delayed acknowledgement.
+                        let _ = sockopt::set_tcp_nodelay(&descriptor, true);
+                    }
+                    world.add_connection(descriptor, peer, &[], Vec::new());
+                }
+                Err(Errno::AGAIN) => break,
+                // The client gave up while it waited in the queue.
+                Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => {}
+                Err(error) => {
+                    tracing::warn!(%error, pause_ms = ACCEPT_PAUSE.as_millis(), "accepting pauses");
+                    monoio::time::sleep(ACCEPT_PAUSE).await;
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn peer_of(address: Option<SocketAddrAny>) -> Peer {
+    address.and_then(|address| std::net::SocketAddr::try_from(address).ok()).map_or(Peer::Unix, Peer::Tcp)
+}
+
+async fn read(world: Rc<World>, wire: Rc<Wire>, key: Key) {
+    'wait: while !wire.stop.is_set() {
+        match either(wire.stream.readable(), wire.stop.notified()).await {
+            None => return,
+            Some(Err(_)) => break,
+            Some(Ok(())) => {}
+        }
+        for _ in 0..READS_PER_WAKE_MAX {
+            if wire.stop.is_set() {
+                return;
+            }
+            let mut buffer = world.read_buffer.borrow_mut();
+            match recv(wire.stream_fd(), &mut buffer[..], RecvFlags::DONTWAIT) {
+                Ok((_, 0)) => break 'wait,
+                Ok((_, count)) => {
+                    world.work(|shard, now| shard.receive(key, &mut buffer[..count], now));
+                    if count < READ_BUFFER_BYTES {
+                        break;
+                    }
+                }
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => {}
+                Err(_) => break 'wait,
+            }
+        }
+    }
+    if world.wire(key).is_some() {
+        world.work(|shard, now| shard.closed(key, now));
+    }
+}
+
+/// The peer's window is full: go on when it opens.
+async fn await_writable(world: Rc<World>, wire: Rc<Wire>, key: Key) {
+    let is_writable = either(wire.stream.writable(), wire.stop_writer.notified()).await;
+    wire.is_blocked.set(false);
+    if is_writable.is_some() && world.wire(key).is_some() {
+        world.flush_connection(key);
+        world.flush.notify();
+    }
+}

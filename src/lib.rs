@@ -1,0 +1,69 @@
+//! A Socket.IO, Engine.IO and WebSocket server runtime for Linux.
+//!
+//! One pinned shard per core owns its connections, rooms and timers; shards share nothing but lock-free
+//! inboxes. An event is handled on one call stack, a broadcast is encoded once, and each connection gets one
+//! send a turn. Any stock Socket.IO 3 or 4 client can connect, and long-polling works on every core without a
+//! sticky balancer.
+//!
+//! ```no_run
+//! use shardcast::{Config, Context, Server};
+//!
+//! fn main() -> shardcast::Result<()> {
+//!     Server::new(Config::load()?)
+//!         .namespace("/", |io| {
+//!             io.on_connect(|cx: &mut Context| {
+//!                 cx.emit("welcome", &cx.id());
+//!             });
+//!             io.on("join", |cx: &mut Context, room: String| {
+//!                 cx.join(&room);
+//!                 cx.to(&room).emit("entered", &cx.id());
+//!             });
+//!             io.on("add", |_: &mut Context, a: i64, b: i64| a + b);
+//!         })
+//!         .run()
+//! }
+//! ```
+//!
+//! Names follow Flask-SocketIO where it has the concept (`emit`, `send`, `to`, `include_self`, `close_room`,
+//! `on_error_default`) and Socket.IO's JavaScript server where it does not.
+
+mod base;
+mod protocol;
+mod mesh;
+mod shard;
+mod driver;
+mod server;
+
+pub use base::ids::Sid;
+pub use mesh::Peer;
+pub use protocol::socketio::encode::EncodeError;
+pub use protocol::socketio::binary::Binary;
+pub use protocol::socketio::event::{Args, ArgsError, ArgsReader};
+pub use protocol::socketio::raw_json::RawJson;
+pub use protocol::websocket::close::CloseCode;
+pub use server::handle::Handle;
+pub use server::handler::{AsyncConnectHandler, AsyncHandler, ConnectHandler, Decision, Handler};
+pub use server::namespace::Namespace;
+pub use server::{Error, Result, RunningServer, Server};
+pub use shard::acks::{AckError, Answer};
+pub use shard::app::{HandlerError, Refused};
+pub use shard::args::{Json, Reply, ToArgs};
+pub use shard::config::{Config, Io};
+pub use shard::context::{Context, Emitted, Question, ShardInfo, Socket};
+pub use shard::handshake::Handshake;
+pub use shard::raw::{Message, WebSocket, WebSocketRoute};
+pub use shard::recipients::Recipients;
+pub use shard::session::CloseReason;
+pub use shard::stats::ShardStats;
+pub use shard::tasks::{sleep, spawn};
+
+/// HTTP: what routes are given and what they answer with.
+pub mod http {
+    pub use crate::protocol::http::cors::{CorsOrigins, OriginCheck, OriginPattern, OriginPatternError};
+    pub use crate::protocol::http::head::Version;
+    pub use crate::protocol::http::headers::Headers;
+    pub use crate::protocol::http::method::Method;
+    pub use crate::protocol::http::response::{HeaderError, Response};
+    pub use crate::protocol::http::status::Status;
+    pub use crate::shard::site::Request;
+}

@@ -1,0 +1,295 @@
+//! What the shards of one process say to each other.
+//!
+//! [`ShardMessage`] is the closed list. Each shard has one bounded inbox (crossbeam-channel) and one
+//! [`Bell`]; a sender rings it only when the receiver sleeps. Nothing here calls the operating system:
+//! the driver brings the bell.
+
+pub(crate) mod names;
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
+
+use crate::base::buffer::SharedFrame;
+use crate::base::ids::ShardId;
+use crate::base::slab::Key;
+use crate::mesh::names::Names;
+
+/// Messages one inbox holds. A full inbox refuses: the sender counts and logs what was lost, and never waits.
+pub(crate) const INBOX_MESSAGES_MAX: usize = 64 * 1024;
+
+/// Everything one shard (or another thread of this process) can ask of a shard.
+#[derive(Debug)]
+pub(crate) enum ShardMessage {
+    /// Deliver a frame to local members.
+    Broadcast(Arc<Broadcast>),
+    /// Change the rooms of local sockets, or close them.
+    Command(Box<SocketCommand>),
+    /// Take over a connection whose next request belongs to one of this shard's sessions.
+    Handoff(Box<Handoff>),
+    /// A file that a connection of this shard asked for.
+    File(Box<FileAnswer>),
+    /// Close every session and stop.
+    Shutdown,
+}
+
+/// A frame with its addressees.
+#[derive(Debug, Default)]
+pub(crate) struct Broadcast {
+    pub(crate) namespace: String,
+    pub(crate) target: Target,
+    pub(crate) frame: SharedFrame,
+}
+
+/// Who is meant: everybody in the namespace or the members of any of some rooms, less the members of others.
+/// A socket's own id is a room. No rooms and not everyone means nobody.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) is_everyone: bool,
+    pub(crate) rooms: Names,
+    pub(crate) except: Names,
+}
+
+impl Target {
+    /// Means nobody again, and keeps its memory.
+    pub(crate) fn clear(&mut self) {
+        self.is_everyone = false;
+        self.rooms.clear();
+        self.except.clear();
+    }
+}
+
+/// A change to every socket that a target names.
+#[derive(Debug)]
+pub(crate) struct SocketCommand {
+    pub(crate) namespace: String,
+    pub(crate) target: Target,
+    pub(crate) change: SocketChange,
+}
+
+/// What is done to a socket from afar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SocketChange {
+    Join(String),
+    Leave(String),
+    /// End the socket; with `close_session`, its whole connection.
+    Disconnect { close_session: bool },
+}
+
+/// A connection on its way to the shard that owns the session it asked for.
+#[derive(Debug)]
+pub(crate) struct Handoff {
+    /// The wire itself; only a driver knows what is inside.
+    pub(crate) wire: Box<dyn Any + Send>,
+    pub(crate) peer: Peer,
+    /// Answers to earlier requests on this connection that are not written yet.
+    pub(crate) owed: Vec<u8>,
+    /// What was read and not yet answered: it begins with the request head.
+    pub(crate) unread: Vec<u8>,
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A TCP peer.
+    Tcp(SocketAddr),
+    /// A process on this host, through a Unix socket.
+    Unix,
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Peer::Tcp(address) => address.fmt(formatter),
+            Peer::Unix => formatter.write_str("unix socket"),
+        }
+    }
+}
+
+/// A static file, read off the shard's thread.
+#[derive(Debug)]
+pub(crate) struct FileAnswer {
+    pub(crate) connection: Key,
+    pub(crate) result: Result<FileContent, FileError>,
+}
+
+/// A file's bytes and what identifies this version of them.
+#[derive(Debug)]
+pub(crate) struct FileContent {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) modified_nanos: u128,
+}
+
+/// Why a file is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileError {
+    NotFound,
+    TooLarge,
+    Unreadable,
+}
+
+/// Wakes a sleeping shard.
+pub(crate) trait Bell: Send + Sync {
+    /// Makes the shard look at its inbox soon.
+    fn ring(&self);
+}
+
+/// The inbox has no room; the message comes back.
+#[derive(Debug)]
+pub(crate) struct InboxFull(pub(crate) ShardMessage);
+
+struct Inbox {
+    messages: Sender<ShardMessage>,
+    /// At most one entry a live task, so bounded by the tasks there are.
+    wakes: Sender<Key>,
+    is_asleep: AtomicBool,
+    bell: Box<dyn Bell>,
+}
+
+/// The sending side of every inbox; all threads share one.
+pub(crate) struct Mesh {
+    inboxes: Box<[Inbox]>,
+}
+
+/// The receiving side of one inbox; only its shard has it.
+#[derive(Debug)]
+pub(crate) struct InboxReceiver {
+    messages: Receiver<ShardMessage>,
+    wakes: Receiver<Key>,
+}
+
+impl Mesh {
+    /// One inbox for each bell, in the order of the shards.
+    pub(crate) fn new(bells: Vec<Box<dyn Bell>>) -> (Arc<Mesh>, Vec<InboxReceiver>) {
+        let mut receivers = Vec::with_capacity(bells.len());
+        let inboxes = bells
+            .into_iter()
+            .map(|bell| {
+                let (messages, messages_receiver) = crossbeam_channel::bounded(INBOX_MESSAGES_MAX);
+                let (wakes, wakes_receiver) = crossbeam_channel::unbounded();
+                receivers.push(InboxReceiver { messages: messages_receiver, wakes: wakes_receiver });
+                Inbox { messages, wakes, is_asleep: AtomicBool::new(false), bell }
+            })
+            .collect();
+        (Arc::new(Mesh { inboxes }), receivers)
+    }
+
+    /// How many shards there are.
+    pub(crate) fn len(&self) -> usize {
+        self.inboxes.len()
+    }
+
+    /// Puts a message into a shard's inbox. The sender rings afterwards, once for all it sent.
+    pub(crate) fn send(&self, to: ShardId, message: ShardMessage) -> Result<(), InboxFull> {
+        let Some(inbox) = self.inboxes.get(to.index()) else { return Err(InboxFull(message)) };
+        inbox.messages.try_send(message).map_err(|error| match error {
+            TrySendError::Full(message) | TrySendError::Disconnected(message) => InboxFull(message),
+        })
+    }
+
+    /// Says that a task of a shard can go on, and rings.
+    pub(crate) fn wake(&self, to: ShardId, task: Key) {
+        if let Some(inbox) = self.inboxes.get(to.index()) {
+            // A shard that is gone has no tasks left to wake.
+            let _ = inbox.wakes.send(task);
+            self.ring(to);
+        }
+    }
+
+    /// Wakes the shard if it sleeps.
+    pub(crate) fn ring(&self, to: ShardId) {
+        let Some(inbox) = self.inboxes.get(to.index()) else { return };
+        // Pairs with the fence in `fall_asleep`: either we see the flag or the shard sees our message.
+        fence(Ordering::SeqCst);
+        if inbox.is_asleep.load(Ordering::Relaxed) && inbox.is_asleep.swap(false, Ordering::AcqRel) {
+            inbox.bell.ring();
+        }
+    }
+
+    /// Declares that shard `id` is about to sleep. False when something arrived meanwhile: it must not.
+    pub(crate) fn fall_asleep(&self, id: ShardId, receiver: &InboxReceiver) -> bool {
+        let inbox = &self.inboxes[id.index()];
+        inbox.is_asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if receiver.is_empty() {
+            return true;
+        }
+        inbox.is_asleep.store(false, Ordering::Relaxed);
+        false
+    }
+
+    /// Declares that shard `id` is awake: nobody needs to ring.
+    pub(crate) fn wake_up(&self, id: ShardId) {
+        self.inboxes[id.index()].is_asleep.store(false, Ordering::Relaxed);
+    }
+}
+
+impl std::fmt::Debug for Mesh {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Mesh").field("shards", &self.len()).finish()
+    }
+}
+
+impl InboxReceiver {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.wakes.is_empty()
+    }
+
+    pub(crate) fn next_message(&self) -> Option<ShardMessage> {
+        match self.messages.try_recv() {
+            Ok(message) => Some(message),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
+        }
+    }
+
+    pub(crate) fn next_wake(&self) -> Option<Key> {
+        self.wakes.try_recv().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct CountingBell(Arc<AtomicUsize>);
+
+    impl Bell for CountingBell {
+        fn ring(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn the_bell_rings_once_and_only_for_a_sleeper() {
+        let rings = Arc::new(AtomicUsize::new(0));
+        let (mesh, receivers) = Mesh::new(vec![Box::new(CountingBell(Arc::clone(&rings)))]);
+        let shard = ShardId(0);
+        assert!(mesh.send(shard, ShardMessage::Shutdown).is_ok());
+        mesh.ring(shard);
+        assert_eq!(rings.load(Ordering::Relaxed), 0, "an awake shard is not rung");
+        assert!(!mesh.fall_asleep(shard, &receivers[0]), "something is in the inbox");
+        assert!(receivers[0].next_message().is_some());
+        assert!(mesh.fall_asleep(shard, &receivers[0]));
+        for _ in 0..3 {
+            assert!(mesh.send(shard, ShardMessage::Shutdown).is_ok());
+            mesh.ring(shard);
+        }
+        assert_eq!(rings.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_full_inbox_and_a_shard_that_does_not_exist_give_the_message_back() {
+        let (mesh, _receivers) = Mesh::new(vec![Box::new(CountingBell::default())]);
+        for _ in 0..INBOX_MESSAGES_MAX {
+            assert!(mesh.send(ShardId(0), ShardMessage::Shutdown).is_ok());
+        }
+        assert!(matches!(mesh.send(ShardId(0), ShardMessage::Shutdown), Err(InboxFull(ShardMessage::Shutdown))));
+        assert!(mesh.send(ShardId(7), ShardMessage::Shutdown).is_err());
+    }
+}

@@ -1,0 +1,55 @@
+//! A list of names in one piece of memory, so that a reused list allocates nothing.
+
+/// Names in the order they were pushed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Names {
+    text: String,
+    ends: Vec<usize>,
+}
+
+impl Names {
+    pub(crate) fn push(&mut self, name: &str) {
+        self.text.push_str(name);
+        self.ends.push(self.text.len());
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| &self.text[start..end])
+    }
+}
+
+impl<'a> FromIterator<&'a str> for Names {
+    fn from_iter<I: IntoIterator<Item = &'a str>>(names: I) -> Names {
+        let mut list = Names::default();
+        names.into_iter().for_each(|name| list.push(name));
+        list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_back_as_they_went_in() {
+        for row in [&[][..], &[""], &["a"], &["a", "", "bc"], &["é", "😀"]] {
+            let names: Names = row.iter().copied().collect();
+            assert_eq!(names.iter().collect::<Vec<_>>(), row);
+            assert_eq!(names.len(), row.len());
+        }
+    }
+}

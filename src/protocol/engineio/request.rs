@@ -1,0 +1,125 @@
+//! The query of an Engine.IO request and the error replies of the handshake
+//! (protocol revision 4, "Handshake"; codes and texts of engine.io 6).
+
+use std::borrow::Cow;
+
+use crate::protocol::http::query;
+
+/// A transport a client may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Polling,
+    WebSocket,
+}
+
+/// What the query string says. Of a key that occurs twice the last counts, as in Node.
+#[derive(Debug, Default)]
+pub(crate) struct RequestQuery<'a> {
+    pub(crate) revision: Option<Cow<'a, str>>,
+    pub(crate) transport: Option<Cow<'a, str>>,
+    pub(crate) sid: Option<Cow<'a, str>>,
+    pub(crate) shard_key: Option<Cow<'a, str>>,
+}
+
+impl<'a> RequestQuery<'a> {
+    pub(crate) fn parse(query: &'a str) -> RequestQuery<'a> {
+        let mut parsed = RequestQuery::default();
+        for (name, value) in query::pairs(query) {
+            match name.as_ref() {
+                "EIO" => parsed.revision = Some(value),
+                "transport" => parsed.transport = Some(value),
+                // An empty sid is a handshake, as in Node.
+                "sid" => parsed.sid = Some(value).filter(|sid| !sid.is_empty()),
+                "shard_key" => parsed.shard_key = Some(value).filter(|key| !key.is_empty()),
+                _ => {}
+            }
+        }
+        parsed
+    }
+
+    pub(crate) fn transport(&self) -> Option<Transport> {
+        match self.transport.as_deref()? {
+            "polling" => Some(Transport::Polling),
+            "websocket" => Some(Transport::WebSocket),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_revision_4(&self) -> bool {
+        self.revision.as_deref() == Some("4")
+    }
+}
+
+/// Why an Engine.IO request is refused. The numbers travel in the reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RequestError {
+    TransportUnknown = 0,
+    SessionUnknown = 1,
+    BadHandshakeMethod = 2,
+    BadRequest = 3,
+    Forbidden = 4,
+    UnsupportedRevision = 5,
+}
+
+impl RequestError {
+    pub(crate) fn message(self) -> &'static str {
+        match self {
+            RequestError::TransportUnknown => "Transport unknown",
+            RequestError::SessionUnknown => "Session ID unknown",
+            RequestError::BadHandshakeMethod => "Bad handshake method",
+            RequestError::BadRequest => "Bad request",
+            RequestError::Forbidden => "Forbidden",
+            RequestError::UnsupportedRevision => "Unsupported protocol version",
+        }
+    }
+
+    pub(crate) fn status(self) -> u16 {
+        if self == RequestError::Forbidden { 403 } else { 400 }
+    }
+
+    /// The JSON body that clients read.
+    pub(crate) fn body(self) -> String {
+        format!(r#"{{"code":{},"message":"{}"}}"#, self as u8, self.message())
+    }
+
+    /// What a person should do about it; goes to the log.
+    pub(crate) fn advice(self) -> &'static str {
+        match self {
+            RequestError::TransportUnknown => {
+                "the query names no transport this server serves; check `transports` on both sides"
+            }
+            RequestError::SessionUnknown => {
+                "the session ended, or another process opened it: several processes behind a balancer need sticky sessions"
+            }
+            RequestError::BadHandshakeMethod => "a session opens with GET",
+            RequestError::BadRequest => {
+                "the request does not fit its session: a proxy that drops the Upgrade header, or a poll after the upgrade"
+            }
+            RequestError::Forbidden => "the server's own rule refused it",
+            RequestError::UnsupportedRevision => {
+                "the client speaks another protocol revision: Socket.IO 3 and 4 clients speak EIO=4, 1.x and 2.x speak EIO=3"
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_of_a_repeated_key_counts_and_an_empty_sid_is_none() {
+        let query = RequestQuery::parse("EIO=3&EIO=4&transport=polling&sid=a&sid=&shard_key=room%201");
+        assert!(query.is_revision_4());
+        assert_eq!(query.transport(), Some(Transport::Polling));
+        assert_eq!(query.sid, None);
+        assert_eq!(query.shard_key.as_deref(), Some("room 1"));
+    }
+
+    #[test]
+    fn error_bodies_are_nodes() {
+        assert_eq!(RequestError::TransportUnknown.body(), r#"{"code":0,"message":"Transport unknown"}"#);
+        assert_eq!(RequestError::UnsupportedRevision.body(), r#"{"code":5,"message":"Unsupported protocol version"}"#);
+        assert_eq!((RequestError::Forbidden.status(), RequestError::BadRequest.status()), (403, 400));
+    }
+}

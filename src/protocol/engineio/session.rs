@@ -1,0 +1,193 @@
+//! What an Engine.IO session does with a packet and with time (protocol revision 4, "Protocol",
+//! "Upgrade", "Heartbeat").
+//!
+//! Two values: a table from packet to [`Step`], and the [`Heartbeat`]. Neither sends nor closes anything;
+//! the shard does what they say.
+
+use std::time::Duration;
+
+use crate::base::time::Time;
+use crate::protocol::engineio::packet::Packet;
+
+/// How a packet reached the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Via {
+    /// The session's own transport, either kind.
+    Transport,
+    /// A WebSocket that asks to take over from polling.
+    Probe,
+}
+
+/// What a packet asks of the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step<'a> {
+    Ignore,
+    Message(&'a str),
+    Base64(&'a str),
+    Pong,
+    /// The peer says goodbye: "transport close".
+    Close,
+    /// A client ping in revision 4, where the server pings: "transport error".
+    WrongHeartbeat,
+    /// Answer `3probe` and release the pending poll.
+    AnswerProbe,
+    Upgrade,
+    /// Not an upgrade after all: close the WebSocket, keep polling.
+    FailProbe,
+}
+
+/// The session's answer to one packet.
+pub(crate) fn step<'a>(via: Via, packet: Packet<'a>) -> Step<'a> {
+    match (via, packet) {
+        (Via::Transport, Packet::Message(text)) => Step::Message(text),
+        (Via::Transport, Packet::Base64(text)) => Step::Base64(text),
+        (Via::Transport, Packet::Pong(_)) => Step::Pong,
+        (Via::Transport, Packet::Ping(_)) => Step::WrongHeartbeat,
+        (Via::Transport, Packet::Close) => Step::Close,
+        (Via::Transport, Packet::Open | Packet::Upgrade | Packet::Noop) => Step::Ignore,
+        (Via::Probe, Packet::Ping("probe")) => Step::AnswerProbe,
+        (Via::Probe, Packet::Upgrade) => Step::Upgrade,
+        (Via::Probe, _) => Step::FailProbe,
+    }
+}
+
+/// What is due when a heartbeat's deadline has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beat {
+    NotYet,
+    SendPing,
+    TimedOut,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// The next ping leaves at `at`.
+    Resting { at: Time },
+    /// A ping is out; without an answer the session ends at `until`.
+    Waiting { until: Time, has_refreshed: bool },
+}
+
+/// The server's ping and the patience for its answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heartbeat {
+    phase: Phase,
+}
+
+/// How often to ping and how long to wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeartbeatTimes {
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
+}
+
+impl Heartbeat {
+    /// The first ping comes one whole interval after the open packet.
+    pub(crate) fn new(times: HeartbeatTimes, now: Time) -> Heartbeat {
+        Heartbeat { phase: Phase::Resting { at: now + times.interval } }
+    }
+
+    /// When to ask `handle_timeout` again.
+    pub(crate) fn deadline(&self) -> Time {
+        match self.phase {
+            Phase::Resting { at } => at,
+            Phase::Waiting { until, .. } => until,
+        }
+    }
+
+    /// Any packet shows life: it moves the deadline of an unanswered ping, once per ping, as engine.io 6.6.11 does.
+    #[inline]
+    pub(crate) fn receive_packet(&mut self, times: HeartbeatTimes, now: Time) {
+        if let Phase::Waiting { has_refreshed: false, .. } = self.phase {
+            self.phase = Phase::Waiting { until: now + times.timeout, has_refreshed: true };
+        }
+    }
+
+    /// The answer: the interval starts again when it arrives.
+    pub(crate) fn receive_pong(&mut self, times: HeartbeatTimes, now: Time) {
+        self.phase = Phase::Resting { at: now + times.interval };
+    }
+
+    /// Time passed. `stall` is how late this shard itself was: a peer is not punished for our own pause.
+    pub(crate) fn handle_timeout(&mut self, times: HeartbeatTimes, now: Time, stall: Duration) -> Beat {
+        match self.phase {
+            Phase::Resting { at } if at <= now => {
+                self.phase = Phase::Waiting { until: now + times.timeout, has_refreshed: false };
+                Beat::SendPing
+            }
+            Phase::Waiting { until, has_refreshed } if until <= now => {
+                if stall.is_zero() {
+                    return Beat::TimedOut;
+                }
+                self.phase = Phase::Waiting { until: now + stall, has_refreshed };
+                Beat::NotYet
+            }
+            _ => Beat::NotYet,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMES: HeartbeatTimes =
+        HeartbeatTimes { interval: Duration::from_millis(300), timeout: Duration::from_millis(200) };
+
+    #[test]
+    fn every_packet_has_one_step_on_each_way_in() {
+        let rows: &[(Packet<'_>, Step<'_>, Step<'_>)] = &[
+            (Packet::Open, Step::Ignore, Step::FailProbe),
+            (Packet::Close, Step::Close, Step::FailProbe),
+            (Packet::Ping(""), Step::WrongHeartbeat, Step::FailProbe),
+            (Packet::Ping("probe"), Step::WrongHeartbeat, Step::AnswerProbe),
+            (Packet::Pong(""), Step::Pong, Step::FailProbe),
+            (Packet::Message("2[]"), Step::Message("2[]"), Step::FailProbe),
+            (Packet::Base64("AA=="), Step::Base64("AA=="), Step::FailProbe),
+            (Packet::Upgrade, Step::Ignore, Step::Upgrade),
+            (Packet::Noop, Step::Ignore, Step::FailProbe),
+        ];
+        for &(packet, on_transport, on_probe) in rows {
+            assert_eq!(step(Via::Transport, packet), on_transport, "{packet:?}");
+            assert_eq!(step(Via::Probe, packet), on_probe, "{packet:?}");
+        }
+    }
+
+    #[test]
+    fn a_silent_session_is_gone_one_interval_and_one_timeout_after_it_opened() {
+        let mut beat = Heartbeat::new(TIMES, Time(0));
+        assert_eq!(beat.handle_timeout(TIMES, Time(299), Duration::ZERO), Beat::NotYet);
+        assert_eq!(beat.handle_timeout(TIMES, Time(300), Duration::ZERO), Beat::SendPing);
+        assert_eq!(beat.deadline(), Time(500));
+        assert_eq!(beat.handle_timeout(TIMES, Time(499), Duration::ZERO), Beat::NotYet);
+        assert_eq!(beat.handle_timeout(TIMES, Time(500), Duration::ZERO), Beat::TimedOut);
+    }
+
+    #[test]
+    fn a_pong_starts_the_interval_again_when_it_arrives() {
+        let mut beat = Heartbeat::new(TIMES, Time(0));
+        beat.handle_timeout(TIMES, Time(300), Duration::ZERO);
+        beat.receive_pong(TIMES, Time(410));
+        assert_eq!(beat.deadline(), Time(710));
+    }
+
+    #[test]
+    fn other_traffic_refreshes_an_unanswered_ping_once() {
+        let mut beat = Heartbeat::new(TIMES, Time(0));
+        beat.receive_packet(TIMES, Time(100));
+        assert_eq!(beat.deadline(), Time(300), "nothing to refresh while no ping is out");
+        beat.handle_timeout(TIMES, Time(300), Duration::ZERO);
+        beat.receive_packet(TIMES, Time(450));
+        assert_eq!(beat.deadline(), Time(650));
+        beat.receive_packet(TIMES, Time(600));
+        assert_eq!(beat.deadline(), Time(650));
+    }
+
+    #[test]
+    fn our_own_stall_is_not_the_peers_fault() {
+        let mut beat = Heartbeat::new(TIMES, Time(0));
+        beat.handle_timeout(TIMES, Time(300), Duration::ZERO);
+        assert_eq!(beat.handle_timeout(TIMES, Time(900), Duration::from_millis(400)), Beat::NotYet);
+        assert_eq!(beat.deadline(), Time(1300));
+        assert_eq!(beat.handle_timeout(TIMES, Time(1300), Duration::ZERO), Beat::TimedOut);
+    }
+}

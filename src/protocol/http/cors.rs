@@ -1,0 +1,389 @@
+//! Which pages may connect, and the headers that tell their browser so (Fetch standard, CORS protocol).
+//!
+//! Applies to every request with an `Origin`, WebSocket upgrades included: browsers do not check those
+//! themselves. Does not know whether forwarded headers can be trusted; who calls does.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::cors_pattern::{Origin, shown};
+pub use super::cors_pattern::{OriginPattern, OriginPatternError};
+use super::headers::elements;
+use super::response::Response;
+use super::status::Status;
+
+/// What a preflight allows, as the `cors` package of Node answers.
+const METHODS_ALLOWED: &str = "GET,HEAD,PUT,PATCH,POST,DELETE";
+
+/// A rule of the application's own: the origin received, to whether it may connect.
+pub type OriginCheck = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// Which origins may connect: the configuration key `cors_allowed_origins`.
+///
+/// A request without an `Origin` header comes from no browser and is always allowed.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub enum CorsOrigins {
+    /// The page must come from the host it connects to, as the request names it or as a trusted proxy
+    /// forwards it. The default, as in Flask-SocketIO.
+    #[default]
+    SameOrigin,
+    /// Every page on the web, `null` included: `"*"`.
+    Any,
+    /// These and no others; the server's own origin is not implied.
+    List(Vec<OriginPattern>),
+    /// Whatever the function says.
+    Custom(OriginCheck),
+    /// Nothing is checked and no header is sent, as in Node by default and with Flask-SocketIO's empty
+    /// list: `"off"`. Any page may then open a WebSocket with the visitor's cookies.
+    Unchecked,
+}
+
+impl CorsOrigins {
+    /// Reads the text of a configuration: `same-origin`, `*`, `off`, or a list of origins and patterns
+    /// separated by commas.
+    ///
+    /// ```ignore
+    /// use shardcast::http::CorsOrigins;
+    ///
+    /// let origins = CorsOrigins::parse("https://*.example.com, http://localhost:*")?;
+    /// assert_eq!(origins.to_string(), "https://*.example.com, http://localhost:*");
+    /// # Ok::<(), shardcast::http::OriginPatternError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`OriginPatternError`] says which element is wrong and what to write in its place.
+    pub fn parse(text: &str) -> Result<CorsOrigins, OriginPatternError> {
+        match text.trim() {
+            "same-origin" => Ok(CorsOrigins::SameOrigin),
+            "*" => Ok(CorsOrigins::Any),
+            "off" => Ok(CorsOrigins::Unchecked),
+            list => {
+                let patterns = list.split(',').map(|element| element.trim().parse());
+                patterns.collect::<Result<_, _>>().map(CorsOrigins::List)
+            }
+        }
+    }
+
+    /// Whether the request may go on.
+    pub(crate) fn decide(&self, request: &OriginView<'_>) -> Decision {
+        let Some(origin) = request.origin else { return Decision::NoOrigin };
+        let is_allowed = match self {
+            CorsOrigins::Unchecked => return Decision::NoOrigin,
+            CorsOrigins::Any => true,
+            CorsOrigins::Custom(check) => check(origin),
+            CorsOrigins::SameOrigin => Origin::parse(origin).is_some_and(|origin| request.is_own(&origin)),
+            CorsOrigins::List(patterns) => Origin::parse(origin)
+                .is_some_and(|origin| patterns.iter().any(|pattern| pattern.matches(&origin))),
+        };
+        if is_allowed { Decision::Allowed } else { Decision::Refused(self.refusal(origin, request)) }
+    }
+
+    fn refusal(&self, origin: &str, request: &OriginView<'_>) -> RefusedOrigin {
+        let compared_to = match self {
+            CorsOrigins::SameOrigin => {
+                let own = request.own().map(|(scheme, host)| format!("{}://{}", shown(scheme), shown(host)));
+                format!("the server's own origin {}", own.collect::<Vec<_>>().join(" or "))
+            }
+            CorsOrigins::List(_) => format!("cors_allowed_origins = \"{self}\""),
+            CorsOrigins::Custom(_) => "the cors_allowed_origins function".to_owned(),
+            CorsOrigins::Any | CorsOrigins::Unchecked => "nothing".to_owned(),
+        };
+        RefusedOrigin { origin: shown(origin), compared_to, fix: self.fix(origin, request) }
+    }
+
+    fn fix(&self, origin: &str, request: &OriginView<'_>) -> String {
+        if matches!(self, CorsOrigins::Custom(_)) {
+            return "make the function return true for it".to_owned();
+        }
+        let (Some(parsed), Ok(pattern)) = (Origin::parse(origin), origin.parse::<OriginPattern>()) else {
+            return "it is no origin that can be listed; only cors_allowed_origins = \"*\" allows it"
+                .to_owned();
+        };
+        match self {
+            CorsOrigins::List(_) => format!("to allow it: cors_allowed_origins = \"{self}, {pattern}\""),
+            _ if request.is_behind_tls(&parsed) => format!(
+                "if a proxy speaks TLS for this server, let it send X-Forwarded-Proto: https and be \
+                 trusted; else, to allow it: cors_allowed_origins = \"{pattern}\""
+            ),
+            _ => format!("to allow it: cors_allowed_origins = \"{pattern}\""),
+        }
+    }
+}
+
+/// In a configuration: the text of [`CorsOrigins::parse`], or a list of origins.
+impl<'de> serde::Deserialize<'de> for CorsOrigins {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<CorsOrigins, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Text(String),
+            List(Vec<String>),
+        }
+        let text = match Written::deserialize(deserializer)? {
+            Written::Text(text) => text,
+            Written::List(list) => list.join(","),
+        };
+        CorsOrigins::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+impl fmt::Display for CorsOrigins {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CorsOrigins::SameOrigin => formatter.write_str("same-origin"),
+            CorsOrigins::Any => formatter.write_str("*"),
+            CorsOrigins::Custom(_) => formatter.write_str("(function)"),
+            CorsOrigins::Unchecked => formatter.write_str("off"),
+            CorsOrigins::List(patterns) => {
+                let texts: Vec<_> = patterns.iter().map(OriginPattern::to_string).collect();
+                formatter.write_str(&texts.join(", "))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for CorsOrigins {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "CorsOrigins({self})")
+    }
+}
+
+/// What the decision needs of a request. Forwarded values only from a proxy that is trusted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OriginView<'a> {
+    /// The `Origin` header.
+    pub(crate) origin: Option<&'a str>,
+    /// `Head::host`.
+    pub(crate) host: Option<&'a str>,
+    /// Whether this server speaks TLS on the connection.
+    pub(crate) is_tls: bool,
+    /// The `X-Forwarded-Proto` header; the first element of a list counts.
+    pub(crate) forwarded_proto: Option<&'a str>,
+    /// The `X-Forwarded-Host` header; the first element of a list counts.
+    pub(crate) forwarded_host: Option<&'a str>,
+}
+
+impl<'a> OriginView<'a> {
+    /// The origins this server has in the eyes of the client: as received, then as forwarded.
+    fn own(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        let scheme = if self.is_tls { "https" } else { "http" };
+        let proto = self.forwarded_proto.and_then(|list| elements(list).next());
+        let host = self.forwarded_host.and_then(|list| elements(list).next());
+        let direct = self.host.map(|host| (scheme, host));
+        let forwarded = match (proto, host) {
+            (None, None) => None,
+            _ => host.or(self.host).map(|host| (proto.unwrap_or(scheme), host)),
+        };
+        [direct, forwarded].into_iter().flatten()
+    }
+
+    fn is_own(&self, origin: &Origin<'_>) -> bool {
+        self.own().any(|(scheme, host)| Origin::from_parts(scheme, host).is_some_and(|own| own == *origin))
+    }
+
+    /// The commonest trap: the page is https, its proxy talks plain HTTP to us and does not say so.
+    fn is_behind_tls(&self, origin: &Origin<'_>) -> bool {
+        let is_host = |(scheme, host)| {
+            let own = Origin::from_parts(scheme, host);
+            own.is_some_and(|own| !own.is_https() && own.host().eq_ignore_ascii_case(origin.host()))
+        };
+        origin.is_https() && self.forwarded_proto.is_none() && self.own().any(is_host)
+    }
+}
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// Goes on, without CORS headers: it names no origin, or nothing is checked.
+    NoOrigin,
+    /// Goes on, and every answer to it, errors and the 101 included, carries `allowed_headers`.
+    Allowed,
+    /// Is answered 400 without CORS headers, and the refusal is logged.
+    Refused(RefusedOrigin),
+}
+
+/// A refusal that says how to lift it. Holds the peer's text bounded and escaped; for the log, not the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RefusedOrigin {
+    origin: String,
+    compared_to: String,
+    fix: String,
+}
+
+impl fmt::Display for RefusedOrigin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RefusedOrigin { origin, compared_to, fix } = self;
+        write!(formatter, "origin \"{origin}\" refused: it was compared to {compared_to}; {fix}")
+    }
+}
+
+impl std::error::Error for RefusedOrigin {}
+
+/// The headers of every answer to an allowed origin. Caches must keep answers apart by origin, hence `Vary`.
+pub(crate) fn allowed_headers(
+    origin: &str,
+    has_credentials: bool,
+) -> impl Iterator<Item = (&'static str, &str)> {
+    let credentials = has_credentials.then_some(("Access-Control-Allow-Credentials", "true"));
+    let always = [("Access-Control-Allow-Origin", origin), ("Vary", "Origin")];
+    always.into_iter().chain(credentials)
+}
+
+/// The answer to a preflight, which is OPTIONS with `Access-Control-Request-Method`, from an allowed origin:
+/// 204 with the requested headers granted.
+pub(crate) fn preflight(origin: &str, has_credentials: bool, requested_headers: Option<&str>) -> Response {
+    let mut response = Response::new(Status::NO_CONTENT)
+        .header("Access-Control-Allow-Methods", METHODS_ALLOWED)
+        .header("Access-Control-Allow-Origin", origin.to_owned())
+        .header("Vary", "Origin, Access-Control-Request-Headers");
+    if has_credentials {
+        response = response.header("Access-Control-Allow-Credentials", "true");
+    }
+    match requested_headers {
+        Some(names) => response.header("Access-Control-Allow-Headers", names.to_owned()),
+        None => response,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origins(text: &str) -> CorsOrigins {
+        CorsOrigins::parse(text).expect("the tests' own text")
+    }
+
+    fn view<'a>(origin: &'a str, host: &'a str) -> OriginView<'a> {
+        OriginView { origin: Some(origin), host: Some(host), ..OriginView::default() }
+    }
+
+    fn is_allowed(origins: &CorsOrigins, view: OriginView<'_>) -> bool {
+        origins.decide(&view) == Decision::Allowed
+    }
+
+    #[test]
+    fn same_origin_compares_with_host_and_what_a_proxy_forwards() {
+        let forwarded =
+            |proto, host, view| OriginView { forwarded_proto: proto, forwarded_host: host, ..view };
+        for (view, allowed) in [
+            (view("http://a:5000", "a:5000"), true),
+            (view("http://a", "A:80"), true),
+            (view("ws://a", "a"), true),
+            (view("https://a", "a"), false),
+            (view("http://a:5001", "a:5000"), false),
+            (view("http://localhost:5000", "127.0.0.1:5000"), false),
+            (view("null", "a"), false),
+            (view("http://", ""), false),
+            (OriginView { is_tls: true, ..view("https://a", "a:443") }, true),
+            (OriginView { host: None, ..view("http://a", "") }, false),
+            (forwarded(Some("https"), None, view("https://a", "a")), true),
+            (forwarded(Some(" https , http"), Some("b.c , d"), view("https://b.c", "a:8000")), true),
+            (forwarded(None, Some("b.c"), view("http://b.c", "a")), true),
+            (forwarded(Some("https"), Some("b.c"), view("http://a", "a")), true),
+            (forwarded(Some("https"), Some("b.c"), view("https://d", "a")), false),
+            (forwarded(Some(""), Some(""), view("https://a", "a")), false),
+        ] {
+            assert_eq!(is_allowed(&CorsOrigins::SameOrigin, view), allowed, "{view:?}");
+        }
+    }
+
+    #[test]
+    fn the_other_rules_look_at_the_origin_alone() {
+        let custom = CorsOrigins::Custom(Arc::new(|origin| origin.ends_with(".dev")));
+        for (origins, origin, allowed) in [
+            (origins("*"), "http://evil", true),
+            (origins("*"), "null", true),
+            (origins("https://a.b, http://localhost:*"), "http://localhost:3000", true),
+            (origins("https://a.b, http://localhost:*"), "https://a.b:443", true),
+            (origins("https://a.b"), "http://own", false),
+            (origins("https://a.b"), "null", false),
+            (custom.clone(), "https://x.dev", true),
+            (custom, "https://x.com", false),
+        ] {
+            assert_eq!(is_allowed(&origins, view(origin, "own")), allowed, "{origins} {origin}");
+        }
+    }
+
+    #[test]
+    fn without_an_origin_nothing_is_refused() {
+        let native = OriginView { host: Some("a"), ..OriginView::default() };
+        for text in ["same-origin", "*", "off", "https://a.b"] {
+            assert_eq!(origins(text).decide(&native), Decision::NoOrigin, "{text}");
+            assert_eq!(origins(text).to_string(), text);
+        }
+        assert_eq!(origins("off").decide(&view("http://evil", "a")), Decision::NoOrigin);
+    }
+
+    #[test]
+    fn a_refusal_says_how_to_lift_it() {
+        let custom = CorsOrigins::Custom(Arc::new(|_| false));
+        for (origins, view, parts) in [
+            (
+                CorsOrigins::SameOrigin,
+                view("http://x.y:3000", "a"),
+                ["\"http://x.y:3000\"", "http://a", "cors_allowed_origins = \"http://x.y:3000\""],
+            ),
+            (
+                origins("https://a.b"),
+                view("wss://c.d", "a"),
+                ["\"wss://c.d\"", "\"https://a.b\"", "cors_allowed_origins = \"https://a.b, https://c.d\""],
+            ),
+            (
+                CorsOrigins::SameOrigin,
+                view("https://a", "a:8000"),
+                ["http://a:8000", "X-Forwarded-Proto", "proxy"],
+            ),
+            (
+                CorsOrigins::SameOrigin,
+                view("null", "a"),
+                ["\"null\"", "http://a", "cors_allowed_origins = \"*\""],
+            ),
+            (custom, view("http://x", "a"), ["\"http://x\"", "function", "return true"]),
+        ] {
+            let Decision::Refused(refused) = origins.decide(&view) else {
+                panic!("{view:?} must be refused")
+            };
+            let text = refused.to_string();
+            assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_safe_to_log() {
+        let long = format!("http://a\u{85}\u{202e}{}", "b".repeat(10_000));
+        let Decision::Refused(refused) = CorsOrigins::SameOrigin.decide(&view(&long, &long)) else {
+            panic!()
+        };
+        let text = refused.to_string();
+        assert!(text.len() < 2000 && !text.contains(['\u{85}', '\u{202e}']), "{text}");
+    }
+
+    #[test]
+    fn configuration_that_cannot_be_meant_is_refused() {
+        for text in ["", "a.com", "*, https://a.b", "https://a.b,", "off, https://a.b", "http://a/"] {
+            assert!(CorsOrigins::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_allowed_origin_is_echoed() {
+        let headers: Vec<_> = allowed_headers("http://a", true).collect();
+        assert_eq!(
+            headers,
+            [
+                ("Access-Control-Allow-Origin", "http://a"),
+                ("Vary", "Origin"),
+                ("Access-Control-Allow-Credentials", "true"),
+            ]
+        );
+        assert_eq!(allowed_headers("http://a", false).count(), 2);
+        let response = preflight("http://a", true, Some("x-a, x-b"));
+        let headers: Vec<_> = response.headers().collect();
+        assert_eq!(response.status(), Status::NO_CONTENT);
+        assert!(headers.contains(&("Access-Control-Allow-Methods", "GET,HEAD,PUT,PATCH,POST,DELETE")));
+        assert!(headers.contains(&("Access-Control-Allow-Headers", "x-a, x-b")));
+        assert!(headers.contains(&("Vary", "Origin, Access-Control-Request-Headers")));
+        assert!(headers.contains(&("Access-Control-Allow-Credentials", "true")));
+    }
+}

@@ -1,0 +1,363 @@
+//! Responses: a value with pleasant constructors, and its bytes (RFC 9112 §4, §6; RFC 9110 §5.5, §6.4).
+//!
+//! Does not compress, stream or cache. Only the encoder writes `Content-Length`, `Connection` and `Date`.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use smallvec::SmallVec;
+
+use super::head::Version;
+use super::headers::is_token;
+use super::limits::SHOWN_CHARS_MAX;
+use super::status::Status;
+
+/// The bytes that let a client go on with its body (RFC 9110 §15.2.1).
+pub(crate) const CONTINUE_100: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Headers a response holds without an allocation: content type and three for CORS.
+const HEADERS_INLINE: usize = 4;
+
+/// Fields that the encoder writes; a second copy would give the message two meanings.
+const RESERVED_NAMES: [&str; 4] = ["content-length", "transfer-encoding", "connection", "date"];
+
+type Text = Cow<'static, str>;
+
+/// An answer to a request.
+///
+/// ```ignore
+/// use shardcast::http::{Response, Status};
+///
+/// let response = Response::text("no such room").with_status(Status::NOT_FOUND).header("X-Room", "lobby");
+/// assert_eq!(response.status(), Status::NOT_FOUND);
+/// ```
+///
+/// A header that would break the message (a name that is no token, a control character in the value, or one
+/// of the names that the server writes itself: `Content-Length`, `Transfer-Encoding`, `Connection` and
+/// `Date`) never reaches the wire. [`Response::header`] turns the whole response into a 500 that says why,
+/// and [`Response::try_header`] returns the error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    status: Status,
+    /// Every name and value has passed `check_header`.
+    headers: SmallVec<[(Text, Text); HEADERS_INLINE]>,
+    body: Cow<'static, [u8]>,
+    /// Set by an illegal header: the 500 in its place is not changed any more.
+    is_frozen: bool,
+}
+
+/// Why a header was not taken: a mistake in the application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HeaderError {
+    /// The name is empty or holds more than letters, digits and ``!#$%&'*+-.^_`|~``.
+    Name(String),
+    /// The value of the header with this name holds CR, LF, NUL or another control character.
+    Value(String),
+    /// The server writes the header with this name itself.
+    Reserved(String),
+}
+
+impl fmt::Display for HeaderError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HeaderError::Name(name) => write!(formatter, "{name:?} is not a header name"),
+            HeaderError::Value(name) => {
+                write!(formatter, "the value of header {name:?} has a control character")
+            }
+            HeaderError::Reserved(name) => write!(formatter, "header {name:?} is written by the server"),
+        }
+    }
+}
+
+impl std::error::Error for HeaderError {}
+
+impl Response {
+    /// An answer without headers or body.
+    pub fn new(status: Status) -> Response {
+        Response { status, headers: SmallVec::new(), body: Cow::Borrowed(&[]), is_frozen: false }
+    }
+
+    /// 200 with plain text.
+    pub fn text(text: impl Into<Cow<'static, str>>) -> Response {
+        Response::with_content("text/plain; charset=utf-8", text_bytes(text.into()))
+    }
+
+    /// 200 with a page.
+    pub fn html(html: impl Into<Cow<'static, str>>) -> Response {
+        Response::with_content("text/html; charset=utf-8", text_bytes(html.into()))
+    }
+
+    /// 200 with a value as JSON. A value that serde_json cannot write (a map with keys that are no strings,
+    /// say) becomes a 500 that names the reason.
+    pub fn json<T: serde::Serialize + ?Sized>(value: &T) -> Response {
+        match serde_json::to_vec(value) {
+            Ok(json) => Response::with_content("application/json", Cow::Owned(json)),
+            Err(error) => Response::text(error.to_string()).with_status(Status::INTERNAL_SERVER_ERROR),
+        }
+    }
+
+    /// Replaces the status.
+    #[must_use]
+    pub fn with_status(mut self, status: Status) -> Response {
+        if !self.is_frozen {
+            self.status = status;
+        }
+        self
+    }
+
+    /// Adds a header. An illegal one replaces the response by a 500 whose body is the [`HeaderError`].
+    #[must_use]
+    pub fn header(
+        mut self,
+        name: impl Into<Cow<'static, str>>,
+        value: impl Into<Cow<'static, str>>,
+    ) -> Response {
+        match self.try_header(name, value) {
+            Ok(()) => self,
+            Err(error) => {
+                let refusal = Response::text(error.to_string()).with_status(Status::INTERNAL_SERVER_ERROR);
+                Response { is_frozen: true, ..refusal }
+            }
+        }
+    }
+
+    /// Adds a header.
+    ///
+    /// # Errors
+    /// [`HeaderError`] when it would break the message; the response is unchanged.
+    pub fn try_header(
+        &mut self,
+        name: impl Into<Cow<'static, str>>,
+        value: impl Into<Cow<'static, str>>,
+    ) -> Result<(), HeaderError> {
+        let (name, value) = (name.into(), value.into());
+        check_header(&name, &value)?;
+        if !self.is_frozen {
+            self.headers.push((name, value));
+        }
+        Ok(())
+    }
+
+    /// Replaces the body, without a word about its type.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Cow<'static, [u8]>>) -> Response {
+        if !self.is_frozen {
+            self.body = body.into();
+        }
+        self
+    }
+
+    /// The status.
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// The headers that were added, in order.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// The bytes of the body.
+    pub fn body_bytes(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The body with its type. The type must be legal: it is written in this file or comes from `mime_guess`.
+    pub(crate) fn with_content(content_type: impl Into<Text>, body: Cow<'static, [u8]>) -> Response {
+        Response::new(Status::OK).header("Content-Type", content_type).body(body)
+    }
+
+    /// Appends the response's bytes. A 101 gets `Connection: Upgrade`; `Upgrade` itself is its maker's.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>, framing: Framing<'_>) {
+        let has_body = self.status.may_have_body();
+        out.reserve(ENCODED_HEAD_BYTES_TYPICAL + self.body.len());
+        out.extend_from_slice(b"HTTP/1.1 ");
+        push_number(out, usize::from(self.status.code()));
+        push_all(out, &[" ", self.status.reason(), "\r\n"]);
+        for (name, value) in self.headers() {
+            push_all(out, &[name, ": ", value, "\r\n"]);
+        }
+        if let Some(date) = framing.date {
+            push_all(out, &["Date: ", date, "\r\n"]);
+        }
+        if has_body {
+            out.extend_from_slice(b"Content-Length: ");
+            push_number(out, self.body.len());
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(framing.connection(self.status).as_bytes());
+        out.extend_from_slice(b"\r\n");
+        if has_body && !framing.is_head {
+            out.extend_from_slice(&self.body);
+        }
+    }
+}
+
+/// What the encoder must know about the request and the connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Framing<'d> {
+    /// The request's version. The answer always says 1.1 (RFC 9110 §6.2).
+    pub(crate) version: Version,
+    /// Whether the connection stays open.
+    pub(crate) keep_alive: bool,
+    /// Whether the request was HEAD: all of the answer but its body.
+    pub(crate) is_head: bool,
+    /// An IMF-fixdate from `http_date`.
+    pub(crate) date: Option<&'d str>,
+}
+
+impl Framing<'_> {
+    fn connection(self, status: Status) -> &'static str {
+        match (status, self.version, self.keep_alive) {
+            (Status::SWITCHING_PROTOCOLS, ..) => "Connection: Upgrade\r\n",
+            (_, Version::Http11, false) => "Connection: close\r\n",
+            (_, Version::Http10, true) => "Connection: keep-alive\r\n",
+            _ => "",
+        }
+    }
+}
+
+/// A status line with a handful of headers: one reservation covers most answers.
+const ENCODED_HEAD_BYTES_TYPICAL: usize = 256;
+
+fn check_header(name: &str, value: &str) -> Result<(), HeaderError> {
+    let shown = || name.chars().take(SHOWN_CHARS_MAX).collect();
+    if !is_token(name) {
+        return Err(HeaderError::Name(shown()));
+    }
+    if RESERVED_NAMES.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
+        return Err(HeaderError::Reserved(shown()));
+    }
+    if value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
+        return Err(HeaderError::Value(shown()));
+    }
+    Ok(())
+}
+
+fn text_bytes(text: Text) -> Cow<'static, [u8]> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    }
+}
+
+fn push_all(out: &mut Vec<u8>, pieces: &[&str]) {
+    for piece in pieces {
+        out.extend_from_slice(piece.as_bytes());
+    }
+}
+
+/// Appends a decimal number.
+fn push_number(out: &mut Vec<u8>, number: usize) {
+    const DIGITS_MAX: usize = 20;
+    let mut digits = [0; DIGITS_MAX];
+    let mut start = DIGITS_MAX;
+    let mut rest = number;
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAMING: Framing<'static> =
+        Framing { version: Version::Http11, keep_alive: true, is_head: false, date: None };
+
+    fn encoded(response: &Response, framing: Framing<'_>) -> String {
+        let mut out = Vec::new();
+        response.encode(&mut out, framing);
+        String::from_utf8(out).expect("the tests send text")
+    }
+
+    #[test]
+    fn s6_a_response_is_framed_by_its_length() {
+        let text = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n";
+        let date = "Thu, 01 Jan 1970 00:00:00 GMT";
+        for (framing, expected) in [
+            (FRAMING, format!("{text}Content-Length: 2\r\n\r\nok")),
+            (Framing { is_head: true, ..FRAMING }, format!("{text}Content-Length: 2\r\n\r\n")),
+            (
+                Framing { date: Some(date), ..FRAMING },
+                format!("{text}Date: {date}\r\nContent-Length: 2\r\n\r\nok"),
+            ),
+            (
+                Framing { keep_alive: false, ..FRAMING },
+                format!("{text}Content-Length: 2\r\nConnection: close\r\n\r\nok"),
+            ),
+            (
+                Framing { version: Version::Http10, ..FRAMING },
+                format!("{text}Content-Length: 2\r\nConnection: keep-alive\r\n\r\nok"),
+            ),
+            (
+                Framing { version: Version::Http10, keep_alive: false, ..FRAMING },
+                format!("{text}Content-Length: 2\r\n\r\nok"),
+            ),
+        ] {
+            assert_eq!(encoded(&Response::text("ok"), framing), expected, "{framing:?}");
+        }
+    }
+
+    #[test]
+    fn s6_4_1_some_statuses_have_neither_body_nor_length() {
+        for (status, expected) in [
+            (Status::NO_CONTENT, "HTTP/1.1 204 No Content\r\n\r\n"),
+            (Status::NOT_MODIFIED, "HTTP/1.1 304 Not Modified\r\n\r\n"),
+            (Status::SWITCHING_PROTOCOLS, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\r\n"),
+            (Status::OK, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody"),
+        ] {
+            assert_eq!(encoded(&Response::new(status).body(b"body".as_slice()), FRAMING), expected);
+        }
+    }
+
+    #[test]
+    fn s5_5_a_header_cannot_split_a_response() {
+        for (name, value) in [
+            ("X", "a\r\nSet-Cookie: b=c"),
+            ("X", "a\n"),
+            ("X", "a\0"),
+            ("X", "\u{7f}"),
+            ("", "a"),
+            ("X Y", "a"),
+            ("X:", "a"),
+            ("X\r\nY", "a"),
+            ("Content-Length", "0"),
+            ("transfer-encoding", "chunked"),
+            ("Connection", "close"),
+            ("Date", "now"),
+        ] {
+            let mut response = Response::html("<p>fine</p>");
+            assert!(response.try_header(name, value).is_err(), "{name:?} {value:?}");
+            assert_eq!(response, Response::html("<p>fine</p>"));
+            let response =
+                response.header(name, value).header("X-Later", "1").with_status(Status::OK).body(vec![]);
+            assert_eq!(response.status(), Status::INTERNAL_SERVER_ERROR);
+            assert_eq!(response.headers().count(), 1);
+            assert_eq!(encoded(&response, FRAMING).matches("\r\n").count(), 4, "{name:?} {value:?}");
+        }
+    }
+
+    #[test]
+    fn json_is_written_or_explained() {
+        assert_eq!(Response::json(&[1, 2]).body_bytes(), b"[1,2]");
+        let unwritable = std::collections::HashMap::from([((1, 2), 3)]);
+        assert_eq!(Response::json(&unwritable).status(), Status::INTERNAL_SERVER_ERROR);
+    }
+
+    #[test]
+    fn numbers_are_decimal() {
+        for number in [0, 9, 10, 12_345, usize::MAX] {
+            let mut out = Vec::new();
+            push_number(&mut out, number);
+            assert_eq!(out, number.to_string().as_bytes());
+        }
+    }
+}

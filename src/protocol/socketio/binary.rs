@@ -1,0 +1,354 @@
+//! Binary values within arguments: `{"_placeholder":true,"num":N}` stands for attachment N.
+//!
+//! Socket.IO protocol 5, "BINARY_EVENT" and "BINARY_ACK". Serde has no way to hand a (de)serializer's
+//! surroundings to one nested type, so the attachments of the call that is running are thread-local; a
+//! guard puts back what was there before, also when a user's code panics. Does not read or write packets.
+
+use std::cell::RefCell;
+use std::mem;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::base::limits::JSON_DEPTH_MAX;
+
+use super::json::{self, Scanner};
+use super::packet::PacketError;
+
+/// The member that makes an object a placeholder if it is `true`.
+const PLACEHOLDER_KEY: &str = "_placeholder";
+
+thread_local! {
+    /// The attachments of the `Args` that are being read; none outside.
+    static INCOMING: RefCell<Vec<Bytes>> = const { RefCell::new(Vec::new()) };
+    /// Where the running encoder collects attachments; `None` outside.
+    static COLLECTOR: RefCell<Option<Collector>> = const { RefCell::new(None) };
+}
+
+/// Bytes that travel as a binary attachment instead of as JSON.
+///
+/// May be nested anywhere in the arguments of an event or of an acknowledgement: in structs, lists, maps
+/// and options. A JavaScript client sees an `ArrayBuffer` or a `Buffer` there.
+///
+/// Received attachments are not copied. Serialized outside of an emit or an acknowledgement, it is a base64
+/// string (RFC 4648 §4, padded); it deserializes only within [`Args`](super::event::Args).
+///
+/// ```ignore
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Picture {
+///     name: String,
+///     data: shardcast::Binary,
+/// }
+///
+/// let picture: Picture = args.read(0)?;
+/// socket.emit("picture", &(picture,))?;
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Binary(pub Bytes);
+
+impl AsRef<[u8]> for Binary {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Bytes> for Binary {
+    fn from(bytes: Bytes) -> Binary {
+        Binary(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Binary {
+    fn from(bytes: Vec<u8>) -> Binary {
+        Binary(Bytes::from(bytes))
+    }
+}
+
+impl From<&'static [u8]> for Binary {
+    fn from(bytes: &'static [u8]) -> Binary {
+        Binary(Bytes::from_static(bytes))
+    }
+}
+
+impl Serialize for Binary {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let num = COLLECTOR.with_borrow_mut(|collector| Some(collector.as_mut()?.push(self.0.clone())));
+        match num {
+            Some(num) => Placeholder { is_placeholder: true, num }.serialize(serializer),
+            None => serializer.serialize_str(&STANDARD.encode(&self.0)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Binary {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Binary, D::Error> {
+        let placeholder = Placeholder::deserialize(deserializer)?;
+        if !placeholder.is_placeholder {
+            return Err(D::Error::custom("expected a binary attachment"));
+        }
+        INCOMING
+            .with_borrow(|incoming| incoming.get(placeholder.num).cloned())
+            .map(Binary)
+            .ok_or_else(|| D::Error::custom(format_args!("no binary attachment {}", placeholder.num)))
+    }
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(expecting = "a binary attachment")]
+struct Placeholder {
+    #[serde(rename = "_placeholder")]
+    is_placeholder: bool,
+    num: usize,
+}
+
+/// Attachments of one encoder, which may have begun with those of others.
+struct Collector {
+    attachments: Vec<Bytes>,
+    /// What placeholder 0 refers to.
+    start: usize,
+}
+
+impl Collector {
+    fn push(&mut self, bytes: Bytes) -> usize {
+        self.attachments.push(bytes);
+        self.attachments.len() - 1 - self.start
+    }
+}
+
+/// Runs `read` so that `Binary` values take these attachments.
+pub(super) fn with_incoming<R>(attachments: &[Bytes], read: impl FnOnce() -> R) -> R {
+    struct Restore(Vec<Bytes>);
+
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            INCOMING.set(mem::take(&mut self.0));
+        }
+    }
+
+    let _restore = Restore(INCOMING.replace(attachments.to_vec()));
+    read()
+}
+
+/// Runs `write` so that `Binary` values append their bytes to `attachments`.
+pub(super) fn with_collector<R>(attachments: &mut Vec<Bytes>, write: impl FnOnce() -> R) -> R {
+    struct Restore<'a> {
+        attachments: &'a mut Vec<Bytes>,
+        before: Option<Collector>,
+    }
+
+    impl Drop for Restore<'_> {
+        fn drop(&mut self) {
+            if let Some(collector) = COLLECTOR.replace(self.before.take()) {
+                *self.attachments = collector.attachments;
+            }
+        }
+    }
+
+    let start = attachments.len();
+    let collector = Collector { attachments: mem::take(attachments), start };
+    let _restore = Restore { before: COLLECTOR.replace(Some(collector)), attachments };
+    write()
+}
+
+/// Runs `write` so that `Binary` values are base64, even within an encoder.
+pub(super) fn without_collector<R>(write: impl FnOnce() -> R) -> R {
+    struct Restore(Option<Collector>);
+
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            COLLECTOR.set(self.0.take());
+        }
+    }
+
+    let _restore = Restore(COLLECTOR.take());
+    write()
+}
+
+/// Checks that each placeholder names one of the attachments. `packet::decode` has called it already.
+///
+/// # Errors
+/// A placeholder's `num` is missing, is no integer or is out of range.
+pub(crate) fn check_placeholders(payload: &str, attachments: usize) -> Result<(), PacketError> {
+    let bytes = payload.as_bytes();
+    let may_hold_key = memchr::memmem::find(bytes, PLACEHOLDER_KEY.as_bytes()).is_some()
+        || memchr::memchr(b'\\', bytes).is_some();
+    if may_hold_key { check_value(&mut Scanner::new(payload), attachments, 0) } else { Ok(()) }
+}
+
+/// Goes past one value. Recursion is safe because the depth is limited.
+fn check_value(scanner: &mut Scanner<'_>, attachments: usize, depth: usize) -> Result<(), PacketError> {
+    if depth > JSON_DEPTH_MAX {
+        return Err(PacketError::PayloadTooDeep);
+    }
+    scanner.skip_white_space();
+    match scanner.peek() {
+        Some(b'{') => check_object(scanner, attachments, depth),
+        Some(b'[') => check_array(scanner, attachments, depth),
+        _ => Ok(scanner.scalar()?),
+    }
+}
+
+fn check_array(scanner: &mut Scanner<'_>, attachments: usize, depth: usize) -> Result<(), PacketError> {
+    if is_empty(scanner, b']') {
+        return Ok(());
+    }
+    loop {
+        check_value(scanner, attachments, depth + 1)?;
+        match scanner.take() {
+            Some(b',') => {}
+            Some(b']') => return Ok(()),
+            _ => return Err(PacketError::PayloadNotJson),
+        }
+    }
+}
+
+/// The last of equal keys counts, as in JavaScript.
+fn check_object(scanner: &mut Scanner<'_>, attachments: usize, depth: usize) -> Result<(), PacketError> {
+    if is_empty(scanner, b'}') {
+        return Ok(());
+    }
+    let (mut is_placeholder, mut is_in_range) = (false, false);
+    loop {
+        let key = json::unescape(scanner.key()?);
+        scanner.skip_white_space();
+        let start = scanner.at;
+        check_value(scanner, attachments, depth + 1)?;
+        let value = scanner.since(start);
+        match key.as_deref() {
+            Some(PLACEHOLDER_KEY) => is_placeholder = value == "true",
+            Some("num") => is_in_range = value.parse::<usize>().is_ok_and(|num| num < attachments),
+            _ => {}
+        }
+        match scanner.take() {
+            Some(b',') => {}
+            Some(b'}') if is_placeholder && !is_in_range => return Err(PacketError::PlaceholderInvalid),
+            Some(b'}') => return Ok(()),
+            _ => return Err(PacketError::PayloadNotJson),
+        }
+    }
+}
+
+/// Goes into a container, and out of it again if it is empty.
+fn is_empty(scanner: &mut Scanner<'_>, close: u8) -> bool {
+    scanner.take();
+    scanner.skip_white_space();
+    let is_empty = scanner.peek() == Some(close);
+    if is_empty {
+        scanner.take();
+    }
+    is_empty
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::super::event::{Args, ArgsError};
+    use super::*;
+
+    const ONE: &str = r#"[{"_placeholder":true,"num":0}]"#;
+
+    #[test]
+    fn placeholders_must_name_an_attachment() {
+        let rows = [
+            (r#"["a",{"_placeholder":true,"num":0}]"#, true),
+            (r#"["a",{"_placeholder":true,"num":1}]"#, true),
+            (r#"["a",{"num":1,"_placeholder":true,"more":[]}]"#, true),
+            (r#"["a",{ "_placeholder" : true , "num" : 1 }]"#, true),
+            (r#"["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]"#, true),
+            (r#"["a",{"_placeholder":true,"num":2}]"#, false),
+            (r#"["a",{"_placeholder":true,"num":-1}]"#, false),
+            (r#"["a",{"_placeholder":true,"num":0.5}]"#, false),
+            (r#"["a",{"_placeholder":true,"num":"0"}]"#, false),
+            (r#"["a",{"_placeholder":true,"num":null}]"#, false),
+            (r#"["a",{"_placeholder":true,"num":99999999999999999999}]"#, false),
+            (r#"["a",{"_placeholder":true}]"#, false),
+            (r#"["a",[{"b":{"_placeholder":true,"num":7}}]]"#, false),
+            (r#"["a",[{"b":{"_placeholder":true,"num":1}},[],{}]]"#, true),
+            (r#"["a",{"_placehol\u0064er":true,"num":7}]"#, false),
+            (r#"["a",{"_placeholder":true,"n\u0075m":1}]"#, true),
+            (r#"["a",{"_placeholder":false,"num":7}]"#, true),
+            (r#"["a",{"_placeholder":"true"}]"#, true),
+            (r#"["a",{"_placeholder":1}]"#, true),
+            (r#"["a",{"_placeholder":true,"_placeholder":false}]"#, true),
+            (r#"["a",{"_placeholder":true,"num":0,"num":9}]"#, false),
+            (r#"["_placeholder",true]"#, true),
+            (r#"["a","{\"_placeholder\":true}"]"#, true),
+            (r#"["a",{"\ud800":1,"_placeholder":true,"num":1}]"#, true),
+        ];
+        for (payload, is_fine) in rows {
+            let expected = if is_fine { Ok(()) } else { Err(PacketError::PlaceholderInvalid) };
+            assert_eq!(check_placeholders(payload, 2), expected, "{payload}");
+        }
+    }
+
+    #[test]
+    fn junk_and_depth_are_refused_without_a_panic() {
+        let deep = format!("{}\"_placeholder\"", "[".repeat(1_000_000));
+        assert_eq!(check_placeholders(&deep, 1), Err(PacketError::PayloadTooDeep));
+        for payload in ["_placeholder", "{\"_placeholder\"", "[{\"_placeholder\":true,", "\\", "{\\", "[\"\\"]
+        {
+            assert!(check_placeholders(payload, 1).is_err(), "{payload}");
+        }
+    }
+
+    #[test]
+    fn attachments_are_taken_by_number() {
+        let attachments = [Bytes::from_static(b"x"), Bytes::from_static(b"y")];
+        let payload = r#"[[{"b":{"_placeholder":true,"num":1}}],{"num":0,"_placeholder":true},"eA=="]"#;
+        let args = Args::of_ack(payload, &attachments);
+        let nested: Vec<std::collections::BTreeMap<String, Option<Binary>>> = args.read(0).unwrap();
+        assert_eq!(nested[0]["b"].as_ref().unwrap().as_ref(), b"y");
+        let bytes: Binary = args.read(1).unwrap();
+        assert_eq!(bytes.0.as_ptr(), attachments[0].as_ptr(), "shared and not copied");
+        assert!(matches!(args.read::<Binary>(2), Err(ArgsError::Mismatch { index: 2, .. })));
+        assert!(serde_json::from_str::<Binary>(r#"{"_placeholder":true,"num":0}"#).is_err(), "outside");
+    }
+
+    #[test]
+    fn what_was_before_is_restored_even_after_a_panic() {
+        #[derive(Debug)]
+        struct Panics;
+        impl<'de> Deserialize<'de> for Panics {
+            fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Panics, D::Error> {
+                panic!("a user's mistake")
+            }
+        }
+        #[derive(Debug)]
+        struct ReadsOther;
+        impl<'de> Deserialize<'de> for ReadsOther {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ReadsOther, D::Error> {
+                let other = [Bytes::from_static(b"other")];
+                let read = AssertUnwindSafe(|| Args::of_ack("[1]", &other).read::<Panics>(0));
+                assert!(catch_unwind(read).is_err());
+                assert_eq!(Args::of_ack(ONE, &other).read::<Binary>(0).unwrap().as_ref(), b"other");
+                assert_eq!(Binary::deserialize(deserializer)?.as_ref(), b"own");
+                Ok(ReadsOther)
+            }
+        }
+        let own = [Bytes::from_static(b"own")];
+        Args::of_ack(ONE, &own).read::<ReadsOther>(0).unwrap();
+        INCOMING.with_borrow(|incoming| assert!(incoming.is_empty()));
+    }
+
+    #[test]
+    fn collectors_nest_and_end_with_their_call() {
+        let bytes = Binary::from(vec![1]);
+        let (mut outer, mut inner) = (vec![Bytes::from_static(b"kept")], Vec::new());
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            with_collector(&mut outer, || {
+                assert_eq!(serde_json::to_string(&bytes).unwrap(), r#"{"_placeholder":true,"num":0}"#);
+                with_collector(&mut inner, || serde_json::to_string(&bytes).unwrap());
+                without_collector(|| assert_eq!(serde_json::to_string(&bytes).unwrap(), "\"AQ==\""));
+                assert_eq!(serde_json::to_string(&bytes).unwrap(), r#"{"_placeholder":true,"num":1}"#);
+                panic!("a user's mistake");
+            })
+        }));
+        assert!(panicked.is_err());
+        assert_eq!((outer.len(), inner.len()), (3, 1));
+        assert_eq!(serde_json::to_string(&bytes).unwrap(), "\"AQ==\"");
+    }
+}

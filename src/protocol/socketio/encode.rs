@@ -1,0 +1,451 @@
+//! Packets to text, appended to a buffer that may be warm: text events allocate nothing then.
+//!
+//! Socket.IO protocol 5, "Packet encoding". Arguments go through serde_json's compact form straight into
+//! the buffer; `ArgsSerializer` takes the brackets off their list. Does not write Engine.IO's leading `4`.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::ser::{Impossible, SerializeSeq, SerializeTuple, SerializeTupleStruct, Serializer};
+
+pub(crate) use super::packet::is_reserved_event;
+
+use super::binary;
+use super::raw_json::RawJson;
+
+/// Digits of the largest `u64`.
+const DECIMAL_DIGITS_MAX: usize = 20;
+
+/// Why something cannot be emitted.
+///
+/// ```ignore
+/// match socket.emit("disconnect", &()) {
+///     Err(shardcast::EncodeError::ReservedEvent(name)) => println!("{name} is reserved"),
+///     result => result?,
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// Only the library itself emits events of this name.
+    ReservedEvent(String),
+    /// An argument has no JSON; what serde says.
+    Json(String),
+    /// The arguments are neither a tuple nor a list.
+    NotArgs,
+}
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EncodeError::ReservedEvent(name) => write!(f, "the event name {name:?} is reserved, use another"),
+            EncodeError::Json(message) => write!(f, "an argument cannot be written as JSON: {message}"),
+            EncodeError::NotArgs => {
+                f.write_str("arguments must be a tuple or a list; one argument is written `(value,)`")
+            }
+        }
+    }
+}
+
+impl std::error::Error for EncodeError {}
+
+impl serde::ser::Error for EncodeError {
+    fn custom<T: fmt::Display>(message: T) -> EncodeError {
+        EncodeError::Json(message.to_string())
+    }
+}
+
+/// Appends an event: `2["name",...]`, or `5N-["name",...]` if the arguments held N `Binary` values, whose
+/// bytes are appended to `attachments`.
+///
+/// `args` is a tuple or a list. Numbers that are not finite become `null`.
+///
+/// # Errors
+/// The name is reserved or the arguments have no JSON. `out` and `attachments` are as before then.
+#[expect(clippy::too_many_arguments, reason = "the packet's own fields, and the two buffers that it goes to")]
+pub(crate) fn encode_event<A: Serialize + ?Sized>(
+    out: &mut Vec<u8>,
+    namespace: &str,
+    id: Option<u64>,
+    name: &str,
+    args: &A,
+    attachments: &mut Vec<Bytes>,
+) -> Result<(), EncodeError> {
+    if is_reserved_event(name) {
+        return Err(EncodeError::ReservedEvent(name.to_owned()));
+    }
+    let start = out.len();
+    push_header(out, b'2', namespace, id);
+    out.push(b'[');
+    push_string(out, name);
+    finish_with_args(out, start, args, attachments)
+}
+
+/// Appends an event whose arguments are valid JSON already, with commas between them and without brackets.
+///
+/// For events that are passed on; their names were checked where they came from.
+pub(crate) fn encode_event_raw(
+    out: &mut Vec<u8>,
+    namespace: &str,
+    id: Option<u64>,
+    name: &str,
+    raw_args: &str,
+) {
+    push_header(out, b'2', namespace, id);
+    out.push(b'[');
+    push_string(out, name);
+    if !raw_args.is_empty() {
+        out.push(b',');
+        out.extend_from_slice(raw_args.as_bytes());
+    }
+    out.push(b']');
+}
+
+/// Appends an acknowledgement: `3ID[...]`, or `6N-ID[...]` as in [`encode_event`].
+///
+/// # Errors
+/// The arguments have no JSON. `out` and `attachments` are as before then.
+pub(crate) fn encode_ack<A: Serialize + ?Sized>(
+    out: &mut Vec<u8>,
+    namespace: &str,
+    id: u64,
+    args: &A,
+    attachments: &mut Vec<Bytes>,
+) -> Result<(), EncodeError> {
+    let start = out.len();
+    push_header(out, b'3', namespace, Some(id));
+    out.push(b'[');
+    finish_with_args(out, start, args, attachments)
+}
+
+/// Appends an acknowledgement whose arguments are valid JSON already.
+pub(crate) fn encode_ack_raw(out: &mut Vec<u8>, namespace: &str, id: u64, raw_args: &str) {
+    push_header(out, b'3', namespace, Some(id));
+    out.push(b'[');
+    out.extend_from_slice(raw_args.as_bytes());
+    out.push(b']');
+}
+
+/// Appends the answer to a `CONNECT`: `0{"sid":"..."}`, with `pid` if the session can be recovered.
+pub(crate) fn encode_connect(out: &mut Vec<u8>, namespace: &str, sid: &str, pid: Option<&str>) {
+    push_header(out, b'0', namespace, None);
+    out.extend_from_slice(b"{\"sid\":");
+    push_string(out, sid);
+    if let Some(pid) = pid {
+        out.extend_from_slice(b",\"pid\":");
+        push_string(out, pid);
+    }
+    out.push(b'}');
+}
+
+/// Appends the refusal of a `CONNECT`: `4/ns,{"message":"...","data":...}`.
+pub(crate) fn encode_connect_error(
+    out: &mut Vec<u8>,
+    namespace: &str,
+    message: &str,
+    data: Option<&RawJson>,
+) {
+    push_header(out, b'4', namespace, None);
+    out.extend_from_slice(b"{\"message\":");
+    push_string(out, message);
+    if let Some(data) = data {
+        out.extend_from_slice(b",\"data\":");
+        out.extend_from_slice(data.as_str().as_bytes());
+    }
+    out.push(b'}');
+}
+
+/// Appends `1`, or `1/ns,`.
+pub(crate) fn encode_disconnect(out: &mut Vec<u8>, namespace: &str) {
+    push_header(out, b'1', namespace, None);
+}
+
+/// Appends the arguments and the bracket; on an error takes back all that was appended since `start`.
+fn finish_with_args<A: Serialize + ?Sized>(
+    out: &mut Vec<u8>,
+    start: usize,
+    args: &A,
+    attachments: &mut Vec<Bytes>,
+) -> Result<(), EncodeError> {
+    let attachments_start = attachments.len();
+    let result = binary::with_collector(attachments, || args.serialize(ArgsSerializer { out }));
+    if let Err(error) = result {
+        out.truncate(start);
+        attachments.truncate(attachments_start);
+        return Err(error);
+    }
+    out.push(b']');
+    let count = attachments.len() - attachments_start;
+    if count > 0 {
+        make_binary(out, start, count);
+    }
+    Ok(())
+}
+
+/// Turns `2` or `3` at `start` into `5N-` or `6N-`: the number is known only now.
+pub(crate) fn make_binary(out: &mut Vec<u8>, start: usize, count: usize) {
+    if let Some(kind) = out.get_mut(start) {
+        *kind += 3;
+    }
+    let mut digits = [0; DECIMAL_DIGITS_MAX];
+    let digits = decimal(&mut digits, count as u64);
+    out.splice(start + 1..start + 1, digits.iter().copied().chain([b'-']));
+}
+
+fn push_header(out: &mut Vec<u8>, kind: u8, namespace: &str, id: Option<u64>) {
+    out.push(kind);
+    if namespace != "/" {
+        out.extend_from_slice(namespace.as_bytes());
+        out.push(b',');
+    }
+    if let Some(id) = id {
+        let mut digits = [0; DECIMAL_DIGITS_MAX];
+        out.extend_from_slice(decimal(&mut digits, id));
+    }
+}
+
+fn decimal(digits: &mut [u8; DECIMAL_DIGITS_MAX], number: u64) -> &[u8] {
+    let mut rest = number;
+    let mut start = DECIMAL_DIGITS_MAX;
+    for (place, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        start = place;
+        if rest == 0 {
+            break;
+        }
+    }
+    digits.get(start..).unwrap_or_default()
+}
+
+fn push_string(out: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(out, text).expect("a string has JSON and a Vec takes it");
+}
+
+/// Writes the elements of a tuple or a list with commas between them, to a buffer that ends with the
+/// bracket or with another element; refuses whatever is not such a list.
+struct ArgsSerializer<'a> {
+    out: &'a mut Vec<u8>,
+}
+
+impl ArgsSerializer<'_> {
+    fn push<T: Serialize + ?Sized>(&mut self, element: &T) -> Result<(), EncodeError> {
+        // No value ends with this bracket, so only the first argument of an acknowledgement follows it.
+        if self.out.last() != Some(&b'[') {
+            self.out.push(b',');
+        }
+        let mut serializer = serde_json::Serializer::new(&mut *self.out);
+        element.serialize(&mut serializer).map_err(|error| EncodeError::Json(error.to_string()))
+    }
+}
+
+impl SerializeSeq for ArgsSerializer<'_> {
+    type Ok = ();
+    type Error = EncodeError;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, element: &T) -> Result<(), EncodeError> {
+        self.push(element)
+    }
+
+    fn end(self) -> Result<(), EncodeError> {
+        Ok(())
+    }
+}
+
+impl SerializeTuple for ArgsSerializer<'_> {
+    type Ok = ();
+    type Error = EncodeError;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, element: &T) -> Result<(), EncodeError> {
+        self.push(element)
+    }
+
+    fn end(self) -> Result<(), EncodeError> {
+        Ok(())
+    }
+}
+
+impl SerializeTupleStruct for ArgsSerializer<'_> {
+    type Ok = ();
+    type Error = EncodeError;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, element: &T) -> Result<(), EncodeError> {
+        self.push(element)
+    }
+
+    fn end(self) -> Result<(), EncodeError> {
+        Ok(())
+    }
+}
+
+/// Methods of `Serializer` that refuse their values.
+macro_rules! not_args {
+    ($($method:ident($($value:ty),*) -> $ok:ty;)*) => {$(
+        fn $method(self, $(_: $value),*) -> Result<$ok, EncodeError> {
+            Err(EncodeError::NotArgs)
+        }
+    )*};
+}
+
+impl Serializer for ArgsSerializer<'_> {
+    type Ok = ();
+    type Error = EncodeError;
+    type SerializeSeq = Self;
+    type SerializeTuple = Self;
+    type SerializeTupleStruct = Self;
+    type SerializeTupleVariant = Impossible<(), EncodeError>;
+    type SerializeMap = Impossible<(), EncodeError>;
+    type SerializeStruct = Impossible<(), EncodeError>;
+    type SerializeStructVariant = Impossible<(), EncodeError>;
+
+    fn serialize_unit(self) -> Result<(), EncodeError> {
+        Ok(())
+    }
+
+    fn serialize_seq(self, _: Option<usize>) -> Result<Self, EncodeError> {
+        Ok(self)
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Self, EncodeError> {
+        Ok(self)
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self, EncodeError> {
+        Ok(self)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), EncodeError> {
+        value.serialize(self)
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> Result<(), EncodeError> {
+        Err(EncodeError::NotArgs)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: &T,
+    ) -> Result<(), EncodeError> {
+        Err(EncodeError::NotArgs)
+    }
+
+    not_args! {
+        serialize_bool(bool) -> ();
+        serialize_i8(i8) -> ();
+        serialize_i16(i16) -> ();
+        serialize_i32(i32) -> ();
+        serialize_i64(i64) -> ();
+        serialize_u8(u8) -> ();
+        serialize_u16(u16) -> ();
+        serialize_u32(u32) -> ();
+        serialize_u64(u64) -> ();
+        serialize_f32(f32) -> ();
+        serialize_f64(f64) -> ();
+        serialize_char(char) -> ();
+        serialize_str(&str) -> ();
+        serialize_bytes(&[u8]) -> ();
+        serialize_none() -> ();
+        serialize_unit_struct(&'static str) -> ();
+        serialize_unit_variant(&'static str, u32, &'static str) -> ();
+        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> Self::SerializeTupleVariant;
+        serialize_map(Option<usize>) -> Self::SerializeMap;
+        serialize_struct(&'static str, usize) -> Self::SerializeStruct;
+        serialize_struct_variant(&'static str, u32, &'static str, usize) -> Self::SerializeStructVariant;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::binary::Binary;
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Point(u8, u8);
+
+    #[derive(Serialize)]
+    struct Wrapped<T>(T);
+
+    fn event<A: Serialize + ?Sized>(args: &A) -> Result<String, EncodeError> {
+        let mut out = Vec::new();
+        encode_event(&mut out, "/", None, "a", args, &mut Vec::new())?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn the_elements_of_the_list_are_the_arguments() {
+        assert_eq!(event(&()).unwrap(), r#"2["a"]"#);
+        assert_eq!(event(&(1,)).unwrap(), r#"2["a",1]"#);
+        assert_eq!(event(&("x", [1, 2], None::<u8>)).unwrap(), r#"2["a","x",[1,2],null]"#);
+        assert_eq!(event(&[1, 2]).unwrap(), r#"2["a",1,2]"#);
+        assert_eq!(event(&vec!["["; 2]).unwrap(), r#"2["a","[","["]"#);
+        assert_eq!(event(&Vec::<u8>::new()).unwrap(), r#"2["a"]"#);
+        assert_eq!(event(&Point(1, 2)).unwrap(), r#"2["a",1,2]"#);
+        assert_eq!(event(&Wrapped((1, 2))).unwrap(), r#"2["a",1,2]"#);
+        assert_eq!(event(&(f64::NAN, f32::INFINITY, 1.0)).unwrap(), r#"2["a",null,null,1.0]"#);
+        assert_eq!(event(&("ä\u{2028}\n\"",)).unwrap(), "2[\"a\",\"ä\u{2028}\\n\\\"\"]");
+        assert_eq!(event(&(RawJson::new("{\"b\" : 1}").unwrap(),)).unwrap(), r#"2["a",{"b" : 1}]"#);
+    }
+
+    #[test]
+    fn other_types_are_no_arguments() {
+        let map = BTreeMap::from([("a", 1)]);
+        let raw = RawJson::new("[1]").unwrap();
+        let results = [
+            event(&1),
+            event("a"),
+            event(&map),
+            event(&Some((1,))),
+            event(&None::<u8>),
+            event(&true),
+            event(&raw),
+        ];
+        assert!(results.iter().all(|result| *result == Err(EncodeError::NotArgs)), "{results:?}");
+    }
+
+    #[test]
+    fn an_error_leaves_both_buffers_as_they_were() {
+        let mut out = b"before".to_vec();
+        let mut attachments = vec![Bytes::from_static(b"before")];
+        let bytes = Binary::from(vec![1]);
+        let bad = BTreeMap::from([((1, 2), 3)]);
+        let result = encode_event(&mut out, "/", None, "a", &(&bytes, &bad), &mut attachments);
+        assert!(matches!(result, Err(EncodeError::Json(_))), "{result:?}");
+        let result = encode_ack(&mut out, "/", 1, &(&bytes, &bad), &mut attachments);
+        assert!(matches!(result, Err(EncodeError::Json(_))), "{result:?}");
+        let result = encode_event(&mut out, "/", None, "disconnect", &(&bytes,), &mut attachments);
+        assert_eq!(result, Err(EncodeError::ReservedEvent("disconnect".to_owned())));
+        assert_eq!((out.as_slice(), attachments.len()), (&b"before"[..], 1));
+    }
+
+    #[test]
+    fn binary_values_are_numbered_from_the_packet_on() {
+        let mut out = b"x".to_vec();
+        let mut attachments = vec![Bytes::from_static(b"before")];
+        let args = (Binary::from(vec![1]), BTreeMap::from([("b", [Binary::from(vec![2])])]));
+        encode_event(&mut out, "/n", Some(7), "a", &args, &mut attachments).unwrap();
+        encode_ack(&mut out, "/", 7, &args, &mut attachments).unwrap();
+        let list = r#"{"_placeholder":true,"num":0},{"b":[{"_placeholder":true,"num":1}]}]"#;
+        assert_eq!(String::from_utf8(out).unwrap(), format!("x52-/n,7[\"a\",{list}62-7[{list}"));
+        assert_eq!(attachments, ["before".as_bytes(), &[1], &[2], &[1], &[2]]);
+    }
+
+    #[test]
+    fn a_warm_buffer_is_not_grown_by_text() {
+        let mut out = Vec::with_capacity(64);
+        let before = out.as_ptr();
+        let mut attachments = Vec::new();
+        encode_event(&mut out, "/n", Some(u64::MAX), "name", &("text", 1, 2.5), &mut attachments).unwrap();
+        assert_eq!(out, br#"2/n,18446744073709551615["name","text",1,2.5]"#);
+        assert_eq!((out.as_ptr(), attachments.capacity()), (before, 0));
+    }
+}

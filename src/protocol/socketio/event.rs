@@ -1,0 +1,301 @@
+//! Events: their names and arguments, as raw JSON until a handler asks for a type.
+//!
+//! Socket.IO protocol 5, "EVENT" and "ACK". Payloads come from `packet::decode`, which has checked them.
+//! Does not know handlers.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use super::binary;
+use super::json::{self, Elements};
+use super::packet::PacketError;
+
+/// One event, lent from its packet and its attachments.
+#[derive(Clone, Debug)]
+pub(crate) struct Event<'a> {
+    /// A number's own digits if the name is a number.
+    pub(crate) name: Cow<'a, str>,
+    pub(crate) args: Args<'a>,
+}
+
+impl<'a> Event<'a> {
+    /// Splits a payload that `packet::decode` has accepted.
+    ///
+    /// # Errors
+    /// The payload is empty, which the caller ignores, or is not from there.
+    pub(crate) fn decode(payload: &'a str, attachments: &'a [Bytes]) -> Result<Event<'a>, PacketError> {
+        let (name, raw) = split_name(payload)?;
+        Ok(Event { name, args: Args { raw, attachments } })
+    }
+}
+
+/// The name and the elements after it, of an array that is valid JSON.
+pub(super) fn split_name(payload: &str) -> Result<(Cow<'_, str>, &str), PacketError> {
+    let elements = strip_brackets(payload).ok_or(PacketError::PayloadMissing)?;
+    let (name, rest) =
+        elements.split_at_checked(json::skip_value(elements)).ok_or(PacketError::EventNameInvalid)?;
+    let name = match name.as_bytes().first() {
+        Some(b'"') => json::unescape(name).ok_or(PacketError::EventNameInvalid)?,
+        Some(b'-' | b'0'..=b'9') => Cow::Borrowed(name),
+        _ => return Err(PacketError::EventNameInvalid),
+    };
+    let rest = json::trim(rest);
+    Ok((name, json::trim(rest.strip_prefix(',').unwrap_or_default())))
+}
+
+fn strip_brackets(payload: &str) -> Option<&str> {
+    json::trim(payload).strip_prefix('[')?.strip_suffix(']').map(json::trim)
+}
+
+/// The arguments of an event or of an acknowledgement: raw JSON and attachments, lent from the packet.
+///
+/// Nothing is parsed until it is asked for, and extra arguments are ignored, as Socket.IO does.
+///
+/// ```ignore
+/// fn on_message(args: shardcast::Args<'_>) -> Result<(), shardcast::ArgsError> {
+///     let mut reader = args.reader();
+///     let room: String = reader.next()?;
+///     let options: Option<serde_json::Value> = reader.next()?;
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Args<'a> {
+    /// Elements of a valid JSON array, without its brackets, trimmed.
+    raw: &'a str,
+    attachments: &'a [Bytes],
+}
+
+impl<'a> Args<'a> {
+    /// The arguments of an acknowledgement, from a payload that `packet::decode` has accepted.
+    pub(crate) fn of_ack(payload: &'a str, attachments: &'a [Bytes]) -> Args<'a> {
+        Args { raw: strip_brackets(payload).unwrap_or_default(), attachments }
+    }
+
+    /// One value that `packet::decode` has accepted, or none: the auth of a `CONNECT`.
+    pub(crate) fn of_value(payload: &'a str) -> Args<'a> {
+        Args { raw: payload, attachments: &[] }
+    }
+
+    /// What another `Args` gave as `raw` and `attachments`.
+    pub(crate) fn of_elements(raw: &'a str, attachments: &'a [Bytes]) -> Args<'a> {
+        Args { raw, attachments }
+    }
+
+    /// The number of arguments. Counts them, in time linear to their length.
+    pub fn len(&self) -> usize {
+        Elements::new(self.raw).count()
+    }
+
+    /// Whether there is no argument.
+    pub fn is_empty(&self) -> bool {
+        self.raw.is_empty()
+    }
+
+    /// All arguments as JSON, with commas between them and without brackets.
+    ///
+    /// ```ignore
+    /// // The client sent ["message", "hi", {"to": 7}].
+    /// assert_eq!(args.raw(), r#""hi", {"to": 7}"#);
+    /// ```
+    pub fn raw(&self) -> &'a str {
+        self.raw
+    }
+
+    /// One argument as JSON.
+    pub fn get(&self, index: usize) -> Option<&'a str> {
+        Elements::new(self.raw).nth(index)
+    }
+
+    /// The binary messages that came with the packet, in their order on the wire.
+    pub fn attachments(&self) -> &'a [Bytes] {
+        self.attachments
+    }
+
+    /// Reads one argument as a type.
+    ///
+    /// A missing argument reads like `null`, so that an `Option` is `None`.
+    ///
+    /// # Errors
+    /// [`ArgsError::Missing`] if the argument is missing and the type has no `null`;
+    /// [`ArgsError::Mismatch`] if the argument is of another type.
+    ///
+    /// ```ignore
+    /// let count: u32 = args.read(0)?;
+    /// let picture: shardcast::Binary = args.read(1)?;
+    /// ```
+    pub fn read<T: DeserializeOwned>(&self, index: usize) -> Result<T, ArgsError> {
+        read_element(self.get(index), index, self.attachments)
+    }
+
+    /// Reads the arguments one after the other, in one pass over the text.
+    ///
+    /// ```ignore
+    /// let mut reader = args.reader();
+    /// let (name, age): (String, u8) = (reader.next()?, reader.next()?);
+    /// ```
+    pub fn reader(&self) -> ArgsReader<'a> {
+        ArgsReader { elements: Elements::new(self.raw), index: 0, attachments: self.attachments }
+    }
+}
+
+/// Reads arguments one after the other; made by [`Args::reader`].
+#[derive(Clone, Debug)]
+pub struct ArgsReader<'a> {
+    elements: Elements<'a>,
+    index: usize,
+    attachments: &'a [Bytes],
+}
+
+impl ArgsReader<'_> {
+    /// Reads the next argument as a type, and goes past it even if it is of another.
+    ///
+    /// # Errors
+    /// Those of [`Args::read`].
+    #[expect(clippy::should_implement_trait, reason = "each argument has a type of its own")]
+    pub fn next<T: DeserializeOwned>(&mut self) -> Result<T, ArgsError> {
+        let index = self.index;
+        self.index += 1;
+        read_element(self.elements.next(), index, self.attachments)
+    }
+}
+
+fn read_element<T: DeserializeOwned>(
+    element: Option<&str>,
+    index: usize,
+    attachments: &[Bytes],
+) -> Result<T, ArgsError> {
+    let Some(element) = element else {
+        return serde_json::from_str("null").map_err(|_| ArgsError::Missing { index });
+    };
+    binary::with_incoming(attachments, || serde_json::from_str(element))
+        .map_err(|error| ArgsError::Mismatch { index, message: error.to_string() })
+}
+
+/// Why an argument cannot be read as the type that was asked for.
+///
+/// ```ignore
+/// match args.read::<u32>(0) {
+///     Ok(count) => println!("{count}"),
+///     Err(shardcast::ArgsError::Missing { index }) => println!("no argument {index}"),
+///     Err(error) => println!("{error}"),
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ArgsError {
+    /// There are too few arguments, and the type has no `null`.
+    Missing {
+        /// The place of the argument, from 0.
+        index: usize,
+    },
+    /// The argument is of another type.
+    Mismatch {
+        /// The place of the argument, from 0.
+        index: usize,
+        /// What serde says.
+        message: String,
+    },
+}
+
+impl fmt::Display for ArgsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ArgsError::Missing { index } => write!(f, "argument {index} is missing"),
+            ArgsError::Mismatch { index, message } => {
+                write!(f, "argument {index} is of another type: {message}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ArgsError {}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::super::binary::Binary;
+    use super::super::raw_json::RawJson;
+    use super::*;
+
+    fn event(payload: &str) -> Event<'_> {
+        Event::decode(payload, &[]).unwrap()
+    }
+
+    #[test]
+    fn the_name_is_apart_from_the_arguments() {
+        let rows = [
+            (r#"["a"]"#, "a", "", 0),
+            (r#" [ "a" , 1 , [2,3] ] "#, "a", "1 , [2,3]", 2),
+            (r#"["a\"b",{}]"#, "a\"b", "{}", 1),
+            (r#"["\u0061"]"#, "a", "", 0),
+            (r#"["",null]"#, "", "null", 1),
+            ("[7,8]", "7", "8", 1),
+            ("[-1.5e3]", "-1.5e3", "", 0),
+            (r#"["],[","],["]"#, "],[", r#""],[""#, 1),
+        ];
+        for (payload, name, raw, len) in rows {
+            let event = event(payload);
+            assert_eq!((&*event.name, event.args.raw(), event.args.len()), (name, raw, len), "{payload}");
+            assert_eq!(event.args.is_empty(), len == 0);
+        }
+        assert!(matches!(event(r#"["plain",1]"#).name, Cow::Borrowed("plain")));
+    }
+
+    #[test]
+    fn what_did_not_pass_decoding_is_refused_without_a_panic() {
+        for payload in ["", "[", "]", "[]", "{}", "[null]", "[\"", "[\"]", "[[]]", "[\"\\ud800\"]", "[,"] {
+            assert!(Event::decode(payload, &[]).is_err(), "{payload}");
+        }
+    }
+
+    #[test]
+    fn arguments_are_read_by_place_and_in_turn() {
+        let args = event(r#"["a","x",2,{"k":[true]},null]"#).args;
+        assert_eq!(args.read::<String>(0), Ok("x".to_owned()));
+        assert_eq!(args.read::<u8>(1), Ok(2));
+        assert_eq!(args.get(2), Some(r#"{"k":[true]}"#));
+        assert_eq!(args.get(4), None);
+        let mut reader = args.reader();
+        assert_eq!(reader.next::<String>(), Ok("x".to_owned()));
+        assert!(matches!(reader.next::<String>(), Err(ArgsError::Mismatch { index: 1, .. })));
+        assert_eq!(
+            reader.next::<RawJson>().map(|raw| raw.as_str().to_owned()),
+            Ok(r#"{"k":[true]}"#.to_owned())
+        );
+        assert_eq!(reader.next::<()>(), Ok(()));
+        assert_eq!(reader.next::<u8>(), Err(ArgsError::Missing { index: 4 }));
+        assert_eq!(reader.next::<Option<u8>>(), Ok(None));
+    }
+
+    #[test]
+    fn a_missing_argument_reads_like_null() {
+        let args = Args::default();
+        assert_eq!(args.read::<Option<u8>>(0), Ok(None));
+        assert_eq!(args.read::<()>(0), Ok(()));
+        assert_eq!(args.read::<Value>(0), Ok(Value::Null));
+        assert_eq!(args.read::<String>(3), Err(ArgsError::Missing { index: 3 }));
+        assert_eq!(args.read::<Binary>(0), Err(ArgsError::Missing { index: 0 }));
+    }
+
+    #[test]
+    fn acknowledgements_have_arguments_only() {
+        for (payload, raw) in [("", ""), ("[]", ""), ("[ ]", ""), ("[1,\"a\"]", "1,\"a\""), (" [1] ", "1")] {
+            assert_eq!(Args::of_ack(payload, &[]).raw(), raw);
+        }
+    }
+
+    #[test]
+    fn errors_say_which_argument() {
+        assert_eq!(ArgsError::Missing { index: 2 }.to_string(), "argument 2 is missing");
+        let error = event(r#"["a","x"]"#).args.read::<u8>(0).unwrap_err();
+        assert!(
+            error.to_string().starts_with("argument 0 is of another type: invalid type: string"),
+            "{error}"
+        );
+    }
+}

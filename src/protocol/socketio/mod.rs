@@ -1,0 +1,18 @@
+//! Socket.IO protocol, revision 5: packets, their JSON arguments and their attachments.
+//!
+//! Text in, values out, and back; the leading `4` of an Engine.IO message is neither read nor written.
+//! Reading order: `packet` (the grammar), `json` (what is JSON and where an element ends), `event` (names
+//! and arguments), `binary` (placeholders), `raw_json`, `attachments` (waiting for frames), `encode`.
+//! Does not know which namespaces exist, who is connected or what is awaited: that is the caller's.
+
+pub(crate) mod attachments;
+pub(crate) mod binary;
+pub(crate) mod encode;
+pub(crate) mod event;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+pub(crate) mod json;
+pub(crate) mod packet;
+pub(crate) mod raw_json;
+#[cfg(test)]
+mod vectors;

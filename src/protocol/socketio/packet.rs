@@ -1,0 +1,261 @@
+//! The text of one packet: `<kind>[<attachments>-][<namespace>,][<id>][<payload>]`.
+//!
+//! Socket.IO protocol 5, "Packet encoding"; the details follow socket.io-parser 4.2. Whatever is decoded
+//! here has been checked in full, so its payload may be sent to others as it is. Does not know namespaces,
+//! and does not wait for attachments: that is `attachments`.
+
+use crate::base::limits::{ATTACHMENTS_MAX, NAMESPACE_BYTES_MAX};
+
+use super::binary::check_placeholders;
+use super::json::{self, JsonError};
+
+/// The largest acknowledgement id: what a JavaScript number holds exactly, 2^53 - 1.
+const ID_MAX: u64 = (1 << 53) - 1;
+
+/// The kind of a packet, its first character.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PacketKind {
+    Connect,
+    Disconnect,
+    Event,
+    Ack,
+    ConnectError,
+    BinaryEvent,
+    BinaryAck,
+}
+
+impl PacketKind {
+    fn from_byte(byte: u8) -> Option<PacketKind> {
+        Some(match byte {
+            b'0' => PacketKind::Connect,
+            b'1' => PacketKind::Disconnect,
+            b'2' => PacketKind::Event,
+            b'3' => PacketKind::Ack,
+            b'4' => PacketKind::ConnectError,
+            b'5' => PacketKind::BinaryEvent,
+            b'6' => PacketKind::BinaryAck,
+            _ => return None,
+        })
+    }
+
+    /// Whether attachments follow the packet.
+    pub(crate) fn is_binary(self) -> bool {
+        matches!(self, PacketKind::BinaryEvent | PacketKind::BinaryAck)
+    }
+}
+
+/// One decoded packet, lent from its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Packet<'a> {
+    pub(crate) kind: PacketKind,
+    /// `/` if the text names none; keeps its query string.
+    pub(crate) namespace: &'a str,
+    pub(crate) id: Option<u64>,
+    /// How many binary messages follow; 0 unless the kind is binary.
+    pub(crate) attachments: usize,
+    /// Valid JSON that fits the kind, or nothing.
+    pub(crate) payload: &'a str,
+}
+
+/// How a peer broke the protocol. Each of them closes the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PacketError {
+    /// No text at all.
+    Empty,
+    /// The first character is not `0` to `6`.
+    KindUnknown,
+    /// `CONNECT_ERROR` goes from server to client only.
+    ConnectErrorFromClient,
+    /// A binary packet whose number of attachments is missing or not within `1..=ATTACHMENTS_MAX`.
+    AttachmentsInvalid,
+    /// A namespace of more than `NAMESPACE_BYTES_MAX`.
+    NamespaceTooLong,
+    /// An id that a JavaScript number does not hold exactly.
+    IdTooBig,
+    /// A binary packet without a payload to put its attachments into.
+    PayloadMissing,
+    /// A payload that its kind does not have: `CONNECT` has an object, `DISCONNECT` none, others an array.
+    PayloadUnexpected,
+    /// The payload is not JSON.
+    PayloadNotJson,
+    /// More than `JSON_DEPTH_MAX` arrays and objects within one another.
+    PayloadTooDeep,
+    /// The first element of an event is neither a string nor a number.
+    EventNameInvalid,
+    /// The event's name is one that only the library itself emits.
+    EventNameReserved,
+    /// A placeholder without a number, or with that of an attachment that does not exist.
+    PlaceholderInvalid,
+}
+
+impl PacketError {
+    /// Every fault, for tests that name them.
+    #[cfg(test)]
+    pub(crate) const ALL: [PacketError; 13] = [
+        PacketError::Empty,
+        PacketError::KindUnknown,
+        PacketError::ConnectErrorFromClient,
+        PacketError::AttachmentsInvalid,
+        PacketError::NamespaceTooLong,
+        PacketError::IdTooBig,
+        PacketError::PayloadMissing,
+        PacketError::PayloadUnexpected,
+        PacketError::PayloadNotJson,
+        PacketError::PayloadTooDeep,
+        PacketError::EventNameInvalid,
+        PacketError::EventNameReserved,
+        PacketError::PlaceholderInvalid,
+    ];
+
+    /// A sentence for logs.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            PacketError::Empty => "empty packet",
+            PacketError::KindUnknown => "unknown packet type",
+            PacketError::ConnectErrorFromClient => "CONNECT_ERROR from a client",
+            PacketError::AttachmentsInvalid => "illegal number of attachments",
+            PacketError::NamespaceTooLong => "namespace too long",
+            PacketError::IdTooBig => "acknowledgement id too big",
+            PacketError::PayloadMissing => "payload missing",
+            PacketError::PayloadUnexpected => "payload does not fit the packet type",
+            PacketError::PayloadNotJson => "payload is not JSON",
+            PacketError::PayloadTooDeep => "payload is nested too deeply",
+            PacketError::EventNameInvalid => "event name is neither a string nor a number",
+            PacketError::EventNameReserved => "reserved event name",
+            PacketError::PlaceholderInvalid => "placeholder without its attachment",
+        }
+    }
+}
+
+impl From<JsonError> for PacketError {
+    fn from(error: JsonError) -> PacketError {
+        match error {
+            JsonError::Invalid => PacketError::PayloadNotJson,
+            JsonError::TooDeep => PacketError::PayloadTooDeep,
+        }
+    }
+}
+
+/// Decodes and checks the text of one packet from a client.
+///
+/// # Errors
+/// Whatever is wrong with it; the caller closes the connection.
+pub(crate) fn decode(text: &str) -> Result<Packet<'_>, PacketError> {
+    let first = *text.as_bytes().first().ok_or(PacketError::Empty)?;
+    let kind = PacketKind::from_byte(first).ok_or(PacketError::KindUnknown)?;
+    if kind == PacketKind::ConnectError {
+        return Err(PacketError::ConnectErrorFromClient);
+    }
+    let rest = text.get(1..).unwrap_or_default();
+    let (attachments, rest) = if kind.is_binary() { split_attachments(rest)? } else { (0, rest) };
+    let (namespace, rest) = split_namespace(rest)?;
+    let (id, payload) = split_id(rest)?;
+    check_payload(kind, payload)?;
+    if kind.is_binary() {
+        check_placeholders(payload, attachments)?;
+    }
+    Ok(Packet { kind, namespace, id, attachments, payload })
+}
+
+/// Whether only the library itself may emit events of this name.
+pub(crate) fn is_reserved_event(name: &str) -> bool {
+    matches!(
+        name,
+        "connect" | "connect_error" | "disconnect" | "disconnecting" | "newListener" | "removeListener"
+    )
+}
+
+fn split_attachments(text: &str) -> Result<(usize, &str), PacketError> {
+    let (digits, rest) = text.split_once('-').ok_or(PacketError::AttachmentsInvalid)?;
+    let count = decimal(digits).and_then(|count| usize::try_from(count).ok());
+    match count {
+        Some(count @ 1..=ATTACHMENTS_MAX) => Ok((count, rest)),
+        _ => Err(PacketError::AttachmentsInvalid),
+    }
+}
+
+/// The namespace ends at a comma or with the text.
+fn split_namespace(text: &str) -> Result<(&str, &str), PacketError> {
+    if !text.starts_with('/') {
+        return Ok(("/", text));
+    }
+    let (namespace, rest) = match memchr::memchr(b',', text.as_bytes()) {
+        Some(comma) => (&text[..comma], &text[comma + 1..]),
+        None => (text, ""),
+    };
+    if namespace.len() > NAMESPACE_BYTES_MAX {
+        return Err(PacketError::NamespaceTooLong);
+    }
+    Ok((namespace, rest))
+}
+
+fn split_id(text: &str) -> Result<(Option<u64>, &str), PacketError> {
+    let len = text.bytes().take_while(u8::is_ascii_digit).count();
+    if len == 0 {
+        return Ok((None, text));
+    }
+    let (digits, rest) = text.split_at(len);
+    match decimal(digits) {
+        Some(id) if id <= ID_MAX => Ok((Some(id), rest)),
+        _ => Err(PacketError::IdTooBig),
+    }
+}
+
+/// Digits only: `str::parse` would take a sign as well.
+fn decimal(digits: &str) -> Option<u64> {
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
+}
+
+/// The first byte decides before the rest is read. A payload does not begin with a space: there the
+/// reference parser reads an id of 0.
+fn check_payload(kind: PacketKind, payload: &str) -> Result<(), PacketError> {
+    let first = match payload.as_bytes().first() {
+        Some(&first) => first,
+        None if kind.is_binary() => return Err(PacketError::PayloadMissing),
+        None => return Ok(()),
+    };
+    match (kind, first) {
+        (PacketKind::Connect, b'{') | (PacketKind::Ack | PacketKind::BinaryAck, b'[') => {
+            Ok(json::validate(payload)?)
+        }
+        (PacketKind::Event | PacketKind::BinaryEvent, b'[') => {
+            json::validate(payload)?;
+            check_event_name(payload)
+        }
+        _ => Err(PacketError::PayloadUnexpected),
+    }
+}
+
+fn check_event_name(payload: &str) -> Result<(), PacketError> {
+    let (name, _) = super::event::split_name(payload)?;
+    if is_reserved_event(&name) { Err(PacketError::EventNameReserved) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_exact() {
+        let longest = "/".repeat(NAMESPACE_BYTES_MAX);
+        let rows = [
+            (format!("2{longest},[\"a\"]"), Ok(())),
+            (format!("0/{longest}"), Err(PacketError::NamespaceTooLong)),
+            (format!("2{ID_MAX}[\"a\"]"), Ok(())),
+            (format!("2{}[\"a\"]", ID_MAX + 1), Err(PacketError::IdTooBig)),
+            (format!("2{}[\"a\"]", "9".repeat(40)), Err(PacketError::IdTooBig)),
+            (format!("5{ATTACHMENTS_MAX}-[\"a\"]"), Ok(())),
+            (format!("5{}-[\"a\"]", ATTACHMENTS_MAX + 1), Err(PacketError::AttachmentsInvalid)),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(decode(&text).map(drop), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_fault_has_a_reason_of_its_own() {
+        let reasons: std::collections::HashSet<_> =
+            PacketError::ALL.iter().map(|error| error.reason()).collect();
+        assert_eq!(reasons.len(), PacketError::ALL.len());
+    }
+}

@@ -1,0 +1,81 @@
+//! The server from outside its shards: any thread, any runtime.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use crate::mesh::Mesh;
+use crate::shard::recipients::Recipients;
+use crate::shard::stats::{ShardCounters, ShardStats};
+
+/// A handle to a running server: emits to rooms and namespaces, from any thread.
+///
+/// Cheap to clone. Before the server runs and after it has stopped, what is sent goes nowhere.
+///
+/// ```no_run
+/// # fn example(handle: shardcast::Handle) {
+/// std::thread::scope(|scope| {
+///     scope.spawn(|| handle.namespace("/").emit("news", "from another thread"));
+/// });
+/// # }
+/// ```
+#[derive(Clone, Default)]
+pub struct Handle {
+    shared: Arc<OnceLock<Shared>>,
+}
+
+/// What a running server shares with everybody.
+pub(crate) struct Shared {
+    pub(crate) mesh: Arc<Mesh>,
+    pub(crate) counters: Vec<Arc<ShardCounters>>,
+    pub(crate) io: &'static str,
+}
+
+/// The mesh of a server that does not run: nobody is there.
+static NOBODY: OnceLock<Arc<Mesh>> = OnceLock::new();
+
+impl Handle {
+    /// Everybody in a namespace.
+    pub fn namespace<'a>(&'a self, name: &'a str) -> Recipients<'a> {
+        Recipients::outside(self.mesh(), name, true)
+    }
+
+    /// The members of a room of a namespace. A socket's id is a room.
+    pub fn to<'a>(&'a self, namespace: &'a str, room: impl AsRef<str>) -> Recipients<'a> {
+        Recipients::outside(self.mesh(), namespace, false).to(room)
+    }
+
+    /// Every shard's figures, now.
+    pub fn stats(&self) -> Vec<ShardStats> {
+        self.shared.get().map(|shared| shared.counters.iter().map(|counters| counters.snapshot()).collect()).unwrap_or_default()
+    }
+
+    /// The kernel's interface in use: `"io_uring"` or `"epoll"`; empty before the server runs.
+    pub fn io(&self) -> &'static str {
+        self.shared.get().map_or("", |shared| shared.io)
+    }
+
+    /// Asks every shard to say goodbye to its clients and stop. Returns at once.
+    pub fn stop(&self) {
+        if let Some(shared) = self.shared.get() {
+            crate::driver::Running::request_stop(&shared.mesh);
+        }
+    }
+
+    pub(crate) fn connect(&self, shared: Shared) {
+        // A server starts once, so nobody has set it before.
+        let _ = self.shared.set(shared);
+    }
+
+    fn mesh(&self) -> &Mesh {
+        match self.shared.get() {
+            Some(shared) => &shared.mesh,
+            None => NOBODY.get_or_init(|| Mesh::new(Vec::new()).0),
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Handle").field("is_running", &self.shared.get().is_some()).finish()
+    }
+}

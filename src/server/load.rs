@@ -1,0 +1,172 @@
+//! Configuration from a TOML file and the environment.
+//!
+//! The environment wins over the file, the file over the defaults. What is unknown is an error that names the
+//! nearest known key.
+
+use std::path::Path;
+
+use crate::server::{Error, Result};
+use crate::shard::config::Config;
+
+/// What every environment variable of the configuration starts with.
+const PREFIX: &str = "SHARDCAST_";
+
+/// The variable that names a configuration file; it is no key of the file itself.
+const FILE_VARIABLE: &str = "SHARDCAST_CONFIG";
+
+impl Config {
+    /// Every key of the configuration, in the order of the documentation.
+    pub const KEYS: &'static [&'static str] = &[
+        "bind",
+        "shards",
+        "io",
+        "log",
+        "path",
+        "polling",
+        "websocket",
+        "allow_upgrades",
+        "ping_interval",
+        "ping_timeout",
+        "upgrade_timeout",
+        "connect_timeout",
+        "max_http_buffer_size",
+        "cors_allowed_origins",
+        "cors_credentials",
+        "trust_forwarded",
+        "header_timeout",
+        "keep_alive_timeout",
+        "ack_timeout",
+        "outbox_bytes_max",
+        "pending_bytes_max",
+        "poll_packets_max",
+        "connections_max",
+        "rooms_per_socket_max",
+        "backlog",
+        "static_file_bytes_max",
+        "shutdown_timeout",
+    ];
+
+    /// Reads the file that `SHARDCAST_CONFIG` names, if it is set, and the other `SHARDCAST_` variables.
+    ///
+    /// # Errors
+    /// A key that does not exist, with the nearest one that does; a value that does not fit.
+    pub fn load() -> Result<Config> {
+        let file = std::env::var_os(FILE_VARIABLE);
+        Config::load_with(file.as_deref().map(Path::new), std::env::vars())
+    }
+
+    /// Reads a file and variables that the caller chose.
+    ///
+    /// # Errors
+    /// As [`load`](Config::load).
+    pub fn load_with(file: Option<&Path>, variables: impl Iterator<Item = (String, String)>) -> Result<Config> {
+        let mut table = match file {
+            Some(path) => read_file(path)?,
+            None => toml::Table::new(),
+        };
+        for (name, value) in variables {
+            let Some(key) = name.strip_prefix(PREFIX) else { continue };
+            if name == FILE_VARIABLE {
+                continue;
+            }
+            let key = key.to_ascii_lowercase();
+            if !Config::KEYS.contains(&key.as_str()) {
+                let advice = suggestion(&key).map(|near| format!("; did you mean {PREFIX}{}?", near.to_ascii_uppercase()));
+                return Err(Error::new(format!("unknown environment variable {name}{}", advice.unwrap_or_default())));
+            }
+            table.insert(key, value_of(&value));
+        }
+        let config: Config = toml::Value::Table(table).try_into().map_err(|error: toml::de::Error| Error::new(error.message().to_owned()))?;
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+fn read_file(path: &Path) -> Result<toml::Table> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| Error::new(format!("cannot read {shown}: {error}")))?;
+    let table: toml::Table = text.parse().map_err(|error| Error::new(format!("{shown}: {error}")))?;
+    for key in table.keys() {
+        if !Config::KEYS.contains(&key.as_str()) {
+            let advice = suggestion(key).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            return Err(Error::new(format!("{shown}: unknown key {key}{advice}")));
+        }
+    }
+    Ok(table)
+}
+
+/// A variable's text as the value that the file would hold.
+fn value_of(text: &str) -> toml::Value {
+    if let Ok(number) = text.parse::<i64>() {
+        return toml::Value::Integer(number);
+    }
+    match text {
+        "true" => toml::Value::Boolean(true),
+        "false" => toml::Value::Boolean(false),
+        _ => toml::Value::String(text.to_owned()),
+    }
+}
+
+/// The known key nearest to an unknown one, if any is near.
+fn suggestion(key: &str) -> Option<&'static str> {
+    const SIMILARITY_MIN: f64 = 0.7;
+    let scored = Config::KEYS.iter().map(|known| (strsim::jaro_winkler(key, known), *known));
+    let best = scored.max_by(|left, right| left.0.total_cmp(&right.0))?;
+    (best.0 >= SIMILARITY_MIN).then_some(best.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn load(variables: &[(&str, &str)]) -> Result<Config> {
+        Config::load_with(None, variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn variables_are_read_by_their_kind() {
+        let config = load(&[
+            ("SHARDCAST_BIND", "127.0.0.1:1, [::1]:2"),
+            ("SHARDCAST_SHARDS", "3"),
+            ("SHARDCAST_PING_INTERVAL", "300ms"),
+            ("SHARDCAST_PING_TIMEOUT", "1"),
+            ("SHARDCAST_CORS_ALLOWED_ORIGINS", "*"),
+            ("SHARDCAST_POLLING", "false"),
+            ("SHARDCAST_IO", "epoll"),
+            ("HOME", "elsewhere"),
+        ])
+        .expect("all of these are right");
+        assert_eq!(config.bind, ["127.0.0.1:1", "[::1]:2"]);
+        assert_eq!((config.shards, config.polling), (3, false));
+        assert_eq!((config.ping_interval, config.ping_timeout), (Duration::from_millis(300), Duration::from_secs(1)));
+        assert_eq!(config.cors_allowed_origins.to_string(), "*");
+    }
+
+    #[test]
+    fn what_is_unknown_is_named_with_the_nearest() {
+        let rows = [
+            ("SHARDCAST_CORS_ALLOWED_ORIGIN", "*", "SHARDCAST_CORS_ALLOWED_ORIGINS"),
+            ("SHARDCAST_PING_INTERVALL", "1", "SHARDCAST_PING_INTERVAL"),
+            ("SHARDCAST_SHARDS", "many", "many"),
+            ("SHARDCAST_IO", "kqueue", "kqueue"),
+            ("SHARDCAST_PING_TIMEOUT", "soon", "soon"),
+            ("SHARDCAST_CORS_ALLOWED_ORIGINS", "exa mple", "exa mple"),
+        ];
+        for (name, value, expected) in rows {
+            let error = load(&[(name, value)]).expect_err(name).to_string();
+            assert!(error.contains(expected), "{name}={value}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_field_is_a_key() {
+        let shown = format!("{:?}", Config::default());
+        for key in Config::KEYS {
+            assert!(shown.contains(&format!("{key}: ")), "{key}");
+        }
+        let fields = shown.matches(": ").count();
+        assert!(fields >= Config::KEYS.len(), "{shown}");
+    }
+}

@@ -1,0 +1,345 @@
+//! The public face: build a server, register what it does, run it.
+
+pub(crate) mod handle;
+pub(crate) mod handler;
+pub(crate) mod load;
+pub(crate) mod namespace;
+
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::driver::{self, Running, Start};
+use crate::protocol::http::method::Method;
+use crate::protocol::http::response::Response;
+use crate::server::handle::{Handle, Shared};
+use crate::server::namespace::Namespace;
+use crate::shard::app::{App, LocalFuture};
+use crate::shard::config::Config;
+use crate::shard::context::{Context, ShardInfo};
+use crate::shard::raw::WebSocketRoute;
+use crate::shard::site::{Request, Route, Site};
+
+type Setup<T> = Arc<dyn Fn(&mut T) + Send + Sync>;
+type RouteFunction = Arc<dyn Fn(&Request<'_>) -> Response + Send + Sync>;
+type BackgroundFunction = Arc<dyn Fn(Handle) -> LocalFuture + Send + Sync>;
+type ErrorFunction = Arc<dyn Fn(&mut Context<'_>, &crate::HandlerError) + Send + Sync>;
+
+/// Why a server did not start or did not stop well. Its text says what to change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error(String);
+
+/// What the functions of this crate return.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error with this text.
+    pub fn new(text: impl Into<String>) -> Error {
+        Error(text.into())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<String> for Error {
+    fn from(text: String) -> Error {
+        Error(text)
+    }
+}
+
+/// A Socket.IO server that is being put together.
+///
+/// ```no_run
+/// use shardcast::{Config, Context, Server};
+///
+/// fn main() -> shardcast::Result<()> {
+///     Server::new(Config::load()?)
+///         .namespace("/", |io| {
+///             io.on("chat", |cx: &mut Context, text: String| {
+///                 cx.broadcast().emit("chat", &text);
+///                 true
+///             });
+///         })
+///         .run()
+/// }
+/// ```
+pub struct Server {
+    blueprint: Blueprint,
+}
+
+/// Everything registered, shared by the threads that build their shard from it.
+#[derive(Clone)]
+struct Blueprint {
+    config: Config,
+    namespaces: Vec<(String, Setup<Namespace>)>,
+    routes: Vec<(Method, String, RouteFunction)>,
+    websockets: Vec<(String, Setup<WebSocketRoute>)>,
+    folders: Vec<(String, PathBuf)>,
+    background: Vec<BackgroundFunction>,
+    default_error: Option<ErrorFunction>,
+    handle: Handle,
+}
+
+/// A server that runs. Dropping it does not stop it.
+pub struct RunningServer {
+    running: Running,
+    handle: Handle,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Server").field("config", &self.blueprint.config).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RunningServer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("RunningServer").field("addresses", &self.addresses()).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// A server with this configuration and nothing on it yet.
+    pub fn new(config: Config) -> Server {
+        Server {
+            blueprint: Blueprint {
+                config,
+                namespaces: Vec::new(),
+                routes: Vec::new(),
+                websockets: Vec::new(),
+                folders: Vec::new(),
+                background: Vec::new(),
+                default_error: None,
+                handle: Handle::default(),
+            },
+        }
+    }
+
+    /// Adds a namespace. `setup` runs once on each shard and registers its handlers.
+    pub fn namespace(mut self, name: &str, setup: impl Fn(&mut Namespace) + Send + Sync + 'static) -> Server {
+        self.blueprint.namespaces.push((name.to_owned(), Arc::new(setup)));
+        self
+    }
+
+    /// Answers GET and HEAD requests to a path. `{name}` in it matches one segment, `{*name}` all the rest.
+    ///
+    /// ```
+    /// # use shardcast::{Config, Server, http::Response};
+    /// Server::new(Config::default())
+    ///     .route("/hello/{name}", |request| Response::text(format!("Hello, {}!", request.param("name").unwrap_or("you"))));
+    /// ```
+    pub fn route(self, path: &str, handler: impl Fn(&Request<'_>) -> Response + Send + Sync + 'static) -> Server {
+        self.route_method(Method::Get, path, handler)
+    }
+
+    /// Answers requests of one method to a path.
+    pub fn route_method(
+        mut self,
+        method: Method,
+        path: &str,
+        handler: impl Fn(&Request<'_>) -> Response + Send + Sync + 'static,
+    ) -> Server {
+        self.blueprint.routes.push((method, path.to_owned(), Arc::new(handler)));
+        self
+    }
+
+    /// Serves a raw WebSocket: RFC 6455 and nothing above it.
+    ///
+    /// ```
+    /// # use shardcast::{Config, Server};
+    /// Server::new(Config::default()).websocket("/ws", |route| route.on_message(|ws, message| ws.send(message)));
+    /// ```
+    pub fn websocket(mut self, path: &str, setup: impl Fn(&mut WebSocketRoute) + Send + Sync + 'static) -> Server {
+        self.blueprint.websockets.push((path.to_owned(), Arc::new(setup)));
+        self
+    }
+
+    /// Serves the files of a folder below a path. Hidden files and what lies outside the folder are not served.
+    pub fn static_folder(mut self, path: &str, folder: impl Into<PathBuf>) -> Server {
+        self.blueprint.folders.push((path.to_owned(), folder.into()));
+        self
+    }
+
+    /// Called for failures in namespaces without an `on_error` of their own: Flask-SocketIO's `on_error_default`.
+    pub fn on_error_default(
+        mut self,
+        handler: impl Fn(&mut Context<'_>, &crate::HandlerError) + Send + Sync + 'static,
+    ) -> Server {
+        self.blueprint.default_error = Some(Arc::new(handler));
+        self
+    }
+
+    /// Runs a task in the background, once for the whole server, on its first shard.
+    ///
+    /// ```
+    /// # use shardcast::{Config, Server};
+    /// # use std::time::Duration;
+    /// Server::new(Config::default()).background(|handle| async move {
+    ///     loop {
+    ///         shardcast::sleep(Duration::from_secs(1)).await;
+    ///         handle.namespace("/").emit("tick", ());
+    ///     }
+    /// });
+    /// ```
+    pub fn background<F: Future<Output = ()> + 'static>(
+        mut self,
+        task: impl Fn(Handle) -> F + Send + Sync + 'static,
+    ) -> Server {
+        let make = move |handle| -> LocalFuture {
+            let future: Pin<Box<dyn Future<Output = ()>>> = Box::pin(task(handle));
+            future
+        };
+        self.blueprint.background.push(Arc::new(make));
+        self
+    }
+
+    /// A handle to the server, also before it runs.
+    pub fn handle(&self) -> Handle {
+        self.blueprint.handle.clone()
+    }
+
+    /// Starts every shard and returns.
+    ///
+    /// # Errors
+    /// A configuration that makes no sense, an address that cannot be bound, two handlers for one event,
+    /// `io = "uring"` where there is none. The text says what to change.
+    pub fn start(self) -> Result<RunningServer> {
+        let blueprint = self.blueprint;
+        blueprint.config.validate()?;
+        // Handlers are built once here, so that a mistake is an error before anything listens.
+        blueprint.build(ShardInfo { id: 0, shards: 1 })?;
+        let handle = blueprint.handle.clone();
+        let config = Arc::new(blueprint.config.clone());
+        let for_tasks = blueprint.clone();
+        let app = move |shard: ShardInfo| match blueprint.build(shard) {
+            Ok(app) => app,
+            Err(fault) => {
+                tracing::error!(%fault, "the setup of a namespace differs between shards; this shard serves nothing");
+                App::default()
+            }
+        };
+        let tasks = move |shard: ShardInfo| for_tasks.tasks(shard);
+        let running = driver::start(Start { config, app: Arc::new(app), tasks: Arc::new(tasks) })?;
+        handle.connect(Shared {
+            mesh: Arc::clone(&running.mesh),
+            counters: running.counters.clone(),
+            io: running.io.name(),
+        });
+        Ok(RunningServer { running, handle })
+    }
+
+    /// Starts the server and waits until SIGTERM or SIGINT has ended it.
+    ///
+    /// # Errors
+    /// Those of [`start`](Server::start).
+    pub fn run(self) -> Result<()> {
+        let server = self.start()?;
+        tracing::info!(io = server.running.io.name(), why = %server.running.io.why, "I/O");
+        for address in server.addresses() {
+            tracing::info!(shards = server.shards(), "serving {address}");
+        }
+        let handle = server.handle();
+        driver::signals::on_stop(move || handle.stop())?;
+        server.join();
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+impl RunningServer {
+    /// Where the server listens, with the ports that the kernel chose for port 0.
+    pub fn addresses(&self) -> Vec<String> {
+        self.running.addresses.clone()
+    }
+
+    /// How many shards run.
+    pub fn shards(&self) -> usize {
+        self.running.mesh.len()
+    }
+
+    /// A handle to the server.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Waits until the server has stopped.
+    pub fn join(self) {
+        self.running.join();
+    }
+
+    /// Says goodbye to every client, and waits until the server has stopped.
+    pub fn stop(self) {
+        self.handle.stop();
+        self.join();
+    }
+}
+
+impl Blueprint {
+    /// The handlers of one shard.
+    fn build(&self, shard: ShardInfo) -> Result<App> {
+        let mut app = App { site: self.site()?, ..App::default() };
+        for (index, (name, setup)) in self.namespaces.iter().enumerate() {
+            if !name.starts_with('/') || name.contains(',') {
+                return Err(Error(format!("namespace {name:?}: a name starts with / and has no comma")));
+            }
+            if self.namespaces[..index].iter().any(|(other, _)| other == name) {
+                return Err(Error(format!("namespace {name:?} is registered twice; put its handlers into one closure")));
+            }
+            let mut namespace = Namespace::new(name, shard, self.handle.clone());
+            setup(&mut namespace);
+            app.namespaces.push(Rc::new(namespace.finish()?));
+        }
+        if let Some(on_error) = self.default_error.clone() {
+            app.default_error = Some(Box::new(move |cx, error| on_error(cx, error)));
+        }
+        Ok(app)
+    }
+
+    fn site(&self) -> Result<Site> {
+        let mut routes: Vec<(&str, Route)> = Vec::new();
+        for (method, path, function) in &self.routes {
+            let function = Arc::clone(function);
+            let route = route_at(&mut routes, path);
+            if route.methods.iter().any(|(other, _)| other == method) {
+                return Err(Error(format!("route {} {path} has two handlers; keep one", method.as_str())));
+            }
+            route.methods.push((*method, Box::new(move |request| function(request))));
+        }
+        for (path, setup) in &self.websockets {
+            let mut websocket = WebSocketRoute::default();
+            setup(&mut websocket);
+            route_at(&mut routes, path).websocket = Some(Rc::new(websocket));
+        }
+        let mut site = Site::default();
+        for (path, route) in routes {
+            site.routes.insert(path, Rc::new(route)).map_err(|error| Error(format!("route {path}: {error}")))?;
+        }
+        site.folders = self.folders.clone();
+        site.folders.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+        Ok(site)
+    }
+
+    fn tasks(&self, shard: ShardInfo) -> Vec<LocalFuture> {
+        if shard.id != 0 {
+            return Vec::new();
+        }
+        self.background.iter().map(|task| task(self.handle.clone())).collect()
+    }
+}
+
+fn route_at<'r, 'p>(routes: &'r mut Vec<(&'p str, Route)>, path: &'p str) -> &'r mut Route {
+    let place = routes.iter().position(|(other, _)| *other == path).unwrap_or_else(|| {
+        routes.push((path, Route::default()));
+        routes.len() - 1
+    });
+    &mut routes[place].1
+}

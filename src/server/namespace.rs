@@ -1,0 +1,191 @@
+//! Registering handlers: what the closure given to [`Server::namespace`](crate::Server::namespace) works on.
+
+use std::fmt;
+
+use crate::protocol::socketio::encode::is_reserved_event;
+use crate::protocol::socketio::event::Args;
+use crate::server::handle::Handle;
+use crate::server::handler::{AsyncConnectHandler, AsyncHandler, ConnectHandler, Handler};
+use crate::shard::app::{Flow, HandlerError, NamespaceHandlers};
+use crate::shard::args::Reply;
+use crate::shard::context::{Context, ShardInfo};
+use crate::shard::session::CloseReason;
+
+/// The handlers of one namespace on one shard.
+///
+/// The closure that fills it runs once on each shard, so what it captures per shard can be plain: `Rc`,
+/// `RefCell`, no locks.
+pub struct Namespace {
+    handlers: NamespaceHandlers,
+    shard: ShardInfo,
+    handle: Handle,
+    faults: Vec<String>,
+}
+
+impl fmt::Debug for Namespace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Namespace").field("name", &self.handlers.name).finish_non_exhaustive()
+    }
+}
+
+impl Namespace {
+    pub(crate) fn new(name: &str, shard: ShardInfo, handle: Handle) -> Namespace {
+        let handlers = NamespaceHandlers { name: name.to_owned(), ..NamespaceHandlers::default() };
+        Namespace { handlers, shard, handle, faults: Vec::new() }
+    }
+
+    pub(crate) fn finish(self) -> Result<NamespaceHandlers, String> {
+        match self.faults.into_iter().next() {
+            Some(fault) => Err(fault),
+            None => Ok(self.handlers),
+        }
+    }
+
+    /// The shard these handlers are for.
+    pub fn shard(&self) -> ShardInfo {
+        self.shard
+    }
+
+    /// A handle to the whole server, for threads and tasks.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Decides who may connect. Without it everybody may.
+    ///
+    /// Nothing that is sent to the client before this returns reaches it unless it is accepted; a panic refuses.
+    ///
+    /// ```
+    /// # use shardcast::{Config, Context, Refused, Server};
+    /// #[derive(serde::Deserialize)]
+    /// struct Login { token: String }
+    ///
+    /// Server::new(Config::default()).namespace("/", |io| {
+    ///     io.on_connect(|cx: &mut Context, login: Option<Login>| match login {
+    ///         Some(login) if login.token == "secret" => Ok(()),
+    ///         _ => Err(Refused::new("unauthorized")),
+    ///     });
+    /// });
+    /// ```
+    pub fn on_connect<M>(&mut self, handler: impl ConnectHandler<M>) {
+        if self.handlers.connect.is_some() {
+            self.fault("connect");
+        }
+        self.handlers.connect = Some(Box::new(move |cx, auth| handler.call(cx, auth)));
+    }
+
+    /// Decides who may connect, in its own time: a look into a database, a question to another service.
+    pub fn on_connect_async<M>(&mut self, handler: impl AsyncConnectHandler<M>) {
+        if self.handlers.connect.is_some() {
+            self.fault("connect");
+        }
+        self.handlers.connect = Some(Box::new(move |cx, auth| handler.call(cx, auth)));
+    }
+
+    /// Handles an event. What it returns is the acknowledgement, if the client asked for one.
+    ///
+    /// ```
+    /// # use shardcast::{Config, Context, Server};
+    /// Server::new(Config::default()).namespace("/", |io| {
+    ///     io.on("add", |_: &mut Context, a: i64, b: i64| a + b);
+    ///     io.on("join", |cx: &mut Context, room: String| cx.join(room));
+    /// });
+    /// ```
+    pub fn on<M>(&mut self, event: &str, handler: impl Handler<M>) {
+        self.insert(event, Box::new(move |cx, args| handler.call(cx, args)));
+    }
+
+    /// Handles an event asynchronously. Later events of the same socket wait until it is done, so their order is kept.
+    ///
+    /// ```
+    /// # use shardcast::{Config, Server, Socket};
+    /// # use std::time::Duration;
+    /// Server::new(Config::default()).namespace("/", |io| {
+    ///     io.on_async("slow", |socket: Socket, millis: u64| async move {
+    ///         shardcast::sleep(Duration::from_millis(millis)).await;
+    ///         socket.emit("done", millis);
+    ///     });
+    /// });
+    /// ```
+    pub fn on_async<M>(&mut self, event: &str, handler: impl AsyncHandler<M>) {
+        self.insert(event, Box::new(move |cx, args| handler.call(cx, args)));
+    }
+
+    /// Handles an event without parsing it: the arguments are the JSON that came. What it returns is the
+    /// acknowledgement; returning the arguments, or emitting them, copies their bytes and nothing else.
+    ///
+    /// ```
+    /// # use shardcast::{Args, Config, Context, Server};
+    /// Server::new(Config::default()).namespace("/", |io| {
+    ///     io.on_raw("relay", |cx: &mut Context, args: Args<'_>| {
+    ///         cx.broadcast().include_self(false).emit("relay", args);
+    ///     });
+    /// });
+    /// ```
+    pub fn on_raw<R: Reply>(&mut self, event: &str, handler: impl Fn(&mut Context<'_>, Args<'_>) -> R + 'static) {
+        self.insert(event, raw(handler));
+    }
+
+    /// Echoes nothing back by itself: the acknowledgement of `handler` is the arguments it was given.
+    ///
+    /// The fastest way to acknowledge what came; nothing is parsed or allocated.
+    pub fn on_echo(&mut self, event: &str, handler: impl Fn(&mut Context<'_>, Args<'_>) + 'static) {
+        let handler = move |cx: &mut Context<'_>, args: Args<'_>| {
+            handler(cx, args);
+            let id = cx.ack_id();
+            cx.acknowledge(id, args)?;
+            Ok(Flow::Done)
+        };
+        self.insert(event, Box::new(handler));
+    }
+
+    /// Handles every event that has no handler of its own; `cx.event()` is its name.
+    pub fn on_any<R: Reply>(&mut self, handler: impl Fn(&mut Context<'_>, Args<'_>) -> R + 'static) {
+        if self.handlers.any.is_some() {
+            self.fault("(any)");
+        }
+        self.handlers.any = Some(raw(handler));
+    }
+
+    /// Called once when a socket has ended, after everything else of that socket; its rooms are still there.
+    pub fn on_disconnect(&mut self, handler: impl Fn(&mut Context<'_>, CloseReason) + 'static) {
+        if self.handlers.disconnect.is_some() {
+            self.fault("disconnect");
+        }
+        self.handlers.disconnect = Some(Box::new(handler));
+    }
+
+    /// Called when a handler of this namespace failed: its arguments did not fit, or it returned an error.
+    pub fn on_error(&mut self, handler: impl Fn(&mut Context<'_>, &HandlerError) + 'static) {
+        if self.handlers.error.is_some() {
+            self.fault("error");
+        }
+        self.handlers.error = Some(Box::new(handler));
+    }
+
+    fn insert(&mut self, event: &str, handler: crate::shard::app::EventHandler) {
+        if is_reserved_event(event) {
+            let name = &self.handlers.name;
+            self.faults.push(format!(
+                "namespace {name}: {event:?} is no event that a client can send; use on_connect or on_disconnect"
+            ));
+        }
+        if self.handlers.events.insert(event.into(), handler).is_some() {
+            self.fault(event);
+        }
+    }
+
+    fn fault(&mut self, what: &str) {
+        let name = &self.handlers.name;
+        self.faults.push(format!("namespace {name}: {what:?} has two handlers; keep one"));
+    }
+}
+
+fn raw<R: Reply>(handler: impl Fn(&mut Context<'_>, Args<'_>) -> R + 'static) -> crate::shard::app::EventHandler {
+    Box::new(move |cx, args| {
+        let reply = handler(cx, args);
+        let id = cx.ack_id();
+        cx.acknowledge(id, reply)?;
+        Ok(Flow::Done)
+    })
+}

@@ -1,0 +1,131 @@
+//! What the user registered, as the shard calls it: one set of handlers for each shard.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+
+use crate::protocol::socketio::event::{Args, ArgsError};
+use crate::protocol::socketio::raw_json::RawJson;
+use crate::shard::context::Context;
+use crate::shard::session::CloseReason;
+use crate::shard::site::Site;
+
+/// A future that stays on its shard.
+pub type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
+
+pub(crate) type EventHandler = Box<dyn Fn(&mut Context<'_>, Args<'_>) -> Result<Flow, HandlerError>>;
+pub(crate) type ConnectHandler = Box<dyn Fn(&mut Context<'_>, Args<'_>) -> Result<ConnectFlow, Refused>>;
+pub(crate) type DisconnectHandler = Box<dyn Fn(&mut Context<'_>, CloseReason)>;
+pub(crate) type ErrorHandler = Box<dyn Fn(&mut Context<'_>, &HandlerError)>;
+
+/// Whether a handler is done.
+#[doc(hidden)]
+pub enum Flow {
+    /// Nothing is left to do.
+    Done,
+    /// It goes on as a task; the socket's later events wait for it.
+    Later(LocalFuture),
+}
+
+/// Whether a connect handler has decided. A later decision arrives as `Deferred::Decided`.
+#[doc(hidden)]
+pub enum ConnectFlow {
+    /// The client is accepted.
+    Done,
+    /// The decision follows.
+    Later(LocalFuture),
+}
+
+/// Everything registered for one server, on one shard.
+#[derive(Default)]
+pub(crate) struct App {
+    /// In the order of registration: the place is the namespace's number.
+    pub(crate) namespaces: Vec<Rc<NamespaceHandlers>>,
+    pub(crate) default_error: Option<ErrorHandler>,
+    pub(crate) site: Site,
+}
+
+/// The handlers of one namespace.
+#[derive(Default)]
+pub(crate) struct NamespaceHandlers {
+    pub(crate) name: String,
+    pub(crate) connect: Option<ConnectHandler>,
+    pub(crate) disconnect: Option<DisconnectHandler>,
+    pub(crate) events: FxHashMap<Box<str>, EventHandler>,
+    /// For events without a handler of their own.
+    pub(crate) any: Option<EventHandler>,
+    pub(crate) error: Option<ErrorHandler>,
+}
+
+/// Sends a client away: what a connect handler returns to refuse it.
+///
+/// The client sees `connect_error` with the message, and the data if there is any.
+///
+/// ```
+/// use shardcast::Refused;
+///
+/// let refused = Refused::new("unauthorized").data(&serde_json::json!({ "retry": false }));
+/// assert_eq!(refused.to_string(), "unauthorized");
+/// ```
+#[derive(Clone, Debug)]
+pub struct Refused {
+    pub(crate) message: String,
+    pub(crate) data: Option<RawJson>,
+}
+
+impl Refused {
+    /// A refusal with the text that the client's `connect_error` carries.
+    pub fn new(message: impl Into<String>) -> Refused {
+        Refused { message: message.into(), data: None }
+    }
+
+    /// Adds what the client finds in `error.data`. Data that is no JSON (a map with keys that are no text) is
+    /// left out, and logged.
+    pub fn data(mut self, data: &impl serde::Serialize) -> Refused {
+        match RawJson::from_value(data) {
+            Ok(json) => self.data = Some(json),
+            Err(error) => tracing::warn!(%error, "a refusal's data is no JSON; it is sent without"),
+        }
+        self
+    }
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+impl<E: std::error::Error> From<E> for Refused {
+    fn from(error: E) -> Refused {
+        Refused::new(error.to_string())
+    }
+}
+
+/// Why a handler did not do its work. `on_error` gets it; without one it is logged, and the client gets no
+/// acknowledgement.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HandlerError {
+    /// The client's arguments are not what the handler takes.
+    Args(ArgsError),
+    /// The handler returned an error.
+    Failed(Box<dyn std::error::Error>),
+}
+
+impl std::fmt::Display for HandlerError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            HandlerError::Args(error) => error.fmt(formatter),
+            HandlerError::Failed(error) => error.fmt(formatter),
+        }
+    }
+}
+
+impl From<ArgsError> for HandlerError {
+    fn from(error: ArgsError) -> HandlerError {
+        HandlerError::Args(error)
+    }
+}

@@ -1,0 +1,279 @@
+//! What a user can set. Plain values: reading them from files and the environment is the server's part.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::base::limits;
+use crate::protocol::http::cors::CorsOrigins;
+
+/// How a server behaves. Every field has a default, a `SHARDCAST_` environment variable and a key of the
+/// same name in a TOML file; `tuning.md` says what each one costs.
+///
+/// ```
+/// use std::time::Duration;
+/// use shardcast::Config;
+///
+/// let config = Config { ping_interval: Duration::from_secs(10), ..Config::default() };
+/// assert_eq!(config.bind, ["127.0.0.1:5000"]);
+/// ```
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen: `ADDR:PORT`, `[IPV6]:PORT`, or `unix:PATH`. Default `127.0.0.1:5000`, as in Flask.
+    #[serde(deserialize_with = "one_or_many")]
+    pub bind: Vec<String>,
+    /// Shards, each a thread on a core of its own. Default 0: as many as the CPUs this process may use.
+    pub shards: usize,
+    /// Which of the kernel's interfaces to use. Default `auto`.
+    pub io: Io,
+    /// What to log: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,shardcast=debug`.
+    pub log: String,
+    /// Path of the Engine.IO endpoint. Default `/socket.io/`.
+    pub path: String,
+    /// Whether clients may start with, or stay on, HTTP long-polling. Default true.
+    pub polling: bool,
+    /// Whether clients may use WebSocket. Default true.
+    pub websocket: bool,
+    /// Whether a polling session is offered WebSocket. Default true.
+    pub allow_upgrades: bool,
+    /// From one ping to the next. Default 25 s, as in Node and Flask.
+    #[serde(deserialize_with = "duration")]
+    pub ping_interval: Duration,
+    /// How long a ping may go unanswered. Default 20 s.
+    #[serde(deserialize_with = "duration")]
+    pub ping_timeout: Duration,
+    /// How long an upgrade to WebSocket may take. Default 10 s.
+    #[serde(deserialize_with = "duration")]
+    pub upgrade_timeout: Duration,
+    /// How long a session may stay without joining a namespace. Default 45 s.
+    #[serde(deserialize_with = "duration")]
+    pub connect_timeout: Duration,
+    /// The largest message and the largest request body, in bytes, on either transport. Default 1,000,000.
+    pub max_http_buffer_size: usize,
+    /// Which web pages may connect. Default: those of the same origin.
+    pub cors_allowed_origins: CorsOrigins,
+    /// Whether pages of other origins may send cookies. Default true, as in Flask-SocketIO.
+    pub cors_credentials: bool,
+    /// Whether `X-Forwarded-Proto` and `X-Forwarded-Host` count as this server's own origin. They come from
+    /// the proxy, and a page cannot set them. Default true, as in Flask-SocketIO.
+    pub trust_forwarded: bool,
+    /// How long a client may take for a request head, and for each part of a body. Default 10 s.
+    #[serde(deserialize_with = "duration")]
+    pub header_timeout: Duration,
+    /// How long an idle HTTP connection is kept. Default 75 s: above the 60 s of common proxies, so that
+    /// they close first.
+    #[serde(deserialize_with = "duration")]
+    pub keep_alive_timeout: Duration,
+    /// How long the server waits for an acknowledgement unless the call says otherwise. Default 60 s, as
+    /// Flask-SocketIO's `call`.
+    #[serde(deserialize_with = "duration")]
+    pub ack_timeout: Duration,
+    /// Bytes one connection may be owed before it is closed as a slow consumer. Default 4 MiB.
+    pub outbox_bytes_max: usize,
+    /// Bytes of events that may wait behind a socket's running asynchronous handler. Default 1 MiB.
+    pub pending_bytes_max: usize,
+    /// Packets in one long-polling response. Default 16: stock Python clients refuse more.
+    pub poll_packets_max: usize,
+    /// Connections one shard accepts; beyond it a new one is closed at once. Default 1,000,000.
+    pub connections_max: usize,
+    /// Rooms one socket may be in, its own id not counted. Default 1,024.
+    pub rooms_per_socket_max: usize,
+    /// Connections the kernel holds before they are accepted, for each shard. Default 4,096; the kernel caps it at
+    /// `net.core.somaxconn`.
+    pub backlog: i32,
+    /// The largest static file served, in bytes. Default 64 MiB.
+    pub static_file_bytes_max: usize,
+    /// How long a shutdown waits for what is still owed to clients. Default 5 s.
+    #[serde(deserialize_with = "duration")]
+    pub shutdown_timeout: Duration,
+}
+
+/// Which of the kernel's interfaces moves the bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Io {
+    /// io_uring when the kernel lets us, epoll otherwise.
+    #[default]
+    Auto,
+    /// io_uring, or do not start.
+    Uring,
+    /// epoll.
+    Epoll,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            bind: vec!["127.0.0.1:5000".to_owned()],
+            shards: 0,
+            io: Io::Auto,
+            log: "info".to_owned(),
+            path: "/socket.io/".to_owned(),
+            polling: true,
+            websocket: true,
+            allow_upgrades: true,
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(20),
+            upgrade_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(45),
+            max_http_buffer_size: 1_000_000,
+            cors_allowed_origins: CorsOrigins::default(),
+            cors_credentials: true,
+            trust_forwarded: true,
+            header_timeout: Duration::from_secs(10),
+            keep_alive_timeout: Duration::from_secs(75),
+            ack_timeout: Duration::from_secs(60),
+            outbox_bytes_max: 4 * 1024 * 1024,
+            pending_bytes_max: 1024 * 1024,
+            poll_packets_max: limits::POLL_PACKETS_MAX,
+            connections_max: 1_000_000,
+            rooms_per_socket_max: 1024,
+            backlog: 4096,
+            static_file_bytes_max: 64 * 1024 * 1024,
+            shutdown_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Config {
+    /// The shortest of the times that the timer wheel keeps: its tick follows it.
+    pub(crate) fn shortest_time(&self) -> Duration {
+        [
+            self.ping_interval,
+            self.ping_timeout,
+            self.upgrade_timeout,
+            self.connect_timeout,
+            self.header_timeout,
+            self.keep_alive_timeout,
+        ]
+        .into_iter()
+        .min()
+        .unwrap_or(self.ping_timeout)
+    }
+
+    /// Says what is wrong with the values, in words for the person who set them.
+    pub(crate) fn validate(&self) -> Result<(), String> {
+        let path_is_sound = self.path.starts_with('/') && !self.path.contains(['?', '#', ' ']);
+        if !path_is_sound {
+            return Err(format!("path = {:?}: an endpoint's path starts with / and has no query", self.path));
+        }
+        if self.bind.is_empty() {
+            return Err("bind = []: name at least one address, such as 127.0.0.1:5000".to_owned());
+        }
+        if !self.polling && !self.websocket {
+            return Err("polling and websocket are both false: clients need one of them".to_owned());
+        }
+        if self.shards > usize::from(u16::MAX) {
+            return Err(format!("shards = {}: the most is {}", self.shards, u16::MAX));
+        }
+        for (name, value) in [
+            ("ping_interval", self.ping_interval),
+            ("ping_timeout", self.ping_timeout),
+            ("upgrade_timeout", self.upgrade_timeout),
+            ("connect_timeout", self.connect_timeout),
+            ("header_timeout", self.header_timeout),
+            ("keep_alive_timeout", self.keep_alive_timeout),
+        ] {
+            if value < Duration::from_millis(1) {
+                return Err(format!("{name} = {value:?}: the least is 1ms"));
+            }
+        }
+        for (name, value) in [
+            ("max_http_buffer_size", self.max_http_buffer_size),
+            ("outbox_bytes_max", self.outbox_bytes_max),
+            ("poll_packets_max", self.poll_packets_max),
+            ("connections_max", self.connections_max),
+        ] {
+            if value == 0 {
+                return Err(format!("{name} = 0: it must be at least 1"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads `25`, `0.3` (seconds, as Flask-SocketIO writes them) or `"300ms"`, `"25s"`, `"2m"`.
+fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Seconds(f64),
+        Text(String),
+    }
+    let parsed = match Written::deserialize(deserializer)? {
+        Written::Seconds(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string()),
+        Written::Text(text) => parse_duration(&text),
+    };
+    parsed.map_err(serde::de::Error::custom)
+}
+
+/// Reads a length of time with its unit; a bare number is seconds.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let unit_at = text.find(|char: char| char.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let scale = match unit {
+        "" | "s" => 1.0,
+        "ms" => 1e-3,
+        "us" => 1e-6,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("{text:?}: the unit {unit:?} is none of us, ms, s, m, h")),
+    };
+    let seconds: f64 = number.trim().parse().map_err(|_| format!("{text:?}: write a number and a unit, such as 300ms or 25s"))?;
+    Duration::try_from_secs_f64(seconds * scale).map_err(|error| format!("{text:?}: {error}"))
+}
+
+fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match Written::deserialize(deserializer)? {
+        Written::One(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
+        Written::Many(list) => list,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_with_a_unit_or_as_seconds() {
+        let rows = [
+            ("25", Ok(25_000)),
+            ("0.3", Ok(300)),
+            ("300ms", Ok(300)),
+            ("25s", Ok(25_000)),
+            ("2m", Ok(120_000)),
+            (" 1.5 s ", Ok(1500)),
+            ("10 parsecs", Err(())),
+            ("-1s", Err(())),
+            ("s", Err(())),
+            ("", Err(())),
+        ];
+        for (text, expected) in rows {
+            let millis = parse_duration(text).map(|duration| duration.as_millis()).map_err(|_| ());
+            assert_eq!(millis, expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn defaults_are_valid_and_wrong_values_are_named() {
+        assert_eq!(Config::default().validate(), Ok(()));
+        let rows = [
+            (Config { path: "socket.io".into(), ..Config::default() }, "path"),
+            (Config { bind: vec![], ..Config::default() }, "bind"),
+            (Config { polling: false, websocket: false, ..Config::default() }, "polling"),
+            (Config { ping_timeout: Duration::ZERO, ..Config::default() }, "ping_timeout"),
+            (Config { outbox_bytes_max: 0, ..Config::default() }, "outbox_bytes_max"),
+        ];
+        for (config, name) in rows {
+            assert!(config.validate().is_err_and(|message| message.contains(name)), "{name}");
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! Connections: bytes in, requests or frames out, and the way a connection ends.
+
+use std::time::Duration;
+
+use crate::base::slab::Key;
+use crate::base::time::Time;
+use crate::mesh::Peer;
+use crate::protocol::http::chunked::ChunkedDecoder;
+use crate::protocol::http::status::Status;
+use crate::protocol::websocket::close::{self, CloseCode};
+use crate::protocol::websocket::message::MessageDecoder;
+use crate::shard::core::{Core, Deferred, Output};
+use crate::shard::outbox::Outbox;
+use crate::shard::raw::RawState;
+use crate::shard::session::CloseReason;
+use crate::shard::site::FileRequest;
+use crate::shard::{Shard, Step};
+
+/// How long a connection that is over may take to say so: long enough for the last answer to be read
+/// (closing with unread input would reset it), short enough not to keep dead peers.
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
+
+/// Bytes of pipelined requests kept while an earlier one waits for its answer.
+const PIPELINED_BYTES_MAX: usize = 64 * 1024;
+
+/// One TCP or Unix connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) outbox: Outbox,
+    pub(crate) is_dirty: bool,
+    pub(crate) ending: Ending,
+    pub(crate) kind: Kind,
+    /// Bytes of something incomplete; empty, and without memory, most of the time.
+    pub(crate) inbound: Vec<u8>,
+    pub(crate) deadline: Time,
+    /// The earliest entry of this connection in the wheel.
+    pub(crate) armed: Time,
+    pub(crate) peer: Peer,
+}
+
+/// How a connection stands to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Open,
+    /// Write what is owed, then say that it is over.
+    AfterFlush,
+    /// All is said: input is discarded until the peer closes, or for [`LINGER`].
+    Lingering,
+}
+
+/// What a connection speaks.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    Http(HttpState),
+    WebSocket(WebSocketState),
+}
+
+/// Where a connection is between requests.
+#[derive(Debug, Default)]
+pub(crate) struct HttpState {
+    /// A request waits for its answer (a poll, a file, an asynchronous route).
+    pub(crate) is_answering: bool,
+    pub(crate) is_continue_sent: bool,
+    /// How the awaited answer is framed.
+    pub(crate) framing: RequestFraming,
+    /// Input is looked at again when there is this much: a head with its whole body.
+    pub(crate) needed: usize,
+    pub(crate) chunked: Option<Box<ChunkedBody>>,
+    /// The static file that is being read for it.
+    pub(crate) file: Option<Box<FileRequest>>,
+    /// The session whose poll or POST this connection carries.
+    pub(crate) session: Option<Key>,
+}
+
+/// What of a request its answer must know.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RequestFraming {
+    pub(crate) is_http10: bool,
+    pub(crate) keep_alive: bool,
+    pub(crate) is_head: bool,
+}
+
+/// A chunked request on its way in.
+#[derive(Debug)]
+pub(crate) struct ChunkedBody {
+    pub(crate) head: Vec<u8>,
+    pub(crate) decoder: ChunkedDecoder,
+    pub(crate) body: Vec<u8>,
+}
+
+/// A connection after its 101.
+#[derive(Debug)]
+pub(crate) struct WebSocketState {
+    pub(crate) decoder: MessageDecoder,
+    pub(crate) role: Role,
+}
+
+/// Whose frames they are.
+#[derive(Debug)]
+pub(crate) enum Role {
+    /// A session's transport.
+    Session(Key),
+    /// Asks to become a session's transport.
+    Probe(Key),
+    /// A route of the user's own.
+    Raw(Box<RawState>),
+}
+
+impl Connection {
+    fn new(peer: Peer) -> Connection {
+        Connection {
+            outbox: Outbox::default(),
+            is_dirty: false,
+            ending: Ending::Open,
+            kind: Kind::Http(HttpState::default()),
+            inbound: Vec::new(),
+            deadline: Time::NEVER,
+            armed: Time::NEVER,
+            peer,
+        }
+    }
+
+    pub(crate) fn http_mut(&mut self) -> Option<&mut HttpState> {
+        match &mut self.kind {
+            Kind::Http(http) => Some(http),
+            Kind::WebSocket(_) => None,
+        }
+    }
+}
+
+impl Core {
+    /// A new connection; `None` when this shard holds `connections_max`.
+    pub(crate) fn open_connection(&mut self, peer: Peer) -> Option<Key> {
+        if self.connections.len() >= self.config.connections_max || self.is_shutting_down {
+            return None;
+        }
+        let key = self.connections.insert(Connection::new(peer));
+        self.counters.connections.add(1);
+        let header_timeout = self.config.header_timeout;
+        self.arm_connection(key, header_timeout);
+        Some(key)
+    }
+
+    /// Lets `write` append to what a connection is owed.
+    pub(crate) fn write_to(&mut self, key: Key, write: impl FnOnce(&mut Vec<u8>)) {
+        let Core { connections, buffers, .. } = self;
+        let Some(connection) = connections.get_mut(key) else { return };
+        if connection.ending == Ending::Lingering {
+            return;
+        }
+        connection.outbox.write(buffers, write);
+        self.mark_dirty(key);
+    }
+
+    /// Ends a connection once everything owed is written.
+    pub(crate) fn close_after_flush(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.ending == Ending::Open {
+            connection.ending = Ending::AfterFlush;
+            connection.inbound = Vec::new();
+            // A peer that reads nothing must not keep what it is owed for ever.
+            self.arm_connection(key, LINGER * 5);
+            self.mark_dirty(key);
+        }
+    }
+
+    /// Forgets a connection and has its wire closed.
+    pub(crate) fn drop_connection(&mut self, key: Key) {
+        if let Some(mut connection) = self.connections.remove(key) {
+            connection.outbox.clear(&mut self.buffers);
+            self.counters.connections.subtract(1);
+            self.outputs.push(Output::Close(key));
+        }
+    }
+
+    /// The driver sent `count` bytes of a connection's outbox.
+    pub(crate) fn sent(&mut self, key: Key, count: usize) {
+        let Core { connections, buffers, .. } = self;
+        let Some(connection) = connections.get_mut(key) else { return };
+        connection.outbox.advance(count, buffers);
+        self.counters.bytes_sent.add(count as u64);
+        self.finish_flush(key);
+    }
+
+    /// Ends the connection if its outbox is empty and it was only waiting for that.
+    pub(crate) fn finish_flush(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.outbox.is_empty() && connection.ending == Ending::AfterFlush {
+            connection.ending = Ending::Lingering;
+            self.outputs.push(Output::ShutdownWrite(key));
+            self.arm_connection(key, LINGER);
+        }
+    }
+
+    /// Says goodbye on a WebSocket and closes it.
+    pub(crate) fn close_websocket(&mut self, key: Key, code: Option<CloseCode>, reason: &str) {
+        self.write_to(key, |out| close::encode_close(out, code, reason));
+        self.close_after_flush(key);
+    }
+}
+
+impl Shard {
+    /// A connection's wire has brought bytes.
+    pub(crate) fn receive_bytes(&mut self, key: Key, input: &mut [u8]) {
+        let mut carried = {
+            let mut core = self.core.borrow_mut();
+            core.counters.bytes_received.add(input.len() as u64);
+            let Some(connection) = core.connections.get_mut(key) else { return };
+            std::mem::take(&mut connection.inbound)
+        };
+        if carried.is_empty() {
+            let used = self.consume(key, input);
+            if used < input.len() {
+                let mut core = self.core.borrow_mut();
+                let mut rest = core.buffers.take();
+                rest.extend_from_slice(&input[used..]);
+                core.keep_inbound(key, rest);
+            }
+        } else {
+            carried.extend_from_slice(input);
+            let used = self.consume(key, &mut carried);
+            carried.drain(..used);
+            self.core.borrow_mut().keep_inbound(key, carried);
+        }
+    }
+
+    /// Takes up what was kept while a connection was answering.
+    pub(crate) fn resume_connection(&mut self, key: Key) {
+        let mut carried = {
+            let mut core = self.core.borrow_mut();
+            let Some(connection) = core.connections.get_mut(key) else { return };
+            std::mem::take(&mut connection.inbound)
+        };
+        if !carried.is_empty() {
+            let used = self.consume(key, &mut carried);
+            carried.drain(..used);
+            self.core.borrow_mut().keep_inbound(key, carried);
+        }
+    }
+
+    /// Uses as much of `bytes` as is complete; returns how much that was.
+    fn consume(&mut self, key: Key, bytes: &mut [u8]) -> usize {
+        let mut used = 0;
+        while used < bytes.len() {
+            let is_http = {
+                let core = self.core.borrow();
+                match core.connections.get(key) {
+                    Some(connection) if connection.ending == Ending::Open => matches!(connection.kind, Kind::Http(_)),
+                    // Gone, handed over or at its end: nobody wants the rest.
+                    _ => return bytes.len(),
+                }
+            };
+            let rest = &mut bytes[used..];
+            let step = if is_http { self.consume_http(key, rest) } else { self.consume_frame(key, rest) };
+            match step {
+                Step::Used(count) => used += count,
+                Step::Wait => break,
+            }
+        }
+        used
+    }
+
+    /// The peer closed, or the wire broke.
+    pub(crate) fn connection_lost(&mut self, key: Key) {
+        let kind = {
+            let mut core = self.core.borrow_mut();
+            let Some(connection) = core.connections.get_mut(key) else { return };
+            let replacement = Kind::Http(HttpState::default());
+            std::mem::replace(&mut connection.kind, replacement)
+        };
+        self.core.borrow_mut().drop_connection(key);
+        match kind {
+            Kind::Http(http) => {
+                if let Some(session) = http.session {
+                    self.carrier_lost(session, key);
+                }
+            }
+            Kind::WebSocket(WebSocketState { role: Role::Session(session), .. }) => {
+                self.close_session(session, CloseReason::TransportClose);
+            }
+            Kind::WebSocket(WebSocketState { role: Role::Probe(session), .. }) => {
+                self.core.borrow_mut().forget_upgrade(session, key);
+            }
+            Kind::WebSocket(WebSocketState { role: Role::Raw(raw), .. }) => self.raw_closed(*raw),
+        }
+    }
+
+    /// A connection's deadline has come: it was too slow, idle too long, or lingered enough.
+    pub(crate) fn connection_timeout(&mut self, key: Key) {
+        let mut core = self.core.borrow_mut();
+        let now = core.now;
+        let Some(connection) = core.connections.get_mut(key) else { return };
+        connection.armed = Time::NEVER;
+        if now < connection.deadline {
+            let left = connection.deadline.since(now);
+            core.arm_connection(key, left);
+            return;
+        }
+        if connection.ending != Ending::Open {
+            drop(core);
+            self.connection_lost(key);
+            return;
+        }
+        let is_idle = connection.inbound.is_empty();
+        let Some(http) = connection.http_mut() else { return };
+        if http.is_answering {
+            return;
+        }
+        let is_mid_request = !is_idle || http.chunked.is_some();
+        drop(core);
+        if is_mid_request {
+            self.refuse_request(key, Status::REQUEST_TIMEOUT, "the request did not arrive within header_timeout");
+        } else {
+            self.connection_lost(key);
+        }
+    }
+}
+
+impl Core {
+    /// Keeps input that is not complete yet, within bounds.
+    fn keep_inbound(&mut self, key: Key, bytes: Vec<u8>) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            self.buffers.give(bytes);
+            return;
+        };
+        let is_flooding =
+            matches!(&connection.kind, Kind::Http(http) if http.is_answering && bytes.len() > PIPELINED_BYTES_MAX);
+        if bytes.is_empty() || is_flooding || connection.ending != Ending::Open {
+            self.buffers.give(bytes);
+        } else {
+            connection.inbound = bytes;
+        }
+        if is_flooding {
+            tracing::info!(bytes_max = PIPELINED_BYTES_MAX, "closed: too much was pipelined behind an unanswered request");
+            self.deferred.push(Deferred::Lost(key));
+        }
+    }
+}

@@ -1,0 +1,464 @@
+//! What a handler is given: the socket, and the event it answers.
+
+use std::any::{Any, TypeId};
+use std::cell::RefCell;
+use std::fmt;
+use std::future::Future;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use crate::base::buffer::SharedFrame;
+use crate::base::ids::{ShardId, Sid};
+use crate::base::slab::Key;
+use crate::protocol::socketio::encode::EncodeError;
+use crate::shard::acks::{AckError, Answer};
+use crate::shard::args::{Reply, ToArgs};
+use crate::shard::app::HandlerError;
+use crate::shard::core::{Core, Deferred, SharedCore};
+use crate::shard::encode::{frame_ack, frame_event};
+use crate::shard::handshake::Handshake;
+use crate::shard::recipients::Recipients;
+use crate::shard::session::Link;
+use crate::shard::socket::SocketState;
+use crate::shard::wheel::TimerOwner;
+
+/// One client in one namespace: a handle that can be kept, cloned and used in asynchronous code on its shard.
+///
+/// It stays valid after the client is gone; what is sent then goes nowhere. It does not leave its shard: for
+/// other threads there is [`Handle`](crate::Handle).
+#[derive(Clone)]
+pub struct Socket {
+    core: SharedCore,
+    key: Key,
+    sid: Sid,
+    namespace: u16,
+    namespace_name: Rc<str>,
+}
+
+/// What became of an emit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Emitted {
+    /// Queued for this many sockets of this shard; other shards get theirs by the mesh.
+    Queued(u64),
+    /// There is nobody to send it to.
+    Nobody,
+    /// Not sent, and logged: the event's name is reserved, or its arguments cannot be JSON.
+    Refused(EncodeError),
+    /// Another shard's inbox was full: its sockets do not get it. Logged and counted.
+    ShardBusy,
+}
+
+/// The socket that an event came from, and how to answer it. Everything a [`Socket`] can do, it can.
+pub struct Context<'a> {
+    socket: Socket,
+    event: &'a str,
+    id: Option<u64>,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn new(socket: Socket, event: &'a str, id: Option<u64>) -> Context<'a> {
+        Context { socket, event, id }
+    }
+
+    /// The event's name.
+    pub fn event(&self) -> &str {
+        self.event
+    }
+
+    /// Whether the client asked for an acknowledgement.
+    pub fn wants_ack(&self) -> bool {
+        self.id.is_some()
+    }
+
+    /// The socket, to keep.
+    pub fn socket(&self) -> Socket {
+        self.socket.clone()
+    }
+
+    pub(crate) fn ack_id(&self) -> Option<u64> {
+        self.id
+    }
+}
+
+impl Deref for Context<'_> {
+    type Target = Socket;
+
+    fn deref(&self) -> &Socket {
+        &self.socket
+    }
+}
+
+impl fmt::Debug for Context<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Context").field("socket", &self.socket).field("event", &self.event).finish()
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Socket").field("id", &self.sid).field("namespace", &self.namespace_name).finish()
+    }
+}
+
+impl Socket {
+    pub(crate) fn of(core: &SharedCore, key: Key) -> Option<Socket> {
+        let borrowed = core.borrow();
+        let entry = borrowed.sockets.get(key)?;
+        let namespace_name = Rc::clone(&borrowed.namespaces[usize::from(entry.namespace)].name);
+        let (sid, namespace) = (entry.sid, entry.namespace);
+        drop(borrowed);
+        Some(Socket { core: Rc::clone(core), key, sid, namespace, namespace_name })
+    }
+
+    pub(crate) fn key(&self) -> Key {
+        self.key
+    }
+
+    pub(crate) fn namespace_id(&self) -> u16 {
+        self.namespace
+    }
+
+    /// The socket's id. It is also the name of a room that only this socket is in.
+    pub fn id(&self) -> Sid {
+        self.sid
+    }
+
+    /// The namespace's name, such as `/` or `/admin`.
+    pub fn namespace(&self) -> &str {
+        &self.namespace_name
+    }
+
+    /// The number of the shard that owns the socket.
+    pub fn shard(&self) -> usize {
+        self.core.borrow().id.index()
+    }
+
+    /// Whether the client can still be reached through this socket.
+    pub fn is_connected(&self) -> bool {
+        self.core.borrow().sockets.get(self.key).is_some_and(|socket| socket.state == SocketState::Open)
+    }
+
+    /// What the client said when its session opened: address, headers, query, cookies. `None` once it is gone.
+    pub fn handshake(&self) -> Option<Rc<Handshake>> {
+        let core = self.core.borrow();
+        let session = core.sockets.get(self.key)?.session;
+        Some(Rc::clone(&core.sessions.get(session)?.handshake))
+    }
+
+    /// `"websocket"` or `"polling"`: how the client is connected now. `None` once it is gone.
+    pub fn transport(&self) -> Option<&'static str> {
+        let core = self.core.borrow();
+        let session = core.sockets.get(self.key)?.session;
+        Some(match core.sessions.get(session)?.link {
+            Link::WebSocket(_) => "websocket",
+            Link::Polling { .. } => "polling",
+        })
+    }
+
+    /// Sends an event to this client.
+    ///
+    /// A tuple is a list of arguments, anything else is one: see [`ToArgs`].
+    pub fn emit(&self, event: &str, args: impl ToArgs) -> Emitted {
+        self.emit_with_id(event, args, None)
+    }
+
+    /// Sends the unnamed event, `message`.
+    pub fn send(&self, args: impl ToArgs) -> Emitted {
+        self.emit("message", args)
+    }
+
+    /// Sends an event and calls `then` once with the client's answer, or with the reason why none came
+    /// within `ack_timeout`.
+    ///
+    /// ```no_run
+    /// # fn example(cx: &mut shardcast::Context<'_>) {
+    /// cx.emit_with_callback("question", 42, |answer| match answer {
+    ///     Ok(answer) => println!("{:?}", answer.first::<String>()),
+    ///     Err(error) => println!("no answer: {error}"),
+    /// });
+    /// # }
+    /// ```
+    pub fn emit_with_callback(
+        &self,
+        event: &str,
+        args: impl ToArgs,
+        then: impl FnOnce(Result<Answer, AckError>) + 'static,
+    ) -> Emitted {
+        let timeout = self.core.borrow().config.ack_timeout;
+        self.emit_expecting(event, args, timeout, Box::new(then))
+    }
+
+    /// Sends an event and waits for the client's answer: Flask-SocketIO's `call`, Node's `emitWithAck`.
+    ///
+    /// The event leaves when this is called; await the result for the answer.
+    ///
+    /// ```no_run
+    /// # async fn example(socket: shardcast::Socket) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// let answer = socket.emit_with_ack("question", 42).timeout(Duration::from_secs(1)).await?;
+    /// let text: String = answer.first()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`AckError`]: no answer in time, or the client is gone.
+    pub fn emit_with_ack<A: ToArgs>(&self, event: &str, args: A) -> Question<A> {
+        let timeout = self.core.borrow().config.ack_timeout;
+        Question { socket: self.clone(), event: event.to_owned(), args: Some(args), timeout, cell: Rc::default() }
+    }
+
+    /// Puts the socket into a room. False when it is gone, or in `rooms_per_socket_max` rooms already.
+    pub fn join(&self, room: impl AsRef<str>) -> bool {
+        self.core.borrow_mut().join(self.key, room.as_ref()).is_ok()
+    }
+
+    /// Takes the socket out of a room.
+    pub fn leave(&self, room: impl AsRef<str>) {
+        self.core.borrow_mut().leave(self.key, room.as_ref());
+    }
+
+    /// The rooms the socket is in, its own id first.
+    pub fn rooms(&self) -> Vec<String> {
+        self.core.borrow().rooms_of(self.key)
+    }
+
+    /// Ends this socket: the client gets `disconnect`, the handler runs. The connection stays for other namespaces.
+    pub fn disconnect(&self) {
+        self.core.borrow_mut().deferred.push(Deferred::DisconnectSocket(self.key));
+    }
+
+    /// Everybody in the socket's namespace, this socket included: Flask-SocketIO's `broadcast=True`.
+    pub fn broadcast(&self) -> Recipients<'_> {
+        Recipients::everyone(&self.core, self.namespace, Some(self.key))
+    }
+
+    /// The members of a room, this socket included if it is one: Flask-SocketIO's `to=`. A socket's id is a room.
+    pub fn to(&self, room: impl AsRef<str>) -> Recipients<'_> {
+        Recipients::rooms(&self.core, self.namespace, Some(self.key)).to(room)
+    }
+
+    /// Empties a room, on every shard.
+    pub fn close_room(&self, room: impl AsRef<str>) {
+        self.to(room.as_ref()).leave(room);
+    }
+
+    /// Keeps a value for as long as the socket lives, one of each type.
+    pub fn set<T: 'static>(&self, value: T) {
+        if let Some(socket) = self.core.borrow_mut().sockets.get_mut(self.key) {
+            socket.extra_mut().values.insert(TypeId::of::<T>(), Box::new(value));
+        }
+    }
+
+    /// A copy of the kept value of this type.
+    pub fn get<T: Clone + 'static>(&self) -> Option<T> {
+        let core = self.core.borrow();
+        let extra = core.sockets.get(self.key)?.extra.as_ref()?;
+        extra.values.get(&TypeId::of::<T>())?.downcast_ref::<T>().cloned()
+    }
+
+    /// Works on the kept value of this type, which is made by `Default` the first time. `None` once the socket is gone.
+    ///
+    /// ```no_run
+    /// # fn example(cx: &mut shardcast::Context<'_>) {
+    /// let count = cx.update(|count: &mut u64| { *count += 1; *count });
+    /// # }
+    /// ```
+    pub fn update<T: Default + 'static, R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
+        // The value is taken out while user code works on it, which may use this socket.
+        let taken = {
+            let mut core = self.core.borrow_mut();
+            let socket = core.sockets.get_mut(self.key)?;
+            socket.extra_mut().values.remove(&TypeId::of::<T>())
+        };
+        let mut value = taken.and_then(|value| value.downcast::<T>().ok()).unwrap_or_default();
+        let result = work(&mut value);
+        if let Some(socket) = self.core.borrow_mut().sockets.get_mut(self.key) {
+            let value: Box<dyn Any> = value;
+            socket.extra_mut().values.entry(TypeId::of::<T>()).or_insert(value);
+        }
+        Some(result)
+    }
+
+    /// Runs a future in the background on this socket's shard. It goes on when the socket is gone.
+    pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
+        self.core.borrow_mut().deferred.push(Deferred::Start(Box::pin(future)));
+    }
+
+    /// Answers an event that asked for it.
+    pub(crate) fn acknowledge(&self, id: Option<u64>, reply: impl Reply) -> Result<(), HandlerError> {
+        let args = reply.into_reply()?;
+        let Some(id) = id else { return Ok(()) };
+        let mut frames = self.core.borrow_mut().buffers.take();
+        match frame_ack(&mut frames, &self.namespace_name, id, &args) {
+            Ok(()) => {
+                self.core.borrow_mut().send_from_socket(self.key, frames);
+                Ok(())
+            }
+            Err(error) => Err(HandlerError::Failed(Box::new(error))),
+        }
+    }
+
+    pub(crate) fn decided(&self, decision: Result<(), crate::shard::app::Refused>) {
+        self.core.borrow_mut().deferred.push(Deferred::Decided(self.key, decision));
+    }
+
+    /// Reports the failure of an asynchronous handler.
+    pub(crate) fn failed(&self, event: &str, error: HandlerError) {
+        self.core.borrow_mut().deferred.push(Deferred::Failed(self.key, event.to_owned(), error));
+    }
+
+    fn emit_with_id(&self, event: &str, args: impl ToArgs, id: Option<u64>) -> Emitted {
+        // The arguments are encoded by the user's own code, so no borrow may be held meanwhile.
+        let mut frames = self.core.borrow_mut().buffers.take();
+        if let Err(error) = frame_event(&mut frames, &self.namespace_name, id, event, &args) {
+            tracing::error!(event, %error, "not sent");
+            return Emitted::Refused(error);
+        }
+        if self.core.borrow_mut().send_from_socket(self.key, frames) { Emitted::Queued(1) } else { Emitted::Nobody }
+    }
+
+    fn emit_expecting(&self, event: &str, args: impl ToArgs, timeout: Duration, then: crate::shard::acks::AckCallback) -> Emitted {
+        let expected = self.core.borrow_mut().expect_ack(self.key, then);
+        match expected {
+            Ok((key, id)) => {
+                let emitted = self.emit_with_id(event, args, Some(id));
+                let mut core = self.core.borrow_mut();
+                if matches!(emitted, Emitted::Queued(_)) {
+                    let deadline = core.now + timeout;
+                    core.wheel.arm(TimerOwner::Ack(key), deadline);
+                } else if let Some(pending) = core.take_ack(self.key, id) {
+                    core.deferred.push(Deferred::FailAck(pending, AckError::NotSent));
+                }
+                emitted
+            }
+            Err(then) => {
+                let gone = !self.is_connected();
+                then(Err(if gone { AckError::Disconnected } else { AckError::NotSent }));
+                Emitted::Nobody
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Queues frames for one socket: held back while its connect handler decides, dropped once it is gone.
+    pub(crate) fn send_from_socket(&mut self, key: Key, frames: Vec<u8>) -> bool {
+        let Core { sockets, buffers, .. } = &mut *self;
+        let Some(socket) = sockets.get_mut(key) else {
+            buffers.give(frames);
+            return false;
+        };
+        match socket.state {
+            SocketState::Open => {
+                let session = socket.session;
+                self.counters.messages_sent.add(1);
+                self.send_frames(session, frames);
+                true
+            }
+            SocketState::Connecting => {
+                socket.extra_mut().held.push_own(frames, buffers);
+                true
+            }
+            SocketState::Closed => {
+                buffers.give(frames);
+                false
+            }
+        }
+    }
+
+    /// Encodes an event once, for whoever is to get it.
+    pub(crate) fn share_frame(core: &SharedCore, namespace: u16, event: &str, args: &impl ToArgs) -> Result<SharedFrame, EncodeError> {
+        // The pool is taken out while user code encodes; a nested emit makes do without.
+        let (mut frames, name) = {
+            let mut core = core.borrow_mut();
+            (std::mem::take(&mut core.frames), Rc::clone(&core.namespaces[usize::from(namespace)].name))
+        };
+        let mut result = Ok(());
+        let frame = frames.share(|bytes| {
+            bytes.clear();
+            result = frame_event(bytes, &name, None, event, args);
+        });
+        core.borrow_mut().frames = frames;
+        result.map(|()| frame)
+    }
+}
+
+/// An event that waits for its answer: await it.
+#[must_use = "nothing is sent until this is awaited"]
+pub struct Question<A> {
+    socket: Socket,
+    event: String,
+    args: Option<A>,
+    timeout: Duration,
+    cell: Rc<RefCell<AnswerCell>>,
+}
+
+#[derive(Default)]
+struct AnswerCell {
+    answer: Option<Result<Answer, AckError>>,
+    waker: Option<Waker>,
+}
+
+impl<A> Question<A> {
+    /// How long to wait, in place of `ack_timeout`.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+}
+
+impl<A> fmt::Debug for Question<A> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Question").field("event", &self.event).field("timeout", &self.timeout).finish()
+    }
+}
+
+impl<A> Unpin for Question<A> {}
+
+impl<A: ToArgs> Future for Question<A> {
+    type Output = Result<Answer, AckError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Self::Output> {
+        let cell = Rc::clone(&self.cell);
+        if let Some(args) = self.args.take() {
+            let filled = Rc::clone(&cell);
+            let then = Box::new(move |answer| {
+                let mut cell = filled.borrow_mut();
+                cell.answer = Some(answer);
+                if let Some(waker) = cell.waker.take() {
+                    waker.wake();
+                }
+            });
+            self.socket.emit_expecting(&self.event, args, self.timeout, then);
+        }
+        let mut cell = cell.borrow_mut();
+        match cell.answer.take() {
+            Some(answer) => Poll::Ready(answer),
+            None => {
+                cell.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// Where a piece of user code runs: the shard's number and how many there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardInfo {
+    /// The shard's number.
+    pub id: usize,
+    /// How many shards the server has.
+    pub shards: usize,
+}
+
+impl ShardInfo {
+    pub(crate) fn new(id: ShardId, shards: usize) -> ShardInfo {
+        ShardInfo { id: id.index(), shards }
+    }
+}

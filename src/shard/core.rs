@@ -1,0 +1,295 @@
+//! The tables of one core's world: connections, sessions, sockets, namespaces and what is on its way out.
+//!
+//! Nothing in this file calls a handler, so a borrow of [`Core`] never meets user code.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_chacha::ChaCha12Rng;
+use rand_core::{RngCore, SeedableRng};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use crate::base::buffer::{BufferPool, SharedPool};
+use crate::base::ids::{SID_RANDOM_BYTES, ShardId, Sid};
+use crate::base::slab::{Key, Slab};
+use crate::base::time::Time;
+use crate::mesh::{Broadcast, Mesh, Peer, ShardMessage, Target};
+use crate::protocol::engineio::session::HeartbeatTimes;
+use crate::shard::acks::{AckError, PendingAck};
+use crate::shard::app::{HandlerError, LocalFuture, Refused};
+use crate::shard::config::Config;
+use crate::shard::connection::Connection;
+use crate::shard::session::{CloseReason, Session};
+use crate::shard::socket::{Change, SocketEntry};
+use crate::shard::stats::ShardCounters;
+use crate::shard::tasks::{Sleep, Task};
+use crate::shard::wheel::{TimerOwner, Wheel};
+
+/// The world, shared between the shard and the handles that user code holds on the same thread.
+pub(crate) type SharedCore = Rc<RefCell<Core>>;
+
+/// No place in a table.
+pub(crate) const NOWHERE: u32 = u32::MAX;
+
+/// What the shard asks of whoever drives it.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// Close the wire now.
+    Close(Key),
+    /// Nothing more will be written: tell the peer, keep reading.
+    ShutdownWrite(Key),
+    /// Give the connection to another shard, with what it is owed and what was read and not used.
+    Handoff { connection: Key, to: ShardId, peer: Peer, owed: Vec<u8>, unread: Vec<u8> },
+    /// Read a file for a connection and deliver it as a `ShardMessage::File`.
+    ReadFile { connection: Key, path: std::path::PathBuf, root: std::path::PathBuf },
+}
+
+/// Work that calls handlers, noted by code that must not.
+pub(crate) enum Deferred {
+    /// Start a background task.
+    Start(LocalFuture),
+    CloseSession(Key, CloseReason),
+    /// End one socket; the peer is told.
+    DisconnectSocket(Key),
+    /// Take up what a connection sent while its last request was being answered.
+    Resume(Key),
+    /// Treat a connection as lost.
+    Lost(Key),
+    /// Tell whoever awaits an answer that there will be none.
+    FailAck(PendingAck, AckError),
+    /// An asynchronous handler failed at this event.
+    Failed(Key, String, HandlerError),
+    /// A connect handler that took its time has decided.
+    Decided(Key, Result<(), Refused>),
+}
+
+/// Sockets of one namespace on this shard, and its rooms.
+#[derive(Debug)]
+pub(crate) struct NamespaceTable {
+    pub(crate) name: Rc<str>,
+    /// Places in the table of sockets, in memory order.
+    pub(crate) members: BTreeSet<u32>,
+    pub(crate) room_ids: std::collections::HashMap<Box<str>, Key, ahash::RandomState>,
+}
+
+/// A room's members on this shard.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) namespace: u16,
+    pub(crate) name: Box<str>,
+    /// Places in the table of sockets, in memory order.
+    pub(crate) members: BTreeSet<u32>,
+}
+
+/// One core's tables.
+pub(crate) struct Core {
+    pub(crate) id: ShardId,
+    pub(crate) config: Arc<Config>,
+    pub(crate) now: Time,
+    /// Unix time of `Time(0)`, in milliseconds.
+    pub(crate) unix_origin: u64,
+    pub(crate) connections: Slab<Connection>,
+    pub(crate) sessions: Slab<Session>,
+    pub(crate) session_ids: FxHashMap<Sid, Key>,
+    pub(crate) sockets: Slab<SocketEntry>,
+    pub(crate) socket_ids: FxHashMap<Sid, Key>,
+    pub(crate) namespaces: Vec<NamespaceTable>,
+    pub(crate) namespace_ids: FxHashMap<Rc<str>, u16>,
+    pub(crate) rooms: Slab<Room>,
+    pub(crate) acks: Slab<PendingAck>,
+    pub(crate) tasks: Slab<Task>,
+    pub(crate) sleeps: Slab<Sleep>,
+    pub(crate) wheel: Wheel,
+    pub(crate) buffers: BufferPool,
+    pub(crate) frames: SharedPool<Vec<u8>>,
+    pub(crate) broadcasts: SharedPool<Broadcast>,
+    pub(crate) spare_targets: Vec<Target>,
+    /// Connections that are owed bytes since the last flush.
+    pub(crate) dirty: Vec<Key>,
+    /// Sessions whose pending poll has something to take, since the last turn's end.
+    pub(crate) polls_due: Vec<Key>,
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) deferred: Vec<Deferred>,
+    /// Shards that have mail from this turn.
+    pub(crate) bells: Vec<ShardId>,
+    pub(crate) mesh: Arc<Mesh>,
+    pub(crate) counters: Arc<ShardCounters>,
+    pub(crate) is_shutting_down: bool,
+    /// The last broadcast's mark: a socket that bears it has been served.
+    pub(crate) mark: u32,
+    random: ChaCha12Rng,
+    hasher: ahash::RandomState,
+}
+
+/// What a shard is made of.
+pub(crate) struct CoreParts {
+    pub(crate) id: ShardId,
+    pub(crate) config: Arc<Config>,
+    pub(crate) mesh: Arc<Mesh>,
+    pub(crate) counters: Arc<ShardCounters>,
+    /// From the operating system's random source; the simulation uses a chosen one.
+    pub(crate) seed: [u8; 32],
+    pub(crate) now: Time,
+    pub(crate) unix_origin: u64,
+}
+
+impl Core {
+    pub(crate) fn new(parts: CoreParts) -> Core {
+        let mut random = ChaCha12Rng::from_seed(parts.seed);
+        let hasher = ahash::RandomState::with_seeds(
+            random.next_u64(),
+            random.next_u64(),
+            random.next_u64(),
+            random.next_u64(),
+        );
+        Core {
+            id: parts.id,
+            now: parts.now,
+            unix_origin: parts.unix_origin,
+            connections: Slab::default(),
+            sessions: Slab::default(),
+            session_ids: FxHashMap::default(),
+            sockets: Slab::default(),
+            socket_ids: FxHashMap::default(),
+            namespaces: Vec::new(),
+            namespace_ids: FxHashMap::default(),
+            rooms: Slab::default(),
+            acks: Slab::default(),
+            tasks: Slab::default(),
+            sleeps: Slab::default(),
+            wheel: Wheel::new(parts.config.shortest_time(), parts.now),
+            buffers: BufferPool::default(),
+            frames: SharedPool::default(),
+            broadcasts: SharedPool::default(),
+            spare_targets: Vec::new(),
+            dirty: Vec::new(),
+            polls_due: Vec::new(),
+            outputs: Vec::new(),
+            deferred: Vec::new(),
+            bells: Vec::new(),
+            mesh: parts.mesh,
+            counters: parts.counters,
+            is_shutting_down: false,
+            mark: 0,
+            config: parts.config,
+            random,
+            hasher,
+        }
+    }
+
+    /// Makes a namespace's table; its number is its place in the order of making.
+    pub(crate) fn add_namespace(&mut self, name: &str) -> u16 {
+        let name: Rc<str> = Rc::from(name);
+        let id = u16::try_from(self.namespaces.len()).expect("a server has fewer than 65536 namespaces");
+        self.namespace_ids.insert(Rc::clone(&name), id);
+        let room_ids = std::collections::HashMap::with_hasher(self.hasher.clone());
+        self.namespaces.push(NamespaceTable { name, members: BTreeSet::new(), room_ids });
+        id
+    }
+
+    pub(crate) fn heartbeat_times(&self) -> HeartbeatTimes {
+        HeartbeatTimes { interval: self.config.ping_interval, timeout: self.config.ping_timeout }
+    }
+
+    /// A new id that names this shard.
+    pub(crate) fn new_sid(&mut self) -> Sid {
+        let mut bytes = [0; SID_RANDOM_BYTES];
+        self.random.fill_bytes(&mut bytes);
+        Sid::new(self.id, bytes)
+    }
+
+    /// Whole seconds since 1970.
+    pub(crate) fn unix_seconds(&self) -> u64 {
+        (self.unix_origin + self.now.0) / 1000
+    }
+
+    /// Notes that a connection is owed bytes.
+    #[inline]
+    pub(crate) fn mark_dirty(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && !connection.is_dirty
+        {
+            connection.is_dirty = true;
+            self.dirty.push(key);
+        }
+    }
+
+    /// Notes that a session's poll can be answered at the end of the turn.
+    pub(crate) fn mark_poll_due(&mut self, key: Key) {
+        if let Some(session) = self.sessions.get_mut(key)
+            && !session.is_poll_due
+        {
+            session.is_poll_due = true;
+            self.polls_due.push(key);
+        }
+    }
+
+    /// Arms a connection's timer; an earlier one already armed will look again by itself.
+    pub(crate) fn arm_connection(&mut self, key: Key, after: Duration) {
+        let deadline = self.now + after;
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.deadline = deadline;
+            if deadline < connection.armed {
+                connection.armed = deadline;
+                self.wheel.arm(TimerOwner::Connection(key), deadline);
+            }
+        }
+    }
+
+    /// Arms a session's timer for the earliest of its deadlines.
+    pub(crate) fn arm_session(&mut self, key: Key) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            let deadline = session.deadline();
+            if deadline < session.armed {
+                session.armed = deadline;
+                self.wheel.arm(TimerOwner::Session(key), deadline);
+            }
+        }
+    }
+
+    /// Sends a message to another shard; the bell rings at the end of the turn. A full inbox loses the
+    /// message, which is counted and logged.
+    pub(crate) fn send_to_shard(&mut self, to: ShardId, message: ShardMessage) -> bool {
+        if self.mesh.send(to, message).is_err() {
+            self.counters.mesh_messages_lost.add(1);
+            tracing::error!(from = self.id.0, to = to.0, "a shard's inbox is full: a message to it is lost");
+            return false;
+        }
+        if !self.bells.contains(&to) {
+            self.bells.push(to);
+        }
+        true
+    }
+
+    /// Every shard but this one.
+    pub(crate) fn other_shards(&self) -> impl Iterator<Item = ShardId> + use<> {
+        let own = self.id;
+        (0..self.mesh.len()).map(|index| ShardId(index as u16)).filter(move |&shard| shard != own)
+    }
+
+    /// The sockets of a session, by namespace.
+    pub(crate) fn sockets_of(&self, session: Key) -> SmallVec<[Key; 4]> {
+        self.sessions.get(session).map(|session| session.sockets.iter().map(|(_, key)| *key).collect()).unwrap_or_default()
+    }
+
+    /// Notes a change for the sockets of a target on this shard.
+    pub(crate) fn apply_change(&mut self, socket: Key, change: &Change<'_>) {
+        match change {
+            Change::Join(room) => {
+                // A socket that is gone or in too many rooms does not join, which `join` logs.
+                let _ = self.join(socket, room);
+            }
+            Change::Leave(room) => self.leave(socket, room),
+            Change::Disconnect { close_session: false } => self.deferred.push(Deferred::DisconnectSocket(socket)),
+            Change::Disconnect { close_session: true } => {
+                if let Some(session) = self.sockets.get(socket).map(|socket| socket.session) {
+                    self.deferred.push(Deferred::CloseSession(session, CloseReason::ServerDisconnect));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,522 @@
+//! From an Engine.IO packet to a handler: sessions' messages, sockets that connect and end, events and acks.
+
+use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::base::slab::Key;
+use crate::base::time::Time;
+use crate::protocol::engineio::packet::Packet as EnginePacket;
+use crate::protocol::engineio::payload;
+use crate::protocol::engineio::session::{Beat, Step, Via, step};
+use crate::protocol::socketio::attachments::PendingBinary;
+use crate::protocol::socketio::encode;
+use crate::protocol::socketio::binary::check_placeholders;
+use crate::protocol::socketio::event::{Args, Event};
+use crate::protocol::socketio::packet::{self, Packet, PacketKind};
+use crate::shard::Shard;
+use crate::shard::app::{ConnectFlow, Flow, HandlerError, NamespaceHandlers, Refused};
+use crate::shard::context::{Context, Socket};
+use crate::shard::core::{Core, NOWHERE};
+use crate::shard::encode::frame_packet;
+use crate::shard::session::CloseReason;
+use crate::shard::socket::{SocketEntry, SocketState, Waiting};
+use crate::shard::tasks::TaskOwner;
+
+/// What a client hears whose connect handler panicked, as in Flask-SocketIO.
+pub(crate) const REFUSED_BY_PANIC: &str = "Connection refused by server";
+
+impl Shard {
+    /// One Engine.IO packet of a session's own transport.
+    pub(crate) fn receive_packet(&mut self, session: Key, packet: EnginePacket<'_>) {
+        {
+            let mut core = self.core.borrow_mut();
+            let (times, now) = (core.heartbeat_times(), core.now);
+            let Some(session) = core.sessions.get_mut(session) else { return };
+            match packet {
+                EnginePacket::Pong(_) => session.heartbeat.receive_pong(times, now),
+                _ => session.heartbeat.receive_packet(times, now),
+            }
+        }
+        match step(Via::Transport, packet) {
+            Step::Message(text) => self.receive_message(session, text),
+            Step::Base64(text) => match payload::decode_base64(text) {
+                Some(bytes) => self.receive_attachment(session, Bytes::from(bytes)),
+                None => self.close_session(session, CloseReason::ParseError),
+            },
+            Step::Pong => self.core.borrow_mut().arm_session(session),
+            Step::Close => self.close_session(session, CloseReason::TransportClose),
+            Step::WrongHeartbeat => self.close_session(session, CloseReason::TransportError),
+            Step::Ignore | Step::AnswerProbe | Step::Upgrade | Step::FailProbe => {}
+        }
+    }
+
+    /// A binary frame of a session's own WebSocket.
+    pub(crate) fn receive_binary(&mut self, session: Key, bytes: &[u8]) {
+        {
+            let mut core = self.core.borrow_mut();
+            let (times, now) = (core.heartbeat_times(), core.now);
+            let Some(session) = core.sessions.get_mut(session) else { return };
+            session.heartbeat.receive_packet(times, now);
+        }
+        self.receive_attachment(session, Bytes::copy_from_slice(bytes));
+    }
+
+    fn receive_message(&mut self, session: Key, text: &str) {
+        let is_pending = self.core.borrow().sessions.get(session).is_some_and(|session| session.pending_binary.is_some());
+        let packet = match packet::decode(text) {
+            Ok(packet) if !is_pending => packet,
+            Ok(_) => return self.break_session(session, "text came where an attachment was due"),
+            Err(error) => return self.break_session(session, error.reason()),
+        };
+        match packet.kind {
+            PacketKind::Connect => self.connect(session, &packet),
+            PacketKind::Disconnect => self.leave_namespace(session, &packet),
+            PacketKind::Event | PacketKind::Ack => {
+                self.receive_from_socket(session, packet.kind, &packet, &[]);
+            }
+            PacketKind::BinaryEvent | PacketKind::BinaryAck => self.await_attachments(session, &packet),
+            PacketKind::ConnectError => self.break_session(session, "only a server refuses a connection"),
+        }
+    }
+
+    fn await_attachments(&mut self, session: Key, packet: &Packet<'_>) {
+        if check_placeholders(packet.payload, packet.attachments).is_err() {
+            return self.break_session(session, "a placeholder names an attachment that the packet does not have");
+        }
+        let pending =
+            PendingBinary::new(packet.kind, packet.namespace, packet.id, packet.payload, packet.attachments);
+        if let Some(session) = self.core.borrow_mut().sessions.get_mut(session) {
+            session.pending_binary = Some(Box::new(pending));
+        }
+    }
+
+    fn receive_attachment(&mut self, session: Key, bytes: Bytes) {
+        let complete = {
+            let mut core = self.core.borrow_mut();
+            let bytes_max = core.config.max_http_buffer_size;
+            let Some(entry) = core.sessions.get_mut(session) else { return };
+            match &mut entry.pending_binary {
+                None => Err("a binary message came that no packet announced"),
+                Some(pending) if pending.len_bytes() + bytes.len() > bytes_max => {
+                    Err("the attachments of one packet exceed max_http_buffer_size")
+                }
+                Some(pending) => Ok(if pending.push(bytes) { entry.pending_binary.take() } else { None }),
+            }
+        };
+        match complete {
+            Err(reason) => self.break_session(session, reason),
+            Ok(None) => {}
+            Ok(Some(pending)) => {
+                let packet = Packet {
+                    kind: pending.kind(),
+                    namespace: pending.namespace(),
+                    id: pending.id(),
+                    attachments: pending.attachments().len(),
+                    payload: pending.payload(),
+                };
+                let kind = match packet.kind {
+                    PacketKind::BinaryAck => PacketKind::Ack,
+                    _ => PacketKind::Event,
+                };
+                self.receive_from_socket(session, kind, &packet, pending.attachments());
+            }
+        }
+    }
+
+    fn receive_from_socket(&mut self, session: Key, kind: PacketKind, packet: &Packet<'_>, attachments: &[Bytes]) {
+        let Some(socket) = self.core.borrow().socket_of(session, packet.namespace) else {
+            return self.break_session(session, "a packet came for a namespace that the client has not joined");
+        };
+        if kind == PacketKind::Ack {
+            if let Some(id) = packet.id {
+                self.receive_ack(socket, id, Args::of_ack(packet.payload, attachments));
+            }
+            return;
+        }
+        if packet.payload.is_empty() {
+            return;
+        }
+        let is_waiting = {
+            let mut core = self.core.borrow_mut();
+            core.counters.events_received.add(1);
+            core.sockets.get(socket).is_some_and(|socket| socket.is_busy || socket.state != SocketState::Open)
+        };
+        if is_waiting {
+            self.postpone(session, socket, packet, attachments);
+        } else {
+            self.dispatch(socket, packet.payload, packet.id, attachments);
+        }
+    }
+
+    /// Keeps an event until the socket's asynchronous handler is done.
+    fn postpone(&mut self, session: Key, socket: Key, packet: &Packet<'_>, attachments: &[Bytes]) {
+        let bytes = packet.payload.len() + attachments.iter().map(Bytes::len).sum::<usize>() + size_of::<Waiting>();
+        let is_over = {
+            let mut core = self.core.borrow_mut();
+            let bytes_max = core.config.pending_bytes_max;
+            let Some(entry) = core.sockets.get_mut(socket) else { return };
+            let extra = entry.extra_mut();
+            extra.waiting_bytes += bytes;
+            let payload = packet.payload.to_owned();
+            extra.waiting.push_back(Waiting::Event { payload, id: packet.id, attachments: attachments.to_vec() });
+            extra.waiting_bytes > bytes_max
+        };
+        if is_over {
+            self.break_session(session, "more events wait behind an asynchronous handler than pending_bytes_max");
+        }
+    }
+
+    /// Hands an event to its handler.
+    pub(crate) fn dispatch(&mut self, socket_key: Key, payload: &str, id: Option<u64>, attachments: &[Bytes]) {
+        let Some(socket) = Socket::of(&self.core, socket_key) else { return };
+        let handlers = Rc::clone(&self.app.namespaces[usize::from(socket.namespace_id())]);
+        let Ok(event) = Event::decode(payload, attachments) else {
+            debug_assert!(false, "a payload is checked when its packet is decoded");
+            return;
+        };
+        let Some(handler) = handlers.events.get(event.name.as_ref()).or(handlers.any.as_ref()) else {
+            tracing::debug!(event = %event.name, namespace = socket.namespace(), "no handler for this event");
+            return;
+        };
+        let mut cx = Context::new(socket, &event.name, id);
+        match catch_unwind(AssertUnwindSafe(|| handler(&mut cx, event.args))) {
+            Ok(Ok(Flow::Done)) => {}
+            Ok(Ok(Flow::Later(future))) => self.start_task(future, TaskOwner::Handler(socket_key)),
+            Ok(Err(error)) => self.handler_failed(&handlers, &mut cx, &error),
+            Err(panic) => self.handler_panicked(socket_key, &event.name, &panic),
+        }
+    }
+
+    pub(crate) fn handler_failed(&mut self, handlers: &NamespaceHandlers, cx: &mut Context<'_>, error: &HandlerError) {
+        let Some(on_error) = handlers.error.as_ref().or(self.app.default_error.as_ref()) else {
+            tracing::warn!(event = cx.event(), namespace = cx.namespace(), %error, "handler failed");
+            return;
+        };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_error(cx, error))) {
+            let (key, event) = (cx.key(), cx.event().to_owned());
+            self.handler_panicked(key, &event, &panic);
+        }
+    }
+
+    /// A panic costs its socket and nobody else.
+    pub(crate) fn handler_panicked(&mut self, socket: Key, event: &str, panic: &(dyn std::any::Any + Send)) {
+        let message = panic_message(panic);
+        tracing::error!(event, %message, "a handler panicked; its socket is disconnected");
+        self.core.borrow_mut().counters.handler_panics.add(1);
+        self.end_socket(socket, CloseReason::ServerDisconnect, true);
+    }
+
+    /// CONNECT: the handler decides.
+    fn connect(&mut self, session: Key, packet: &Packet<'_>) {
+        let socket_key = {
+            let mut core = self.core.borrow_mut();
+            let Some(&namespace) = core.namespace_ids.get(packet.namespace) else {
+                let refused = Refused::new("Invalid namespace");
+                core.send_connect_error(session, packet.namespace, &refused);
+                return;
+            };
+            let is_joined = core.sessions.get(session).is_none_or(|session| session.socket_in(namespace).is_some());
+            if is_joined {
+                drop(core);
+                return self.break_session(session, "the namespace is joined already");
+            }
+            core.add_socket(session, namespace)
+        };
+        let Some(socket) = Socket::of(&self.core, socket_key) else { return };
+        let handlers = Rc::clone(&self.app.namespaces[usize::from(socket.namespace_id())]);
+        let Some(on_connect) = &handlers.connect else { return self.decide(socket_key, Ok(())) };
+        let mut cx = Context::new(socket, "connect", None);
+        let auth = Args::of_value(packet.payload);
+        match catch_unwind(AssertUnwindSafe(|| on_connect(&mut cx, auth))) {
+            Ok(Ok(ConnectFlow::Done)) => self.decide(socket_key, Ok(())),
+            Ok(Ok(ConnectFlow::Later(future))) => self.start_task(future, TaskOwner::Connect(socket_key)),
+            Ok(Err(refused)) => self.decide(socket_key, Err(refused)),
+            Err(panic) => {
+                tracing::error!(message = %panic_message(&*panic), "a connect handler panicked; the client is refused");
+                self.core.borrow_mut().counters.handler_panics.add(1);
+                self.decide(socket_key, Err(Refused::new(REFUSED_BY_PANIC)));
+            }
+        }
+    }
+
+    /// A connect handler has decided: let the socket in, or send it away.
+    pub(crate) fn decide(&mut self, socket: Key, decision: Result<(), Refused>) {
+        match decision {
+            Ok(()) => {
+                self.core.borrow_mut().accept_socket(socket);
+                self.run_waiting(socket);
+            }
+            Err(refused) => self.core.borrow_mut().refuse_socket(socket, &refused),
+        }
+    }
+
+    /// `41`: the client leaves a namespace; the connection stays.
+    fn leave_namespace(&mut self, session: Key, packet: &Packet<'_>) {
+        let socket = self.core.borrow().socket_of(session, packet.namespace);
+        match socket {
+            Some(socket) => self.end_socket(socket, CloseReason::ClientDisconnect, false),
+            None => self.break_session(session, "the client left a namespace that it had not joined"),
+        }
+    }
+
+    /// A violation of the Socket.IO protocol ends the session, as in Node.
+    fn break_session(&mut self, session: Key, reason: &str) {
+        tracing::info!(reason, "session closed: the client broke the Socket.IO protocol");
+        self.close_session(session, CloseReason::ForcedClose);
+    }
+
+    /// Ends a session: its sockets, then its transport.
+    pub(crate) fn close_session(&mut self, session: Key, reason: CloseReason) {
+        let sockets = {
+            let mut core = self.core.borrow_mut();
+            let Some(entry) = core.sessions.get_mut(session) else { return };
+            if std::mem::replace(&mut entry.is_over, true) {
+                return;
+            }
+            tracing::debug!(%reason, "session closed");
+            if reason == CloseReason::SlowConsumer {
+                core.counters.slow_consumers_closed.add(1);
+                core.abandon_outbox(session);
+            }
+            core.sockets_of(session)
+        };
+        for socket in sockets {
+            self.end_socket(socket, reason, reason == CloseReason::ServerDisconnect);
+        }
+        let farewell = if reason == CloseReason::TransportClose { "6" } else { "1" };
+        self.core.borrow_mut().end_transport(session, farewell);
+    }
+
+    /// Ends one socket. Its disconnect handler runs once, after everything that came before.
+    pub(crate) fn end_socket(&mut self, socket_key: Key, reason: CloseReason, must_tell: bool) {
+        let must_finish = {
+            let mut core = self.core.borrow_mut();
+            let Some(state) = core.sockets.get(socket_key).map(|socket| socket.state) else { return };
+            if state == SocketState::Closed {
+                return;
+            }
+            if must_tell {
+                core.send_disconnect(socket_key);
+            }
+            core.detach_socket(socket_key);
+            if state == SocketState::Connecting {
+                core.remove_socket(socket_key);
+                return;
+            }
+            let Some(socket) = core.sockets.get_mut(socket_key) else { return };
+            if socket.is_busy {
+                socket.extra_mut().waiting.push_back(Waiting::Disconnect(reason));
+            }
+            !socket.is_busy
+        };
+        if must_finish {
+            self.finish_socket(socket_key, reason);
+        }
+    }
+
+    /// The last of a socket: its disconnect handler, with the rooms still there; then nothing is left of it.
+    fn finish_socket(&mut self, socket_key: Key, reason: CloseReason) {
+        if let Some(socket) = Socket::of(&self.core, socket_key) {
+            let handlers = Rc::clone(&self.app.namespaces[usize::from(socket.namespace_id())]);
+            if let Some(on_disconnect) = &handlers.disconnect {
+                let mut cx = Context::new(socket, "disconnect", None);
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_disconnect(&mut cx, reason))) {
+                    tracing::error!(message = %panic_message(&*panic), "a disconnect handler panicked");
+                    self.core.borrow_mut().counters.handler_panics.add(1);
+                }
+            }
+        }
+        let acks = self.core.borrow_mut().take_acks(socket_key);
+        for ack in acks {
+            self.fail_ack(ack, crate::shard::acks::AckError::Disconnected);
+        }
+        self.core.borrow_mut().remove_socket(socket_key);
+    }
+
+    /// Takes up what waited behind an asynchronous handler, until another one starts.
+    pub(crate) fn run_waiting(&mut self, socket_key: Key) {
+        loop {
+            let next = {
+                let mut core = self.core.borrow_mut();
+                let Some(socket) = core.sockets.get_mut(socket_key).filter(|socket| !socket.is_busy) else { return };
+                let Some(extra) = socket.extra.as_mut() else { return };
+                let next = extra.waiting.pop_front();
+                if extra.waiting.is_empty() {
+                    extra.waiting_bytes = 0;
+                }
+                next
+            };
+            match next {
+                None => return,
+                Some(Waiting::Event { payload, id, attachments }) => {
+                    self.dispatch(socket_key, &payload, id, &attachments);
+                }
+                Some(Waiting::Disconnect(reason)) => self.finish_socket(socket_key, reason),
+            }
+        }
+    }
+
+    /// A session's deadline has come. `stall` is how late this shard is.
+    pub(crate) fn session_timeout(&mut self, session_key: Key, stall: std::time::Duration) {
+        let verdict = {
+            let mut core = self.core.borrow_mut();
+            let (times, now) = (core.heartbeat_times(), core.now);
+            let Some(session) = core.sessions.get_mut(session_key) else { return };
+            session.armed = Time::NEVER;
+            if session.is_over {
+                if now >= session.connect_by {
+                    core.remove_session(session_key);
+                }
+                return;
+            }
+            let late_upgrade = session.upgrade.filter(|upgrade| now >= upgrade.until).map(|upgrade| upgrade.connection);
+            if let Some(connection) = late_upgrade {
+                session.upgrade = None;
+                tracing::debug!("upgrade given up: it took longer than upgrade_timeout");
+                core.close_websocket(connection, None, "");
+            }
+            let Some(session) = core.sessions.get_mut(session_key) else { return };
+            if now >= session.connect_by {
+                Some(CloseReason::ForcedClose)
+            } else {
+                match session.heartbeat.handle_timeout(times, now, stall) {
+                    Beat::TimedOut => Some(CloseReason::PingTimeout),
+                    Beat::SendPing => {
+                        core.send_packet(session_key, "2");
+                        None
+                    }
+                    Beat::NotYet => None,
+                }
+            }
+        };
+        match verdict {
+            Some(reason) => self.close_session(session_key, reason),
+            None => self.core.borrow_mut().arm_session(session_key),
+        }
+    }
+}
+
+impl Core {
+    /// The session's socket in a namespace, by name.
+    fn socket_of(&self, session: Key, namespace: &str) -> Option<Key> {
+        let id = self.namespace_ids.get(namespace)?;
+        self.sessions.get(session)?.socket_in(*id)
+    }
+
+    fn add_socket(&mut self, session: Key, namespace: u16) -> Key {
+        let sid = self.new_sid();
+        let key = self.sockets.insert(SocketEntry::new(sid, namespace, session));
+        self.socket_ids.insert(sid, key);
+        self.namespaces[usize::from(namespace)].members.insert(key.index);
+        if let Some(session) = self.sessions.get_mut(session) {
+            session.sockets.push((namespace, key));
+        }
+        key
+    }
+
+    /// CONNECT is answered first, then follows what the connect handler sent.
+    fn accept_socket(&mut self, key: Key) {
+        let Some(socket) = self.sockets.get_mut(key) else { return };
+        if socket.state != SocketState::Connecting {
+            return;
+        }
+        socket.state = SocketState::Open;
+        let (session, sid, namespace) = (socket.session, socket.sid, socket.namespace);
+        let mut held = socket.extra.as_mut().map(|extra| std::mem::take(&mut extra.held)).unwrap_or_default();
+        let place = self.websocket_place(session);
+        if let Some(socket) = self.sockets.get_mut(key) {
+            socket.connection = place;
+        }
+        let name = Rc::clone(&self.namespaces[usize::from(namespace)].name);
+        self.send_message(session, |out| encode::encode_connect(out, &name, sid.as_str(), None));
+        if let Some(session) = self.sessions.get_mut(session) {
+            session.connect_by = Time::NEVER;
+        }
+        self.counters.sockets.add(1);
+        while let Some(front) = held.front() {
+            let frames = front.to_vec();
+            held.advance(frames.len(), &mut self.buffers);
+            self.send_frames(session, frames);
+        }
+    }
+
+    fn refuse_socket(&mut self, key: Key, refused: &Refused) {
+        let Some(socket) = self.sockets.get(key) else { return };
+        let (session, namespace) = (socket.session, socket.namespace);
+        let name = Rc::clone(&self.namespaces[usize::from(namespace)].name);
+        self.send_connect_error(session, &name, refused);
+        self.detach_socket(key);
+        self.remove_socket(key);
+    }
+
+    fn send_connect_error(&mut self, session: Key, namespace: &str, refused: &Refused) {
+        self.send_message(session, |out| {
+            encode::encode_connect_error(out, namespace, &refused.message, refused.data.as_ref());
+        });
+    }
+
+    /// Tells the peer that a socket is over.
+    fn send_disconnect(&mut self, key: Key) {
+        let Some(socket) = self.sockets.get(key) else { return };
+        let (session, namespace) = (socket.session, socket.namespace);
+        let name = Rc::clone(&self.namespaces[usize::from(namespace)].name);
+        self.send_message(session, |out| encode::encode_disconnect(out, &name));
+    }
+
+    /// Sends one Socket.IO packet that has no attachments.
+    fn send_message(&mut self, session: Key, encode: impl FnOnce(&mut Vec<u8>)) {
+        let mut frames = self.buffers.take();
+        let framed = frame_packet(&mut frames, |out, _| {
+            encode(out);
+            Ok::<(), std::convert::Infallible>(())
+        });
+        framed.unwrap_or_else(|never| match never {});
+        self.send_frames(session, frames);
+    }
+
+    /// From here on nothing reaches the socket's peer.
+    fn detach_socket(&mut self, key: Key) {
+        let Some(socket) = self.sockets.get_mut(key) else { return };
+        if socket.state == SocketState::Open {
+            self.counters.sockets.subtract(1);
+        }
+        socket.state = SocketState::Closed;
+        socket.connection = NOWHERE;
+        if let Some(session) = self.sessions.get_mut(socket.session) {
+            session.sockets.retain(|(_, socket)| *socket != key);
+        }
+    }
+
+    fn remove_socket(&mut self, key: Key) {
+        self.leave_all(key);
+        let Some(socket) = self.sockets.remove(key) else { return };
+        self.socket_ids.remove(&socket.sid);
+        self.namespaces[usize::from(socket.namespace)].members.remove(&key.index);
+    }
+
+    /// A peer that does not read gets nothing more: what it is owed is forgotten.
+    fn abandon_outbox(&mut self, session: Key) {
+        let Core { sessions, connections, buffers, .. } = &mut *self;
+        let Some(session) = sessions.get_mut(session) else { return };
+        session.backlog.clear(buffers);
+        if let crate::shard::session::Link::WebSocket(key) = session.link
+            && connections.get(key).is_some()
+        {
+            self.drop_connection(key);
+        }
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> Cow<'static, str> {
+    if let Some(text) = panic.downcast_ref::<&'static str>() {
+        Cow::Borrowed(text)
+    } else if let Some(text) = panic.downcast_ref::<String>() {
+        Cow::Owned(text.clone())
+    } else {
+        Cow::Borrowed("(no message)")
+    }
+}

@@ -1,0 +1,511 @@
+//! Engine.IO requests: which session, which transport, and what the answer is
+//! (protocol revision 4; the order of the checks is that of engine.io 6).
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use crate::base::ids::{ShardId, Sid};
+use crate::base::slab::Key;
+use crate::base::time::Time;
+use crate::protocol::engineio::packet::Open;
+use crate::protocol::engineio::payload;
+use crate::protocol::engineio::request::{RequestError, RequestQuery, Transport};
+use crate::protocol::engineio::session::Heartbeat;
+use crate::protocol::http::head::{Head, Version};
+use crate::protocol::http::method::Method;
+use crate::protocol::http::query;
+use crate::protocol::http::response::Response;
+use crate::protocol::http::status::Status;
+use crate::protocol::websocket::handshake::{self, AcceptKey, HandshakeView};
+use crate::protocol::websocket::message::MessageDecoder;
+use crate::shard::Shard;
+use crate::shard::connection::{Kind, Role, WebSocketState};
+use crate::shard::core::Core;
+use crate::shard::encode::frame_text;
+use crate::shard::handshake::Handshake;
+use crate::shard::outbox::Outbox;
+use crate::shard::session::{CloseReason, Link, Session, Upgrade};
+
+/// How long an ended polling session waits for the poll that fetches its last packets, as engine.io does.
+const LAST_POLL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A shard key from a query is hashed with this (FNV-1a, 64 bits).
+const SHARD_KEY_HASH_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const SHARD_KEY_HASH_PRIME: u64 = 0x0000_0100_0000_01b3;
+
+/// The shard where a `shard_key` puts its session.
+pub(crate) fn shard_of_key(key: &str, shards: usize) -> ShardId {
+    let hash = key
+        .bytes()
+        .fold(SHARD_KEY_HASH_OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(SHARD_KEY_HASH_PRIME));
+    ShardId((hash % shards.max(1) as u64) as u16)
+}
+
+impl Shard {
+    /// The shard that must answer a request with this query, when it is not this one.
+    pub(crate) fn foreign_owner(&self, query: &str) -> Option<ShardId> {
+        let core = self.core.borrow();
+        let shards = core.mesh.len();
+        if shards == 1 {
+            return None;
+        }
+        let owner = match query::get_last(query, "sid").filter(|sid| !sid.is_empty()) {
+            Some(sid) => Sid::parse(&sid)?.shard(),
+            None => shard_of_key(&query::get_last(query, "shard_key").filter(|key| !key.is_empty())?, shards),
+        };
+        (owner != core.id && owner.index() < shards).then_some(owner)
+    }
+
+    /// Answers a whole request to the Engine.IO endpoint.
+    pub(crate) fn answer_engine(&mut self, key: Key, head: &Head<'_, '_>, body: &[u8]) {
+        let query = RequestQuery::parse(head.query);
+        if head.method == Method::Options && head.headers.get("access-control-request-method").is_some() {
+            self.core.borrow_mut().answer_preflight(key, head);
+            return;
+        }
+        let admitted = self.admit(head, &query);
+        match admitted {
+            Err(error) => self.core.borrow_mut().refuse_engine(key, head, error),
+            Ok(Admission::OpenPolling) => self.core.borrow_mut().open_polling(key, head),
+            Ok(Admission::OpenWebSocket(accept)) => self.core.borrow_mut().open_websocket(key, head, &accept),
+            Ok(Admission::Probe(session, accept)) => self.core.borrow_mut().open_probe(key, head, session, &accept),
+            Ok(Admission::Poll(session)) => self.poll(key, head, session),
+            Ok(Admission::Post(session)) => self.post(key, head, session, body),
+            Ok(Admission::OtherMethod) => {
+                let response = Response::new(Status::INTERNAL_SERVER_ERROR);
+                self.core.borrow_mut().respond_engine(key, head, response);
+            }
+        }
+    }
+
+    /// What a request asks for, or why it is refused.
+    fn admit(&self, head: &Head<'_, '_>, query: &RequestQuery<'_>) -> Result<Admission, RequestError> {
+        let core = self.core.borrow();
+        let transport = query.transport().ok_or(RequestError::TransportUnknown)?;
+        let is_served = match transport {
+            Transport::Polling => core.config.polling,
+            Transport::WebSocket => core.config.websocket,
+        };
+        if !is_served {
+            return Err(RequestError::TransportUnknown);
+        }
+        if let Err(refused) = core.check_origin(head) {
+            tracing::warn!("{refused}");
+            return Err(RequestError::BadRequest);
+        }
+        let is_upgrade = head.headers.get("upgrade").is_some();
+        let accept = || validate_handshake(head).map_err(|_| RequestError::BadRequest);
+        let Some(sid) = &query.sid else {
+            if head.method != Method::Get {
+                return Err(RequestError::BadHandshakeMethod);
+            }
+            if is_upgrade != (transport == Transport::WebSocket) {
+                return Err(RequestError::BadRequest);
+            }
+            if !query.is_revision_4() {
+                return Err(RequestError::UnsupportedRevision);
+            }
+            return match transport {
+                Transport::Polling => Ok(Admission::OpenPolling),
+                Transport::WebSocket => Ok(Admission::OpenWebSocket(accept()?)),
+            };
+        };
+        let key = Sid::parse(sid).and_then(|sid| core.session_ids.get(&sid).copied());
+        let key = key.ok_or(RequestError::SessionUnknown)?;
+        let session = core.sessions.get(key).ok_or(RequestError::SessionUnknown)?;
+        if !query.is_revision_4() {
+            return Err(RequestError::BadRequest);
+        }
+        match (transport, session.link) {
+            (Transport::WebSocket, _) if is_upgrade && !session.is_over => Ok(Admission::Probe(key, accept()?)),
+            (Transport::Polling, Link::Polling { .. }) if !is_upgrade => match head.method {
+                Method::Get => Ok(Admission::Poll(key)),
+                Method::Post if session.is_over => Err(RequestError::SessionUnknown),
+                Method::Post => Ok(Admission::Post(key)),
+                _ => Ok(Admission::OtherMethod),
+            },
+            _ => Err(RequestError::BadRequest),
+        }
+    }
+
+    /// A GET of a polling session: it takes what waits, or waits itself.
+    fn poll(&mut self, key: Key, head: &Head<'_, '_>, session_key: Key) {
+        let mut core = self.core.borrow_mut();
+        let Some(session) = core.sessions.get_mut(session_key) else { return };
+        let Link::Polling { poll, .. } = &mut session.link else { return };
+        if poll.is_some() {
+            core.respond_engine(key, head, Response::new(Status::BAD_REQUEST));
+            drop(core);
+            tracing::debug!("session closed: a second poll came while one was pending");
+            self.close_session(session_key, CloseReason::TransportError);
+            return;
+        }
+        *poll = Some(key);
+        let is_due = !session.backlog.is_empty() || session.is_over;
+        let is_upgrading = session.upgrade.is_some_and(|upgrade| upgrade.is_probed);
+        if let Some(http) = core.http_mut(key) {
+            http.session = Some(session_key);
+        }
+        if is_due {
+            core.mark_poll_due(session_key);
+        } else if is_upgrading {
+            core.release_poll(session_key, "6");
+        }
+    }
+
+    /// A POST of a polling session: packets from the client.
+    fn post(&mut self, key: Key, head: &Head<'_, '_>, session_key: Key, body: &[u8]) {
+        if !self.claim_post(key, head, session_key) {
+            return;
+        }
+        let content_type = head.headers.get("content-type").unwrap_or_default();
+        let text = std::str::from_utf8(body).ok().filter(|_| !content_type.starts_with("application/octet-stream"));
+        let Some(text) = text else {
+            self.core.borrow_mut().respond_engine(key, head, Response::new(Status::BAD_REQUEST));
+            self.close_session(session_key, CloseReason::TransportError);
+            return;
+        };
+        let mut fault = None;
+        for packet in payload::packets(text) {
+            match packet {
+                Ok(packet) => self.receive_packet(session_key, packet),
+                Err(_) => fault = Some(CloseReason::ParseError),
+            }
+            if fault.is_some() || !self.core.borrow().is_session_live(session_key) {
+                break;
+            }
+        }
+        let response = if fault.is_some() {
+            Response::new(Status::BAD_REQUEST)
+        } else {
+            Response::html("ok").header("cache-control", "no-store")
+        };
+        {
+            let mut core = self.core.borrow_mut();
+            core.release_post(session_key, key);
+            core.respond_engine(key, head, response);
+        }
+        if let Some(reason) = fault {
+            self.close_session(session_key, reason);
+        }
+    }
+
+    /// A POST whose body is not here yet. False when the request is already answered.
+    pub(crate) fn begin_post(&mut self, key: Key, head: &Head<'_, '_>) -> bool {
+        let query = RequestQuery::parse(head.query);
+        let Ok(Admission::Post(session)) = self.admit(head, &query) else { return true };
+        self.claim_post(key, head, session)
+    }
+
+    /// Makes a connection the one that carries a session's POST. Two at once end the session, as in Node.
+    fn claim_post(&mut self, key: Key, head: &Head<'_, '_>, session_key: Key) -> bool {
+        let mut core = self.core.borrow_mut();
+        let Some(session) = core.sessions.get_mut(session_key) else { return false };
+        let Link::Polling { post, .. } = &mut session.link else { return false };
+        match *post {
+            Some(other) if other != key => {
+                core.respond_engine(key, head, Response::new(Status::BAD_REQUEST));
+                core.drop_connection(other);
+                drop(core);
+                tracing::debug!("session closed: a second POST came while one was being read");
+                self.close_session(session_key, CloseReason::TransportError);
+                false
+            }
+            _ => {
+                *post = Some(key);
+                if let Some(http) = core.http_mut(key) {
+                    http.session = Some(session_key);
+                }
+                true
+            }
+        }
+    }
+
+    /// The connection that carried a session's poll or POST is gone before its time.
+    pub(crate) fn carrier_lost(&mut self, session_key: Key, key: Key) {
+        let is_carrier = match self.core.borrow().sessions.get(session_key).map(|session| session.link) {
+            Some(Link::Polling { poll, post }) => poll == Some(key) || post == Some(key),
+            _ => false,
+        };
+        if is_carrier {
+            self.close_session(session_key, CloseReason::TransportError);
+        }
+    }
+}
+
+/// What a request may do.
+#[derive(Debug)]
+enum Admission {
+    OpenPolling,
+    OpenWebSocket(AcceptKey),
+    Probe(Key, AcceptKey),
+    Poll(Key),
+    Post(Key),
+    /// A method that sessions do not know.
+    OtherMethod,
+}
+
+/// Checks the WebSocket fields of a request.
+pub(crate) fn validate_handshake(head: &Head<'_, '_>) -> Result<AcceptKey, handshake::HandshakeError> {
+    let joined = |name: &str| -> Option<Cow<'_, str>> {
+        let mut values = head.headers.get_all(name);
+        let first = values.next()?;
+        Some(values.fold(Cow::Borrowed(first), |all, value| Cow::Owned(format!("{all}, {value}"))))
+    };
+    let (upgrade, connection) = (joined("upgrade"), joined("connection"));
+    let (version, key) = (joined("sec-websocket-version"), joined("sec-websocket-key"));
+    handshake::validate(HandshakeView {
+        is_get: head.method == Method::Get,
+        is_http11: head.version == Version::Http11,
+        upgrade: upgrade.as_deref(),
+        connection: connection.as_deref(),
+        version: version.as_deref(),
+        key: key.as_deref(),
+        protocols: head.headers.get("sec-websocket-protocol"),
+    })
+}
+
+impl Core {
+    /// Whether a session is open for its peer.
+    pub(crate) fn is_session_live(&self, key: Key) -> bool {
+        self.sessions.get(key).is_some_and(|session| !session.is_over)
+    }
+
+    /// Answers an Engine.IO request, with the headers that its origin needs.
+    fn respond_engine(&mut self, key: Key, head: &Head<'_, '_>, response: Response) {
+        let response = self.with_cors(head, response);
+        self.respond(key, &response);
+    }
+
+    fn refuse_engine(&mut self, key: Key, head: &Head<'_, '_>, error: RequestError) {
+        self.counters.requests_refused.add(1);
+        let peer = self.connections.get(key).map(|connection| connection.peer);
+        tracing::info!(?peer, url = head.target, refused = error.message(), advice = error.advice(), "Engine.IO request refused");
+        let status = Status::new(error.status()).unwrap_or(Status::BAD_REQUEST);
+        if head.headers.get("upgrade").is_some() {
+            let mut response = Response::html(error.message()).with_status(status);
+            if let Err(fault) = validate_handshake(head)
+                && let Some((name, value)) = fault.header()
+            {
+                response = response.header(name, value);
+            }
+            let response = self.with_cors(head, response);
+            self.respond_and_close(key, &response);
+            return;
+        }
+        let response = Response::new(status).header("content-type", "application/json").body(error.body().into_bytes());
+        self.respond_engine(key, head, response);
+    }
+
+    fn open_polling(&mut self, key: Key, head: &Head<'_, '_>) {
+        let session_key = self.open_session(key, head, Link::Polling { poll: None, post: None });
+        let open = self.open_packet(session_key, self.config.websocket && self.config.allow_upgrades);
+        self.respond_engine(key, head, poll_response(open.into_bytes()));
+    }
+
+    fn open_websocket(&mut self, key: Key, head: &Head<'_, '_>, accept: &AcceptKey) {
+        let session_key = self.open_session(key, head, Link::WebSocket(key));
+        self.become_websocket(key, head, accept, Role::Session(session_key));
+        let open = self.open_packet(session_key, false);
+        self.write_to(key, |out| frame_text(out, &open));
+    }
+
+    /// A WebSocket for a polling session. A second one is told at once that it is not wanted.
+    fn open_probe(&mut self, key: Key, head: &Head<'_, '_>, session_key: Key, accept: &AcceptKey) {
+        let until = self.now + self.config.upgrade_timeout;
+        self.become_websocket(key, head, accept, Role::Probe(session_key));
+        let Some(session) = self.sessions.get_mut(session_key) else { return };
+        if session.upgrade.is_some() || matches!(session.link, Link::WebSocket(_)) {
+            self.close_websocket(key, None, "");
+            return;
+        }
+        session.upgrade = Some(Upgrade { connection: key, until, is_probed: false });
+        self.arm_session(session_key);
+    }
+
+    /// Answers 101: from here on the connection carries frames.
+    pub(crate) fn become_websocket(&mut self, key: Key, head: &Head<'_, '_>, accept: &AcceptKey, role: Role) {
+        let cors = self.cors_headers(head);
+        let headers: SmallVec<[(&str, &str); 4]> = cors.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        self.write_to(key, |out| handshake::encode_response(out, accept, None, &headers));
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.kind = Kind::WebSocket(WebSocketState { decoder: MessageDecoder::default(), role });
+            connection.deadline = Time::NEVER;
+        }
+    }
+
+    fn open_session(&mut self, key: Key, head: &Head<'_, '_>, link: Link) -> Key {
+        let sid = self.new_sid();
+        let peer = self.connections.get(key).map_or(crate::mesh::Peer::Unix, |connection| connection.peer);
+        let handshake = Handshake::new(head.target, head.headers.iter(), peer, self.unix_origin + self.now.0);
+        let session_key = self.sessions.insert(Session {
+            sid,
+            link,
+            upgrade: None,
+            heartbeat: Heartbeat::new(self.heartbeat_times(), self.now),
+            connect_by: self.now + self.config.connect_timeout,
+            armed: Time::NEVER,
+            backlog: Outbox::default(),
+            is_poll_due: false,
+            is_over: false,
+            sockets: SmallVec::new(),
+            pending_binary: None,
+            handshake: Rc::new(handshake),
+        });
+        self.session_ids.insert(sid, session_key);
+        self.counters.sessions.add(1);
+        self.arm_session(session_key);
+        tracing::debug!(%peer, "session opened");
+        session_key
+    }
+
+    fn open_packet(&self, session_key: Key, can_upgrade: bool) -> String {
+        let sid = self.sessions.get(session_key).expect("the session was just opened").sid;
+        Open {
+            sid: sid.as_str(),
+            can_upgrade,
+            ping_interval: self.config.ping_interval,
+            ping_timeout: self.config.ping_timeout,
+            payload_bytes_max: self.config.max_http_buffer_size,
+        }
+        .encode()
+    }
+
+    /// Frees a session's POST, if `key` carried it.
+    pub(crate) fn release_post(&mut self, session_key: Key, key: Key) {
+        if let Some(session) = self.sessions.get_mut(session_key)
+            && let Link::Polling { post, .. } = &mut session.link
+            && *post == Some(key)
+        {
+            *post = None;
+        }
+    }
+
+    /// Answers a pending poll with one packet.
+    pub(crate) fn release_poll(&mut self, session_key: Key, packet: &'static str) {
+        if let Some(key) = self.take_poll(session_key) {
+            self.respond(key, &poll_response(packet.as_bytes().to_vec()));
+        }
+    }
+
+    /// Answers a pending poll with what waits for it; what is left stays for the next.
+    pub(crate) fn answer_poll(&mut self, session_key: Key) {
+        let packets_max = self.config.poll_packets_max;
+        let Some(session) = self.sessions.get_mut(session_key) else { return };
+        session.is_poll_due = false;
+        if session.backlog.is_empty() && !session.is_over {
+            return;
+        }
+        let Some(key) = self.take_poll(session_key) else { return };
+        let Core { sessions, buffers, .. } = &mut *self;
+        let Some(session) = sessions.get_mut(session_key) else { return };
+        let mut body = Vec::with_capacity(session.backlog.len().min(64 * 1024));
+        let mut packets = 0;
+        while let Some(front) = session.backlog.front() {
+            let (covered, count) = payload::append_frames(&mut body, front, packets_max, packets);
+            session.backlog.advance(covered, buffers);
+            packets = count;
+            if covered == 0 || packets == packets_max {
+                break;
+            }
+        }
+        let is_last = session.is_over && session.backlog.is_empty();
+        if is_last {
+            payload::append(&mut body, false, b"1");
+        }
+        self.respond(key, &poll_response(body));
+        if is_last {
+            self.remove_session(session_key);
+        }
+    }
+
+    fn take_poll(&mut self, session_key: Key) -> Option<Key> {
+        match &mut self.sessions.get_mut(session_key)?.link {
+            Link::Polling { poll, .. } => poll.take(),
+            Link::WebSocket(_) => None,
+        }
+    }
+
+    /// Gives an upgrade up: polling goes on as if nothing had been.
+    pub(crate) fn forget_upgrade(&mut self, session_key: Key, key: Key) {
+        if let Some(session) = self.sessions.get_mut(session_key)
+            && session.upgrade.is_some_and(|upgrade| upgrade.connection == key)
+        {
+            session.upgrade = None;
+        }
+    }
+
+    /// Ends the transport of a session that is over. `farewell` is the packet that releases a pending poll.
+    pub(crate) fn end_transport(&mut self, session_key: Key, farewell: &'static str) {
+        let Some(session) = self.sessions.get_mut(session_key) else { return };
+        session.is_over = true;
+        let link = session.link;
+        let upgrade = session.upgrade.take();
+        if let Some(upgrade) = upgrade {
+            self.close_websocket(upgrade.connection, None, "");
+        }
+        match link {
+            Link::WebSocket(key) => {
+                self.close_websocket(key, None, "");
+                self.remove_session(session_key);
+            }
+            Link::Polling { poll, .. } => {
+                let is_owed = self.sessions.get(session_key).is_some_and(|session| !session.backlog.is_empty());
+                if is_owed && farewell == "1" {
+                    self.await_last_poll(session_key, poll.is_some());
+                } else {
+                    self.release_poll(session_key, farewell);
+                    self.remove_session(session_key);
+                }
+            }
+        }
+    }
+
+    /// An ended session keeps what it owes for one more poll.
+    fn await_last_poll(&mut self, session_key: Key, has_poll: bool) {
+        let until = self.now + LAST_POLL_TIMEOUT;
+        if let Some(session) = self.sessions.get_mut(session_key) {
+            session.connect_by = until;
+        }
+        if has_poll {
+            self.mark_poll_due(session_key);
+        }
+        self.arm_session(session_key);
+    }
+
+    pub(crate) fn remove_session(&mut self, session_key: Key) {
+        let Some(mut session) = self.sessions.remove(session_key) else { return };
+        session.backlog.clear(&mut self.buffers);
+        self.session_ids.remove(&session.sid);
+        self.counters.sessions.subtract(1);
+    }
+}
+
+fn poll_response(body: Vec<u8>) -> Response {
+    Response::new(Status::OK)
+        .header("content-type", "text/plain; charset=UTF-8")
+        .header("cache-control", "no-store")
+        .body(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_key_always_names_the_same_shard() {
+        for shards in [1, 2, 3, 16] {
+            for key in ["", "room-1", "room-2", "é"] {
+                let shard = shard_of_key(key, shards);
+                assert_eq!(shard, shard_of_key(key, shards));
+                assert!(shard.index() < shards);
+            }
+        }
+        let used: std::collections::BTreeSet<_> =
+            (0..100).map(|index| shard_of_key(&format!("room-{index}"), 4)).collect();
+        assert_eq!(used.len(), 4, "keys spread over the shards");
+    }
+}

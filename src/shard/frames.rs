@@ -1,0 +1,204 @@
+//! WebSocket frames on a connection: a session's packets, an upgrade's probe, or a raw route's messages.
+
+use crate::base::slab::Key;
+use crate::protocol::engineio::packet;
+use crate::protocol::engineio::session::{Step as PacketStep, Via, step};
+use crate::protocol::websocket::close::{CloseCode, CloseReason as PeerClose};
+use crate::protocol::websocket::frame::{self, FrameError, Opcode};
+use crate::protocol::websocket::message::{Incoming, MessageLimits};
+use crate::shard::connection::{Kind, Role};
+use crate::shard::core::{Core, NOWHERE};
+use crate::shard::encode::frame_text;
+use crate::shard::session::{CloseReason, Link};
+use crate::shard::{Shard, Step};
+
+/// A role without what it owns.
+#[derive(Clone, Copy)]
+enum Whose {
+    Session(Key),
+    Probe(Key),
+    Raw,
+}
+
+impl Shard {
+    /// Reads one frame from the start of `input` and does what it says.
+    pub(crate) fn consume_frame(&mut self, key: Key, input: &mut [u8]) -> Step {
+        let (mut decoder, whose, payload_bytes_max) = {
+            let mut core = self.core.borrow_mut();
+            let payload_bytes_max = core.config.max_http_buffer_size;
+            let Some(connection) = core.connections.get_mut(key) else { return Step::Wait };
+            let Kind::WebSocket(websocket) = &mut connection.kind else { return Step::Wait };
+            let whose = match websocket.role {
+                Role::Session(session) => Whose::Session(session),
+                Role::Probe(session) => Whose::Probe(session),
+                Role::Raw(_) => Whose::Raw,
+            };
+            (std::mem::take(&mut websocket.decoder), whose, payload_bytes_max)
+        };
+        let decoded = decoder.next(input, MessageLimits { payload_bytes_max, must_be_masked: true });
+        {
+            let mut core = self.core.borrow_mut();
+            if let Some(connection) = core.connections.get_mut(key)
+                && let Kind::WebSocket(websocket) = &mut connection.kind
+            {
+                websocket.decoder = decoder;
+            }
+        }
+        match decoded {
+            Ok(None) => Step::Wait,
+            Ok(Some((incoming, used))) => {
+                self.receive_frame(key, whose, incoming);
+                Step::Used(used)
+            }
+            Err(error) => {
+                self.break_websocket(key, whose, error);
+                Step::Used(0)
+            }
+        }
+    }
+
+    fn receive_frame(&mut self, key: Key, whose: Whose, incoming: Incoming<'_>) {
+        match (incoming, whose) {
+            (Incoming::Text(text), Whose::Session(session)) => self.receive_text(session, &text),
+            (Incoming::Binary(bytes), Whose::Session(session)) => self.receive_binary(session, &bytes),
+            (Incoming::Text(text), Whose::Probe(session)) => self.receive_probe(key, session, &text),
+            (Incoming::Binary(_), Whose::Probe(session)) => self.fail_probe(key, session),
+            (Incoming::Text(text), Whose::Raw) => self.raw_text(key, &text),
+            (Incoming::Binary(bytes), Whose::Raw) => self.raw_binary(key, &bytes),
+            (Incoming::Ping(payload), _) => {
+                self.core.borrow_mut().write_to(key, |out| frame::append(out, Opcode::Pong, payload));
+            }
+            (Incoming::Close(reason), _) => self.close_by_peer(key, whose, reason),
+            (Incoming::Pong(_) | Incoming::Fragment, _) => {}
+        }
+    }
+
+    /// A text frame on a session's own WebSocket.
+    #[inline]
+    fn receive_text(&mut self, session: Key, text: &str) {
+        match packet::decode(text) {
+            Ok(packet) => self.receive_packet(session, packet),
+            Err(_) => self.close_session(session, CloseReason::ParseError),
+        }
+    }
+
+    fn receive_probe(&mut self, key: Key, session: Key, text: &str) {
+        let asked = packet::decode(text).map(|packet| step(Via::Probe, packet));
+        match asked {
+            Ok(PacketStep::AnswerProbe) => self.core.borrow_mut().answer_probe(key, session),
+            Ok(PacketStep::Upgrade) => self.core.borrow_mut().upgrade(key, session),
+            _ => self.fail_probe(key, session),
+        }
+    }
+
+    /// The WebSocket does not become a transport; polling goes on.
+    fn fail_probe(&mut self, key: Key, session: Key) {
+        tracing::debug!("upgrade given up: its WebSocket sent neither a probe nor an upgrade");
+        let mut core = self.core.borrow_mut();
+        core.forget_upgrade(session, key);
+        core.close_websocket(key, None, "");
+    }
+
+    fn close_by_peer(&mut self, key: Key, whose: Whose, reason: Option<PeerClose<'_>>) {
+        let code = reason.and_then(|reason| CloseCode::new(reason.code));
+        self.core.borrow_mut().close_websocket(key, code, "");
+        match whose {
+            Whose::Session(session) => self.close_session(session, CloseReason::TransportClose),
+            Whose::Probe(session) => self.core.borrow_mut().forget_upgrade(session, key),
+            Whose::Raw => self.raw_ended(key),
+        }
+    }
+
+    /// The peer broke RFC 6455: say with which code, and close.
+    fn break_websocket(&mut self, key: Key, whose: Whose, error: FrameError) {
+        tracing::info!(code = error.close_code().number(), reason = error.reason(), "WebSocket closed");
+        self.core.borrow_mut().close_websocket(key, Some(error.close_code()), error.reason());
+        match whose {
+            Whose::Session(session) => self.close_session(session, CloseReason::TransportError),
+            Whose::Probe(session) => self.core.borrow_mut().forget_upgrade(session, key),
+            Whose::Raw => self.raw_ended(key),
+        }
+    }
+}
+
+impl Core {
+    /// `2probe`: answer it, and let the pending poll go at once, so that the client can switch.
+    fn answer_probe(&mut self, key: Key, session_key: Key) {
+        self.write_to(key, |out| frame_text(out, "3probe"));
+        let Some(session) = self.sessions.get_mut(session_key) else { return };
+        if let Some(upgrade) = &mut session.upgrade {
+            upgrade.is_probed = true;
+        }
+        if session.backlog.is_empty() {
+            self.release_poll(session_key, "6");
+        } else {
+            self.mark_poll_due(session_key);
+        }
+    }
+
+    /// `5`: from here on the session speaks through this WebSocket.
+    fn upgrade(&mut self, key: Key, session_key: Key) {
+        self.release_poll(session_key, "6");
+        let Some(session) = self.sessions.get_mut(session_key) else { return };
+        let is_candidate = session.upgrade.take().is_some_and(|upgrade| upgrade.connection == key);
+        if !is_candidate || session.is_over {
+            self.close_websocket(key, None, "");
+            return;
+        }
+        session.link = Link::WebSocket(key);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if let Kind::WebSocket(websocket) = &mut connection.kind {
+            websocket.role = Role::Session(session_key);
+        }
+        session.backlog.append_to(&mut connection.outbox);
+        for (_, socket) in &session.sockets {
+            if let Some(socket) = self.sockets.get_mut(*socket) {
+                socket.connection = key.index;
+            }
+        }
+        self.mark_dirty(key);
+    }
+
+    /// Queues complete frames for a session, on whatever transport it is.
+    pub(crate) fn send_frames(&mut self, session_key: Key, frames: Vec<u8>) {
+        let outbox_bytes_max = self.config.outbox_bytes_max;
+        let Core { sessions, connections, buffers, .. } = &mut *self;
+        let Some(session) = sessions.get_mut(session_key) else {
+            buffers.give(frames);
+            return;
+        };
+        let link = session.link;
+        let outbox = match link {
+            Link::Polling { .. } => Some(&mut session.backlog),
+            Link::WebSocket(key) => connections.get_mut(key).map(|connection| &mut connection.outbox),
+        };
+        let Some(outbox) = outbox else {
+            buffers.give(frames);
+            return;
+        };
+        let is_over = outbox.len() > outbox_bytes_max;
+        outbox.push_own(frames, buffers);
+        match link {
+            Link::Polling { .. } => self.mark_poll_due(session_key),
+            Link::WebSocket(key) => self.mark_dirty(key),
+        }
+        if is_over {
+            self.deferred.push(crate::shard::core::Deferred::CloseSession(session_key, CloseReason::SlowConsumer));
+        }
+    }
+
+    /// Queues one Engine.IO text packet for a session.
+    pub(crate) fn send_packet(&mut self, session: Key, packet: &str) {
+        let mut frames = self.buffers.take();
+        frame_text(&mut frames, packet);
+        self.send_frames(session, frames);
+    }
+
+    /// The place of a session's WebSocket, if it has one.
+    pub(crate) fn websocket_place(&self, session: Key) -> u32 {
+        match self.sessions.get(session).map(|session| session.link) {
+            Some(Link::WebSocket(key)) => key.index,
+            _ => NOWHERE,
+        }
+    }
+}

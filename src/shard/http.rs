@@ -1,0 +1,239 @@
+//! HTTP requests on a connection: when one is whole, who answers it, and how an answer leaves.
+
+use crate::base::ids::ShardId;
+use crate::base::slab::Key;
+use crate::protocol::http::chunked::ChunkedDecoder;
+use crate::protocol::http::date::{HTTP_DATE_BYTES, http_date};
+use crate::protocol::http::error::HttpError;
+use crate::protocol::http::head::{BodyLength, Head, HeaderStorage, Version, decode_head};
+use crate::protocol::http::method::Method;
+use crate::protocol::http::response::{CONTINUE_100, Framing, Response};
+use crate::protocol::http::status::Status;
+use crate::shard::connection::{ChunkedBody, RequestFraming};
+use crate::shard::core::{Core, Deferred, Output};
+use crate::shard::{Shard, Step};
+
+/// Who will answer a request.
+#[derive(Debug)]
+pub(crate) enum Destination {
+    /// The Engine.IO endpoint.
+    Engine,
+    /// A route, a folder, or nobody.
+    Site,
+    /// A session of another shard: the connection goes there.
+    Foreign(ShardId),
+}
+
+impl Shard {
+    /// Reads one request from the start of `input`, answers it, and says how much it took.
+    pub(crate) fn consume_http(&mut self, key: Key, input: &[u8]) -> Step {
+        {
+            let mut core = self.core.borrow_mut();
+            let Some(http) = core.http_mut(key) else { return Step::Wait };
+            if http.is_answering || input.len() < http.needed {
+                return Step::Wait;
+            }
+            if http.chunked.is_some() {
+                drop(core);
+                return self.consume_chunks(key, input);
+            }
+        }
+        let mut storage = HeaderStorage::new();
+        match decode_head(input, &mut storage) {
+            Ok(None) => Step::Wait,
+            Err(error) => self.refuse(key, error),
+            Ok(Some((head, head_len))) => self.consume_request(key, &head, head_len, input),
+        }
+    }
+
+    /// A whole head is there: wait for the body, or answer.
+    fn consume_request(&mut self, key: Key, head: &Head<'_, '_>, head_len: usize, input: &[u8]) -> Step {
+        let destination = self.destination(head);
+        if let Destination::Foreign(to) = destination {
+            self.core.borrow_mut().hand_off(key, to, input);
+            return Step::Used(input.len());
+        }
+        let framing = RequestFraming {
+            is_http10: head.version == Version::Http10,
+            keep_alive: head.keep_alive,
+            is_head: head.method == Method::Head,
+        };
+        let body_bytes_max = {
+            let mut core = self.core.borrow_mut();
+            let body_bytes_max = core.config.max_http_buffer_size;
+            let Some(http) = core.http_mut(key) else { return Step::Used(input.len()) };
+            http.framing = framing;
+            body_bytes_max
+        };
+        match head.body {
+            BodyLength::None => {
+                self.answer(key, &destination, head, &[]);
+                Step::Used(head_len)
+            }
+            BodyLength::Length(len) if len > body_bytes_max => self.refuse(key, HttpError::BodyTooLarge),
+            BodyLength::Length(len) => {
+                let Some(body) = input.get(head_len..head_len + len) else {
+                    self.await_body(key, &destination, head, head_len + len);
+                    return Step::Wait;
+                };
+                self.answer(key, &destination, head, body);
+                Step::Used(head_len + len)
+            }
+            BodyLength::Chunked => {
+                self.await_body(key, &destination, head, 0);
+                let chunked = ChunkedBody {
+                    head: input[..head_len].to_vec(),
+                    decoder: ChunkedDecoder::new(),
+                    body: Vec::new(),
+                };
+                if let Some(http) = self.core.borrow_mut().http_mut(key) {
+                    http.chunked = Some(Box::new(chunked));
+                }
+                Step::Used(head_len)
+            }
+        }
+    }
+
+    fn consume_chunks(&mut self, key: Key, input: &[u8]) -> Step {
+        let (mut chunked, body_bytes_max) = {
+            let mut core = self.core.borrow_mut();
+            let body_bytes_max = core.config.max_http_buffer_size;
+            let Some(chunked) = core.http_mut(key).and_then(|http| http.chunked.take()) else { return Step::Wait };
+            (chunked, body_bytes_max)
+        };
+        match chunked.decoder.decode(input, &mut chunked.body, body_bytes_max) {
+            Err(error) => self.refuse(key, error),
+            Ok((used, false)) => {
+                if let Some(http) = self.core.borrow_mut().http_mut(key) {
+                    http.chunked = Some(chunked);
+                }
+                if used == 0 { Step::Wait } else { Step::Used(used) }
+            }
+            Ok((used, true)) => {
+                let mut storage = HeaderStorage::new();
+                if let Ok(Some((head, _))) = decode_head(&chunked.head, &mut storage) {
+                    let destination = self.destination(&head);
+                    self.answer(key, &destination, &head, &chunked.body);
+                }
+                Step::Used(used)
+            }
+        }
+    }
+
+    fn destination(&self, head: &Head<'_, '_>) -> Destination {
+        let is_engine = {
+            let core = self.core.borrow();
+            let path = core.config.path.as_str();
+            head.path.starts_with(path) || head.path == path.trim_end_matches('/')
+        };
+        if !is_engine {
+            return Destination::Site;
+        }
+        self.foreign_owner(head.query).map_or(Destination::Engine, Destination::Foreign)
+    }
+
+    /// The rest of a request is on its way: say so to its session and to a client that waits for our word.
+    fn await_body(&mut self, key: Key, destination: &Destination, head: &Head<'_, '_>, needed: usize) {
+        if matches!(destination, Destination::Engine) && !self.begin_post(key, head) {
+            return;
+        }
+        let mut core = self.core.borrow_mut();
+        let timeout = core.config.header_timeout;
+        let Some(http) = core.http_mut(key) else { return };
+        http.needed = needed;
+        let must_continue = head.expects_continue && !std::mem::replace(&mut http.is_continue_sent, true);
+        core.arm_connection(key, timeout);
+        if must_continue {
+            core.write_to(key, |out| out.extend_from_slice(CONTINUE_100));
+        }
+    }
+
+    fn answer(&mut self, key: Key, destination: &Destination, head: &Head<'_, '_>, body: &[u8]) {
+        {
+            let mut core = self.core.borrow_mut();
+            let Some(http) = core.http_mut(key) else { return };
+            http.is_answering = true;
+            http.needed = 0;
+            http.is_continue_sent = false;
+        }
+        match destination {
+            Destination::Engine => self.answer_engine(key, head, body),
+            Destination::Site | Destination::Foreign(_) => self.answer_site(key, head, body),
+        }
+    }
+
+    fn refuse(&mut self, key: Key, error: HttpError) -> Step {
+        self.refuse_request(key, error.status(), error.reason());
+        Step::Used(0)
+    }
+
+    /// Answers a request that broke the rules, and closes the connection: what follows it cannot be trusted.
+    pub(crate) fn refuse_request(&mut self, key: Key, status: Status, reason: &'static str) {
+        let mut core = self.core.borrow_mut();
+        let peer = core.connections.get(key).map(|connection| connection.peer);
+        tracing::info!(?peer, status = status.code(), reason, "request refused");
+        core.counters.requests_refused.add(1);
+        let session = core.http_mut(key).and_then(|http| http.session.take());
+        core.respond_and_close(key, &Response::text(reason).with_status(status));
+        // Too large a body harms nobody, and its session lives on; any other fault ends the transport.
+        if let Some(session) = session {
+            if status == Status::CONTENT_TOO_LARGE {
+                core.release_post(session, key);
+            } else {
+                drop(core);
+                self.carrier_lost(session, key);
+            }
+        }
+    }
+}
+
+impl Core {
+    pub(crate) fn http_mut(&mut self, key: Key) -> Option<&mut crate::shard::connection::HttpState> {
+        self.connections.get_mut(key)?.http_mut()
+    }
+
+    /// Sends an answer; the connection goes on with its next request, if it may.
+    pub(crate) fn respond(&mut self, key: Key, response: &Response) {
+        let mut date = [0; HTTP_DATE_BYTES];
+        http_date(self.unix_seconds(), &mut date);
+        let date = std::str::from_utf8(&date).ok();
+        let timeout = self.config.keep_alive_timeout;
+        let Some(http) = self.http_mut(key) else { return };
+        let RequestFraming { is_http10, keep_alive, is_head } = http.framing;
+        http.is_answering = false;
+        http.session = None;
+        let version = if is_http10 { Version::Http10 } else { Version::Http11 };
+        let keep_alive = keep_alive && !self.is_shutting_down;
+        let framing = Framing { version, keep_alive, is_head, date };
+        self.write_to(key, |out| response.encode(out, framing));
+        if keep_alive {
+            self.arm_connection(key, timeout);
+            self.deferred.push(Deferred::Resume(key));
+        } else {
+            self.close_after_flush(key);
+        }
+    }
+
+    /// Sends an answer after which the connection closes.
+    pub(crate) fn respond_and_close(&mut self, key: Key, response: &Response) {
+        if let Some(http) = self.http_mut(key) {
+            http.framing.keep_alive = false;
+            self.respond(key, response);
+        }
+    }
+
+    /// Sends a connection to the shard that owns its session, once what it is owed is written.
+    pub(crate) fn hand_off(&mut self, key: Key, to: ShardId, unread: &[u8]) {
+        let Some(mut connection) = self.connections.remove(key) else { return };
+        self.counters.connections.subtract(1);
+        self.counters.handoffs.add(1);
+        // Answers to earlier pipelined requests travel along, before the request.
+        let mut owed = Vec::new();
+        while let Some(front) = connection.outbox.front() {
+            let len = front.len();
+            owed.extend_from_slice(front);
+            connection.outbox.advance(len, &mut self.buffers);
+        }
+        self.outputs.push(Output::Handoff { connection: key, to, peer: connection.peer, owed, unread: unread.to_vec() });
+    }
+}

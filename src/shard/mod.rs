@@ -1,0 +1,241 @@
+//! One core's world: connections, sessions, sockets, rooms, handlers and timers.
+//!
+//! A [`Shard`] is a value machine. What happens goes in through `open`, `receive`, `closed`, `deliver`,
+//! `run_wakes` and `handle_timeout`, each with the time; what is to be done comes out through `end_turn`. It
+//! does no IO, reads no clock and blocks on nothing. The driver and the simulation drive it alike.
+
+pub(crate) mod acks;
+pub(crate) mod app;
+pub(crate) mod args;
+pub(crate) mod broadcast;
+pub(crate) mod config;
+pub(crate) mod connection;
+pub(crate) mod context;
+pub(crate) mod core;
+pub(crate) mod dispatch;
+pub(crate) mod encode;
+pub(crate) mod engine;
+pub(crate) mod frames;
+pub(crate) mod handshake;
+pub(crate) mod http;
+pub(crate) mod origin;
+pub(crate) mod outbox;
+pub(crate) mod raw;
+pub(crate) mod recipients;
+pub(crate) mod rooms;
+pub(crate) mod session;
+pub(crate) mod site;
+pub(crate) mod socket;
+pub(crate) mod stats;
+pub(crate) mod tasks;
+pub(crate) mod wheel;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::base::ids::ShardId;
+use crate::base::slab::Key;
+use crate::base::time::Time;
+use crate::mesh::{Peer, ShardMessage};
+use crate::shard::app::App;
+use crate::shard::context::{Context, Socket};
+use crate::shard::core::{Core, CoreParts, Deferred, Output, SharedCore};
+use crate::shard::session::CloseReason;
+use crate::shard::tasks::{TaskOwner, with_current};
+use crate::shard::wheel::TimerOwner;
+
+/// Being later than this for a deadline counts as a stall of our own, which no peer is punished for.
+const STALL_MIN: Duration = Duration::from_millis(200);
+
+/// How much of the input one step used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Used(usize),
+    /// More is needed, or an answer must leave first.
+    Wait,
+}
+
+/// One core's world, with the user's handlers.
+pub(crate) struct Shard {
+    pub(crate) core: SharedCore,
+    pub(crate) app: Rc<App>,
+    due: Vec<TimerOwner>,
+    is_settling: bool,
+}
+
+impl Shard {
+    /// A shard with the namespaces of `app`, in that order.
+    pub(crate) fn new(parts: CoreParts, app: App) -> Shard {
+        let mut core = Core::new(parts);
+        for namespace in &app.namespaces {
+            core.add_namespace(&namespace.name);
+        }
+        Shard { core: Rc::new(RefCell::new(core)), app: Rc::new(app), due: Vec::new(), is_settling: false }
+    }
+
+    /// A connection was accepted. `None`: there are too many, close it.
+    pub(crate) fn open(&mut self, peer: Peer, now: Time) -> Option<Key> {
+        let mut core = self.core.borrow_mut();
+        core.now = now;
+        core.open_connection(peer)
+    }
+
+    /// A connection's wire brought bytes; they are decoded in place.
+    pub(crate) fn receive(&mut self, connection: Key, bytes: &mut [u8], now: Time) {
+        self.work(now, |shard| shard.receive_bytes(connection, bytes));
+    }
+
+    /// A connection came from another shard with what was read there. It is like one that was accepted and
+    /// has already sent `unread`; `owed` is written first.
+    pub(crate) fn adopt(&mut self, peer: Peer, owed: &[u8], now: Time) -> Option<Key> {
+        let key = self.open(peer, now)?;
+        self.core.borrow_mut().write_to(key, |out| out.extend_from_slice(owed));
+        Some(key)
+    }
+
+    /// The peer closed a connection, or its wire broke.
+    pub(crate) fn closed(&mut self, connection: Key, now: Time) {
+        self.work(now, |shard| shard.connection_lost(connection));
+    }
+
+    /// Another shard or thread has something for this one. Handoffs carry a wire and are the driver's.
+    pub(crate) fn deliver(&mut self, message: ShardMessage, now: Time) {
+        self.work(now, |shard| match message {
+            ShardMessage::Broadcast(broadcast) => shard.core.borrow_mut().deliver_broadcast(&broadcast),
+            ShardMessage::Command(command) => {
+                let mut core = shard.core.borrow_mut();
+                if let Some(&namespace) = core.namespace_ids.get(command.namespace.as_str()) {
+                    core.change_local(namespace, &command.target, command.change.as_change());
+                }
+            }
+            ShardMessage::File(answer) => shard.core.borrow_mut().deliver_file(answer.connection, answer.result),
+            ShardMessage::Shutdown => shard.shut_down(),
+            ShardMessage::Handoff(_) => debug_assert!(false, "a driver adopts handed over connections itself"),
+        });
+    }
+
+    /// A task of this shard was woken.
+    pub(crate) fn wake(&mut self, task: Key, now: Time) {
+        self.work(now, |shard| shard.run_task(task));
+    }
+
+    /// Starts a background task.
+    pub(crate) fn spawn(&mut self, future: app::LocalFuture, now: Time) {
+        self.work(now, |shard| shard.start_task(future, TaskOwner::Nobody));
+    }
+
+    /// When `handle_timeout` wants to be called next.
+    pub(crate) fn next_timeout(&self) -> Time {
+        self.core.borrow().wheel.next_timeout()
+    }
+
+    /// Time passed: everything due is done.
+    pub(crate) fn handle_timeout(&mut self, now: Time) {
+        let late = now.since(self.next_timeout());
+        let stall = if late > STALL_MIN { late } else { Duration::ZERO };
+        self.work(now, |shard| {
+            let mut due = std::mem::take(&mut shard.due);
+            shard.core.borrow_mut().wheel.expire(now, &mut due);
+            for owner in due.drain(..) {
+                match owner {
+                    TimerOwner::Connection(key) => shard.connection_timeout(key),
+                    TimerOwner::Session(key) => shard.session_timeout(key, stall),
+                    TimerOwner::Ack(key) => shard.ack_timeout(key),
+                    TimerOwner::Sleep(key) => shard.sleep_over(key),
+                }
+            }
+            shard.due = due;
+        });
+    }
+
+    /// Everything that came in has been handled: polls are answered, and what is to be done moves into `turn`.
+    pub(crate) fn end_turn(&mut self, turn: &mut Turn) {
+        loop {
+            let mut polls = std::mem::take(&mut self.core.borrow_mut().polls_due);
+            if polls.is_empty() {
+                break;
+            }
+            for session in polls.drain(..) {
+                self.core.borrow_mut().answer_poll(session);
+            }
+            self.core.borrow_mut().polls_due = polls;
+            self.settle();
+        }
+        let mut core = self.core.borrow_mut();
+        turn.dirty.append(&mut core.dirty);
+        turn.outputs.append(&mut core.outputs);
+        turn.bells.append(&mut core.bells);
+    }
+
+    /// Whether anything is left of this shard's clients; a shutdown waits for none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.core.borrow().connections.len() == 0
+    }
+
+    fn work(&mut self, now: Time, work: impl FnOnce(&mut Shard)) {
+        self.core.borrow_mut().now = now;
+        let core = Rc::clone(&self.core);
+        with_current(&core, || {
+            work(self);
+            self.settle();
+        });
+    }
+
+    /// Does what was noted while it could not be done.
+    pub(crate) fn settle(&mut self) {
+        if std::mem::replace(&mut self.is_settling, true) {
+            return;
+        }
+        loop {
+            let noted = std::mem::take(&mut self.core.borrow_mut().deferred);
+            if noted.is_empty() {
+                break;
+            }
+            for deferred in noted {
+                self.settle_one(deferred);
+            }
+        }
+        self.is_settling = false;
+    }
+
+    fn settle_one(&mut self, deferred: Deferred) {
+        match deferred {
+            Deferred::Start(future) => self.start_task(future, TaskOwner::Nobody),
+            Deferred::CloseSession(session, reason) => self.close_session(session, reason),
+            Deferred::DisconnectSocket(socket) => self.end_socket(socket, CloseReason::ServerDisconnect, true),
+            Deferred::Resume(connection) => self.resume_connection(connection),
+            Deferred::Lost(connection) => self.connection_lost(connection),
+            Deferred::FailAck(pending, error) => self.fail_ack(pending, error),
+            Deferred::Decided(socket, decision) => self.decide(socket, decision),
+            Deferred::Failed(key, event, error) => {
+                if let Some(socket) = Socket::of(&self.core, key) {
+                    let handlers = Rc::clone(&self.app.namespaces[usize::from(socket.namespace_id())]);
+                    self.handler_failed(&handlers, &mut Context::new(socket, &event, None), &error);
+                }
+            }
+        }
+    }
+
+    fn shut_down(&mut self) {
+        self.core.borrow_mut().is_shutting_down = true;
+        let sessions: Vec<Key> = self.core.borrow().sessions.keys().collect();
+        for session in sessions {
+            self.close_session(session, CloseReason::ServerShutdown);
+        }
+        let connections: Vec<Key> = self.core.borrow().connections.keys().collect();
+        for connection in connections {
+            self.core.borrow_mut().close_after_flush(connection);
+        }
+    }
+}
+
+/// What a turn leaves to do.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// Connections that are owed bytes, each once.
+    pub(crate) dirty: Vec<Key>,
+    pub(crate) outputs: Vec<Output>,
+    /// Shards to wake, each once.
+    pub(crate) bells: Vec<ShardId>,
+}

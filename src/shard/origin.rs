@@ -1,0 +1,63 @@
+//! The origin rule, applied to requests of this server: Engine.IO and raw WebSocket alike.
+
+use smallvec::SmallVec;
+
+use crate::base::slab::Key;
+use crate::protocol::http::cors::{Decision, OriginView, RefusedOrigin, allowed_headers, preflight};
+use crate::protocol::http::head::Head;
+use crate::protocol::http::response::Response;
+use crate::protocol::http::status::Status;
+use crate::shard::core::Core;
+
+impl Core {
+    /// Whether the page that sent a request may talk to this server.
+    pub(crate) fn check_origin(&self, head: &Head<'_, '_>) -> Result<(), Box<RefusedOrigin>> {
+        match self.decide_origin(head) {
+            Decision::Refused(refused) => Err(Box::new(refused)),
+            Decision::NoOrigin | Decision::Allowed => Ok(()),
+        }
+    }
+
+    /// The headers that an answer to an allowed origin carries.
+    pub(crate) fn cors_headers(&self, head: &Head<'_, '_>) -> SmallVec<[(&'static str, String); 3]> {
+        match (self.decide_origin(head), head.headers.get("origin")) {
+            (Decision::Allowed, Some(origin)) => allowed_headers(origin, self.config.cors_credentials)
+                .map(|(name, value)| (name, value.to_owned()))
+                .collect(),
+            _ => SmallVec::new(),
+        }
+    }
+
+    pub(crate) fn with_cors(&self, head: &Head<'_, '_>, response: Response) -> Response {
+        if head.headers.get("origin").is_none() {
+            return response;
+        }
+        self.cors_headers(head).into_iter().fold(response, |response, (name, value)| response.header(name, value))
+    }
+
+    /// Answers the question whether a page may send a request.
+    pub(crate) fn answer_preflight(&mut self, key: Key, head: &Head<'_, '_>) {
+        let response = match (self.decide_origin(head), head.headers.get("origin")) {
+            (Decision::Allowed, Some(origin)) => {
+                preflight(origin, self.config.cors_credentials, head.headers.get("access-control-request-headers"))
+            }
+            (Decision::Refused(refused), _) => {
+                tracing::warn!("{refused}");
+                Response::new(Status::BAD_REQUEST)
+            }
+            _ => Response::new(Status::NO_CONTENT),
+        };
+        self.respond(key, &response);
+    }
+
+    fn decide_origin(&self, head: &Head<'_, '_>) -> Decision {
+        let forwarded = |name| if self.config.trust_forwarded { head.headers.get(name) } else { None };
+        self.config.cors_allowed_origins.decide(&OriginView {
+            origin: head.headers.get("origin"),
+            host: head.host,
+            is_tls: false,
+            forwarded_proto: forwarded("x-forwarded-proto"),
+            forwarded_host: forwarded("x-forwarded-host"),
+        })
+    }
+}

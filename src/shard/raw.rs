@@ -1,0 +1,171 @@
+//! Raw WebSocket routes: RFC 6455 and nothing above it.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+
+use crate::base::slab::Key;
+use crate::protocol::websocket::close::CloseCode;
+use crate::protocol::websocket::frame::{self, Opcode};
+use crate::shard::Shard;
+use crate::shard::connection::{Kind, Role};
+use crate::shard::core::SharedCore;
+use crate::shard::dispatch::panic_message;
+
+type OpenHandler = Box<dyn Fn(&WebSocket)>;
+type MessageHandler = Box<dyn Fn(&WebSocket, Message<'_>)>;
+
+/// A message on a raw WebSocket, as it was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// A text message.
+    Text(&'a str),
+    /// A binary message.
+    Binary(&'a [u8]),
+}
+
+/// What a raw WebSocket route does; see [`Server::websocket`](crate::Server::websocket).
+#[derive(Default)]
+pub struct WebSocketRoute {
+    open: Option<OpenHandler>,
+    message: Option<MessageHandler>,
+    close: Option<OpenHandler>,
+}
+
+/// One client of a raw WebSocket route: a handle that can be kept on its shard.
+#[derive(Clone)]
+pub struct WebSocket {
+    core: SharedCore,
+    connection: Key,
+}
+
+/// A raw connection's route.
+pub(crate) struct RawState {
+    pub(crate) route: Rc<WebSocketRoute>,
+    pub(crate) connection: Key,
+}
+
+impl fmt::Debug for RawState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("RawState").field("connection", &self.connection).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for WebSocketRoute {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("WebSocketRoute").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for WebSocket {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("WebSocket").field("connection", &self.connection).finish_non_exhaustive()
+    }
+}
+
+impl WebSocketRoute {
+    /// Called once for each connection, after its 101.
+    pub fn on_open(&mut self, handler: impl Fn(&WebSocket) + 'static) {
+        self.open = Some(Box::new(handler));
+    }
+
+    /// Called for each whole message, in order.
+    pub fn on_message(&mut self, handler: impl Fn(&WebSocket, Message<'_>) + 'static) {
+        self.message = Some(Box::new(handler));
+    }
+
+    /// Called once, when the connection is over.
+    pub fn on_close(&mut self, handler: impl Fn(&WebSocket) + 'static) {
+        self.close = Some(Box::new(handler));
+    }
+}
+
+impl WebSocket {
+    /// Sends a message. A client that is owed more than `outbox_bytes_max` is closed with code 1008.
+    pub fn send(&self, message: Message<'_>) {
+        let mut core = self.core.borrow_mut();
+        core.write_to(self.connection, |out| match message {
+            Message::Text(text) => frame::append(out, Opcode::Text, text.as_bytes()),
+            Message::Binary(bytes) => frame::append(out, Opcode::Binary, bytes),
+        });
+        let outbox_bytes_max = core.config.outbox_bytes_max;
+        let owed = core.connections.get(self.connection).map_or(0, |connection| connection.outbox.len());
+        if owed > outbox_bytes_max {
+            core.counters.slow_consumers_closed.add(1);
+            core.close_websocket(self.connection, Some(CloseCode::POLICY_VIOLATION), "too slow");
+        }
+    }
+
+    /// Says goodbye and closes.
+    pub fn close(&self, code: CloseCode, reason: &str) {
+        self.core.borrow_mut().close_websocket(self.connection, Some(code), reason);
+    }
+}
+
+impl Shard {
+    pub(crate) fn raw_opened(&mut self, connection: Key, route: &Rc<WebSocketRoute>) {
+        if let Some(handler) = &route.open {
+            let websocket = WebSocket { core: Rc::clone(&self.core), connection };
+            self.guard_raw(connection, || handler(&websocket));
+        }
+    }
+
+    pub(crate) fn raw_text(&mut self, connection: Key, text: &str) {
+        self.raw_message(connection, Message::Text(text));
+    }
+
+    pub(crate) fn raw_binary(&mut self, connection: Key, bytes: &[u8]) {
+        self.raw_message(connection, Message::Binary(bytes));
+    }
+
+    fn raw_message(&mut self, connection: Key, message: Message<'_>) {
+        let Some(route) = self.raw_route(connection) else { return };
+        if let Some(handler) = &route.message {
+            let websocket = WebSocket { core: Rc::clone(&self.core), connection };
+            self.guard_raw(connection, || handler(&websocket, message));
+        }
+    }
+
+    /// The closing handshake has begun: the route hears of it now, once.
+    pub(crate) fn raw_ended(&mut self, connection: Key) {
+        let state = {
+            let mut core = self.core.borrow_mut();
+            let Some(connection) = core.connections.get_mut(connection) else { return };
+            match std::mem::replace(&mut connection.kind, Kind::Http(Default::default())) {
+                Kind::WebSocket(crate::shard::connection::WebSocketState { role: Role::Raw(raw), .. }) => raw,
+                other => {
+                    connection.kind = other;
+                    return;
+                }
+            }
+        };
+        self.raw_closed(*state);
+    }
+
+    pub(crate) fn raw_closed(&mut self, state: RawState) {
+        if let Some(handler) = &state.route.close {
+            let websocket = WebSocket { core: Rc::clone(&self.core), connection: state.connection };
+            self.guard_raw(state.connection, || handler(&websocket));
+        }
+    }
+
+    fn raw_route(&self, connection: Key) -> Option<Rc<WebSocketRoute>> {
+        let core = self.core.borrow();
+        match &core.connections.get(connection)?.kind {
+            Kind::WebSocket(websocket) => match &websocket.role {
+                Role::Raw(raw) => Some(Rc::clone(&raw.route)),
+                _ => None,
+            },
+            Kind::Http(_) => None,
+        }
+    }
+
+    fn guard_raw(&mut self, connection: Key, run: impl FnOnce()) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
+            tracing::error!(message = %panic_message(&*panic), "a WebSocket handler panicked; its connection is closed");
+            let mut core = self.core.borrow_mut();
+            core.counters.handler_panics.add(1);
+            core.close_websocket(connection, Some(CloseCode::INTERNAL_ERROR), "internal error");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Rooms of one shard: join, leave, close, list.
+//!
+//! A socket's own id is a room that always has that one member; it has no entry in the table.
+
+use crate::base::slab::Key;
+use crate::shard::core::{Core, Room};
+
+/// Why a socket did not join a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JoinError {
+    NoSuchSocket,
+    TooManyRooms,
+}
+
+impl Core {
+    /// Puts a socket into a room, which exists from its first member on.
+    pub(crate) fn join(&mut self, socket_key: Key, name: &str) -> Result<(), JoinError> {
+        let rooms_max = self.config.rooms_per_socket_max;
+        let socket = self.sockets.get_mut(socket_key).ok_or(JoinError::NoSuchSocket)?;
+        if socket.sid.as_str() == name {
+            return Ok(());
+        }
+        let namespace = socket.namespace;
+        let table = &mut self.namespaces[usize::from(namespace)];
+        let known = table.room_ids.get(name).copied();
+        if known.is_some_and(|room| socket.rooms.contains(&room)) {
+            return Ok(());
+        }
+        if socket.rooms.len() >= rooms_max {
+            tracing::warn!(sid = %socket.sid, room = name, rooms_max, "not joined: rooms_per_socket_max is reached");
+            return Err(JoinError::TooManyRooms);
+        }
+        let room = known.unwrap_or_else(|| {
+            let room = self.rooms.insert(Room { namespace, name: name.into(), members: Default::default() });
+            table.room_ids.insert(name.into(), room);
+            room
+        });
+        socket.rooms.push(room);
+        self.rooms.get_mut(room).expect("a room named in the table exists").members.insert(socket_key.index);
+        Ok(())
+    }
+
+    /// Takes a socket out of a room; the room goes with its last member.
+    pub(crate) fn leave(&mut self, socket_key: Key, name: &str) {
+        let Some(socket) = self.sockets.get_mut(socket_key) else { return };
+        let Some(&room) = self.namespaces[usize::from(socket.namespace)].room_ids.get(name) else { return };
+        let before = socket.rooms.len();
+        socket.rooms.retain(|joined| *joined != room);
+        if socket.rooms.len() < before {
+            self.remove_member(room, socket_key.index);
+        }
+    }
+
+    /// Takes a socket out of every room it is in.
+    pub(crate) fn leave_all(&mut self, socket_key: Key) {
+        let Some(socket) = self.sockets.get_mut(socket_key) else { return };
+        for room in std::mem::take(&mut socket.rooms) {
+            self.remove_member(room, socket_key.index);
+        }
+    }
+
+    /// Empties a room on this shard.
+    pub(crate) fn close_room(&mut self, namespace: u16, name: &str) {
+        let Some(&key) = self.namespaces[usize::from(namespace)].room_ids.get(name) else { return };
+        let members = self.rooms.get(key).map(|room| room.members.clone()).unwrap_or_default();
+        for index in members {
+            if let Some(socket) = self.sockets.at_mut(index) {
+                socket.rooms.retain(|joined| *joined != key);
+            }
+            self.remove_member(key, index);
+        }
+    }
+
+    /// The rooms of a socket, its own id first.
+    pub(crate) fn rooms_of(&self, socket_key: Key) -> Vec<String> {
+        let Some(socket) = self.sockets.get(socket_key) else { return Vec::new() };
+        let joined = socket.rooms.iter().filter_map(|room| self.rooms.get(*room)).map(|room| room.name.to_string());
+        std::iter::once(socket.sid.to_string()).chain(joined).collect()
+    }
+
+    /// How many sockets of this shard are in a room.
+    pub(crate) fn room_len(&self, namespace: u16, name: &str) -> usize {
+        let Some(table) = self.namespaces.get(usize::from(namespace)) else { return 0 };
+        table.room_ids.get(name).and_then(|room| self.rooms.get(*room)).map_or(0, |room| room.members.len())
+    }
+
+    fn remove_member(&mut self, key: Key, socket_index: u32) {
+        let Some(room) = self.rooms.get_mut(key) else { return };
+        room.members.remove(&socket_index);
+        if room.members.is_empty()
+            && let Some(room) = self.rooms.remove(key)
+        {
+            self.namespaces[usize::from(room.namespace)].room_ids.remove(&room.name);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! An Engine.IO session: one client, whatever transport it is on.
+
+use std::rc::Rc;
+
+use smallvec::SmallVec;
+
+use crate::base::ids::Sid;
+use crate::base::slab::Key;
+use crate::base::time::Time;
+use crate::protocol::engineio::session::Heartbeat;
+use crate::protocol::socketio::attachments::PendingBinary;
+use crate::shard::handshake::Handshake;
+use crate::shard::outbox::Outbox;
+
+/// Why a session or a socket ended. The texts are those of the Node server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The client left this namespace.
+    ClientDisconnect,
+    /// The server ended the socket: `disconnect`, or a handler that panicked.
+    ServerDisconnect,
+    /// The server stops.
+    ServerShutdown,
+    /// No pong in time.
+    PingTimeout,
+    /// The client closed its connection.
+    TransportClose,
+    /// The connection broke, or the client broke a rule of the transport.
+    TransportError,
+    /// An Engine.IO packet that is none.
+    ParseError,
+    /// A Socket.IO packet that breaks the protocol, or no namespace joined in time.
+    ForcedClose,
+    /// The client did not read, and the server was owed more than `outbox_bytes_max`.
+    SlowConsumer,
+}
+
+impl CloseReason {
+    /// The reason in the words of Socket.IO's `disconnect` event.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CloseReason::ClientDisconnect => "client namespace disconnect",
+            CloseReason::ServerDisconnect => "server namespace disconnect",
+            CloseReason::ServerShutdown => "server shutting down",
+            CloseReason::PingTimeout => "ping timeout",
+            CloseReason::TransportClose => "transport close",
+            CloseReason::TransportError => "transport error",
+            CloseReason::ParseError => "parse error",
+            CloseReason::ForcedClose => "forced close",
+            CloseReason::SlowConsumer => "slow consumer",
+        }
+    }
+}
+
+impl std::fmt::Display for CloseReason {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// How a session reaches its client now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// Long-polling: the connection whose GET waits, and the one whose POST is being read.
+    Polling { poll: Option<Key>, post: Option<Key> },
+    WebSocket(Key),
+}
+
+/// A WebSocket on its way to become a session's transport.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Upgrade {
+    pub(crate) connection: Key,
+    pub(crate) until: Time,
+    /// `3probe` is sent: from now on a poll is answered at once.
+    pub(crate) is_probed: bool,
+}
+
+/// One client.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) sid: Sid,
+    pub(crate) link: Link,
+    /// A WebSocket that asks to take over, and until when it may.
+    pub(crate) upgrade: Option<Upgrade>,
+    pub(crate) heartbeat: Heartbeat,
+    /// Until when a namespace must be joined; `NEVER` once one is.
+    pub(crate) connect_by: Time,
+    /// The earliest entry of this session in the wheel.
+    pub(crate) armed: Time,
+    /// What waits for the next poll, as server frames.
+    pub(crate) backlog: Outbox,
+    pub(crate) is_poll_due: bool,
+    /// The session has ended, and only waits for a poll that takes what it was still owed.
+    pub(crate) is_over: bool,
+    pub(crate) sockets: SmallVec<[(u16, Key); 1]>,
+    /// A binary packet that waits for its attachments. It may finish on the other transport.
+    pub(crate) pending_binary: Option<Box<PendingBinary>>,
+    pub(crate) handshake: Rc<Handshake>,
+}
+
+impl Session {
+    /// The next time at which this session wants to be looked at.
+    pub(crate) fn deadline(&self) -> Time {
+        let upgrade_by = self.upgrade.map_or(Time::NEVER, |upgrade| upgrade.until);
+        self.heartbeat.deadline().min(self.connect_by).min(upgrade_by)
+    }
+
+    /// The session's socket in a namespace.
+    pub(crate) fn socket_in(&self, namespace: u16) -> Option<Key> {
+        self.sockets.iter().find(|(id, _)| *id == namespace).map(|(_, key)| *key)
+    }
+}

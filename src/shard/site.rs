@@ -1,0 +1,275 @@
+//! Everything on the port that is not Engine.IO: routes, folders, raw WebSockets.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use crate::base::slab::Key;
+use crate::mesh::{FileContent, FileError, Peer};
+use crate::protocol::http::head::Head;
+use crate::protocol::http::headers::Headers;
+use crate::protocol::http::method::Method;
+use crate::protocol::http::response::Response;
+use crate::protocol::http::status::Status;
+use crate::protocol::http::{cookies, etag, query, static_path};
+use crate::shard::Shard;
+use crate::shard::connection::{Kind, Role};
+use crate::shard::core::{Core, Output, SharedCore};
+use crate::shard::dispatch::panic_message;
+use crate::shard::engine::validate_handshake;
+use crate::shard::raw::{RawState, WebSocketRoute};
+use crate::shard::recipients::Recipients;
+
+/// Answers one request.
+pub(crate) type RouteHandler = Box<dyn Fn(&Request<'_>) -> Response>;
+
+/// What the site serves.
+#[derive(Default)]
+pub(crate) struct Site {
+    pub(crate) routes: matchit::Router<Rc<Route>>,
+    /// Prefix of the path, and the folder on disk; the longest prefix first.
+    pub(crate) folders: Vec<(String, PathBuf)>,
+}
+
+/// Everything on one path.
+#[derive(Default)]
+pub(crate) struct Route {
+    pub(crate) methods: Vec<(Method, RouteHandler)>,
+    pub(crate) websocket: Option<Rc<WebSocketRoute>>,
+}
+
+/// What an awaited file's answer must know of its request.
+#[derive(Debug)]
+pub(crate) struct FileRequest {
+    content_type: Cow<'static, str>,
+    if_none_match: Option<String>,
+}
+
+/// One HTTP request, as a route's handler sees it.
+pub struct Request<'a> {
+    head: &'a Head<'a, 'a>,
+    params: Vec<(String, String)>,
+    body: &'a [u8],
+    peer: Peer,
+    core: &'a SharedCore,
+}
+
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Request").field("method", &self.method()).field("path", &self.path()).finish()
+    }
+}
+
+impl<'a> Request<'a> {
+    /// The request's method.
+    pub fn method(&self) -> Method {
+        self.head.method
+    }
+
+    /// The path as it came: not decoded, without the query.
+    pub fn path(&self) -> &str {
+        self.head.path
+    }
+
+    /// What stands in the place of `{name}` in the route's pattern.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.params.iter().find(|(param, _)| param == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A parameter of the query string, decoded; of a repeated one the last.
+    pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
+        query::get_last(self.head.query, name)
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> Headers<'_, '_> {
+        self.head.headers
+    }
+
+    /// A cookie's value.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        self.head.headers.get_all("cookie").find_map(|header| cookies::get(header, name))
+    }
+
+    /// The body, whole: at most `max_http_buffer_size` bytes.
+    pub fn body(&self) -> &[u8] {
+        self.body
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Errors
+    /// What serde_json says of it.
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(self.body)
+    }
+
+    /// The address of the TCP peer; `None` for a Unix socket.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self.peer {
+            Peer::Tcp(address) => Some(address.ip()),
+            Peer::Unix => None,
+        }
+    }
+
+    /// Everybody in a namespace: to emit from a route. `None` when there is no such namespace.
+    pub fn broadcast(&self, namespace: &str) -> Option<Recipients<'_>> {
+        let id = self.core.borrow().namespace_ids.get(namespace).copied()?;
+        Some(Recipients::everyone(self.core, id, None))
+    }
+
+    /// The members of a room of a namespace. `None` when there is no such namespace.
+    pub fn to(&self, namespace: &str, room: &str) -> Option<Recipients<'_>> {
+        let id = self.core.borrow().namespace_ids.get(namespace).copied()?;
+        Some(Recipients::rooms(self.core, id, None).to(room))
+    }
+}
+
+impl Shard {
+    /// Answers a whole request that is not Engine.IO's.
+    pub(crate) fn answer_site(&mut self, key: Key, head: &Head<'_, '_>, body: &[u8]) {
+        let app = Rc::clone(&self.app);
+        if let Ok(found) = app.site.routes.at(head.path) {
+            let params = found.params.iter().map(|(name, value)| (name.to_owned(), decode_param(value))).collect();
+            return self.answer_route(key, head, body, (found.value, params));
+        }
+        let folder = app.site.folders.iter().find_map(|(prefix, root)| {
+            let rest = head.path.strip_prefix(prefix.trim_end_matches('/'))?;
+            rest.starts_with('/').then_some((rest, root))
+        });
+        let response = match folder {
+            Some(_) if !matches!(head.method, Method::Get | Method::Head) => {
+                Response::new(Status::METHOD_NOT_ALLOWED).header("allow", "GET, HEAD")
+            }
+            Some((rest, root)) => match static_path::relative_path(rest) {
+                Some(relative) => return self.core.borrow_mut().await_file(key, head, &relative, root.clone()),
+                None => not_found(),
+            },
+            None => not_found(),
+        };
+        self.core.borrow_mut().respond(key, &response);
+    }
+
+    fn answer_route(&mut self, key: Key, head: &Head<'_, '_>, body: &[u8], found: (&Rc<Route>, Vec<(String, String)>)) {
+        let (route, params) = found;
+        if let Some(websocket) = &route.websocket
+            && head.headers.get("upgrade").is_some()
+        {
+            return self.answer_websocket(key, head, websocket);
+        }
+        let handler = route.methods.iter().find(|(method, _)| *method == head.method).or_else(|| {
+            let is_head = head.method == Method::Head;
+            route.methods.iter().find(|(method, _)| is_head && *method == Method::Get)
+        });
+        let response = match handler {
+            Some((_, handler)) => {
+                let peer = self.core.borrow().connections.get(key).map_or(Peer::Unix, |connection| connection.peer);
+                let request = Request { head, params, body, peer, core: &self.core };
+                catch_unwind(AssertUnwindSafe(|| handler(&request))).unwrap_or_else(|panic| {
+                    tracing::error!(path = head.path, message = %panic_message(&*panic), "a route's handler panicked");
+                    Response::text("Internal Server Error").with_status(Status::INTERNAL_SERVER_ERROR)
+                })
+            }
+            None if route.methods.is_empty() => Response::text("this path speaks WebSocket only")
+                .with_status(Status::UPGRADE_REQUIRED)
+                .header("upgrade", "websocket"),
+            None if head.method == Method::Options => Response::new(Status::NO_CONTENT).header("allow", route.allowed()),
+            None => Response::text("Method Not Allowed")
+                .with_status(Status::METHOD_NOT_ALLOWED)
+                .header("allow", route.allowed()),
+        };
+        let mut core = self.core.borrow_mut();
+        let response = core.with_cors(head, response);
+        core.respond(key, &response);
+    }
+
+    fn answer_websocket(&mut self, key: Key, head: &Head<'_, '_>, route: &Rc<WebSocketRoute>) {
+        let refusal = {
+            let core = self.core.borrow();
+            core.check_origin(head).err().map(|refused| {
+                tracing::warn!("{refused}");
+                Response::text("Origin not allowed").with_status(Status::FORBIDDEN)
+            })
+        };
+        let accept = match (refusal, validate_handshake(head)) {
+            (Some(response), _) => return self.core.borrow_mut().respond_and_close(key, &response),
+            (None, Err(error)) => {
+                let mut response = Response::text(error.reason()).with_status(Status::BAD_REQUEST);
+                if let Some((name, value)) = error.header() {
+                    response = response.header(name, value);
+                }
+                return self.core.borrow_mut().respond_and_close(key, &response);
+            }
+            (None, Ok(accept)) => accept,
+        };
+        let state = RawState { route: Rc::clone(route), connection: key };
+        self.core.borrow_mut().become_websocket(key, head, &accept, Role::Raw(Box::new(state)));
+        self.raw_opened(key, route);
+    }
+}
+
+impl Core {
+    /// Has a file read; the answer comes as a message.
+    fn await_file(&mut self, key: Key, head: &Head<'_, '_>, relative: &str, root: PathBuf) {
+        let request = FileRequest {
+            content_type: static_path::content_type(relative),
+            if_none_match: head.headers.get("if-none-match").map(str::to_owned),
+        };
+        if let Some(http) = self.http_mut(key) {
+            http.file = Some(Box::new(request));
+            let path = root.join(relative);
+            self.outputs.push(Output::ReadFile { connection: key, path, root });
+        }
+    }
+
+    /// A file has been read for a connection.
+    pub(crate) fn deliver_file(&mut self, key: Key, result: Result<FileContent, FileError>) {
+        let is_http = self.connections.get(key).is_some_and(|connection| matches!(connection.kind, Kind::Http(_)));
+        let request = if is_http { self.http_mut(key).and_then(|http| http.file.take()) } else { None };
+        let Some(request) = request else { return };
+        let response = match result {
+            Ok(content) => file_response(*request, content),
+            Err(FileError::NotFound) => not_found(),
+            Err(FileError::TooLarge) => {
+                Response::text("the file is larger than static_file_bytes_max").with_status(Status::INTERNAL_SERVER_ERROR)
+            }
+            Err(FileError::Unreadable) => {
+                Response::text("the file cannot be read").with_status(Status::INTERNAL_SERVER_ERROR)
+            }
+        };
+        self.respond(key, &response);
+    }
+}
+
+impl Route {
+    fn allowed(&self) -> String {
+        let mut names: Vec<&str> = self.methods.iter().map(|(method, _)| method.as_str()).collect();
+        if names.contains(&"GET") {
+            names.push("HEAD");
+        }
+        names.push("OPTIONS");
+        names.join(", ")
+    }
+}
+
+fn file_response(request: FileRequest, content: FileContent) -> Response {
+    let tag = etag::strong(content.bytes.len() as u64, content.modified_nanos);
+    let is_known = request.if_none_match.is_some_and(|known| etag::if_none_match(&known, &tag));
+    let response = if is_known {
+        Response::new(Status::NOT_MODIFIED)
+    } else {
+        Response::with_content(request.content_type, Cow::Owned(content.bytes))
+    };
+    response.header("etag", tag).header("cache-control", "public, max-age=0")
+}
+
+fn not_found() -> Response {
+    Response::text("Not Found").with_status(Status::NOT_FOUND)
+}
+
+fn decode_param(value: &str) -> String {
+    query::percent_decode_path(value).map_or_else(|| value.to_owned(), Cow::into_owned)
+}

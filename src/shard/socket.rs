@@ -1,0 +1,114 @@
+//! A socket: one session's presence in one namespace.
+
+use std::any::{Any, TypeId};
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use crate::base::ids::Sid;
+use crate::base::slab::Key;
+use crate::mesh::SocketChange;
+use crate::shard::core::NOWHERE;
+use crate::shard::outbox::Outbox;
+use crate::shard::session::CloseReason;
+
+/// How far a socket has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SocketState {
+    /// The connect handler has not decided: what is sent to the socket is held back.
+    Connecting,
+    Open,
+    /// Ended for the peer; its last handlers may still be waiting to run.
+    Closed,
+}
+
+/// One session in one namespace. The fields that a broadcast touches come first.
+#[derive(Debug)]
+pub(crate) struct SocketEntry {
+    /// The last broadcast that served (or skipped) this socket.
+    pub(crate) mark: u32,
+    /// The WebSocket connection's place; `NOWHERE` while the session polls.
+    pub(crate) connection: u32,
+    pub(crate) session: Key,
+    pub(crate) namespace: u16,
+    pub(crate) state: SocketState,
+    /// An asynchronous handler runs: later events wait.
+    pub(crate) is_busy: bool,
+    pub(crate) sid: Sid,
+    pub(crate) rooms: SmallVec<[Key; 2]>,
+    pub(crate) extra: Option<Box<SocketExtra>>,
+}
+
+/// What most sockets never need.
+#[derive(Debug, Default)]
+pub(crate) struct SocketExtra {
+    /// Frames held back until the connect handler accepts.
+    pub(crate) held: Outbox,
+    /// Events that wait behind an asynchronous handler.
+    pub(crate) waiting: VecDeque<Waiting>,
+    pub(crate) waiting_bytes: usize,
+    /// Acknowledgements this socket still owes: wire id to table key.
+    pub(crate) acks: SmallVec<[(u64, Key); 2]>,
+    pub(crate) next_ack: u64,
+    /// The user's values, by type.
+    pub(crate) values: FxHashMap<TypeId, Box<dyn Any>>,
+}
+
+/// Something that happened to a socket while its handler was busy.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    Event { payload: String, id: Option<u64>, attachments: Vec<Bytes> },
+    Disconnect(CloseReason),
+}
+
+/// A change to a socket that needs no answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Change<'a> {
+    Join(&'a str),
+    Leave(&'a str),
+    Disconnect { close_session: bool },
+}
+
+impl Change<'_> {
+    /// The same change, able to travel to another shard.
+    pub(crate) fn to_message(self) -> SocketChange {
+        match self {
+            Change::Join(room) => SocketChange::Join(room.to_owned()),
+            Change::Leave(room) => SocketChange::Leave(room.to_owned()),
+            Change::Disconnect { close_session } => SocketChange::Disconnect { close_session },
+        }
+    }
+}
+
+impl SocketChange {
+    /// The change as it is applied here.
+    pub(crate) fn as_change(&self) -> Change<'_> {
+        match self {
+            SocketChange::Join(room) => Change::Join(room),
+            SocketChange::Leave(room) => Change::Leave(room),
+            SocketChange::Disconnect { close_session } => Change::Disconnect { close_session: *close_session },
+        }
+    }
+}
+
+impl SocketEntry {
+    pub(crate) fn new(sid: Sid, namespace: u16, session: Key) -> SocketEntry {
+        SocketEntry {
+            mark: 0,
+            connection: NOWHERE,
+            session,
+            namespace,
+            state: SocketState::Connecting,
+            is_busy: false,
+            sid,
+            rooms: SmallVec::new(),
+            extra: None,
+        }
+    }
+
+    pub(crate) fn extra_mut(&mut self) -> &mut SocketExtra {
+        self.extra.get_or_insert_default()
+    }
+}

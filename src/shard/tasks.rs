@@ -1,0 +1,240 @@
+//! Asynchronous handlers and background tasks: futures that this shard polls.
+//!
+//! A task needs no particular runtime: its waker puts the task's key into the shard's inbox, from whichever
+//! thread. Time comes from the wheel, so a simulation's clock is a task's clock.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context as PollContext, Poll, Wake, Waker};
+use std::time::Duration;
+
+use crate::base::ids::ShardId;
+use crate::base::slab::Key;
+use crate::mesh::Mesh;
+use crate::shard::Shard;
+use crate::shard::app::{LocalFuture, Refused};
+use crate::shard::core::SharedCore;
+use crate::shard::dispatch::{REFUSED_BY_PANIC, panic_message};
+use crate::shard::wheel::TimerOwner;
+
+thread_local! {
+    /// The shard that is at work on this thread.
+    static CURRENT: RefCell<Option<SharedCore>> = const { RefCell::new(None) };
+}
+
+/// A future and whom it holds up.
+pub(crate) struct Task {
+    /// Absent while it is being polled.
+    future: Option<LocalFuture>,
+    owner: TaskOwner,
+    waker: Option<Waker>,
+    wake: Arc<TaskWake>,
+}
+
+/// Who waits for a task.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TaskOwner {
+    Nobody,
+    /// A client waits to be let in.
+    Connect(Key),
+    /// A socket's events wait until its handler is done.
+    Handler(Key),
+}
+
+struct TaskWake {
+    mesh: Arc<Mesh>,
+    shard: ShardId,
+    /// Set once, right after the task got its key.
+    key: std::sync::OnceLock<Key>,
+    is_woken: AtomicBool,
+}
+
+impl Wake for TaskWake {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if let Some(key) = self.key.get()
+            && !self.is_woken.swap(true, Ordering::AcqRel)
+        {
+            self.mesh.wake(self.shard, *key);
+        }
+    }
+}
+
+impl std::fmt::Debug for Task {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Task").field("owner", &self.owner).finish_non_exhaustive()
+    }
+}
+
+/// A sleeper in the wheel.
+#[derive(Debug)]
+pub(crate) struct Sleep {
+    is_over: bool,
+    waker: Option<Waker>,
+}
+
+impl Shard {
+    /// Starts a future; it runs until it first waits before this returns.
+    pub(crate) fn start_task(&mut self, future: LocalFuture, owner: TaskOwner) {
+        let key = {
+            let mut core = self.core.borrow_mut();
+            if let TaskOwner::Handler(socket) = owner
+                && let Some(socket) = core.sockets.get_mut(socket)
+            {
+                socket.is_busy = true;
+            }
+            let wake = Arc::new(TaskWake {
+                mesh: Arc::clone(&core.mesh),
+                shard: core.id,
+                key: std::sync::OnceLock::new(),
+                is_woken: AtomicBool::new(false),
+            });
+            let waker = Waker::from(Arc::clone(&wake));
+            let task = Task { future: Some(future), owner, waker: Some(waker), wake: Arc::clone(&wake) };
+            let key = core.tasks.insert(task);
+            wake.key.set(key).expect("the key is set once");
+            key
+        };
+        self.run_task(key);
+    }
+
+    /// Lets a task go on.
+    pub(crate) fn run_task(&mut self, key: Key) {
+        let taken = {
+            let mut core = self.core.borrow_mut();
+            core.tasks.get_mut(key).and_then(|task| {
+                task.wake.is_woken.store(false, Ordering::Release);
+                Some((task.future.take()?, task.waker.clone()?, task.owner))
+            })
+        };
+        let Some((mut future, waker, owner)) = taken else { return };
+        let mut cx = PollContext::from_waker(&waker);
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
+        match polled {
+            Ok(Poll::Pending) => {
+                if let Some(task) = self.core.borrow_mut().tasks.get_mut(key) {
+                    task.future = Some(future);
+                }
+            }
+            Ok(Poll::Ready(())) => self.finish_task(key, owner),
+            Err(panic) => {
+                match owner {
+                    TaskOwner::Handler(socket) => self.handler_panicked(socket, "(asynchronous handler)", &*panic),
+                    TaskOwner::Connect(socket) => {
+                        tracing::error!(message = %panic_message(&*panic), "a connect handler panicked; the client is refused");
+                        self.decide(socket, Err(Refused::new(REFUSED_BY_PANIC)));
+                    }
+                    TaskOwner::Nobody => {
+                        tracing::error!(message = %panic_message(&*panic), "a background task panicked");
+                    }
+                }
+                self.finish_task(key, owner);
+            }
+        }
+    }
+
+    fn finish_task(&mut self, key: Key, owner: TaskOwner) {
+        let mut core = self.core.borrow_mut();
+        core.tasks.remove(key);
+        if let TaskOwner::Handler(socket) = owner {
+            if let Some(socket) = core.sockets.get_mut(socket) {
+                socket.is_busy = false;
+            }
+            drop(core);
+            self.run_waiting(socket);
+        }
+    }
+
+    /// A sleeper's time has come.
+    pub(crate) fn sleep_over(&mut self, key: Key) {
+        let waker = {
+            let mut core = self.core.borrow_mut();
+            let Some(sleep) = core.sleeps.get_mut(key) else { return };
+            sleep.is_over = true;
+            sleep.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// Runs a future in the background on the current shard, like Flask-SocketIO's `start_background_task`.
+///
+/// # Panics
+/// Outside a shard's handlers and tasks: there is no shard to run it.
+pub fn spawn(future: impl Future<Output = ()> + 'static) {
+    let core = CURRENT.with_borrow(Option::clone).expect("spawn is called within a handler or task of a server");
+    core.borrow_mut().deferred.push(crate::shard::core::Deferred::Start(Box::pin(future)));
+}
+
+/// Waits without holding anybody up, like Flask-SocketIO's `sleep`. Precise to the timer wheel's tick, at most
+/// 50 ms late.
+///
+/// ```no_run
+/// # async fn example(socket: shardcast::Socket) {
+/// use std::time::Duration;
+///
+/// shardcast::sleep(Duration::from_secs(1)).await;
+/// socket.emit("later", "now");
+/// # }
+/// ```
+pub fn sleep(duration: Duration) -> impl Future<Output = ()> {
+    Sleeping { duration, state: None }
+}
+
+struct Sleeping {
+    duration: Duration,
+    state: Option<(SharedCore, Key)>,
+}
+
+impl Future for Sleeping {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<()> {
+        if let Some((core, key)) = &self.state {
+            let mut core = core.borrow_mut();
+            let Some(sleep) = core.sleeps.get_mut(*key) else { return Poll::Ready(()) };
+            if sleep.is_over {
+                return Poll::Ready(());
+            }
+            sleep.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let core = CURRENT.with_borrow(Option::clone).expect("sleep is awaited in a handler or task of a server");
+        let key = {
+            let mut core = core.borrow_mut();
+            let key = core.sleeps.insert(Sleep { is_over: false, waker: Some(cx.waker().clone()) });
+            let deadline = core.now + self.duration;
+            core.wheel.arm(TimerOwner::Sleep(key), deadline);
+            key
+        };
+        self.state = Some((core, key));
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleeping {
+    fn drop(&mut self) {
+        if let Some((core, key)) = &self.state
+            && let Ok(mut core) = core.try_borrow_mut()
+        {
+            core.sleeps.remove(*key);
+        }
+    }
+}
+
+/// Makes `core` the shard of whatever runs inside `run`, so that handlers can `spawn`.
+pub(crate) fn with_current<R>(core: &SharedCore, run: impl FnOnce() -> R) -> R {
+    let previous = CURRENT.replace(Some(SharedCore::clone(core)));
+    let result = run();
+    CURRENT.set(previous);
+    result
+}

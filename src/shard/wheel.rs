@@ -1,0 +1,179 @@
+//! The timer wheel: one per shard, hashed, with lazy cancellation.
+//!
+//! An entry is a few words in its slot's list. Cancelling does nothing: an entry whose owner is gone or has a
+//! later deadline is dropped or moved when its slot comes round. The tick follows the shortest configured time.
+
+use std::time::Duration;
+
+use crate::base::slab::Key;
+use crate::base::time::Time;
+
+/// Slots of the wheel. With the longest tick one turn is 25.6 s, a ping interval.
+const SLOTS: usize = 512;
+
+/// The longest tick: deadlines are at most this late.
+const TICK_MAX: Duration = Duration::from_millis(50);
+
+/// The shortest tick: below it an idle shard would wake for nothing.
+const TICK_MIN: Duration = Duration::from_millis(1);
+
+/// A tick is this fraction of the shortest configured time.
+const TICKS_PER_SHORTEST: u32 = 20;
+
+/// Whose deadline it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum TimerOwner {
+    Connection(Key),
+    Session(Key),
+    /// A pending acknowledgement, by its own table.
+    Ack(Key),
+    /// A sleeping task.
+    Sleep(Key),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    owner: TimerOwner,
+    deadline: Time,
+}
+
+/// Deadlines of one shard, in slots of one tick.
+#[derive(Debug)]
+pub(crate) struct Wheel {
+    slots: Vec<Vec<Entry>>,
+    tick_millis: u64,
+    /// The first tick not yet handled.
+    cursor: u64,
+    len: usize,
+}
+
+impl Wheel {
+    /// A wheel whose tick suits the shortest of the configured times.
+    pub(crate) fn new(shortest: Duration, now: Time) -> Wheel {
+        let tick = (shortest / TICKS_PER_SHORTEST).clamp(TICK_MIN, TICK_MAX);
+        let tick_millis = tick.as_millis() as u64;
+        Wheel { slots: vec![Vec::new(); SLOTS], tick_millis, cursor: now.0 / tick_millis, len: 0 }
+    }
+
+    /// Asks to be told at the first tick that is not before `deadline`.
+    pub(crate) fn arm(&mut self, owner: TimerOwner, deadline: Time) {
+        if deadline == Time::NEVER {
+            return;
+        }
+        let tick = self.tick_of(deadline);
+        self.slots[tick as usize % SLOTS].push(Entry { owner, deadline });
+        self.len += 1;
+    }
+
+    /// The time of the next slot that holds anything; `NEVER` when the wheel is empty.
+    pub(crate) fn next_timeout(&self) -> Time {
+        if self.len == 0 {
+            return Time::NEVER;
+        }
+        let turn = self.cursor..self.cursor + SLOTS as u64;
+        let next = turn.into_iter().find(|tick| !self.slots[*tick as usize % SLOTS].is_empty());
+        Time(next.map_or(u64::MAX, |tick| tick * self.tick_millis))
+    }
+
+    /// Moves everything due at `now` into `due`, the earliest deadline first.
+    pub(crate) fn expire(&mut self, now: Time, due: &mut Vec<TimerOwner>) {
+        let last = now.0 / self.tick_millis;
+        if last < self.cursor {
+            return;
+        }
+        let mut expired = Vec::new();
+        for tick in self.cursor..=last.min(self.cursor + SLOTS as u64 - 1) {
+            let slot = &mut self.slots[tick as usize % SLOTS];
+            let before = slot.len();
+            slot.retain(|entry| {
+                let is_due = entry.deadline.0.div_ceil(self.tick_millis) <= last;
+                if is_due {
+                    expired.push(*entry);
+                }
+                !is_due
+            });
+            self.len -= before - slot.len();
+            if slot.is_empty() && slot.capacity() > 1024 {
+                *slot = Vec::new();
+            }
+        }
+        self.cursor = last + 1;
+        expired.sort_by_key(|entry| entry.deadline);
+        due.extend(expired.iter().map(|entry| entry.owner));
+    }
+
+    fn tick_of(&self, deadline: Time) -> u64 {
+        deadline.0.div_ceil(self.tick_millis).max(self.cursor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(index: u32) -> TimerOwner {
+        TimerOwner::Session(Key { index, generation: 0 })
+    }
+
+    fn due(wheel: &mut Wheel, now: u64) -> Vec<TimerOwner> {
+        let mut due = Vec::new();
+        wheel.expire(Time(now), &mut due);
+        due
+    }
+
+    #[test]
+    fn deadlines_come_in_order_and_never_early() {
+        let mut wheel = Wheel::new(Duration::from_millis(200), Time(0));
+        wheel.arm(owner(1), Time(500));
+        wheel.arm(owner(2), Time(300));
+        wheel.arm(owner(3), Time(299));
+        assert_eq!(wheel.next_timeout(), Time(300));
+        assert_eq!(due(&mut wheel, 299), vec![]);
+        assert_eq!(due(&mut wheel, 300), vec![owner(3), owner(2)]);
+        assert_eq!(due(&mut wheel, 499), vec![]);
+        assert_eq!(due(&mut wheel, 5000), vec![owner(1)]);
+        assert_eq!(wheel.next_timeout(), Time::NEVER);
+    }
+
+    #[test]
+    fn a_deadline_beyond_one_turn_waits_for_its_own_turn() {
+        let mut wheel = Wheel::new(Duration::from_secs(20), Time(0));
+        let turn = 512 * 50;
+        wheel.arm(owner(1), Time(3 * turn + 50));
+        assert_eq!(due(&mut wheel, turn + 100), vec![]);
+        assert_eq!(due(&mut wheel, 3 * turn), vec![]);
+        assert_eq!(due(&mut wheel, 3 * turn + 50), vec![owner(1)]);
+    }
+
+    #[test]
+    fn a_deadline_in_the_past_is_due_at_the_next_tick() {
+        let mut wheel = Wheel::new(Duration::from_millis(20), Time(1000));
+        assert_eq!(due(&mut wheel, 1000), vec![]);
+        wheel.arm(owner(1), Time(3));
+        assert_eq!(wheel.next_timeout(), Time(1001));
+        assert_eq!(due(&mut wheel, 1001), vec![owner(1)]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_deadline_fires_once_within_a_tick(deadlines in proptest::collection::vec(0_u64..200_000, 1..50), step in 1_u64..4000) {
+            let mut wheel = Wheel::new(Duration::from_secs(1), Time(0));
+            for (index, deadline) in deadlines.iter().enumerate() {
+                wheel.arm(owner(index as u32), Time(*deadline));
+            }
+            let mut fired = vec![None; deadlines.len()];
+            let mut now = 0;
+            while now <= 210_000 {
+                for owner in due(&mut wheel, now) {
+                    let TimerOwner::Session(key) = owner else { unreachable!() };
+                    proptest::prop_assert!(fired[key.index as usize].replace(now).is_none());
+                }
+                now += step;
+            }
+            for (deadline, fired) in deadlines.iter().zip(fired) {
+                let fired = fired.expect("fired");
+                proptest::prop_assert!(fired >= *deadline && fired < deadline + 50 + step);
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+// The npm socket.io server behind the contract of README.md, to prove the tests before shardcast meets them.
+// Usage: node reference-server.js --bind 127.0.0.1:PORT [--shards N]   (--shards is accepted and ignored)
+"use strict";
+
+const fs = require("node:fs");
+const http = require("node:http");
+const path = require("node:path");
+const { createRequire } = require("node:module");
+const { parseArgs } = require("node:util");
+
+const fromSuite = createRequire(path.join(__dirname, "js", "package.json"));
+const { Server } = fromSuite("socket.io");
+const { WebSocketServer } = fromSuite("ws");
+
+const BODY_BYTES_MAX = 1_000_000;
+const PUBLIC = fs.realpathSync(path.join(__dirname, "public"));
+const TYPES = { ".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".json": "application/json; charset=utf-8", ".txt": "text/plain; charset=utf-8" };
+
+const { values } = parseArgs({ options: { bind: { type: "string" }, shards: { type: "string" } }, strict: true, allowPositionals: true });
+const [host, port] = (values.bind ?? "127.0.0.1:5000").split(":");
+
+/** Milliseconds of `SHARDCAST_<name>`, written `300ms` or `1s`. */
+function duration(name, otherwise) {
+  const text = process.env[`SHARDCAST_${name}`];
+  if (text === undefined) return otherwise;
+  const match = /^([\d.]+)(ms|s)$/.exec(text);
+  if (!match) throw new Error(`SHARDCAST_${name}=${text}: write 300ms or 1s`);
+  return Number(match[1]) * (match[2] === "s" ? 1000 : 1);
+}
+
+// ---------------------------------------------------------------- HTTP
+
+const server = http.createServer({ headersTimeout: duration("HEADER_TIMEOUT", 10_000), connectionsCheckingInterval: 100 });
+
+server.on("request", (request, response) => answer(request, response));
+server.on("checkContinue", (request, response) => {
+  if (Number(request.headers["content-length"]) > BODY_BYTES_MAX) return tooLarge(response);
+  response.writeContinue();
+  answer(request, response);
+});
+
+function answer(request, response) {
+  const url = request.url.split("?")[0];
+  if (url.startsWith("/socket.io/")) return; // engine.io has it
+  if (url === "/") return resource(request, response, ["GET", "HEAD"], () => send(response, 200, "text/html; charset=utf-8", DEMO));
+  if (url === "/hello") return resource(request, response, ["GET", "HEAD"], () => send(response, 200, "text/plain; charset=utf-8", "hello"));
+  if (url === "/echo") return resource(request, response, ["POST"], () => echo(request, response));
+  if (url.startsWith("/static/")) return resource(request, response, ["GET", "HEAD"], () => file(request, response, url.slice("/static/".length)));
+  send(response, 404, "text/plain; charset=utf-8", "not found");
+}
+
+function resource(request, response, methods, run) {
+  if (methods.includes(request.method)) return run();
+  response.setHeader("Allow", [...methods, "OPTIONS"].join(", "));
+  if (request.method === "OPTIONS") return response.writeHead(204).end();
+  send(response, 405, "text/plain; charset=utf-8", "method not allowed");
+}
+
+function send(response, status, type, body) {
+  response.writeHead(status, { "Content-Type": type, "Content-Length": Buffer.byteLength(body) }).end(body);
+}
+
+function tooLarge(response) {
+  response.writeHead(413, { Connection: "close", "Content-Length": 0 }).end();
+}
+
+function echo(request, response) {
+  if (Number(request.headers["content-length"]) > BODY_BYTES_MAX) return tooLarge(response);
+  const chunks = [];
+  let bytes = 0;
+  request.on("data", (chunk) => {
+    bytes += chunk.length;
+    if (bytes <= BODY_BYTES_MAX) return chunks.push(chunk);
+    if (!response.headersSent) tooLarge(response);
+  });
+  request.on("end", () => {
+    if (!response.headersSent) send(response, 200, request.headers["content-type"] ?? "application/octet-stream", Buffer.concat(chunks));
+  });
+}
+
+function file(request, response, encoded) {
+  const missing = () => send(response, 404, "text/plain; charset=utf-8", "not found");
+  let name, real;
+  try {
+    name = decodeURIComponent(encoded);
+    if (name.includes("\0") || name.split(/[/\\]/).some((part) => part.startsWith("."))) return missing();
+    real = fs.realpathSync(path.join(PUBLIC, name === "" || name.endsWith("/") ? `${name}index.html` : name));
+  } catch {
+    return missing();
+  }
+  if (!real.startsWith(PUBLIC + path.sep) || !fs.statSync(real).isFile()) return missing();
+  const { size, mtimeMs } = fs.statSync(real);
+  const tag = `W/"${size.toString(16)}-${Math.floor(mtimeMs).toString(16)}"`;
+  response.setHeader("ETag", tag);
+  const known = (request.headers["if-none-match"] ?? "").split(",").map((text) => text.trim().replace(/^W\//, ""));
+  if (known.includes("*") || known.includes(tag.slice(2))) return response.writeHead(304).end();
+  send(response, 200, TYPES[path.extname(real)] ?? "application/octet-stream", fs.readFileSync(real));
+}
+
+// ---------------------------------------------------------------- Socket.IO
+
+const io = new Server(server, {
+  pingInterval: duration("PING_INTERVAL", 25_000),
+  pingTimeout: duration("PING_TIMEOUT", 20_000),
+  connectTimeout: duration("CONNECT_TIMEOUT", 45_000),
+  upgradeTimeout: duration("UPGRADE_TIMEOUT", 10_000),
+  maxHttpBufferSize: BODY_BYTES_MAX,
+  destroyUpgrade: false,
+});
+
+for (const name of ["/", "/custom"]) {
+  const namespace = io.of(name);
+  namespace.on("connection", (socket) => serve(namespace, socket));
+}
+io.of("/refuse").use((_socket, next) => next(Object.assign(new Error("unauthorized"), { data: { retry: false } })));
+
+function serve(namespace, socket) {
+  let counter = 0;
+  keepOrder(socket);
+  socket.emit("auth", socket.handshake.auth);
+  socket.on("message", (...args) => socket.emit("message-back", ...args));
+  socket.on("message-with-ack", (...args) => args.pop()(...args));
+  socket.on("join", (room, ack) => (socket.join(room), ack?.(true)));
+  socket.on("leave", (room, ack) => (socket.leave(room), ack?.(true)));
+  socket.on("room", (room, payload) => namespace.to(room).emit("room-event", payload));
+  socket.on("room-others", (room, payload) => socket.to(room).emit("room-event", payload));
+  socket.on("rooms", (ack) => ack([...socket.rooms]));
+  socket.on("everyone", (payload) => namespace.emit("everyone", payload));
+  socket.on("ask-me", () => {
+    socket.timeout(1000).emit("question", 42, (error, value) => (error ? socket.emit("no-answer") : socket.emit("answer", value)));
+  });
+  socket.on("shard", (ack) => ack(0));
+  socket.on("counter", (ack) => ack(++counter));
+  socket.on("slow", (ms, value, ack) => setTimeout(() => (ack(value), socket.data.resume()), ms));
+  socket.on("kick-me", () => socket.disconnect());
+  socket.on("boom", () => { throw new Error("boom"); });
+}
+
+/** Events that arrive while `slow` sleeps wait for it. */
+function keepOrder(socket) {
+  const held = [];
+  let isBusy = false;
+  const pass = (packet, next) => {
+    isBusy = packet[0] === "slow"; // the listener itself runs a tick later
+    next();
+  };
+  socket.use((packet, next) => (isBusy ? held.push([packet, next]) : pass(packet, next)));
+  socket.data.resume = () => {
+    isBusy = false;
+    while (held.length && !isBusy) pass(...held.shift());
+  };
+}
+
+// ---------------------------------------------------------------- Raw WebSocket
+
+const raw = new WebSocketServer({ noServer: true, maxPayload: BODY_BYTES_MAX });
+server.on("upgrade", (request, socket, head) => {
+  const url = request.url.split("?")[0];
+  if (url === "/ws") return raw.handleUpgrade(request, socket, head, (ws) => {
+    ws.on("message", (data, isBinary) => ws.send(data, { binary: isBinary }));
+    ws.on("error", () => {});
+  });
+  if (!url.startsWith("/socket.io/")) socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+});
+
+// `boom` throws out of its listener: that must cost neither the process nor the other sockets.
+process.on("uncaughtException", (error) => {
+  if (error.message !== "boom") {
+    console.error(error);
+    process.exit(1);
+  }
+});
+
+server.listen(Number(port), host, () => console.log(`reference server on http://${host}:${port}`));
+
+// The smallest page that meets the demo page's contract, for the browser suite.
+const DEMO = `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>reference</title></head><body>
+<p><span id="status">connecting</span> by <span id="transport"></span>, shard <b id="shard"></b>, <i id="connections">1</i> connections, <i id="messages">0</i> messages</p>
+<form id="entrance"><input id="name"><input id="room"><button id="join">Join</button></form>
+<form id="composer"><input id="message"><button id="send">Send</button></form><ol id="log"></ol>
+<script src="/socket.io/socket.io.js"></script><script>
+const $ = (id) => document.getElementById(id), socket = io();
+let messages = 0;
+const line = (text) => $("log").append(Object.assign(document.createElement("li"), { textContent: text }));
+socket.on("connect", () => {
+  $("status").textContent = "connected";
+  $("transport").textContent = socket.io.engine.transport.name;
+  socket.io.engine.on("upgrade", (transport) => { $("transport").textContent = transport.name; });
+  socket.emit("shard", (shard) => { $("shard").textContent = shard; });
+});
+socket.on("room-event", ({ name, text }) => { line(name + ": " + text); $("messages").textContent = ++messages; });
+$("entrance").onsubmit = (event) => { event.preventDefault(); socket.emit("join", $("room").value, () => line("joined " + $("room").value)); };
+$("composer").onsubmit = (event) => { event.preventDefault(); socket.emit("room", $("room").value, { name: $("name").value, text: $("message").value }); $("message").value = ""; };
+</script></body></html>`;
