@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 
-use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr, set_socket_reuseport};
+use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr, set_socket_reuseport, set_tcp_nodelay};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, getsockname, listen, socket_with};
 
 use crate::shard::config::Config;
@@ -50,6 +50,8 @@ impl Listeners {
             if address.is_ipv6() {
                 set_ipv6_v6only(&socket, true).map_err(fault)?;
             }
+            // Accepted connections inherit it: small messages must not wait for a peer's delayed acknowledgement.
+            set_tcp_nodelay(&socket, true).map_err(fault)?;
             bind(&socket, &address).map_err(fault)?;
             listen(&socket, backlog).map_err(fault)?;
             if address.port() == 0 {

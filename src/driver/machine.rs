@@ -4,12 +4,15 @@ use std::fs;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::driver::ring;
 use crate::shard::config::Io;
 
 /// Which of the kernel's interfaces moves the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backend {
-    /// io_uring; with SINGLE_ISSUER and DEFER_TASKRUN where the kernel knows them.
+    /// An io_uring of our own: the ring wire.
+    Ring,
+    /// monoio on io_uring; with SINGLE_ISSUER and DEFER_TASKRUN where the kernel knows them.
     Uring { defers: bool },
     Epoll,
 }
@@ -25,7 +28,7 @@ impl IoChosen {
     /// The interface's name.
     pub(crate) fn name(&self) -> &'static str {
         match self.backend {
-            Backend::Uring { .. } => "io_uring",
+            Backend::Ring | Backend::Uring { .. } => "io_uring",
             Backend::Epoll => "epoll",
         }
     }
@@ -101,15 +104,19 @@ pub(crate) fn random_seed() -> [u8; 32] {
 /// Chooses the interface; `uring` fails with the reason and the fix where `auto` falls back.
 pub(crate) fn choose_io(io: Io) -> Result<IoChosen, String> {
     if io == Io::Epoll {
-        return Ok(IoChosen { backend: Backend::Epoll, why: "io = epoll".to_owned() });
+        return Ok(IoChosen { backend: Backend::Epoll, why: "monoio, as asked by io = epoll".to_owned() });
+    }
+    if io != Io::Monoio && ring::probe().is_ok() {
+        let why = "ring wire: SINGLE_ISSUER + DEFER_TASKRUN, multishot receive into shared buffers, batched sends";
+        return Ok(IoChosen { backend: Backend::Ring, why: why.to_owned() });
     }
     match probe_uring() {
         Ok(defers) => {
-            let flags = if defers { "SINGLE_ISSUER + DEFER_TASKRUN" } else { "no DEFER_TASKRUN: kernel older than 6.1" };
-            Ok(IoChosen { backend: Backend::Uring { defers }, why: flags.to_owned() })
+            let flags = if defers { "SINGLE_ISSUER + DEFER_TASKRUN" } else { "no DEFER_TASKRUN: the ring wire needs Linux 6.1" };
+            Ok(IoChosen { backend: Backend::Uring { defers }, why: format!("monoio, {flags}") })
         }
-        Err(reason) if io == Io::Uring => Err(format!("io = uring, but io_uring cannot be had: {reason}")),
-        Err(reason) => Ok(IoChosen { backend: Backend::Epoll, why: format!("io_uring cannot be had: {reason}") }),
+        Err(reason) if io != Io::Auto => Err(format!("io = {io:?}, but io_uring cannot be had: {reason}")),
+        Err(reason) => Ok(IoChosen { backend: Backend::Epoll, why: format!("monoio; io_uring cannot be had: {reason}") }),
     }
 }
 

@@ -2,7 +2,8 @@
 //! a wire, and carries bytes between them.
 //!
 //! `machine` asks what this machine allows, `listener` binds, `doorbell` wakes, `files` reads files off the
-//! shards' threads, and `portable` is the wire: monoio tasks on io_uring or epoll.
+//! shards' threads. There are two wires: `ring`, an io_uring of our own for each shard, and `portable`,
+//! monoio tasks on io_uring or epoll.
 
 pub(crate) mod clock;
 pub(crate) mod doorbell;
@@ -12,6 +13,7 @@ pub(crate) mod machine;
 pub(crate) mod notify;
 pub(crate) mod polled;
 pub(crate) mod portable;
+pub(crate) mod ring;
 pub(crate) mod signals;
 
 use std::os::fd::OwnedFd;
@@ -164,7 +166,10 @@ fn spawn_shard(
         {
             tracing::warn!(core = core.id, "could not pin a shard to its core; it runs unpinned");
         }
-        portable::run(parts, backend, &ready);
+        match backend {
+            Backend::Ring => ring::run(parts, &ready),
+            Backend::Uring { .. } | Backend::Epoll => portable::run(parts, backend, &ready),
+        }
     });
     thread.map_err(|error| format!("cannot start a shard's thread: {error}"))
 }

@@ -14,7 +14,7 @@ use crossbeam_channel::Sender;
 use rustix::io::Errno;
 use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, SocketFlags, acceptfrom_with, recv, sendmsg,
-    shutdown, sockopt,
+    shutdown,
 };
 
 use crate::base::ids::ShardId;
@@ -91,6 +91,7 @@ pub(crate) fn run(parts: ShardParts, backend: Backend, ready: &Sender<Result<(),
         let _ = ready.send(Err(format!("cannot set up a shard's event loop: {error}")));
     };
     match backend {
+        Backend::Ring => unreachable!("the ring wire does not run here"),
         Backend::Uring { defers } => {
             let mut builder = io_uring_06::IoUring::builder();
             if defers {
@@ -218,8 +219,8 @@ impl World {
 
     fn do_output(self: &Rc<Self>, output: Output) {
         match output {
-            Output::Close(key) => {
-                if let Some(wire) = self.take_wire(key) {
+            Output::Close { connection, .. } => {
+                if let Some(wire) = self.take_wire(connection) {
                     // A task may hold the descriptor a moment longer; the peer learns of the end now.
                     let _ = shutdown(wire.stream_fd(), Shutdown::Both);
                 }
@@ -229,9 +230,9 @@ impl World {
                     let _ = shutdown(wire.stream_fd(), Shutdown::Write);
                 }
             }
-            Output::Handoff { connection, to, peer, owed, unread } => {
+            Output::Handoff { connection, to, peer, outbox, unread } => {
                 let Some(wire) = self.take_wire(connection) else { return };
-                self.hand_off(&wire, to, Handoff { wire: Box::new(()), peer, owed, unread });
+                self.hand_off(&wire, to, Handoff { wire: Box::new(()), peer, owed: outbox.to_bytes(), unread });
             }
             Output::ReadFile { connection, path, root } => {
                 if !self.files.read(FileJob { shard: self.id, connection, path, root }) {
@@ -309,7 +310,7 @@ impl World {
             }
             let mut slices = [IoSlice::new(&[]); SLICES_PER_SEND_MAX];
             let count = connection.outbox.gather(&mut slices);
-            match send(wire.stream_fd(), &slices[..count]) {
+            match send_now(wire.stream_fd(), &slices[..count]) {
                 Ok(sent) => core.sent(key, sent),
                 Err(Errno::AGAIN) => break,
                 Err(Errno::INTR) => {}
@@ -331,7 +332,8 @@ impl Wire {
     }
 }
 
-fn send(descriptor: std::os::fd::BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
+/// Sends as much as the kernel takes at once.
+pub(crate) fn send_now(descriptor: std::os::fd::BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     if let [slice] = slices {
         return rustix::net::send(descriptor, slice, flags);
@@ -433,12 +435,7 @@ async fn accept(world: Rc<World>, listener: OwnedFd, index: usize) {
         for _ in 0..ACCEPTS_PER_WAKE_MAX {
             match acceptfrom_with(listener.as_fd(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok((descriptor, address)) => {
-                    let peer = peer_of(address);
-                    if matches!(peer, Peer::Tcp(_)) {
-                        // Small messages must not wait for a peer's delayed acknowledgement.
-                        let _ = sockopt::set_tcp_nodelay(&descriptor, true);
-                    }
-                    world.add_connection(descriptor, peer, &[], Vec::new());
+                    world.add_connection(descriptor, peer_of(address), &[], Vec::new());
                 }
                 Err(Errno::AGAIN) => break,
                 // The client gave up while it waited in the queue.
@@ -453,7 +450,7 @@ async fn accept(world: Rc<World>, listener: OwnedFd, index: usize) {
     }
 }
 
-fn peer_of(address: Option<SocketAddrAny>) -> Peer {
+pub(crate) fn peer_of(address: Option<SocketAddrAny>) -> Peer {
     address.and_then(|address| std::net::SocketAddr::try_from(address).ok()).map_or(Peer::Unix, Peer::Tcp)
 }
 

@@ -28,7 +28,7 @@ pub trait Handler<Marker>: 'static {
 #[diagnostic::on_unimplemented(
     message = "this cannot be the asynchronous handler of an event",
     label = "not an asynchronous handler",
-    note = "an asynchronous handler is `|socket: shardcast::Socket, a: A, b: B| async move { .. }`, with up to eight arguments that implement `serde::de::DeserializeOwned`"
+    note = "an asynchronous handler is `|socket: shardcast::Socket, a: A, b: B| async move {{ .. }}`, with up to eight arguments that implement `serde::de::DeserializeOwned`"
 )]
 pub trait AsyncHandler<Marker>: 'static {
     /// Starts it; the answer follows.

@@ -98,8 +98,10 @@ pub enum Io {
     Auto,
     /// io_uring, or do not start.
     Uring,
-    /// epoll.
+    /// epoll, through monoio.
     Epoll,
+    /// io_uring through monoio in place of our own ring: for comparison.
+    Monoio,
 }
 
 impl Default for Config {

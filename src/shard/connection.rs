@@ -166,10 +166,9 @@ impl Core {
 
     /// Forgets a connection and has its wire closed.
     pub(crate) fn drop_connection(&mut self, key: Key) {
-        if let Some(mut connection) = self.connections.remove(key) {
-            connection.outbox.clear(&mut self.buffers);
+        if let Some(connection) = self.connections.remove(key) {
             self.counters.connections.subtract(1);
-            self.outputs.push(Output::Close(key));
+            self.outputs.push(Output::Close { connection: key, outbox: connection.outbox });
         }
     }
 

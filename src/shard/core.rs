@@ -23,6 +23,7 @@ use crate::shard::acks::{AckError, PendingAck};
 use crate::shard::app::{HandlerError, LocalFuture, Refused};
 use crate::shard::config::Config;
 use crate::shard::connection::Connection;
+use crate::shard::outbox::Outbox;
 use crate::shard::session::{CloseReason, Session};
 use crate::shard::socket::{Change, SocketEntry};
 use crate::shard::stats::ShardCounters;
@@ -38,12 +39,12 @@ pub(crate) const NOWHERE: u32 = u32::MAX;
 /// What the shard asks of whoever drives it.
 #[derive(Debug)]
 pub(crate) enum Output {
-    /// Close the wire now.
-    Close(Key),
+    /// Close the wire now. What was still owed comes along: a send of it may be under way.
+    Close { connection: Key, outbox: Outbox },
     /// Nothing more will be written: tell the peer, keep reading.
     ShutdownWrite(Key),
     /// Give the connection to another shard, with what it is owed and what was read and not used.
-    Handoff { connection: Key, to: ShardId, peer: Peer, owed: Vec<u8>, unread: Vec<u8> },
+    Handoff { connection: Key, to: ShardId, peer: Peer, outbox: Outbox, unread: Vec<u8> },
     /// Read a file for a connection and deliver it as a `ShardMessage::File`.
     ReadFile { connection: Key, path: std::path::PathBuf, root: std::path::PathBuf },
 }

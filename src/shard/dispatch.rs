@@ -13,7 +13,6 @@ use crate::protocol::engineio::payload;
 use crate::protocol::engineio::session::{Beat, Step, Via, step};
 use crate::protocol::socketio::attachments::PendingBinary;
 use crate::protocol::socketio::encode;
-use crate::protocol::socketio::binary::check_placeholders;
 use crate::protocol::socketio::event::{Args, Event};
 use crate::protocol::socketio::packet::{self, Packet, PacketKind};
 use crate::shard::Shard;
@@ -83,9 +82,6 @@ impl Shard {
     }
 
     fn await_attachments(&mut self, session: Key, packet: &Packet<'_>) {
-        if check_placeholders(packet.payload, packet.attachments).is_err() {
-            return self.break_session(session, "a placeholder names an attachment that the packet does not have");
-        }
         let pending =
             PendingBinary::new(packet.kind, packet.namespace, packet.id, packet.payload, packet.attachments);
         if let Some(session) = self.core.borrow_mut().sessions.get_mut(session) {
@@ -140,7 +136,7 @@ impl Shard {
             return;
         }
         let is_waiting = {
-            let mut core = self.core.borrow_mut();
+            let core = self.core.borrow();
             core.counters.events_received.add(1);
             core.sockets.get(socket).is_some_and(|socket| socket.is_busy || socket.state != SocketState::Open)
         };

@@ -9,7 +9,7 @@ use crate::protocol::http::head::{BodyLength, Head, HeaderStorage, Version, deco
 use crate::protocol::http::method::Method;
 use crate::protocol::http::response::{CONTINUE_100, Framing, Response};
 use crate::protocol::http::status::Status;
-use crate::shard::connection::{ChunkedBody, RequestFraming};
+use crate::shard::connection::{ChunkedBody, Connection, RequestFraming};
 use crate::shard::core::{Core, Deferred, Output};
 use crate::shard::{Shard, Step};
 
@@ -222,18 +222,12 @@ impl Core {
         }
     }
 
-    /// Sends a connection to the shard that owns its session, once what it is owed is written.
+    /// Sends a connection to the shard that owns its session. Answers to earlier pipelined requests travel along.
     pub(crate) fn hand_off(&mut self, key: Key, to: ShardId, unread: &[u8]) {
-        let Some(mut connection) = self.connections.remove(key) else { return };
+        let Some(connection) = self.connections.remove(key) else { return };
         self.counters.connections.subtract(1);
         self.counters.handoffs.add(1);
-        // Answers to earlier pipelined requests travel along, before the request.
-        let mut owed = Vec::new();
-        while let Some(front) = connection.outbox.front() {
-            let len = front.len();
-            owed.extend_from_slice(front);
-            connection.outbox.advance(len, &mut self.buffers);
-        }
-        self.outputs.push(Output::Handoff { connection: key, to, peer: connection.peer, owed, unread: unread.to_vec() });
+        let Connection { outbox, peer, .. } = connection;
+        self.outputs.push(Output::Handoff { connection: key, to, peer, outbox, unread: unread.to_vec() });
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Outbox {
     sent: usize,
     /// Bytes still owed.
     len: usize,
+    /// Segments at the front that a send is reading: they must not change until it is done.
+    locked: usize,
 }
 
 impl Outbox {
@@ -60,7 +62,7 @@ impl Outbox {
     /// Lets `write` append to the connection's own bytes.
     pub(crate) fn write<R>(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         let has_room = matches!(self.segments.back(), Some(Segment::Own(bytes)) if bytes.len() < JOIN_BYTES_MAX);
-        if !has_room {
+        if !has_room || self.is_locked() {
             self.segments.push_back(Segment::Own(pool.take()));
         }
         let Some(Segment::Own(bytes)) = self.segments.back_mut() else {
@@ -75,8 +77,9 @@ impl Outbox {
     /// Queues a buffer of the connection's own; a small one joins the last.
     pub(crate) fn push_own(&mut self, bytes: Vec<u8>, pool: &mut BufferPool) {
         self.len += bytes.len();
+        let is_locked = self.is_locked();
         match self.segments.back_mut() {
-            Some(Segment::Own(last)) if last.len() + bytes.len() <= JOIN_BYTES_MAX => {
+            Some(Segment::Own(last)) if !is_locked && last.len() + bytes.len() <= JOIN_BYTES_MAX => {
                 last.extend_from_slice(&bytes);
                 pool.give(bytes);
             }
@@ -96,6 +99,60 @@ impl Outbox {
         count
     }
 
+    /// Whether the last segment is being read by a send.
+    fn is_locked(&self) -> bool {
+        self.locked >= self.segments.len()
+    }
+
+    /// Keeps the first `count` segments as they are until `advance` has passed them.
+    pub(crate) fn lock(&mut self, count: usize) {
+        debug_assert!(count <= self.segments.len());
+        self.locked = count;
+    }
+
+    /// No send reads any segment now.
+    pub(crate) fn unlock(&mut self) {
+        self.locked = 0;
+    }
+
+    /// Joins the first segments, as many as fit into `bytes_max`, into one: a send of one piece is cheaper than a
+    /// send of several small ones.
+    pub(crate) fn join_front(&mut self, bytes_max: usize, pool: &mut BufferPool) {
+        debug_assert_eq!(self.locked, 0, "a segment that is being sent does not move");
+        let mut total = 0;
+        let fitting = self.segments.iter().take_while(|segment| {
+            total += segment.bytes().len();
+            total <= bytes_max
+        });
+        let count = fitting.count();
+        if count < 2 {
+            return;
+        }
+        let mut joined = pool.take();
+        for segment in self.segments.drain(..count) {
+            joined.extend_from_slice(&segment.bytes()[std::mem::take(&mut self.sent)..]);
+            if let Segment::Own(bytes) = segment {
+                pool.give(bytes);
+            }
+        }
+        self.segments.push_front(Segment::Own(joined));
+    }
+
+    /// Everything owed, in one piece.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut all = Vec::with_capacity(self.len);
+        let mut skip = self.sent;
+        for segment in &self.segments {
+            all.extend_from_slice(&segment.bytes()[std::mem::take(&mut skip)..]);
+        }
+        all
+    }
+
+    /// How many pieces there are.
+    pub(crate) fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
     /// The first piece still to be sent.
     pub(crate) fn front(&self) -> Option<&[u8]> {
         self.segments.front().map(|segment| &segment.bytes()[self.sent..])
@@ -113,6 +170,7 @@ impl Outbox {
             }
             count -= left;
             self.sent = 0;
+            self.locked = self.locked.saturating_sub(1);
             if let Some(Segment::Own(bytes)) = self.segments.pop_front() {
                 pool.give(bytes);
             }
@@ -171,6 +229,19 @@ mod tests {
             assert_eq!(outbox.len(), whole.len() - cut);
             assert_eq!(outbox.is_empty(), cut == whole.len());
         }
+    }
+
+    #[test]
+    fn a_locked_segment_does_not_grow_and_joining_keeps_every_byte() {
+        let (mut outbox, mut pool) = sample();
+        outbox.lock(3);
+        outbox.push_own(b"more".to_vec(), &mut pool);
+        assert_eq!(pending(&outbox), "onetwo|shared|end|more");
+        outbox.advance(4, &mut pool);
+        outbox.unlock();
+        outbox.join_front(1 << 20, &mut pool);
+        assert_eq!((pending(&outbox).as_str(), outbox.len()), ("wosharedendmore", 15));
+        assert_eq!(outbox.to_bytes(), b"wosharedendmore");
     }
 
     #[test]

@@ -42,7 +42,7 @@ struct ServeOptions {
     /// error, warn, info, debug, trace, or a filter such as info,shardcast=debug [default: info]
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
-    /// auto, uring or epoll; uring fails where there is no io_uring [default: auto]
+    /// auto, uring, epoll or monoio (io_uring through monoio); uring fails where there is no io_uring [default: auto]
     #[arg(long, value_name = "IO", value_parser = parse_io)]
     io: Option<Io>,
     /// A TOML file with any of the configuration's keys [env: SHARDCAST_CONFIG]
@@ -98,6 +98,7 @@ fn parse_io(text: &str) -> Result<Io, String> {
         "auto" => Ok(Io::Auto),
         "uring" => Ok(Io::Uring),
         "epoll" => Ok(Io::Epoll),
-        _ => Err("write auto, uring or epoll".to_owned()),
+        "monoio" => Ok(Io::Monoio),
+        _ => Err("write auto, uring, epoll or monoio".to_owned()),
     }
 }

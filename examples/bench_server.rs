@@ -1,0 +1,44 @@
+//! The server that the benchmarks talk to: the few events that `perf/` compares between servers.
+//!
+//! `cargo run --release --example bench_server -- PORT [--shards N] [--io uring|epoll]` on 127.0.0.1. The same
+//! events on other servers are in perf/peers; what is measured with them is in perf/README.md.
+
+use shardcast::{Args, Binary, Config, Context, Error, Io, Namespace, RawJson, Server};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const USAGE: &str = "usage: bench_server PORT [--shards N] [--io uring|epoll]";
+
+fn main() -> shardcast::Result<()> {
+    tracing_subscriber::fmt().with_env_filter("warn").with_writer(std::io::stderr).init();
+    Server::new(configure(std::env::args().skip(1))?).namespace("/", register).run()
+}
+
+fn configure(mut arguments: impl Iterator<Item = String>) -> shardcast::Result<Config> {
+    let port = arguments.next().ok_or_else(|| Error::new(USAGE))?;
+    let port: u16 = port.parse().map_err(|_| Error::new(format!("{port:?} is not a port; {USAGE}")))?;
+    let mut config = Config { bind: vec![format!("127.0.0.1:{port}")], shards: 1, ..Config::default() };
+    while let Some(name) = arguments.next() {
+        let value = arguments.next().ok_or_else(|| Error::new(format!("{name} needs a value; {USAGE}")))?;
+        match (name.as_str(), value.as_str()) {
+            ("--shards", _) => config.shards = value.parse().map_err(|_| Error::new("--shards takes a number"))?,
+            ("--io", "uring") => config.io = Io::Uring,
+            ("--io", "epoll") => config.io = Io::Epoll,
+            _ => return Err(Error::new(format!("unknown option {name} {value}; {USAGE}"))),
+        }
+    }
+    Ok(config)
+}
+
+fn register(io: &mut Namespace) {
+    io.on_echo("echo", |_: &mut Context, _| {});
+    io.on("bin", |_: &mut Context, payload: Binary| payload);
+    io.on_raw("broadcast", |cx: &mut Context, args: Args<'_>| {
+        cx.broadcast().emit("msg", args);
+    });
+    io.on("join", |cx: &mut Context, room: String| cx.join(room));
+    io.on("room", |cx: &mut Context, room: String, payload: RawJson| {
+        cx.to(room).emit("msg", payload);
+    });
+}

@@ -1,0 +1,506 @@
+//! The ring wire: one io_uring per shard, and one loop that owns it.
+//!
+//! Each turn takes what the kernel completed, lets the shard work, queues one send for every connection that
+//! is owed something, and goes back into the kernel once: everything is submitted and the next completion awaited in
+//! the same call. Receives are multishot into buffers that all connections share, so a connection at rest
+//! owns neither a buffer nor a task. Needs Linux 6.1; elsewhere the portable wire serves.
+
+mod buffers;
+mod submission;
+
+use std::collections::HashMap;
+use std::io::IoSlice;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use rustix::io::Errno;
+use rustix::net::{Shutdown, getpeername, shutdown};
+
+use crate::base::ids::ShardId;
+use crate::base::slab::Key;
+use crate::base::time::Time;
+use crate::driver::clock::Clock;
+use crate::driver::doorbell::silence;
+use crate::driver::files::{FileJob, FileReader};
+use crate::driver::portable::{peer_of, send_now};
+use crate::driver::ring::submission::{Completion, Kind, PIECES_PER_SEND_MAX, Ring, SendPieces, Token, adopt_descriptor};
+use crate::driver::{ShardParts, build_shard};
+use crate::mesh::{FileAnswer, FileError, Handoff, InboxReceiver, Mesh, Peer, ShardMessage};
+use crate::shard::core::Output;
+use crate::shard::outbox::Outbox;
+use crate::shard::{Shard, Turn};
+
+/// Completions handled before the shard's turn ends and its sends go out.
+const COMPLETIONS_PER_TURN_MAX: usize = 1024;
+
+/// Messages taken from the inbox in one turn.
+const MESSAGES_PER_TURN_MAX: usize = 1024;
+
+/// Up to this many connections are flushed by plain sends: for one or two a ring operation costs more.
+const DIRECT_SENDS_MAX: usize = 2;
+
+/// Several small pieces are copied into one up to this size.
+const JOIN_BYTES_MAX: usize = 8 * 1024;
+
+/// How long accepting rests when the process has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Whether this machine lets us have the ring wire.
+pub(crate) fn probe() -> std::io::Result<()> {
+    Ring::new().map(drop)
+}
+
+/// A connection's descriptor and what the kernel is doing with it.
+struct Wire {
+    key: Key,
+    descriptor: OwnedFd,
+    is_receiving: bool,
+    is_sending: bool,
+    /// Lent to the kernel while a send of several pieces is under way.
+    pieces: Option<Box<SendPieces>>,
+}
+
+/// A wire that its shard has given up, until the kernel is done with it.
+struct DyingWire {
+    wire: Wire,
+    /// What a send may still be reading.
+    outbox: Outbox,
+    /// Where the connection goes; nowhere when it closes.
+    destination: Option<Destination>,
+}
+
+/// The rest of a handoff.
+struct Destination {
+    to: ShardId,
+    peer: Peer,
+    unread: Vec<u8>,
+}
+
+struct Listener {
+    descriptor: OwnedFd,
+    is_accepting: bool,
+}
+
+/// One shard with its ring.
+struct Pump {
+    // Declared first so that the kernel is done with everything below before it is freed.
+    ring: Ring,
+    id: ShardId,
+    shard: Shard,
+    wires: Vec<Option<Wire>>,
+    dying: HashMap<u64, DyingWire>,
+    spare_pieces: Vec<Box<SendPieces>>,
+    listeners: Vec<Listener>,
+    /// When accepting goes on after the process ran out of descriptors.
+    accept_again: Time,
+    mesh: Arc<Mesh>,
+    inbox: InboxReceiver,
+    bell: Arc<OwnedFd>,
+    is_bell_watched: bool,
+    files: FileReader,
+    clock: Clock,
+    turn: Turn,
+    /// Set once the shard is asked to stop: when it stops waiting for its clients.
+    stop_by: Option<Time>,
+    shutdown_timeout: Duration,
+}
+
+/// Runs a shard on this thread until it is asked to stop.
+pub(crate) fn run(parts: ShardParts, ready: &Sender<Result<(), String>>) {
+    let ring = match Ring::new() {
+        Ok(ring) => ring,
+        Err(error) => {
+            // Nobody listens any more when another shard has failed already.
+            let _ = ready.send(Err(format!("cannot set up a shard's io_uring: {error}")));
+            return;
+        }
+    };
+    let ShardParts { core, start, inbox, bell, listeners, files, clock } = parts;
+    let (id, mesh) = (core.id, Arc::clone(&core.mesh));
+    let shutdown_timeout = start.config.shutdown_timeout;
+    let (shard, tasks) = build_shard(core, &start);
+    let listeners = listeners.into_iter().map(|descriptor| Listener { descriptor, is_accepting: false }).collect();
+    let mut pump = Pump {
+        ring,
+        id,
+        shard,
+        wires: Vec::new(),
+        dying: HashMap::new(),
+        spare_pieces: Vec::new(),
+        listeners,
+        accept_again: Time(0),
+        mesh,
+        inbox,
+        bell,
+        is_bell_watched: false,
+        files,
+        clock,
+        turn: Turn::default(),
+        stop_by: None,
+        shutdown_timeout,
+    };
+    for task in tasks {
+        let now = pump.clock.now();
+        pump.shard.spawn(task, now);
+    }
+    // The starter waits for this word from every shard; it is there as long as nobody failed.
+    let _ = ready.send(Ok(()));
+    pump.run();
+}
+
+impl Pump {
+    fn run(&mut self) {
+        let mut woken = self.clock.elapsed();
+        loop {
+            let is_more_mail = self.take_mail();
+            let now = self.clock.now();
+            if self.shard.next_timeout() <= now {
+                self.shard.handle_timeout(now);
+            }
+            self.arm_listeners(now);
+            self.end_turn();
+            if self.is_done(now) {
+                return;
+            }
+            let busy = self.clock.elapsed().saturating_sub(woken);
+            self.shard.core.borrow().counters.busy_micros.add(busy.as_micros() as u64);
+            let entered = self.enter(is_more_mail);
+            woken = self.clock.elapsed();
+            if let Err(error) = entered {
+                tracing::error!(%error, "io_uring failed; the shard stops");
+                return;
+            }
+            self.take_completions();
+        }
+    }
+
+    /// Goes into the kernel: to sleep, unless there is something left to do.
+    fn enter(&mut self, is_more_mail: bool) -> std::io::Result<()> {
+        if is_more_mail || self.ring.completions() > 0 || !self.mesh.fall_asleep(self.id, &self.inbox) {
+            return self.ring.poll();
+        }
+        let until = self.wake_by();
+        let entered = match until {
+            Time::NEVER => self.ring.wait(None),
+            until => self.ring.wait(Some(until.since(self.clock.now()))),
+        };
+        self.mesh.wake_up(self.id);
+        entered
+    }
+
+    fn wake_by(&self) -> Time {
+        let mut until = self.shard.next_timeout();
+        if self.listeners.iter().any(|listener| !listener.is_accepting) && self.stop_by.is_none() {
+            until = until.min(self.accept_again);
+        }
+        self.stop_by.map_or(until, |stop_by| until.min(stop_by))
+    }
+
+    fn is_done(&self, now: Time) -> bool {
+        self.stop_by.is_some_and(|stop_by| now >= stop_by || (self.shard.is_empty() && self.dying.is_empty()))
+    }
+
+    /// Messages of other shards and tasks that can go on. True when some are left for the next turn.
+    fn take_mail(&mut self) -> bool {
+        for _ in 0..MESSAGES_PER_TURN_MAX {
+            let message = self.inbox.next_message();
+            let wake = self.inbox.next_wake();
+            if message.is_none() && wake.is_none() {
+                return false;
+            }
+            let now = self.clock.now();
+            if let Some(message) = message {
+                self.receive_message(message, now);
+            }
+            if let Some(task) = wake {
+                self.shard.wake(task, now);
+            }
+        }
+        true
+    }
+
+    fn receive_message(&mut self, message: ShardMessage, now: Time) {
+        match message {
+            ShardMessage::Handoff(handoff) => {
+                let Handoff { wire, peer, owed, unread } = *handoff;
+                if let Ok(descriptor) = wire.downcast::<OwnedFd>() {
+                    self.add_connection(*descriptor, peer, &owed, unread);
+                }
+            }
+            ShardMessage::Shutdown => {
+                self.stop_by = Some(now + self.shutdown_timeout);
+                for index in 0..self.listeners.len() {
+                    self.ring.cancel_accept(index);
+                }
+                self.shard.deliver(ShardMessage::Shutdown, now);
+            }
+            message => self.shard.deliver(message, now),
+        }
+    }
+
+    fn arm_listeners(&mut self, now: Time) {
+        if !std::mem::replace(&mut self.is_bell_watched, true) {
+            self.ring.watch_bell(self.bell.as_fd());
+        }
+        if self.stop_by.is_some() || now < self.accept_again {
+            return;
+        }
+        for (index, listener) in self.listeners.iter_mut().enumerate() {
+            if !std::mem::replace(&mut listener.is_accepting, true) {
+                self.ring.accept(listener.descriptor.as_fd(), index);
+            }
+        }
+    }
+
+    fn take_completions(&mut self) {
+        let now = self.clock.now();
+        for _ in 0..COMPLETIONS_PER_TURN_MAX {
+            let Some(completion) = self.ring.next_completion() else { break };
+            match completion.token.kind() {
+                Some(Kind::Receive) => self.received(completion, now),
+                Some(Kind::Send) => self.sent(completion, now),
+                Some(Kind::Accept) => self.accepted(completion, now),
+                Some(Kind::Bell) => {
+                    silence(&self.bell);
+                    self.is_bell_watched &= completion.has_more;
+                }
+                Some(Kind::Cancel) | None => {}
+            }
+        }
+        self.ring.buffers.publish();
+    }
+
+    fn accepted(&mut self, completion: Completion, now: Time) {
+        if !completion.has_more
+            && let Some(listener) = self.listeners.get_mut(completion.token.index() as usize)
+        {
+            listener.is_accepting = false;
+        }
+        if completion.result >= 0 {
+            let descriptor = adopt_descriptor(completion.result);
+            let peer = peer_of(getpeername(&descriptor).ok().flatten());
+            self.add_connection(descriptor, peer, &[], Vec::new());
+            return;
+        }
+        let error = Errno::from_raw_os_error(-completion.result);
+        // The client gave up while it waited in the queue, or we asked to stop.
+        if !matches!(error, Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::CANCELED) {
+            tracing::warn!(%error, pause_ms = ACCEPT_PAUSE.as_millis(), "accepting pauses");
+            self.accept_again = now + ACCEPT_PAUSE;
+        }
+    }
+
+    fn received(&mut self, completion: Completion, now: Time) {
+        let Completion { token, result, buffer, has_more } = completion;
+        let len = usize::try_from(result).unwrap_or(0);
+        let key = match self.wires.get_mut(token.index() as usize) {
+            Some(Some(wire)) if token.is_of(wire.key) => {
+                wire.is_receiving = has_more;
+                Some(wire.key)
+            }
+            _ => None,
+        };
+        if let Some(buffer) = buffer {
+            let bytes = self.ring.buffers.bytes(buffer, len);
+            match (key, self.dying.get_mut(&token.owner())) {
+                (Some(key), _) => self.shard.receive(key, bytes, now),
+                (None, Some(DyingWire { destination: Some(destination), .. })) => {
+                    destination.unread.extend_from_slice(bytes);
+                }
+                (None, _) => {}
+            }
+            self.ring.buffers.give(buffer);
+        }
+        let Some(key) = key else { return self.dying_answered(token, |wire| wire.is_receiving = has_more) };
+        if has_more {
+            return;
+        }
+        // Out of buffers the kernel ends the multishot; the bytes wait in the socket.
+        let is_broken = result == 0 || (result < 0 && result != -libc::ENOBUFS);
+        if is_broken {
+            self.shard.closed(key, now);
+        } else if let Some(Some(wire)) = self.wires.get_mut(key.index as usize) {
+            wire.is_receiving = true;
+            self.ring.receive(wire.descriptor.as_fd(), key);
+        }
+    }
+
+    fn sent(&mut self, completion: Completion, now: Time) {
+        let Completion { token, result, .. } = completion;
+        let live = match self.wires.get_mut(token.index() as usize) {
+            Some(Some(wire)) if token.is_of(wire.key) => Some(wire),
+            _ => None,
+        };
+        let Some(wire) = live else {
+            if let Some(dying) = self.dying.get_mut(&token.owner()) {
+                let mut pool = std::mem::take(&mut self.shard.core.borrow_mut().buffers);
+                dying.outbox.advance(usize::try_from(result).unwrap_or(0), &mut pool);
+                self.shard.core.borrow_mut().buffers = pool;
+            }
+            return self.dying_answered(token, |wire| wire.is_sending = false);
+        };
+        wire.is_sending = false;
+        self.spare_pieces.extend(wire.pieces.take());
+        let key = wire.key;
+        let Ok(count) = usize::try_from(result) else {
+            // The receive that is under way answers too, and ends the connection.
+            let _ = shutdown(&wire.descriptor, Shutdown::Both);
+            return;
+        };
+        let mut core = self.shard.core.borrow_mut();
+        core.now = now;
+        core.sent(key, count);
+        if let Some(connection) = core.connections.get_mut(key) {
+            connection.outbox.unlock();
+            if !connection.outbox.is_empty() {
+                core.mark_dirty(key);
+            }
+        }
+    }
+
+    /// A wire that was given up has one operation less under way.
+    fn dying_answered(&mut self, token: Token, change: impl FnOnce(&mut Wire)) {
+        if let Some(dying) = self.dying.get_mut(&token.owner()) {
+            change(&mut dying.wire);
+            self.bury(token.owner());
+        }
+    }
+
+    /// Closes or sends away a wire once the kernel does nothing with it any more.
+    fn bury(&mut self, owner: u64) {
+        let is_at_rest = |dying: &DyingWire| !dying.wire.is_receiving && !dying.wire.is_sending;
+        if !self.dying.get(&owner).is_some_and(is_at_rest) {
+            return;
+        }
+        let Some(DyingWire { wire, outbox, destination }) = self.dying.remove(&owner) else { return };
+        self.spare_pieces.extend(wire.pieces);
+        let Some(Destination { to, peer, unread }) = destination else { return };
+        let handoff = Handoff { wire: Box::new(wire.descriptor), peer, owed: outbox.to_bytes(), unread };
+        if self.mesh.send(to, ShardMessage::Handoff(Box::new(handoff))).is_err() {
+            tracing::error!(to = to.0, "a shard's inbox is full: a connection on its way there is closed");
+        }
+        self.mesh.ring(to);
+    }
+
+    /// Takes over a connection: accepted, or handed over with what was read elsewhere.
+    fn add_connection(&mut self, descriptor: OwnedFd, peer: Peer, owed: &[u8], mut unread: Vec<u8>) {
+        let now = self.clock.now();
+        let Some(key) = self.shard.adopt(peer, owed, now) else { return };
+        let index = key.index as usize;
+        if self.wires.len() <= index {
+            self.wires.resize_with(index + 1, || None);
+        }
+        self.ring.receive(descriptor.as_fd(), key);
+        self.wires[index] = Some(Wire { key, descriptor, is_receiving: true, is_sending: false, pieces: None });
+        if !unread.is_empty() {
+            self.shard.receive(key, &mut unread, now);
+        }
+    }
+
+    /// Does everything the shard left: sends, outputs, bells.
+    fn end_turn(&mut self) {
+        let mut turn = std::mem::take(&mut self.turn);
+        loop {
+            self.shard.end_turn(&mut turn);
+            if turn.dirty.is_empty() && turn.outputs.is_empty() {
+                break;
+            }
+            let is_direct = turn.dirty.len() <= DIRECT_SENDS_MAX;
+            for key in turn.dirty.drain(..) {
+                self.flush_connection(key, is_direct);
+            }
+            for output in turn.outputs.drain(..) {
+                self.do_output(output);
+            }
+        }
+        for shard in turn.bells.drain(..) {
+            self.mesh.ring(shard);
+        }
+        self.turn = turn;
+    }
+
+    fn wire_mut(&mut self, key: Key) -> Option<&mut Wire> {
+        self.wires.get_mut(key.index as usize)?.as_mut().filter(|wire| wire.key == key)
+    }
+
+    fn do_output(&mut self, output: Output) {
+        match output {
+            Output::Close { connection, outbox } => self.give_up(connection, outbox, None),
+            Output::Handoff { connection, to, peer, outbox, unread } => {
+                self.give_up(connection, outbox, Some(Destination { to, peer, unread }));
+            }
+            Output::ShutdownWrite(connection) => {
+                if let Some(wire) = self.wire_mut(connection) {
+                    // A peer that is gone already needs no word.
+                    let _ = shutdown(&wire.descriptor, Shutdown::Write);
+                }
+            }
+            Output::ReadFile { connection, path, root } => {
+                if !self.files.read(FileJob { shard: self.id, connection, path, root }) {
+                    let answer = FileAnswer { connection, result: Err(FileError::Unreadable) };
+                    self.shard.deliver(ShardMessage::File(Box::new(answer)), self.clock.now());
+                }
+            }
+        }
+    }
+
+    /// The shard is done with a connection; the kernel may not be.
+    fn give_up(&mut self, key: Key, outbox: Outbox, destination: Option<Destination>) {
+        if self.wire_mut(key).is_none() {
+            return;
+        }
+        let Some(wire) = self.wires[key.index as usize].take() else { return };
+        let token = Token::new(Kind::Receive, key);
+        if wire.is_receiving {
+            match destination {
+                Some(_) => self.ring.cancel(token),
+                // Both the receive and a send that is under way answer to this.
+                None => drop(shutdown(&wire.descriptor, Shutdown::Both)),
+            }
+        }
+        self.dying.insert(token.owner(), DyingWire { wire, outbox, destination });
+        self.bury(token.owner());
+    }
+
+    /// Sends what a connection is owed: one operation, whatever was queued.
+    fn flush_connection(&mut self, key: Key, is_direct: bool) {
+        let mut core = self.shard.core.borrow_mut();
+        let core = &mut *core;
+        let Some(connection) = core.connections.get_mut(key) else { return };
+        connection.is_dirty = false;
+        let Some(Some(wire)) = self.wires.get_mut(key.index as usize) else { return };
+        if wire.key != key || wire.is_sending {
+            return;
+        }
+        if is_direct {
+            let mut slices = [IoSlice::new(&[]); PIECES_PER_SEND_MAX];
+            let count = connection.outbox.gather(&mut slices);
+            // What the kernel does not take now, and any error, is the ring's business below.
+            if let Ok(sent) = send_now(wire.descriptor.as_fd(), &slices[..count]) {
+                core.sent(key, sent);
+            }
+        }
+        let Some(connection) = core.connections.get_mut(key) else { return };
+        if connection.outbox.is_empty() {
+            core.finish_flush(key);
+            return;
+        }
+        if connection.outbox.segments() > 1 {
+            connection.outbox.join_front(JOIN_BYTES_MAX, &mut core.buffers);
+        }
+        wire.is_sending = true;
+        if connection.outbox.segments() == 1 {
+            connection.outbox.lock(1);
+            let front = connection.outbox.front().expect("an outbox that is owed bytes has a front");
+            self.ring.send(wire.descriptor.as_fd(), key, front);
+            return;
+        }
+        let mut slices = [IoSlice::new(&[]); PIECES_PER_SEND_MAX];
+        let count = connection.outbox.gather(&mut slices);
+        let pieces = wire.pieces.insert(self.spare_pieces.pop().unwrap_or_else(SendPieces::new));
+        self.ring.send_pieces(wire.descriptor.as_fd(), key, pieces, &slices[..count]);
+        connection.outbox.lock(count);
+    }
+}
