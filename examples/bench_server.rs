@@ -22,7 +22,9 @@ fn configure(mut arguments: impl Iterator<Item = String>) -> shardcast::Result<C
     while let Some(name) = arguments.next() {
         let value = arguments.next().ok_or_else(|| Error::new(format!("{name} needs a value; {USAGE}")))?;
         match (name.as_str(), value.as_str()) {
-            ("--shards", _) => config.shards = value.parse().map_err(|_| Error::new("--shards takes a number"))?,
+            ("--shards", _) => {
+                config.shards = value.parse().map_err(|_| Error::new("--shards takes a number"))?
+            }
             ("--io", "uring") => config.io = Io::Uring,
             ("--io", "epoll") => config.io = Io::Epoll,
             _ => return Err(Error::new(format!("unknown option {name} {value}; {USAGE}"))),

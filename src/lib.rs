@@ -28,16 +28,16 @@
 //! `on_error_default`) and Socket.IO's JavaScript server where it does not.
 
 mod base;
-mod protocol;
-mod mesh;
-mod shard;
 mod driver;
+mod mesh;
+mod protocol;
 mod server;
+mod shard;
 
 pub use base::ids::Sid;
 pub use mesh::Peer;
-pub use protocol::socketio::encode::EncodeError;
 pub use protocol::socketio::binary::Binary;
+pub use protocol::socketio::encode::EncodeError;
 pub use protocol::socketio::event::{Args, ArgsError, ArgsReader};
 pub use protocol::socketio::raw_json::RawJson;
 pub use protocol::websocket::close::CloseCode;
@@ -59,6 +59,7 @@ pub use shard::tasks::{sleep, spawn};
 
 /// HTTP: what routes are given and what they answer with.
 pub mod http {
+    pub use crate::protocol::http::cookies::{CookieError, SameSite, SetCookie};
     pub use crate::protocol::http::cors::{CorsOrigins, OriginCheck, OriginPattern, OriginPatternError};
     pub use crate::protocol::http::head::Version;
     pub use crate::protocol::http::headers::Headers;
@@ -66,4 +67,35 @@ pub mod http {
     pub use crate::protocol::http::response::{HeaderError, Response};
     pub use crate::protocol::http::status::Status;
     pub use crate::shard::site::Request;
+}
+
+/// The bodies of the fuzz targets, which only a build for fuzzing has.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    use crate::protocol::{engineio, http, socketio, websocket};
+
+    /// A request head, at every cut.
+    pub fn http_head(input: &[u8]) {
+        http::fuzz::head(input);
+    }
+
+    /// A chunked body, at every cut.
+    pub fn http_chunked(input: &[u8]) {
+        http::fuzz::chunked(input);
+    }
+
+    /// WebSocket frames, at every cut.
+    pub fn websocket_messages(input: &[u8]) {
+        websocket::fuzz::messages(input);
+    }
+
+    /// The body of a long-polling POST.
+    pub fn engineio_body(input: &[u8]) {
+        engineio::fuzz::body(input);
+    }
+
+    /// One Socket.IO packet.
+    pub fn socketio_packet(input: &[u8]) {
+        socketio::fuzz::packet(input);
+    }
 }

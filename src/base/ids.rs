@@ -15,10 +15,10 @@ impl ShardId {
 
 /// How many characters every session id has. Other software tests this length (Node's sticky balancer
 /// and its sharded Redis adapter among it).
-pub const SID_CHARS: usize = 20;
+pub(crate) const SID_CHARS: usize = 20;
 
 /// Random bytes in a [`Sid`]: 104 bits that nobody can guess.
-pub const SID_RANDOM_BYTES: usize = 13;
+pub(crate) const SID_RANDOM_BYTES: usize = 13;
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -124,7 +124,9 @@ mod tests {
 
     #[test]
     fn what_is_no_sid_is_refused() {
-        for text in ["", "short", "AAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAA+AAAAAAAAA", "__proto__"] {
+        for text in
+            ["", "short", "AAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAA+AAAAAAAAA", "__proto__"]
+        {
             assert_eq!(Sid::parse(text), None, "{text}");
         }
     }

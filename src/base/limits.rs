@@ -1,25 +1,25 @@
 //! Every bound that is not a field of `Config`, with its unit and its reason.
 
 /// The longest WebSocket frame header: two bytes, an 8-byte length, a 4-byte mask (RFC 6455 §5.2).
-pub const FRAME_HEADER_BYTES_MAX: usize = 2 + 8 + 4;
+pub(crate) const FRAME_HEADER_BYTES_MAX: usize = 2 + 8 + 4;
 
 /// A control frame's payload (RFC 6455 §5.5).
-pub const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
+pub(crate) const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
 
 /// A request line with its headers. Beyond it the answer is 431.
-pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// Header fields in one request. Beyond it the answer is 431.
-pub const HEADERS_MAX: usize = 64;
+pub(crate) const HEADERS_MAX: usize = 64;
 
 /// Attachments of one incoming binary packet: what socket.io-parser 4.2.7 accepts.
-pub const ATTACHMENTS_MAX: usize = 10;
+pub(crate) const ATTACHMENTS_MAX: usize = 10;
 
 /// Nested arrays and objects in one JSON text: what serde_json and most parsers accept.
-pub const JSON_DEPTH_MAX: usize = 128;
+pub(crate) const JSON_DEPTH_MAX: usize = 128;
 
 /// Packets in one long-polling response: stock Python clients refuse more.
-pub const POLL_PACKETS_MAX: usize = 16;
+pub(crate) const POLL_PACKETS_MAX: usize = 16;
 
 /// A namespace's name in a packet, in bytes. Longer ones are refused as unknown.
-pub const NAMESPACE_BYTES_MAX: usize = 512;
+pub(crate) const NAMESPACE_BYTES_MAX: usize = 512;

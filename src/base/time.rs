@@ -4,14 +4,14 @@ use std::time::Duration;
 
 /// Milliseconds since the process chose its origin. Monotonic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Time(pub u64);
+pub(crate) struct Time(pub(crate) u64);
 
 impl Time {
     /// Later than everything: a deadline that never comes.
-    pub const NEVER: Time = Time(u64::MAX);
+    pub(crate) const NEVER: Time = Time(u64::MAX);
 
     /// How long after `earlier` this is; zero when it is not after it.
-    pub fn since(self, earlier: Time) -> Duration {
+    pub(crate) fn since(self, earlier: Time) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }

@@ -4,7 +4,9 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 
 use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr, set_socket_reuseport, set_tcp_nodelay};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, getsockname, listen, socket_with};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, getsockname, listen, socket_with,
+};
 
 use crate::shard::config::Config;
 
@@ -18,7 +20,8 @@ pub(crate) struct Listeners {
 impl Listeners {
     /// Binds every configured address once for each shard.
     pub(crate) fn bind(config: &Config, shards: usize) -> Result<Listeners, String> {
-        let mut listeners = Listeners { by_shard: (0..shards).map(|_| Vec::new()).collect(), addresses: Vec::new() };
+        let mut listeners =
+            Listeners { by_shard: (0..shards).map(|_| Vec::new()).collect(), addresses: Vec::new() };
         for address in &config.bind {
             match address.strip_prefix("unix:") {
                 Some(path) => listeners.bind_unix(path, config.backlog)?,
@@ -88,7 +91,9 @@ fn remove_stale_socket(path: &str) -> Result<(), String> {
     use std::os::unix::fs::FileTypeExt;
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
     if !metadata.file_type().is_socket() {
-        return Err(format!("unix:{path}: there is a file of that name that is no socket; choose another path"));
+        return Err(format!(
+            "unix:{path}: there is a file of that name that is no socket; choose another path"
+        ));
     }
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(format!("unix:{path}: another process listens there"));
@@ -97,7 +102,9 @@ fn remove_stale_socket(path: &str) -> Result<(), String> {
 }
 
 fn resolve(text: &str) -> Result<SocketAddr, String> {
-    let found = text.to_socket_addrs().map_err(|error| format!("bind = {text:?}: {error}; write ADDR:PORT, such as 127.0.0.1:5000"))?;
+    let found = text
+        .to_socket_addrs()
+        .map_err(|error| format!("bind = {text:?}: {error}; write ADDR:PORT, such as 127.0.0.1:5000"))?;
     found.into_iter().next().ok_or_else(|| format!("bind = {text:?}: the name has no address"))
 }
 

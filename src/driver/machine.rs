@@ -13,7 +13,9 @@ pub(crate) enum Backend {
     /// An io_uring of our own: the ring wire.
     Ring,
     /// monoio on io_uring; with SINGLE_ISSUER and DEFER_TASKRUN where the kernel knows them.
-    Uring { defers: bool },
+    Uring {
+        defers: bool,
+    },
     Epoll,
 }
 
@@ -107,22 +109,32 @@ pub(crate) fn choose_io(io: Io) -> Result<IoChosen, String> {
         return Ok(IoChosen { backend: Backend::Epoll, why: "monoio, as asked by io = epoll".to_owned() });
     }
     if io != Io::Monoio && ring::probe().is_ok() {
-        let why = "ring wire: SINGLE_ISSUER + DEFER_TASKRUN, multishot receive into shared buffers, batched sends";
+        let why =
+            "ring wire: SINGLE_ISSUER + DEFER_TASKRUN, multishot receive into shared buffers, batched sends";
         return Ok(IoChosen { backend: Backend::Ring, why: why.to_owned() });
     }
     match probe_uring() {
         Ok(defers) => {
-            let flags = if defers { "SINGLE_ISSUER + DEFER_TASKRUN" } else { "no DEFER_TASKRUN: the ring wire needs Linux 6.1" };
+            let flags = if defers {
+                "SINGLE_ISSUER + DEFER_TASKRUN"
+            } else {
+                "no DEFER_TASKRUN: the ring wire needs Linux 6.1"
+            };
             Ok(IoChosen { backend: Backend::Uring { defers }, why: format!("monoio, {flags}") })
         }
         Err(reason) if io != Io::Auto => Err(format!("io = {io:?}, but io_uring cannot be had: {reason}")),
-        Err(reason) => Ok(IoChosen { backend: Backend::Epoll, why: format!("monoio; io_uring cannot be had: {reason}") }),
+        Err(reason) => {
+            Ok(IoChosen { backend: Backend::Epoll, why: format!("monoio; io_uring cannot be had: {reason}") })
+        }
     }
 }
 
 /// Sets up a small ring. True when the kernel knows the flags that make it cheap.
 fn probe_uring() -> Result<bool, String> {
-    let deferring = io_uring::IoUring::<io_uring::squeue::Entry>::builder().setup_single_issuer().setup_defer_taskrun().build(8);
+    let deferring = io_uring::IoUring::<io_uring::squeue::Entry>::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .build(8);
     if deferring.is_ok() {
         return Ok(true);
     }
@@ -142,7 +154,9 @@ fn explain_refusal(error: &std::io::Error) -> String {
             "a seccomp profile forbids it, as Docker's default does; run the container with a profile that allows \
              io_uring_setup, io_uring_enter and io_uring_register"
         }
-        Some(rustix::io::Errno::NOMEM) => "the memlock limit is too small; raise it (ulimit -l, LimitMEMLOCK=)",
+        Some(rustix::io::Errno::NOMEM) => {
+            "the memlock limit is too small; raise it (ulimit -l, LimitMEMLOCK=)"
+        }
         Some(rustix::io::Errno::NOSYS) => "the kernel is older than 5.1 or built without it",
         _ => "the kernel refused it",
     };

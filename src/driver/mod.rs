@@ -79,7 +79,8 @@ pub(crate) fn start(start: Start) -> Result<Running, String> {
     let mut bells: Vec<Box<dyn Bell>> = Vec::new();
     let mut descriptors = Vec::new();
     for _ in 0..shards {
-        let bell = EventBell::new().map_err(|error| format!("eventfd: {error}; raise the descriptor limit (ulimit -n)"))?;
+        let bell = EventBell::new()
+            .map_err(|error| format!("eventfd: {error}; raise the descriptor limit (ulimit -n)"))?;
         descriptors.push(bell.descriptor());
         bells.push(Box::new(bell));
     }

@@ -13,8 +13,8 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 use rustix::io::Errno;
 use rustix::net::{
-    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, SocketFlags, acceptfrom_with, recv, sendmsg,
-    shutdown,
+    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, SocketFlags, acceptfrom_with, recv,
+    sendmsg, shutdown,
 };
 
 use crate::base::ids::ShardId;
@@ -62,11 +62,14 @@ struct Wire {
     is_blocked: Cell<bool>,
 }
 
+/// A wire and the connection it carries.
+type KeyedWire = (Key, Rc<Wire>);
+
 /// One shard with its wires, shared by the tasks of its thread.
 struct World {
     id: ShardId,
     shard: RefCell<Shard>,
-    wires: RefCell<Vec<Option<(Key, Rc<Wire>)>>>,
+    wires: RefCell<Vec<Option<KeyedWire>>>,
     mesh: std::sync::Arc<Mesh>,
     inbox: InboxReceiver,
     files: FileReader,
@@ -232,7 +235,11 @@ impl World {
             }
             Output::Handoff { connection, to, peer, outbox, unread } => {
                 let Some(wire) = self.take_wire(connection) else { return };
-                self.hand_off(&wire, to, Handoff { wire: Box::new(()), peer, owed: outbox.to_bytes(), unread });
+                self.hand_off(
+                    &wire,
+                    to,
+                    Handoff { wire: Box::new(()), peer, owed: outbox.to_bytes(), unread },
+                );
             }
             Output::ReadFile { connection, path, root } => {
                 if !self.files.read(FileJob { shard: self.id, connection, path, root }) {
@@ -333,7 +340,10 @@ impl Wire {
 }
 
 /// Sends as much as the kernel takes at once.
-pub(crate) fn send_now(descriptor: std::os::fd::BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
+pub(crate) fn send_now(
+    descriptor: std::os::fd::BorrowedFd<'_>,
+    slices: &[IoSlice<'_>],
+) -> Result<usize, Errno> {
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     if let [slice] = slices {
         return rustix::net::send(descriptor, slice, flags);
@@ -430,7 +440,7 @@ async fn accept(world: Rc<World>, listener: OwnedFd, index: usize) {
     };
     while !world.stopping.get() {
         if either(listener.readable(), world.stop_accepting[index].notified()).await.is_none() {
-            return;
+            break;
         }
         for _ in 0..ACCEPTS_PER_WAKE_MAX {
             match acceptfrom_with(listener.as_fd(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
@@ -448,6 +458,8 @@ async fn accept(world: Rc<World>, listener: OwnedFd, index: usize) {
             }
         }
     }
+    // Refuses from now on, whatever else still holds the descriptor.
+    let _ = shutdown(listener.as_fd(), Shutdown::Both);
 }
 
 pub(crate) fn peer_of(address: Option<SocketAddrAny>) -> Peer {

@@ -5,7 +5,8 @@ use signal_hook::iterator::Signals;
 
 /// Calls `stop` at the first signal, from a thread of its own.
 pub(crate) fn on_stop(stop: impl Fn() + Send + 'static) -> Result<(), String> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| format!("cannot watch for signals: {error}"))?;
+    let mut signals =
+        Signals::new([SIGINT, SIGTERM]).map_err(|error| format!("cannot watch for signals: {error}"))?;
     let watch = move || {
         let mut arrived = signals.forever();
         if arrived.next().is_some() {

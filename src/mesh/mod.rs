@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
+use crossbeam_channel::{Receiver, Sender};
 
 use crate::base::buffer::SharedFrame;
 use crate::base::ids::ShardId;
@@ -76,7 +76,9 @@ pub(crate) enum SocketChange {
     Join(String),
     Leave(String),
     /// End the socket; with `close_session`, its whole connection.
-    Disconnect { close_session: bool },
+    Disconnect {
+        close_session: bool,
+    },
 }
 
 /// A connection on its way to the shard that owns the session it asked for.
@@ -137,9 +139,9 @@ pub(crate) trait Bell: Send + Sync {
     fn ring(&self);
 }
 
-/// The inbox has no room; the message comes back.
-#[derive(Debug)]
-pub(crate) struct InboxFull(pub(crate) ShardMessage);
+/// The inbox has no room: the message is lost, and the sender says so.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct InboxFull;
 
 struct Inbox {
     messages: Sender<ShardMessage>,
@@ -184,10 +186,8 @@ impl Mesh {
 
     /// Puts a message into a shard's inbox. The sender rings afterwards, once for all it sent.
     pub(crate) fn send(&self, to: ShardId, message: ShardMessage) -> Result<(), InboxFull> {
-        let Some(inbox) = self.inboxes.get(to.index()) else { return Err(InboxFull(message)) };
-        inbox.messages.try_send(message).map_err(|error| match error {
-            TrySendError::Full(message) | TrySendError::Disconnected(message) => InboxFull(message),
-        })
+        let inbox = self.inboxes.get(to.index()).ok_or(InboxFull)?;
+        inbox.messages.try_send(message).map_err(|_| InboxFull)
     }
 
     /// Says that a task of a shard can go on, and rings.
@@ -239,10 +239,7 @@ impl InboxReceiver {
     }
 
     pub(crate) fn next_message(&self) -> Option<ShardMessage> {
-        match self.messages.try_recv() {
-            Ok(message) => Some(message),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.messages.try_recv().ok()
     }
 
     pub(crate) fn next_wake(&self) -> Option<Key> {
@@ -284,12 +281,12 @@ mod tests {
     }
 
     #[test]
-    fn a_full_inbox_and_a_shard_that_does_not_exist_give_the_message_back() {
+    fn a_full_inbox_and_a_shard_that_does_not_exist_refuse() {
         let (mesh, _receivers) = Mesh::new(vec![Box::new(CountingBell::default())]);
         for _ in 0..INBOX_MESSAGES_MAX {
             assert!(mesh.send(ShardId(0), ShardMessage::Shutdown).is_ok());
         }
-        assert!(matches!(mesh.send(ShardId(0), ShardMessage::Shutdown), Err(InboxFull(ShardMessage::Shutdown))));
+        assert_eq!(mesh.send(ShardId(0), ShardMessage::Shutdown), Err(InboxFull));
         assert!(mesh.send(ShardId(7), ShardMessage::Shutdown).is_err());
     }
 }

@@ -18,14 +18,6 @@ impl Names {
         self.ends.clear();
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, &end)| &self.text[start..end])
@@ -49,7 +41,6 @@ mod tests {
         for row in [&[][..], &[""], &["a"], &["a", "", "bc"], &["é", "😀"]] {
             let names: Names = row.iter().copied().collect();
             assert_eq!(names.iter().collect::<Vec<_>>(), row);
-            assert_eq!(names.len(), row.len());
         }
     }
 }

@@ -46,7 +46,10 @@ impl Handle {
 
     /// Every shard's figures, now.
     pub fn stats(&self) -> Vec<ShardStats> {
-        self.shared.get().map(|shared| shared.counters.iter().map(|counters| counters.snapshot()).collect()).unwrap_or_default()
+        self.shared
+            .get()
+            .map(|shared| shared.counters.iter().map(|counters| counters.snapshot()).collect())
+            .unwrap_or_default()
     }
 
     /// The kernel's interface in use: `"io_uring"` or `"epoll"`; empty before the server runs.

@@ -33,6 +33,7 @@ impl Config {
         "cors_allowed_origins",
         "cors_credentials",
         "trust_forwarded",
+        "cookie",
         "header_timeout",
         "keep_alive_timeout",
         "ack_timeout",
@@ -59,7 +60,10 @@ impl Config {
     ///
     /// # Errors
     /// As [`load`](Config::load).
-    pub fn load_with(file: Option<&Path>, variables: impl Iterator<Item = (String, String)>) -> Result<Config> {
+    pub fn load_with(
+        file: Option<&Path>,
+        variables: impl Iterator<Item = (String, String)>,
+    ) -> Result<Config> {
         let mut table = match file {
             Some(path) => read_file(path)?,
             None => toml::Table::new(),
@@ -71,12 +75,18 @@ impl Config {
             }
             let key = key.to_ascii_lowercase();
             if !Config::KEYS.contains(&key.as_str()) {
-                let advice = suggestion(&key).map(|near| format!("; did you mean {PREFIX}{}?", near.to_ascii_uppercase()));
-                return Err(Error::new(format!("unknown environment variable {name}{}", advice.unwrap_or_default())));
+                let advice = suggestion(&key)
+                    .map(|near| format!("; did you mean {PREFIX}{}?", near.to_ascii_uppercase()));
+                return Err(Error::new(format!(
+                    "unknown environment variable {name}{}",
+                    advice.unwrap_or_default()
+                )));
             }
             table.insert(key, value_of(&value));
         }
-        let config: Config = toml::Value::Table(table).try_into().map_err(|error: toml::de::Error| Error::new(error.message().to_owned()))?;
+        let config: Config = toml::Value::Table(table)
+            .try_into()
+            .map_err(|error: toml::de::Error| Error::new(error.message().to_owned()))?;
         config.validate()?;
         Ok(config)
     }
@@ -84,7 +94,8 @@ impl Config {
 
 fn read_file(path: &Path) -> Result<toml::Table> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| Error::new(format!("cannot read {shown}: {error}")))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|error| Error::new(format!("cannot read {shown}: {error}")))?;
     let table: toml::Table = text.parse().map_err(|error| Error::new(format!("{shown}: {error}")))?;
     for key in table.keys() {
         if !Config::KEYS.contains(&key.as_str()) {
@@ -122,7 +133,10 @@ mod tests {
     use super::*;
 
     fn load(variables: &[(&str, &str)]) -> Result<Config> {
-        Config::load_with(None, variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+        Config::load_with(
+            None,
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        )
     }
 
     #[test]
@@ -140,7 +154,10 @@ mod tests {
         .expect("all of these are right");
         assert_eq!(config.bind, ["127.0.0.1:1", "[::1]:2"]);
         assert_eq!((config.shards, config.polling), (3, false));
-        assert_eq!((config.ping_interval, config.ping_timeout), (Duration::from_millis(300), Duration::from_secs(1)));
+        assert_eq!(
+            (config.ping_interval, config.ping_timeout),
+            (Duration::from_millis(300), Duration::from_secs(1))
+        );
         assert_eq!(config.cors_allowed_origins.to_string(), "*");
     }
 

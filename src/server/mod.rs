@@ -137,7 +137,11 @@ impl Server {
     /// Server::new(Config::default())
     ///     .route("/hello/{name}", |request| Response::text(format!("Hello, {}!", request.param("name").unwrap_or("you"))));
     /// ```
-    pub fn route(self, path: &str, handler: impl Fn(&Request<'_>) -> Response + Send + Sync + 'static) -> Server {
+    pub fn route(
+        self,
+        path: &str,
+        handler: impl Fn(&Request<'_>) -> Response + Send + Sync + 'static,
+    ) -> Server {
         self.route_method(Method::Get, path, handler)
     }
 
@@ -158,7 +162,11 @@ impl Server {
     /// # use shardcast::{Config, Server};
     /// Server::new(Config::default()).websocket("/ws", |route| route.on_message(|ws, message| ws.send(message)));
     /// ```
-    pub fn websocket(mut self, path: &str, setup: impl Fn(&mut WebSocketRoute) + Send + Sync + 'static) -> Server {
+    pub fn websocket(
+        mut self,
+        path: &str,
+        setup: impl Fn(&mut WebSocketRoute) + Send + Sync + 'static,
+    ) -> Server {
         self.blueprint.websockets.push((path.to_owned(), Arc::new(setup)));
         self
     }
@@ -292,7 +300,9 @@ impl Blueprint {
                 return Err(Error(format!("namespace {name:?}: a name starts with / and has no comma")));
             }
             if self.namespaces[..index].iter().any(|(other, _)| other == name) {
-                return Err(Error(format!("namespace {name:?} is registered twice; put its handlers into one closure")));
+                return Err(Error(format!(
+                    "namespace {name:?} is registered twice; put its handlers into one closure"
+                )));
             }
             let mut namespace = Namespace::new(name, shard, self.handle.clone());
             setup(&mut namespace);
@@ -321,7 +331,9 @@ impl Blueprint {
         }
         let mut site = Site::default();
         for (path, route) in routes {
-            site.routes.insert(path, Rc::new(route)).map_err(|error| Error(format!("route {path}: {error}")))?;
+            site.routes
+                .insert(path, Rc::new(route))
+                .map_err(|error| Error(format!("route {path}: {error}")))?;
         }
         site.folders = self.folders.clone();
         site.folders.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));

@@ -122,7 +122,11 @@ impl Namespace {
     ///     });
     /// });
     /// ```
-    pub fn on_raw<R: Reply>(&mut self, event: &str, handler: impl Fn(&mut Context<'_>, Args<'_>) -> R + 'static) {
+    pub fn on_raw<R: Reply>(
+        &mut self,
+        event: &str,
+        handler: impl Fn(&mut Context<'_>, Args<'_>) -> R + 'static,
+    ) {
         self.insert(event, raw(handler));
     }
 
@@ -181,7 +185,9 @@ impl Namespace {
     }
 }
 
-fn raw<R: Reply>(handler: impl Fn(&mut Context<'_>, Args<'_>) -> R + 'static) -> crate::shard::app::EventHandler {
+fn raw<R: Reply>(
+    handler: impl Fn(&mut Context<'_>, Args<'_>) -> R + 'static,
+) -> crate::shard::app::EventHandler {
     Box::new(move |cx, args| {
         let reply = handler(cx, args);
         let id = cx.ack_id();

@@ -112,7 +112,11 @@ impl Shard {
 
 impl Core {
     /// Notes that a socket owes an answer; `None` when it owes too many or is gone. Returns the wire id.
-    pub(crate) fn expect_ack(&mut self, socket: Key, callback: AckCallback) -> Result<(Key, u64), AckCallback> {
+    pub(crate) fn expect_ack(
+        &mut self,
+        socket: Key,
+        callback: AckCallback,
+    ) -> Result<(Key, u64), AckCallback> {
         let Some(entry) = self.sockets.get_mut(socket) else { return Err(callback) };
         let extra = entry.extra_mut();
         if extra.acks.len() >= ACKS_PER_SOCKET_MAX {

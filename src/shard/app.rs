@@ -13,7 +13,7 @@ use crate::shard::session::CloseReason;
 use crate::shard::site::Site;
 
 /// A future that stays on its shard.
-pub type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
+pub(crate) type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
 
 pub(crate) type EventHandler = Box<dyn Fn(&mut Context<'_>, Args<'_>) -> Result<Flow, HandlerError>>;
 pub(crate) type ConnectHandler = Box<dyn Fn(&mut Context<'_>, Args<'_>) -> Result<ConnectFlow, Refused>>;

@@ -69,7 +69,13 @@ impl Core {
     }
 
     /// Queues a frame for every local socket of a target. `sender` is left out.
-    pub(crate) fn deliver_local(&mut self, namespace: u16, target: &Target, sender: Option<Key>, frame: &SharedFrame) -> u64 {
+    pub(crate) fn deliver_local(
+        &mut self,
+        namespace: u16,
+        target: &Target,
+        sender: Option<Key>,
+        frame: &SharedFrame,
+    ) -> u64 {
         self.begin_mark();
         self.mark_except(namespace, target, sender);
         let (mut delivery, namespaces, rooms, socket_ids) = self.delivery();
@@ -97,7 +103,11 @@ impl Core {
         self.change_local(namespace, target, change);
         let name = self.namespaces[usize::from(namespace)].name.to_string();
         for shard in self.other_shards() {
-            let command = SocketCommand { namespace: name.clone(), target: target.clone(), change: change.to_message() };
+            let command = SocketCommand {
+                namespace: name.clone(),
+                target: target.clone(),
+                change: change.to_message(),
+            };
             self.send_to_shard(shard, ShardMessage::Command(Box::new(command)));
         }
     }

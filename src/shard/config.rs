@@ -58,6 +58,9 @@ pub struct Config {
     /// Whether `X-Forwarded-Proto` and `X-Forwarded-Host` count as this server's own origin. They come from
     /// the proxy, and a page cannot set them. Default true, as in Flask-SocketIO.
     pub trust_forwarded: bool,
+    /// Name of a cookie with the Engine.IO session's id, set when a session opens by long-polling: for balancers that
+    /// stick by cookie. Default none.
+    pub cookie: String,
     /// How long a client may take for a request head, and for each part of a body. Default 10 s.
     #[serde(deserialize_with = "duration")]
     pub header_timeout: Duration,
@@ -123,6 +126,7 @@ impl Default for Config {
             cors_allowed_origins: CorsOrigins::default(),
             cors_credentials: true,
             trust_forwarded: true,
+            cookie: String::new(),
             header_timeout: Duration::from_secs(10),
             keep_alive_timeout: Duration::from_secs(75),
             ack_timeout: Duration::from_secs(60),
@@ -223,7 +227,10 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         "h" => 3600.0,
         _ => return Err(format!("{text:?}: the unit {unit:?} is none of us, ms, s, m, h")),
     };
-    let seconds: f64 = number.trim().parse().map_err(|_| format!("{text:?}: write a number and a unit, such as 300ms or 25s"))?;
+    let seconds: f64 = number
+        .trim()
+        .parse()
+        .map_err(|_| format!("{text:?}: write a number and a unit, such as 300ms or 25s"))?;
     Duration::try_from_secs_f64(seconds * scale).map_err(|error| format!("{text:?}: {error}"))
 }
 

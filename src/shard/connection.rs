@@ -244,7 +244,9 @@ impl Shard {
             let is_http = {
                 let core = self.core.borrow();
                 match core.connections.get(key) {
-                    Some(connection) if connection.ending == Ending::Open => matches!(connection.kind, Kind::Http(_)),
+                    Some(connection) if connection.ending == Ending::Open => {
+                        matches!(connection.kind, Kind::Http(_))
+                    }
                     // Gone, handed over or at its end: nobody wants the rest.
                     _ => return bytes.len(),
                 }
@@ -308,7 +310,11 @@ impl Shard {
         let is_mid_request = !is_idle || http.chunked.is_some();
         drop(core);
         if is_mid_request {
-            self.refuse_request(key, Status::REQUEST_TIMEOUT, "the request did not arrive within header_timeout");
+            self.refuse_request(
+                key,
+                Status::REQUEST_TIMEOUT,
+                "the request did not arrive within header_timeout",
+            );
         } else {
             self.connection_lost(key);
         }
@@ -322,15 +328,17 @@ impl Core {
             self.buffers.give(bytes);
             return;
         };
-        let is_flooding =
-            matches!(&connection.kind, Kind::Http(http) if http.is_answering && bytes.len() > PIPELINED_BYTES_MAX);
+        let is_flooding = matches!(&connection.kind, Kind::Http(http) if http.is_answering && bytes.len() > PIPELINED_BYTES_MAX);
         if bytes.is_empty() || is_flooding || connection.ending != Ending::Open {
             self.buffers.give(bytes);
         } else {
             connection.inbound = bytes;
         }
         if is_flooding {
-            tracing::info!(bytes_max = PIPELINED_BYTES_MAX, "closed: too much was pipelined behind an unanswered request");
+            tracing::info!(
+                bytes_max = PIPELINED_BYTES_MAX,
+                "closed: too much was pipelined behind an unanswered request"
+            );
             self.deferred.push(Deferred::Lost(key));
         }
     }

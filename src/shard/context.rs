@@ -15,8 +15,8 @@ use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
 use crate::protocol::socketio::encode::EncodeError;
 use crate::shard::acks::{AckError, Answer};
-use crate::shard::args::{Reply, ToArgs};
 use crate::shard::app::HandlerError;
+use crate::shard::args::{Reply, ToArgs};
 use crate::shard::core::{Core, Deferred, SharedCore};
 use crate::shard::encode::{frame_ack, frame_event};
 use crate::shard::handshake::Handshake;
@@ -100,7 +100,11 @@ impl fmt::Debug for Context<'_> {
 
 impl fmt::Debug for Socket {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Socket").field("id", &self.sid).field("namespace", &self.namespace_name).finish()
+        formatter
+            .debug_struct("Socket")
+            .field("id", &self.sid)
+            .field("namespace", &self.namespace_name)
+            .finish()
     }
 }
 
@@ -210,7 +214,13 @@ impl Socket {
     /// [`AckError`]: no answer in time, or the client is gone.
     pub fn emit_with_ack<A: ToArgs>(&self, event: &str, args: A) -> Question<A> {
         let timeout = self.core.borrow().config.ack_timeout;
-        Question { socket: self.clone(), event: event.to_owned(), args: Some(args), timeout, cell: Rc::default() }
+        Question {
+            socket: self.clone(),
+            event: event.to_owned(),
+            args: Some(args),
+            timeout,
+            cell: Rc::default(),
+        }
     }
 
     /// Puts the socket into a room. False when it is gone, or in `rooms_per_socket_max` rooms already.
@@ -320,10 +330,20 @@ impl Socket {
             tracing::error!(event, %error, "not sent");
             return Emitted::Refused(error);
         }
-        if self.core.borrow_mut().send_from_socket(self.key, frames) { Emitted::Queued(1) } else { Emitted::Nobody }
+        if self.core.borrow_mut().send_from_socket(self.key, frames) {
+            Emitted::Queued(1)
+        } else {
+            Emitted::Nobody
+        }
     }
 
-    fn emit_expecting(&self, event: &str, args: impl ToArgs, timeout: Duration, then: crate::shard::acks::AckCallback) -> Emitted {
+    fn emit_expecting(
+        &self,
+        event: &str,
+        args: impl ToArgs,
+        timeout: Duration,
+        then: crate::shard::acks::AckCallback,
+    ) -> Emitted {
         let expected = self.core.borrow_mut().expect_ack(self.key, then);
         match expected {
             Ok((key, id)) => {
@@ -373,7 +393,12 @@ impl Core {
     }
 
     /// Encodes an event once, for whoever is to get it.
-    pub(crate) fn share_frame(core: &SharedCore, namespace: u16, event: &str, args: &impl ToArgs) -> Result<SharedFrame, EncodeError> {
+    pub(crate) fn share_frame(
+        core: &SharedCore,
+        namespace: u16,
+        event: &str,
+        args: &impl ToArgs,
+    ) -> Result<SharedFrame, EncodeError> {
         // The pool is taken out while user code encodes; a nested emit makes do without.
         let (mut frames, name) = {
             let mut core = core.borrow_mut();
@@ -415,7 +440,11 @@ impl<A> Question<A> {
 
 impl<A> fmt::Debug for Question<A> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Question").field("event", &self.event).field("timeout", &self.timeout).finish()
+        formatter
+            .debug_struct("Question")
+            .field("event", &self.event)
+            .field("timeout", &self.timeout)
+            .finish()
     }
 }
 

@@ -274,7 +274,10 @@ impl Core {
 
     /// The sockets of a session, by namespace.
     pub(crate) fn sockets_of(&self, session: Key) -> SmallVec<[Key; 4]> {
-        self.sessions.get(session).map(|session| session.sockets.iter().map(|(_, key)| *key).collect()).unwrap_or_default()
+        self.sessions
+            .get(session)
+            .map(|session| session.sockets.iter().map(|(_, key)| *key).collect())
+            .unwrap_or_default()
     }
 
     /// Notes a change for the sockets of a target on this shard.
@@ -285,7 +288,9 @@ impl Core {
                 let _ = self.join(socket, room);
             }
             Change::Leave(room) => self.leave(socket, room),
-            Change::Disconnect { close_session: false } => self.deferred.push(Deferred::DisconnectSocket(socket)),
+            Change::Disconnect { close_session: false } => {
+                self.deferred.push(Deferred::DisconnectSocket(socket))
+            }
             Change::Disconnect { close_session: true } => {
                 if let Some(session) = self.sockets.get(socket).map(|socket| socket.session) {
                     self.deferred.push(Deferred::CloseSession(session, CloseReason::ServerDisconnect));

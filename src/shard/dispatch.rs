@@ -64,7 +64,8 @@ impl Shard {
     }
 
     fn receive_message(&mut self, session: Key, text: &str) {
-        let is_pending = self.core.borrow().sessions.get(session).is_some_and(|session| session.pending_binary.is_some());
+        let is_pending =
+            self.core.borrow().sessions.get(session).is_some_and(|session| session.pending_binary.is_some());
         let packet = match packet::decode(text) {
             Ok(packet) if !is_pending => packet,
             Ok(_) => return self.break_session(session, "text came where an attachment was due"),
@@ -122,9 +123,16 @@ impl Shard {
         }
     }
 
-    fn receive_from_socket(&mut self, session: Key, kind: PacketKind, packet: &Packet<'_>, attachments: &[Bytes]) {
+    fn receive_from_socket(
+        &mut self,
+        session: Key,
+        kind: PacketKind,
+        packet: &Packet<'_>,
+        attachments: &[Bytes],
+    ) {
         let Some(socket) = self.core.borrow().socket_of(session, packet.namespace) else {
-            return self.break_session(session, "a packet came for a namespace that the client has not joined");
+            return self
+                .break_session(session, "a packet came for a namespace that the client has not joined");
         };
         if kind == PacketKind::Ack {
             if let Some(id) = packet.id {
@@ -149,7 +157,8 @@ impl Shard {
 
     /// Keeps an event until the socket's asynchronous handler is done.
     fn postpone(&mut self, session: Key, socket: Key, packet: &Packet<'_>, attachments: &[Bytes]) {
-        let bytes = packet.payload.len() + attachments.iter().map(Bytes::len).sum::<usize>() + size_of::<Waiting>();
+        let bytes =
+            packet.payload.len() + attachments.iter().map(Bytes::len).sum::<usize>() + size_of::<Waiting>();
         let is_over = {
             let mut core = self.core.borrow_mut();
             let bytes_max = core.config.pending_bytes_max;
@@ -157,16 +166,29 @@ impl Shard {
             let extra = entry.extra_mut();
             extra.waiting_bytes += bytes;
             let payload = packet.payload.to_owned();
-            extra.waiting.push_back(Waiting::Event { payload, id: packet.id, attachments: attachments.to_vec() });
+            extra.waiting.push_back(Waiting::Event {
+                payload,
+                id: packet.id,
+                attachments: attachments.to_vec(),
+            });
             extra.waiting_bytes > bytes_max
         };
         if is_over {
-            self.break_session(session, "more events wait behind an asynchronous handler than pending_bytes_max");
+            self.break_session(
+                session,
+                "more events wait behind an asynchronous handler than pending_bytes_max",
+            );
         }
     }
 
     /// Hands an event to its handler.
-    pub(crate) fn dispatch(&mut self, socket_key: Key, payload: &str, id: Option<u64>, attachments: &[Bytes]) {
+    pub(crate) fn dispatch(
+        &mut self,
+        socket_key: Key,
+        payload: &str,
+        id: Option<u64>,
+        attachments: &[Bytes],
+    ) {
         let Some(socket) = Socket::of(&self.core, socket_key) else { return };
         let handlers = Rc::clone(&self.app.namespaces[usize::from(socket.namespace_id())]);
         let Ok(event) = Event::decode(payload, attachments) else {
@@ -186,7 +208,12 @@ impl Shard {
         }
     }
 
-    pub(crate) fn handler_failed(&mut self, handlers: &NamespaceHandlers, cx: &mut Context<'_>, error: &HandlerError) {
+    pub(crate) fn handler_failed(
+        &mut self,
+        handlers: &NamespaceHandlers,
+        cx: &mut Context<'_>,
+        error: &HandlerError,
+    ) {
         let Some(on_error) = handlers.error.as_ref().or(self.app.default_error.as_ref()) else {
             tracing::warn!(event = cx.event(), namespace = cx.namespace(), %error, "handler failed");
             return;
@@ -214,7 +241,8 @@ impl Shard {
                 core.send_connect_error(session, packet.namespace, &refused);
                 return;
             };
-            let is_joined = core.sessions.get(session).is_none_or(|session| session.socket_in(namespace).is_some());
+            let is_joined =
+                core.sessions.get(session).is_none_or(|session| session.socket_in(namespace).is_some());
             if is_joined {
                 drop(core);
                 return self.break_session(session, "the namespace is joined already");
@@ -337,7 +365,9 @@ impl Shard {
         loop {
             let next = {
                 let mut core = self.core.borrow_mut();
-                let Some(socket) = core.sockets.get_mut(socket_key).filter(|socket| !socket.is_busy) else { return };
+                let Some(socket) = core.sockets.get_mut(socket_key).filter(|socket| !socket.is_busy) else {
+                    return;
+                };
                 let Some(extra) = socket.extra.as_mut() else { return };
                 let next = extra.waiting.pop_front();
                 if extra.waiting.is_empty() {
@@ -368,7 +398,8 @@ impl Shard {
                 }
                 return;
             }
-            let late_upgrade = session.upgrade.filter(|upgrade| now >= upgrade.until).map(|upgrade| upgrade.connection);
+            let late_upgrade =
+                session.upgrade.filter(|upgrade| now >= upgrade.until).map(|upgrade| upgrade.connection);
             if let Some(connection) = late_upgrade {
                 session.upgrade = None;
                 tracing::debug!("upgrade given up: it took longer than upgrade_timeout");

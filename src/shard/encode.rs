@@ -37,13 +37,20 @@ pub(crate) fn frame_event(
 }
 
 /// Appends an acknowledgement, with its attachments.
-pub(crate) fn frame_ack(out: &mut Vec<u8>, namespace: &str, id: u64, args: &impl ToArgs) -> Result<(), EncodeError> {
+pub(crate) fn frame_ack(
+    out: &mut Vec<u8>,
+    namespace: &str,
+    id: u64,
+    args: &impl ToArgs,
+) -> Result<(), EncodeError> {
     match args.raw() {
         Some((raw, attachments)) => {
             frame_raw(out, attachments, |out| encode::encode_ack_raw(out, namespace, id, raw));
             Ok(())
         }
-        None => frame_packet(out, |out, attachments| encode::encode_ack(out, namespace, id, &args.to_args(), attachments)),
+        None => frame_packet(out, |out, attachments| {
+            encode::encode_ack(out, namespace, id, &args.to_args(), attachments)
+        }),
     }
 }
 

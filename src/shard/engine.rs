@@ -14,6 +14,7 @@ use crate::protocol::engineio::packet::Open;
 use crate::protocol::engineio::payload;
 use crate::protocol::engineio::request::{RequestError, RequestQuery, Transport};
 use crate::protocol::engineio::session::Heartbeat;
+use crate::protocol::http::cookies::{SameSite, SetCookie};
 use crate::protocol::http::head::{Head, Version};
 use crate::protocol::http::method::Method;
 use crate::protocol::http::query;
@@ -38,9 +39,9 @@ const SHARD_KEY_HASH_PRIME: u64 = 0x0000_0100_0000_01b3;
 
 /// The shard where a `shard_key` puts its session.
 pub(crate) fn shard_of_key(key: &str, shards: usize) -> ShardId {
-    let hash = key
-        .bytes()
-        .fold(SHARD_KEY_HASH_OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(SHARD_KEY_HASH_PRIME));
+    let hash = key.bytes().fold(SHARD_KEY_HASH_OFFSET, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(SHARD_KEY_HASH_PRIME)
+    });
     ShardId((hash % shards.max(1) as u64) as u16)
 }
 
@@ -71,7 +72,9 @@ impl Shard {
             Err(error) => self.core.borrow_mut().refuse_engine(key, head, error),
             Ok(Admission::OpenPolling) => self.core.borrow_mut().open_polling(key, head),
             Ok(Admission::OpenWebSocket(accept)) => self.core.borrow_mut().open_websocket(key, head, &accept),
-            Ok(Admission::Probe(session, accept)) => self.core.borrow_mut().open_probe(key, head, session, &accept),
+            Ok(Admission::Probe(session, accept)) => {
+                self.core.borrow_mut().open_probe(key, head, session, &accept)
+            }
             Ok(Admission::Poll(session)) => self.poll(key, head, session),
             Ok(Admission::Post(session)) => self.post(key, head, session, body),
             Ok(Admission::OtherMethod) => {
@@ -120,7 +123,9 @@ impl Shard {
             return Err(RequestError::BadRequest);
         }
         match (transport, session.link) {
-            (Transport::WebSocket, _) if is_upgrade && !session.is_over => Ok(Admission::Probe(key, accept()?)),
+            (Transport::WebSocket, _) if is_upgrade && !session.is_over => {
+                Ok(Admission::Probe(key, accept()?))
+            }
             (Transport::Polling, Link::Polling { .. }) if !is_upgrade => match head.method {
                 Method::Get => Ok(Admission::Poll(key)),
                 Method::Post if session.is_over => Err(RequestError::SessionUnknown),
@@ -162,7 +167,8 @@ impl Shard {
             return;
         }
         let content_type = head.headers.get("content-type").unwrap_or_default();
-        let text = std::str::from_utf8(body).ok().filter(|_| !content_type.starts_with("application/octet-stream"));
+        let text =
+            std::str::from_utf8(body).ok().filter(|_| !content_type.starts_with("application/octet-stream"));
         let Some(text) = text else {
             self.core.borrow_mut().respond_engine(key, head, Response::new(Status::BAD_REQUEST));
             self.close_session(session_key, CloseReason::TransportError);
@@ -283,7 +289,13 @@ impl Core {
     fn refuse_engine(&mut self, key: Key, head: &Head<'_, '_>, error: RequestError) {
         self.counters.requests_refused.add(1);
         let peer = self.connections.get(key).map(|connection| connection.peer);
-        tracing::info!(?peer, url = head.target, refused = error.message(), advice = error.advice(), "Engine.IO request refused");
+        tracing::info!(
+            ?peer,
+            url = head.target,
+            refused = error.message(),
+            advice = error.advice(),
+            "Engine.IO request refused"
+        );
         let status = Status::new(error.status()).unwrap_or(Status::BAD_REQUEST);
         if head.headers.get("upgrade").is_some() {
             let mut response = Response::html(error.message()).with_status(status);
@@ -296,14 +308,25 @@ impl Core {
             self.respond_and_close(key, &response);
             return;
         }
-        let response = Response::new(status).header("content-type", "application/json").body(error.body().into_bytes());
+        let response =
+            Response::new(status).header("content-type", "application/json").body(error.body().into_bytes());
         self.respond_engine(key, head, response);
     }
 
     fn open_polling(&mut self, key: Key, head: &Head<'_, '_>) {
         let session_key = self.open_session(key, head, Link::Polling { poll: None, post: None });
         let open = self.open_packet(session_key, self.config.websocket && self.config.allow_upgrades);
-        self.respond_engine(key, head, poll_response(open.into_bytes()));
+        let mut response = poll_response(open.into_bytes());
+        if let Some(sid) = self.sessions.get(session_key).map(|session| session.sid)
+            && !self.config.cookie.is_empty()
+        {
+            let cookie = SetCookie::new(&self.config.cookie, sid.as_str());
+            match cookie.path("/").http_only(true).same_site(SameSite::Lax).encode() {
+                Ok(cookie) => response = response.header("set-cookie", cookie),
+                Err(error) => tracing::error!(%error, cookie = self.config.cookie, "no cookie is set"),
+            }
+        }
+        self.respond_engine(key, head, response);
     }
 
     fn open_websocket(&mut self, key: Key, head: &Head<'_, '_>, accept: &AcceptKey) {
@@ -329,7 +352,8 @@ impl Core {
     /// Answers 101: from here on the connection carries frames.
     pub(crate) fn become_websocket(&mut self, key: Key, head: &Head<'_, '_>, accept: &AcceptKey, role: Role) {
         let cors = self.cors_headers(head);
-        let headers: SmallVec<[(&str, &str); 4]> = cors.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let headers: SmallVec<[(&str, &str); 4]> =
+            cors.iter().map(|(name, value)| (*name, value.as_str())).collect();
         self.write_to(key, |out| handshake::encode_response(out, accept, None, &headers));
         if let Some(connection) = self.connections.get_mut(key) {
             connection.kind = Kind::WebSocket(WebSocketState { decoder: MessageDecoder::default(), role });
@@ -453,7 +477,8 @@ impl Core {
                 self.remove_session(session_key);
             }
             Link::Polling { poll, .. } => {
-                let is_owed = self.sessions.get(session_key).is_some_and(|session| !session.backlog.is_empty());
+                let is_owed =
+                    self.sessions.get(session_key).is_some_and(|session| !session.backlog.is_empty());
                 if is_owed && farewell == "1" {
                     self.await_last_poll(session_key, poll.is_some());
                 } else {

@@ -183,7 +183,8 @@ impl Core {
             Link::WebSocket(key) => self.mark_dirty(key),
         }
         if is_over {
-            self.deferred.push(crate::shard::core::Deferred::CloseSession(session_key, CloseReason::SlowConsumer));
+            self.deferred
+                .push(crate::shard::core::Deferred::CloseSession(session_key, CloseReason::SlowConsumer));
         }
     }
 

@@ -98,7 +98,9 @@ impl Shard {
         let (mut chunked, body_bytes_max) = {
             let mut core = self.core.borrow_mut();
             let body_bytes_max = core.config.max_http_buffer_size;
-            let Some(chunked) = core.http_mut(key).and_then(|http| http.chunked.take()) else { return Step::Wait };
+            let Some(chunked) = core.http_mut(key).and_then(|http| http.chunked.take()) else {
+                return Step::Wait;
+            };
             (chunked, body_bytes_max)
         };
         match chunked.decoder.decode(input, &mut chunked.body, body_bytes_max) {

@@ -109,9 +109,13 @@ impl Shard {
                     core.change_local(namespace, &command.target, command.change.as_change());
                 }
             }
-            ShardMessage::File(answer) => shard.core.borrow_mut().deliver_file(answer.connection, answer.result),
+            ShardMessage::File(answer) => {
+                shard.core.borrow_mut().deliver_file(answer.connection, answer.result)
+            }
             ShardMessage::Shutdown => shard.shut_down(),
-            ShardMessage::Handoff(_) => debug_assert!(false, "a driver adopts handed over connections itself"),
+            ShardMessage::Handoff(_) => {
+                debug_assert!(false, "a driver adopts handed over connections itself")
+            }
         });
     }
 
@@ -203,7 +207,9 @@ impl Shard {
         match deferred {
             Deferred::Start(future) => self.start_task(future, TaskOwner::Nobody),
             Deferred::CloseSession(session, reason) => self.close_session(session, reason),
-            Deferred::DisconnectSocket(socket) => self.end_socket(socket, CloseReason::ServerDisconnect, true),
+            Deferred::DisconnectSocket(socket) => {
+                self.end_socket(socket, CloseReason::ServerDisconnect, true)
+            }
             Deferred::Resume(connection) => self.resume_connection(connection),
             Deferred::Lost(connection) => self.connection_lost(connection),
             Deferred::FailAck(pending, error) => self.fail_ack(pending, error),

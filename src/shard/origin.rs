@@ -32,15 +32,19 @@ impl Core {
         if head.headers.get("origin").is_none() {
             return response;
         }
-        self.cors_headers(head).into_iter().fold(response, |response, (name, value)| response.header(name, value))
+        self.cors_headers(head)
+            .into_iter()
+            .fold(response, |response, (name, value)| response.header(name, value))
     }
 
     /// Answers the question whether a page may send a request.
     pub(crate) fn answer_preflight(&mut self, key: Key, head: &Head<'_, '_>) {
         let response = match (self.decide_origin(head), head.headers.get("origin")) {
-            (Decision::Allowed, Some(origin)) => {
-                preflight(origin, self.config.cors_credentials, head.headers.get("access-control-request-headers"))
-            }
+            (Decision::Allowed, Some(origin)) => preflight(
+                origin,
+                self.config.cors_credentials,
+                head.headers.get("access-control-request-headers"),
+            ),
             (Decision::Refused(refused), _) => {
                 tracing::warn!("{refused}");
                 Response::new(Status::BAD_REQUEST)

@@ -61,7 +61,8 @@ impl Outbox {
 
     /// Lets `write` append to the connection's own bytes.
     pub(crate) fn write<R>(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-        let has_room = matches!(self.segments.back(), Some(Segment::Own(bytes)) if bytes.len() < JOIN_BYTES_MAX);
+        let has_room =
+            matches!(self.segments.back(), Some(Segment::Own(bytes)) if bytes.len() < JOIN_BYTES_MAX);
         if !has_room || self.is_locked() {
             self.segments.push_back(Segment::Own(pool.take()));
         }

@@ -132,7 +132,9 @@ impl Shard {
             let mut core = self.core.borrow_mut();
             let Some(connection) = core.connections.get_mut(connection) else { return };
             match std::mem::replace(&mut connection.kind, Kind::Http(Default::default())) {
-                Kind::WebSocket(crate::shard::connection::WebSocketState { role: Role::Raw(raw), .. }) => raw,
+                Kind::WebSocket(crate::shard::connection::WebSocketState {
+                    role: Role::Raw(raw), ..
+                }) => raw,
                 other => {
                     connection.kind = other;
                     return;

@@ -1,4 +1,4 @@
-//! Rooms of one shard: join, leave, close, list.
+//! Rooms of one shard: join, leave, list.
 //!
 //! A socket's own id is a room that always has that one member; it has no entry in the table.
 
@@ -59,29 +59,12 @@ impl Core {
         }
     }
 
-    /// Empties a room on this shard.
-    pub(crate) fn close_room(&mut self, namespace: u16, name: &str) {
-        let Some(&key) = self.namespaces[usize::from(namespace)].room_ids.get(name) else { return };
-        let members = self.rooms.get(key).map(|room| room.members.clone()).unwrap_or_default();
-        for index in members {
-            if let Some(socket) = self.sockets.at_mut(index) {
-                socket.rooms.retain(|joined| *joined != key);
-            }
-            self.remove_member(key, index);
-        }
-    }
-
     /// The rooms of a socket, its own id first.
     pub(crate) fn rooms_of(&self, socket_key: Key) -> Vec<String> {
         let Some(socket) = self.sockets.get(socket_key) else { return Vec::new() };
-        let joined = socket.rooms.iter().filter_map(|room| self.rooms.get(*room)).map(|room| room.name.to_string());
+        let joined =
+            socket.rooms.iter().filter_map(|room| self.rooms.get(*room)).map(|room| room.name.to_string());
         std::iter::once(socket.sid.to_string()).chain(joined).collect()
-    }
-
-    /// How many sockets of this shard are in a room.
-    pub(crate) fn room_len(&self, namespace: u16, name: &str) -> usize {
-        let Some(table) = self.namespaces.get(usize::from(namespace)) else { return 0 };
-        table.room_ids.get(name).and_then(|room| self.rooms.get(*room)).map_or(0, |room| room.members.len())
     }
 
     fn remove_member(&mut self, key: Key, socket_index: u32) {

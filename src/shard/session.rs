@@ -63,7 +63,10 @@ impl std::fmt::Display for CloseReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Link {
     /// Long-polling: the connection whose GET waits, and the one whose POST is being read.
-    Polling { poll: Option<Key>, post: Option<Key> },
+    Polling {
+        poll: Option<Key>,
+        post: Option<Key>,
+    },
     WebSocket(Key),
 }
 

@@ -133,7 +133,8 @@ impl Shard {
     pub(crate) fn answer_site(&mut self, key: Key, head: &Head<'_, '_>, body: &[u8]) {
         let app = Rc::clone(&self.app);
         if let Ok(found) = app.site.routes.at(head.path) {
-            let params = found.params.iter().map(|(name, value)| (name.to_owned(), decode_param(value))).collect();
+            let params =
+                found.params.iter().map(|(name, value)| (name.to_owned(), decode_param(value))).collect();
             return self.answer_route(key, head, body, (found.value, params));
         }
         let folder = app.site.folders.iter().find_map(|(prefix, root)| {
@@ -145,7 +146,9 @@ impl Shard {
                 Response::new(Status::METHOD_NOT_ALLOWED).header("allow", "GET, HEAD")
             }
             Some((rest, root)) => match static_path::relative_path(rest) {
-                Some(relative) => return self.core.borrow_mut().await_file(key, head, &relative, root.clone()),
+                Some(relative) => {
+                    return self.core.borrow_mut().await_file(key, head, &relative, root.clone());
+                }
                 None => not_found(),
             },
             None => not_found(),
@@ -153,7 +156,13 @@ impl Shard {
         self.core.borrow_mut().respond(key, &response);
     }
 
-    fn answer_route(&mut self, key: Key, head: &Head<'_, '_>, body: &[u8], found: (&Rc<Route>, Vec<(String, String)>)) {
+    fn answer_route(
+        &mut self,
+        key: Key,
+        head: &Head<'_, '_>,
+        body: &[u8],
+        found: (&Rc<Route>, Vec<(String, String)>),
+    ) {
         let (route, params) = found;
         if let Some(websocket) = &route.websocket
             && head.headers.get("upgrade").is_some()
@@ -166,7 +175,8 @@ impl Shard {
         });
         let response = match handler {
             Some((_, handler)) => {
-                let peer = self.core.borrow().connections.get(key).map_or(Peer::Unix, |connection| connection.peer);
+                let peer =
+                    self.core.borrow().connections.get(key).map_or(Peer::Unix, |connection| connection.peer);
                 let request = Request { head, params, body, peer, core: &self.core };
                 catch_unwind(AssertUnwindSafe(|| handler(&request))).unwrap_or_else(|panic| {
                     tracing::error!(path = head.path, message = %panic_message(&*panic), "a route's handler panicked");
@@ -176,7 +186,9 @@ impl Shard {
             None if route.methods.is_empty() => Response::text("this path speaks WebSocket only")
                 .with_status(Status::UPGRADE_REQUIRED)
                 .header("upgrade", "websocket"),
-            None if head.method == Method::Options => Response::new(Status::NO_CONTENT).header("allow", route.allowed()),
+            None if head.method == Method::Options => {
+                Response::new(Status::NO_CONTENT).header("allow", route.allowed())
+            }
             None => Response::text("Method Not Allowed")
                 .with_status(Status::METHOD_NOT_ALLOWED)
                 .header("allow", route.allowed()),
@@ -227,15 +239,15 @@ impl Core {
 
     /// A file has been read for a connection.
     pub(crate) fn deliver_file(&mut self, key: Key, result: Result<FileContent, FileError>) {
-        let is_http = self.connections.get(key).is_some_and(|connection| matches!(connection.kind, Kind::Http(_)));
+        let is_http =
+            self.connections.get(key).is_some_and(|connection| matches!(connection.kind, Kind::Http(_)));
         let request = if is_http { self.http_mut(key).and_then(|http| http.file.take()) } else { None };
         let Some(request) = request else { return };
         let response = match result {
             Ok(content) => file_response(*request, content),
             Err(FileError::NotFound) => not_found(),
-            Err(FileError::TooLarge) => {
-                Response::text("the file is larger than static_file_bytes_max").with_status(Status::INTERNAL_SERVER_ERROR)
-            }
+            Err(FileError::TooLarge) => Response::text("the file is larger than static_file_bytes_max")
+                .with_status(Status::INTERNAL_SERVER_ERROR),
             Err(FileError::Unreadable) => {
                 Response::text("the file cannot be read").with_status(Status::INTERNAL_SERVER_ERROR)
             }
@@ -256,7 +268,7 @@ impl Route {
 }
 
 fn file_response(request: FileRequest, content: FileContent) -> Response {
-    let tag = etag::strong(content.bytes.len() as u64, content.modified_nanos);
+    let tag = etag::weak(content.bytes.len() as u64, content.modified_nanos);
     let is_known = request.if_none_match.is_some_and(|known| etag::if_none_match(&known, &tag));
     let response = if is_known {
         Response::new(Status::NOT_MODIFIED)

@@ -88,7 +88,9 @@ impl SocketChange {
         match self {
             SocketChange::Join(room) => Change::Join(room),
             SocketChange::Leave(room) => Change::Leave(room),
-            SocketChange::Disconnect { close_session } => Change::Disconnect { close_session: *close_session },
+            SocketChange::Disconnect { close_session } => {
+                Change::Disconnect { close_session: *close_session }
+            }
         }
     }
 }

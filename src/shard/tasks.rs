@@ -126,7 +126,9 @@ impl Shard {
             Ok(Poll::Ready(())) => self.finish_task(key, owner),
             Err(panic) => {
                 match owner {
-                    TaskOwner::Handler(socket) => self.handler_panicked(socket, "(asynchronous handler)", &*panic),
+                    TaskOwner::Handler(socket) => {
+                        self.handler_panicked(socket, "(asynchronous handler)", &*panic)
+                    }
                     TaskOwner::Connect(socket) => {
                         tracing::error!(message = %panic_message(&*panic), "a connect handler panicked; the client is refused");
                         self.decide(socket, Err(Refused::new(REFUSED_BY_PANIC)));
@@ -171,7 +173,8 @@ impl Shard {
 /// # Panics
 /// Outside a shard's handlers and tasks: there is no shard to run it.
 pub fn spawn(future: impl Future<Output = ()> + 'static) {
-    let core = CURRENT.with_borrow(Option::clone).expect("spawn is called within a handler or task of a server");
+    let core =
+        CURRENT.with_borrow(Option::clone).expect("spawn is called within a handler or task of a server");
     core.borrow_mut().deferred.push(crate::shard::core::Deferred::Start(Box::pin(future)));
 }
 
@@ -208,7 +211,8 @@ impl Future for Sleeping {
             sleep.waker = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        let core = CURRENT.with_borrow(Option::clone).expect("sleep is awaited in a handler or task of a server");
+        let core =
+            CURRENT.with_borrow(Option::clone).expect("sleep is awaited in a handler or task of a server");
         let key = {
             let mut core = core.borrow_mut();
             let key = core.sleeps.insert(Sleep { is_over: false, waker: Some(cx.waker().clone()) });

@@ -14,6 +14,10 @@ use shardcast::{CloseReason, Config, Context, Handle, Namespace, Server, ShardSt
 /// The longest name, room and message that the chat takes, in characters.
 const TEXT_CHARS_MAX: usize = 2000;
 
+/// The page needs nothing but itself.
+const CONTENT_SECURITY_POLICY: &str =
+    "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 /// How often the page hears of the server's figures.
 const STATS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -35,7 +39,10 @@ pub(crate) fn server(config: Config) -> Server {
     let members = Members::default();
     Server::new(config)
         .namespace("/", move |io| register(io, members.clone()))
-        .route("/", |_| Response::html(include_str!("demo/index.html")))
+        .route("/", |_| {
+            Response::html(include_str!("demo/index.html"))
+                .header("content-security-policy", CONTENT_SECURITY_POLICY)
+        })
         .route("/style.css", |_| asset("text/css; charset=utf-8", include_str!("demo/style.css")))
         .route("/client.js", |_| asset("text/javascript; charset=utf-8", include_str!("demo/client.js")))
         .route("/demo.js", |_| asset("text/javascript; charset=utf-8", include_str!("demo/demo.js")))
@@ -43,7 +50,7 @@ pub(crate) fn server(config: Config) -> Server {
 }
 
 fn asset(content_type: &'static str, text: &'static str) -> Response {
-    Response::text(text).header("content-type", content_type)
+    Response::text(text).header("content-type", content_type).header("cache-control", "no-cache")
 }
 
 fn register(io: &mut Namespace, members: Members) {
@@ -52,7 +59,7 @@ fn register(io: &mut Namespace, members: Members) {
     io.on_connect(move |cx: &mut Context| {
         cx.emit(
             "welcome",
-            &json!({
+            json!({
                 "sid": cx.id(),
                 "shard": shard.id,
                 "shards": shard.shards,
@@ -71,7 +78,9 @@ fn register(io: &mut Namespace, members: Members) {
         depart(cx, &joined);
         let count = joined.change(&room, 1);
         cx.join(&room);
-        cx.to(&room).include_self(false).emit("entered", &json!({ "name": name, "room": room, "members": count }));
+        cx.to(&room)
+            .include_self(false)
+            .emit("entered", json!({ "name": name, "room": room, "members": count }));
         cx.set(Visitor { name, room: Some(room.clone()) });
         json!({ "room": room, "members": count })
     });
@@ -80,6 +89,9 @@ fn register(io: &mut Namespace, members: Members) {
     io.on("chat", move |cx: &mut Context, text: String| {
         let visitor: Visitor = cx.get().unwrap_or_default();
         let Some(room) = visitor.room else { return json!({ "error": "join a room first" }) };
+        if text.trim().is_empty() {
+            return json!({ "error": "write something first" });
+        }
         if let Some(fault) = too_long(&[&text]) {
             return fault;
         }
@@ -90,7 +102,7 @@ fn register(io: &mut Namespace, members: Members) {
     io.on("typing", |cx: &mut Context, on: bool| {
         let visitor: Visitor = cx.get().unwrap_or_default();
         if let Some(room) = visitor.room {
-            cx.to(&room).include_self(false).emit("typing", &json!({ "name": visitor.name, "on": on }));
+            cx.to(&room).include_self(false).emit("typing", json!({ "name": visitor.name, "on": on }));
         }
     });
     io.on_disconnect(move |cx: &mut Context, _: CloseReason| depart(cx, &members));
@@ -102,7 +114,7 @@ fn depart(cx: &Context<'_>, members: &Members) {
     let name = cx.get::<Visitor>().unwrap_or_default().name;
     let count = members.change(&room, -1);
     cx.leave(&room);
-    cx.to(&room).include_self(false).emit("left", &json!({ "name": name, "room": room, "members": count }));
+    cx.to(&room).include_self(false).emit("left", json!({ "name": name, "room": room, "members": count }));
 }
 
 fn too_long(texts: &[&str]) -> Option<Value> {

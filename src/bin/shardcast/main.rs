@@ -2,6 +2,7 @@
 
 mod demo;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -59,7 +60,8 @@ fn main() -> ExitCode {
     match serve(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error}");
+            // Nobody is left to tell when standard error is closed.
+            let _ = writeln!(std::io::stderr(), "error: {error}");
             ExitCode::FAILURE
         }
     }
@@ -86,9 +88,9 @@ impl ServeOptions {
 }
 
 fn start_logging(filter: &str) -> shardcast::Result<()> {
-    let filter: EnvFilter = filter
-        .parse()
-        .map_err(|error| Error::new(format!("log = {filter:?}: {error}; write error, warn, info, debug or trace")))?;
+    let filter: EnvFilter = filter.parse().map_err(|error| {
+        Error::new(format!("log = {filter:?}: {error}; write error, warn, info, debug or trace"))
+    })?;
     tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
     Ok(())
 }

@@ -34,7 +34,8 @@ pub(crate) struct BufferRing {
 }
 
 fn entries_layout() -> Layout {
-    Layout::from_size_align(usize::from(BUFFERS) * size_of::<BufRingEntry>(), PAGE_BYTES).expect("a constant layout")
+    Layout::from_size_align(usize::from(BUFFERS) * size_of::<BufRingEntry>(), PAGE_BYTES)
+        .expect("a constant layout")
 }
 
 fn bytes_layout() -> Layout {

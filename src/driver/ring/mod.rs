@@ -25,7 +25,9 @@ use crate::driver::clock::Clock;
 use crate::driver::doorbell::silence;
 use crate::driver::files::{FileJob, FileReader};
 use crate::driver::portable::{peer_of, send_now};
-use crate::driver::ring::submission::{Completion, Kind, PIECES_PER_SEND_MAX, Ring, SendPieces, Token, adopt_descriptor};
+use crate::driver::ring::submission::{
+    Completion, Kind, PIECES_PER_SEND_MAX, Ring, SendPieces, Token, adopt_descriptor,
+};
 use crate::driver::{ShardParts, build_shard};
 use crate::mesh::{FileAnswer, FileError, Handoff, InboxReceiver, Mesh, Peer, ShardMessage};
 use crate::shard::core::Output;
@@ -91,6 +93,8 @@ struct Pump {
     shard: Shard,
     wires: Vec<Option<Wire>>,
     dying: HashMap<u64, DyingWire>,
+    // Boxed, because the kernel is told where they are and they must not move.
+    #[allow(clippy::vec_box)]
     spare_pieces: Vec<Box<SendPieces>>,
     listeners: Vec<Listener>,
     /// When accepting goes on after the process ran out of descriptors.
@@ -121,7 +125,8 @@ pub(crate) fn run(parts: ShardParts, ready: &Sender<Result<(), String>>) {
     let (id, mesh) = (core.id, Arc::clone(&core.mesh));
     let shutdown_timeout = start.config.shutdown_timeout;
     let (shard, tasks) = build_shard(core, &start);
-    let listeners = listeners.into_iter().map(|descriptor| Listener { descriptor, is_accepting: false }).collect();
+    let listeners =
+        listeners.into_iter().map(|descriptor| Listener { descriptor, is_accepting: false }).collect();
     let mut pump = Pump {
         ring,
         id,
@@ -231,8 +236,10 @@ impl Pump {
             }
             ShardMessage::Shutdown => {
                 self.stop_by = Some(now + self.shutdown_timeout);
-                for index in 0..self.listeners.len() {
+                for (index, listener) in self.listeners.iter().enumerate() {
                     self.ring.cancel_accept(index);
+                    // Refuses from now on, whatever else still holds the descriptor.
+                    let _ = shutdown(&listener.descriptor, Shutdown::Both);
                 }
                 self.shard.deliver(ShardMessage::Shutdown, now);
             }
@@ -393,7 +400,8 @@ impl Pump {
             self.wires.resize_with(index + 1, || None);
         }
         self.ring.receive(descriptor.as_fd(), key);
-        self.wires[index] = Some(Wire { key, descriptor, is_receiving: true, is_sending: false, pieces: None });
+        self.wires[index] =
+            Some(Wire { key, descriptor, is_receiving: true, is_sending: false, pieces: None });
         if !unread.is_empty() {
             self.shard.receive(key, &mut unread, now);
         }

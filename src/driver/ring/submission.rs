@@ -175,7 +175,8 @@ impl Ring {
         pieces.header.msg_iov = pieces.vectors.as_mut_ptr();
         pieces.header.msg_iovlen = slices.len().min(PIECES_PER_SEND_MAX);
         let flags = (libc::MSG_NOSIGNAL | libc::MSG_WAITALL) as u32;
-        let entry = opcode::SendMsg::new(Fd(descriptor.as_raw_fd()), &raw const pieces.header).flags(flags).build();
+        let entry =
+            opcode::SendMsg::new(Fd(descriptor.as_raw_fd()), &raw const pieces.header).flags(flags).build();
         self.push(entry, Token::new(Kind::Send, key));
     }
 
@@ -196,7 +197,8 @@ impl Ring {
     pub(crate) fn poll(&mut self) -> io::Result<()> {
         let queued = self.uring.submission().len() as u32;
         // SAFETY: no argument is passed, so nothing is read beyond the two rings.
-        let entered = unsafe { self.uring.submitter().enter::<libc::sigset_t>(queued, 0, ENTER_GETEVENTS, None) };
+        let entered =
+            unsafe { self.uring.submitter().enter::<libc::sigset_t>(queued, 0, ENTER_GETEVENTS, None) };
         forgive(entered.map(drop))
     }
 
@@ -232,7 +234,14 @@ impl Ring {
 /// A wait that timed out or was interrupted has done its work.
 fn forgive(result: io::Result<()>) -> io::Result<()> {
     match result {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)) => Ok(()),
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)
+            ) =>
+        {
+            Ok(())
+        }
         other => other,
     }
 }

@@ -23,7 +23,12 @@ pub(crate) fn decode_base64(text: &str) -> Option<Vec<u8>> {
 
 /// Appends the packets of complete server frames to a poll's body until the body holds
 /// `packets_max` packets. Returns how many bytes of `frames` the body now covers and how many packets it holds.
-pub(crate) fn append_frames(body: &mut Vec<u8>, frames: &[u8], packets_max: usize, packets: usize) -> (usize, usize) {
+pub(crate) fn append_frames(
+    body: &mut Vec<u8>,
+    frames: &[u8],
+    packets_max: usize,
+    packets: usize,
+) -> (usize, usize) {
     let mut covered = 0;
     let mut count = packets;
     for (opcode, payload) in server_frames(frames) {
@@ -49,7 +54,10 @@ pub(crate) fn append(body: &mut Vec<u8>, is_binary: bool, packet: &[u8]) {
     }
     body.push(b'b');
     let start = body.len();
-    body.resize(start + base64::encoded_len(packet.len(), true).expect("a message is far below 2^63 bytes"), 0);
+    body.resize(
+        start + base64::encoded_len(packet.len(), true).expect("a message is far below 2^63 bytes"),
+        0,
+    );
     STANDARD.encode_slice(packet, &mut body[start..]).expect("the room was made to measure");
 }
 

@@ -119,7 +119,10 @@ mod tests {
     #[test]
     fn error_bodies_are_nodes() {
         assert_eq!(RequestError::TransportUnknown.body(), r#"{"code":0,"message":"Transport unknown"}"#);
-        assert_eq!(RequestError::UnsupportedRevision.body(), r#"{"code":5,"message":"Unsupported protocol version"}"#);
+        assert_eq!(
+            RequestError::UnsupportedRevision.body(),
+            r#"{"code":5,"message":"Unsupported protocol version"}"#
+        );
         assert_eq!((RequestError::Forbidden.status(), RequestError::BadRequest.status()), (403, 400));
     }
 }

@@ -26,7 +26,7 @@ fn unquoted(value: &str) -> &str {
 
 /// Whether another site's page makes the browser send the cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SameSite {
+pub enum SameSite {
     /// Never.
     Strict,
     /// On navigation only.
@@ -37,7 +37,7 @@ pub(crate) enum SameSite {
 
 /// Why a cookie cannot be sent: our caller's mistake, never the peer's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CookieError {
+pub enum CookieError {
     /// The name is not a token.
     NameIllegal,
     /// The value holds a control character, blank, quote, comma, semicolon or backslash.
@@ -65,7 +65,7 @@ impl std::error::Error for CookieError {}
 
 /// A `Set-Cookie` header in the making. Checked by [`SetCookie::encode`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SetCookie<'a> {
+pub struct SetCookie<'a> {
     name: &'a str,
     value: &'a str,
     path: Option<&'a str>,
@@ -77,7 +77,7 @@ pub(crate) struct SetCookie<'a> {
 
 impl<'a> SetCookie<'a> {
     /// A session cookie without attributes.
-    pub(crate) fn new(name: &'a str, value: &'a str) -> SetCookie<'a> {
+    pub fn new(name: &'a str, value: &'a str) -> SetCookie<'a> {
         SetCookie {
             name,
             value,
@@ -90,32 +90,32 @@ impl<'a> SetCookie<'a> {
     }
 
     /// Requests below this path carry the cookie.
-    pub(crate) fn path(self, path: &'a str) -> SetCookie<'a> {
+    pub fn path(self, path: &'a str) -> SetCookie<'a> {
         SetCookie { path: Some(path), ..self }
     }
 
     /// Scripts cannot read it.
-    pub(crate) fn http_only(self, is_http_only: bool) -> SetCookie<'a> {
+    pub fn http_only(self, is_http_only: bool) -> SetCookie<'a> {
         SetCookie { is_http_only, ..self }
     }
 
     /// Only https and wss carry it.
-    pub(crate) fn secure(self, is_secure: bool) -> SetCookie<'a> {
+    pub fn secure(self, is_secure: bool) -> SetCookie<'a> {
         SetCookie { is_secure, ..self }
     }
 
     /// What other sites' pages may do.
-    pub(crate) fn same_site(self, same_site: SameSite) -> SetCookie<'a> {
+    pub fn same_site(self, same_site: SameSite) -> SetCookie<'a> {
         SetCookie { same_site: Some(same_site), ..self }
     }
 
     /// How long the browser keeps it; zero removes it.
-    pub(crate) fn max_age(self, seconds: u64) -> SetCookie<'a> {
+    pub fn max_age(self, seconds: u64) -> SetCookie<'a> {
         SetCookie { max_age_seconds: Some(seconds), ..self }
     }
 
     /// The value of the `Set-Cookie` header, or what is illegal in it.
-    pub(crate) fn encode(&self) -> Result<String, CookieError> {
+    pub fn encode(&self) -> Result<String, CookieError> {
         self.check()?;
         let mut text = format!("{}={}", self.name, self.value);
         if let Some(path) = self.path {

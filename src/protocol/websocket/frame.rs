@@ -8,6 +8,7 @@ use std::fmt;
 use crate::base::limits::{CONTROL_PAYLOAD_BYTES_MAX, FRAME_HEADER_BYTES_MAX};
 
 use super::close::CloseCode;
+#[cfg(any(test, fuzzing))]
 use super::mask;
 
 // The first byte: FIN, three reserved bits, the opcode.
@@ -280,6 +281,7 @@ pub(crate) fn append(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
 }
 
 /// Appends one final frame as a client sends it.
+#[cfg(any(test, fuzzing))]
 pub(crate) fn append_masked(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], key: [u8; 4]) {
     let (mut header, header_len) = encode_header(opcode, payload.len());
     header[1] |= MASK_BIT;
@@ -292,6 +294,7 @@ pub(crate) fn append_masked(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], k
 }
 
 /// Turns the frame that begins at `start` into a fragment that is not its message's last.
+#[cfg(any(test, fuzzing))]
 pub(crate) fn clear_final(out: &mut [u8], start: usize) {
     out[start] &= !FINAL_BIT;
 }

@@ -21,9 +21,6 @@ const KEY_CHARS: usize = 24;
 /// The only version there is (RFC 6455 §4.1).
 const VERSION: &str = "13";
 
-/// The status of every refusal, as Node's `ws` answers.
-pub(crate) const REFUSED_STATUS: u16 = 400;
-
 /// What of a request decides whether it becomes a WebSocket. A field that appears twice is joined with a
 /// comma by the caller, as HTTP says.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,7 +50,7 @@ impl AcceptKey {
     }
 }
 
-/// Why a request does not become a WebSocket. The status is [`REFUSED_STATUS`].
+/// Why a request does not become a WebSocket. The answer is 400, as Node's `ws` answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HandshakeError {
     MethodNotGet,

@@ -21,7 +21,7 @@ before(async () => {
   folder = await mkdtemp(path.join(tmpdir(), "shardcast-nginx-"));
   await chmod(folder, 0o755); // the workers run as another user
   const template = await readFile(new URL("nginx.conf.template", import.meta.url), "utf8");
-  await writeFile(path.join(folder, "nginx.conf"), template.replace("@LISTEN@", `127.0.0.1:${port}`).replace("@UPSTREAM@", upstream));
+  await writeFile(path.join(folder, "nginx.conf"), template.replaceAll("@LISTEN@", `127.0.0.1:${port}`).replaceAll("@UPSTREAM@", upstream));
   nginx = spawn("nginx", ["-p", folder, "-c", "nginx.conf", "-e", "error.log"], { stdio: "inherit" });
   nginx.on("error", (error) => { throw error; });
   await until("nginx listens", () => {

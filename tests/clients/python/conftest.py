@@ -24,6 +24,13 @@ def transports(request):
     return TRANSPORTS[request.param]
 
 
+@pytest.fixture
+def bursts(transports):
+    """For tests that make more than 16 packets wait for one poll: Node sends them all, and this client refuses."""
+    if os.environ.get("TARGET") == "reference" and transports == ["polling"]:
+        pytest.skip("the npm server sends more than 16 packets in one response")
+
+
 class Inbox:
     """Keeps the events of one name; a reader waits for a number of them, and never for ever."""
 

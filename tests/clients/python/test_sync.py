@@ -41,7 +41,7 @@ def test_events_come_back_as_they_went(connect, row):
     assert (tuple(answer) if len(row) > 1 else answer) == expected
 
 
-def test_500_events_stay_in_order(connect):
+def test_500_events_stay_in_order(connect, bursts):
     client = connect()
     for index in range(500):
         client.emit("message", index)
@@ -84,7 +84,7 @@ def test_rooms(connect):
     assert inbox[eve].first() == [("end",)]
 
 
-def test_a_broadcast_reaches_everyone_once_and_in_order(connect):
+def test_a_broadcast_reaches_everyone_once_and_in_order(connect, bursts):
     clients = [connect() for _ in range(4)]
     tag = clients[0].get_sid()
     for index in range(60):

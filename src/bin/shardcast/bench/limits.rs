@@ -36,7 +36,7 @@ pub(super) const SURVEY_INTERVAL: Duration = Duration::from_millis(200);
 pub(super) const LATENCY_MAX: Duration = Duration::from_secs(600);
 /// Kept when a connection's write buffer is empty again: a large burst must not stay allocated on thousands of
 /// idle connections.
-pub(super) const KEPT_BUFFER_BYTES: usize = 1024;
+pub(super) const KEPT_BUFFER_BYTES: usize = 16 * 1024;
 /// What is quoted of a response or a refusal in a fault.
 pub(super) const QUOTE_BYTES_MAX: usize = 200;
 

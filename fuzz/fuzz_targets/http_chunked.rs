@@ -1,0 +1,4 @@
+//! Fuzzes a chunked body.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| shardcast::fuzzing::http_chunked(input));

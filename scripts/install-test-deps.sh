@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Installs what scripts/test-clients.sh needs on Debian: Node, Python's venv, nginx and Chromium from Debian, the
+# clients from npm and PyPI. Run it again at any time: what is there already is left alone.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+NODE_MAJOR_MIN=20
+VENV=.deps/venv
+SUITE=tests/clients/js
+
+fail() { echo "install-test-deps: $*" >&2; exit 1; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+is_apt_fresh=false
+install_debian() { # tool package...
+  local tool=$1
+  shift
+  has apt-get || fail "$tool is missing, and there is no apt-get to install it with (packages: $*)"
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    has sudo || fail "$tool is missing, and installing it needs root (packages: $*)"
+    as_root=(sudo)
+  fi
+  if ! $is_apt_fresh; then
+    "${as_root[@]}" apt-get update -qq || fail "$tool is missing, and apt-get update failed"
+    is_apt_fresh=true
+  fi
+  DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "$@" >/dev/null \
+    || fail "$tool is missing, and apt-get install $* failed"
+}
+
+need() { # tool package...
+  has "$1" && return
+  echo "installing $1"
+  install_debian "$@"
+  has "$1" || fail "$1 is still missing after installing ${*:2}"
+}
+
+need node nodejs
+need npm npm
+need python3 python3
+need nginx nginx-light
+need timeout coreutils
+if [ -n "${CHROMIUM:-}" ]; then
+  [ -x "$CHROMIUM" ] || fail "chromium: CHROMIUM=$CHROMIUM is not there"
+elif [ ! -x /usr/bin/chromium ]; then
+  echo "installing chromium"
+  install_debian chromium chromium fonts-dejavu-core
+  [ -x /usr/bin/chromium ] || fail "chromium is still missing after installing it"
+fi
+
+node_major=$(node -p 'process.versions.node.split(".")[0]')
+[ "$node_major" -ge $NODE_MAJOR_MIN ] || fail "node $(node --version) is too old: $NODE_MAJOR_MIN or newer (Debian 12 has 18: use nodejs.org's)"
+
+# A stamp holds what was installed, so that an unchanged lock costs nothing.
+stamp=$(sha256sum "$SUITE/package.json" "$SUITE/package-lock.json")
+if [ "$(cat "$SUITE/node_modules/.stamp" 2>/dev/null)" != "$stamp" ]; then
+  (cd "$SUITE" && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error) || fail "npm ci failed in $SUITE"
+  echo "$stamp" >"$SUITE/node_modules/.stamp"
+fi
+
+if ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
+  python3 -c 'import ensurepip, venv' 2>/dev/null || install_debian python3-venv python3-venv
+  mkdir -p "$(dirname "$VENV")"
+  python3 -m venv --clear "$VENV" || fail "python3-venv: no virtual environment could be made in $VENV"
+fi
+"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r tests/clients/python/requirements.txt \
+  || fail "pip could not install tests/clients/python/requirements.txt"
+
+echo "node $(node --version), $("$VENV/bin/python" --version), $(nginx -v 2>&1), $("${CHROMIUM:-/usr/bin/chromium}" --version 2>/dev/null | tail -n 1)"

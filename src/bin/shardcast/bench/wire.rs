@@ -1,0 +1,203 @@
+//! One non-blocking TCP connection and the epoll instance it is registered with.
+//!
+//! Level-triggered: one read a wake is enough, as the shared buffer nearly always holds all there is, and a second
+//! read only to be told so would cost a call. What is written waits in `out` until the turn flushes it, so all that
+//! one wake caused leaves in one call. What the bytes mean is in `client.rs`.
+
+use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::{Timespec, epoll};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::error::Fault;
+use super::limits::{EVENTS_PER_TURN_MAX, KEPT_BUFFER_BYTES, UNSENT_BYTES_MAX};
+
+/// The wires that one client may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WireKind {
+    /// The WebSocket.
+    WebSocket,
+    /// The connection on which polls wait.
+    Get,
+    /// The connection for what the client sends while a poll waits.
+    Post,
+}
+
+/// Whose wire an event is of; travels through epoll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Token {
+    /// The client.
+    pub(super) client: u32,
+    /// Which of its wires.
+    pub(super) kind: WireKind,
+}
+
+/// Opens wires and waits for them.
+pub(super) struct Net {
+    epoll: OwnedFd,
+    address: SocketAddr,
+    sources: Vec<IpAddr>,
+    opened: usize,
+    is_reset_on_close: bool,
+}
+
+/// One connection.
+pub(super) struct Wire {
+    socket: Socket,
+    token: Token,
+    /// Bytes to be sent, of which the first `written` are.
+    out: Vec<u8>,
+    written: usize,
+    /// The beginning of a frame or response whose rest has not arrived.
+    pub(super) pending: Vec<u8>,
+    is_write_armed: bool,
+    is_muted: bool,
+}
+
+impl Token {
+    fn pack(self) -> u64 {
+        u64::from(self.client) << 2 | self.kind as u64
+    }
+
+    /// What was packed into an event.
+    pub(super) fn unpack(data: u64) -> Self {
+        let kind = match data & 3 {
+            0 => WireKind::WebSocket,
+            1 => WireKind::Get,
+            _ => WireKind::Post,
+        };
+        Self { client: (data >> 2) as u32, kind }
+    }
+}
+
+impl Net {
+    /// Connections to `address`, from each of `sources` in turn. With `is_reset_on_close` they end with a reset,
+    /// which leaves no port in TIME-WAIT: else a connect storm would be out of ports within a second.
+    pub(super) fn new(address: SocketAddr, sources: Vec<IpAddr>, is_reset_on_close: bool) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        Ok(Self { epoll, address, sources, opened: 0, is_reset_on_close })
+    }
+
+    /// Waits for events, at most `timeout`, and fills `events`.
+    pub(super) fn wait(&self, events: &mut Vec<epoll::Event>, timeout: Duration) -> io::Result<()> {
+        events.clear();
+        events.reserve(EVENTS_PER_TURN_MAX);
+        let exact = timespec(timeout);
+        // Whole milliseconds are the older call, for kernels without epoll_pwait2 (before 5.11).
+        let coarse = timespec(Duration::from_millis(u64::try_from(timeout.as_millis()).unwrap_or(1_000)));
+        let spare = rustix::buffer::spare_capacity(events);
+        match epoll::wait(&self.epoll, spare, Some(&exact)) {
+            Err(rustix::io::Errno::NOSYS) => {
+                epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&coarse))?;
+                Ok(())
+            }
+            Err(rustix::io::Errno::INTR) | Ok(_) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Wire {
+    /// Begins to connect. Bytes may be queued at once.
+    pub(super) fn open(net: &mut Net, token: Token) -> Result<Self, Fault> {
+        let kind = Type::STREAM.nonblocking().cloexec();
+        let socket = Socket::new(Domain::for_address(net.address), kind, Some(Protocol::TCP))?;
+        socket.set_tcp_nodelay(true)?;
+        if net.is_reset_on_close {
+            socket.set_linger(Some(Duration::ZERO))?;
+        }
+        if !net.sources.is_empty() {
+            let source = net.sources[net.opened % net.sources.len()];
+            socket.bind(&SocketAddr::new(source, 0).into())?;
+        }
+        net.opened += 1;
+        match socket.connect(&net.address.into()) {
+            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error.into()),
+            Ok(()) | Err(_) => {}
+        }
+        let data = epoll::EventData::new_u64(token.pack());
+        epoll::add(&net.epoll, &socket, data, epoll::EventFlags::IN).map_err(io::Error::from)?;
+        let (out, pending) = (Vec::new(), Vec::new());
+        Ok(Self { socket, token, out, written: 0, pending, is_write_armed: false, is_muted: false })
+    }
+
+    /// Where to append what is to be sent.
+    pub(super) fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.out
+    }
+
+    /// Reads once. `None` when nothing is there, 0 at the end.
+    pub(super) fn read(&self, buffer: &mut [u8]) -> Result<Option<usize>, Fault> {
+        match (&self.socket).read(buffer) {
+            Ok(len) => Ok(Some(len)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sends what waits; the rest when the kernel has room again.
+    pub(super) fn flush(&mut self, net: &Net) -> Result<(), Fault> {
+        while self.written < self.out.len() && !self.is_muted {
+            match self.socket.send(&self.out[self.written..]) {
+                Ok(len) => self.written += len,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let is_done = self.written == self.out.len();
+        if is_done && self.written > 0 {
+            self.out.clear();
+            self.out.shrink_to(KEPT_BUFFER_BYTES);
+            self.written = 0;
+        }
+        if self.out.len() - self.written > UNSENT_BYTES_MAX {
+            return Err(Fault::Unsent);
+        }
+        if self.is_write_armed == is_done {
+            self.is_write_armed = !is_done;
+            self.arm(net)?;
+        }
+        Ok(())
+    }
+
+    /// Stops or resumes to read and write, as a stalled network or a reader that is busy elsewhere would.
+    pub(super) fn mute(&mut self, net: &Net, is_muted: bool) -> Result<(), Fault> {
+        self.is_muted = is_muted;
+        self.arm(net)
+    }
+
+    /// True between [`Wire::mute`] and its opposite.
+    pub(super) fn is_muted(&self) -> bool {
+        self.is_muted
+    }
+
+    fn arm(&self, net: &Net) -> Result<(), Fault> {
+        let mut flags = epoll::EventFlags::empty();
+        flags.set(epoll::EventFlags::IN, !self.is_muted);
+        flags.set(epoll::EventFlags::OUT, self.is_write_armed && !self.is_muted);
+        let data = epoll::EventData::new_u64(self.token.pack());
+        epoll::modify(&net.epoll, self.socket.as_fd(), data, flags).map_err(io::Error::from)?;
+        Ok(())
+    }
+}
+
+fn timespec(wait: Duration) -> Timespec {
+    Timespec { tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(wait.subsec_nanos()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_survives_epoll() {
+        for kind in [WireKind::WebSocket, WireKind::Get, WireKind::Post] {
+            let token = Token { client: u32::MAX, kind };
+            assert_eq!(Token::unpack(token.pack()), token);
+        }
+    }
+}

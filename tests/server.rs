@@ -1,0 +1,193 @@
+//! A few tests with real sockets, where only the kernel can show the behaviour.
+//!
+//! Each runs on the ring wire, on monoio's io_uring and on epoll.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use shardcast::http::Response;
+use shardcast::{Config, Io, RunningServer, Server};
+
+const WIRES: [Io; 3] = [Io::Auto, Io::Monoio, Io::Epoll];
+
+/// Longer than anything here takes; a test that waits this long has failed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn start(config: Config) -> RunningServer {
+    Server::new(config)
+        .namespace("/", |_| {})
+        .route("/hello", |_| Response::text("hello"))
+        .route("/big", |_| Response::text("x".repeat(3_000_000)))
+        .websocket("/ws", |route| route.on_message(|ws, message| ws.send(message)))
+        .start()
+        .expect("the server starts")
+}
+
+fn config(io: Io, bind: &[&str]) -> Config {
+    Config { io, shards: 2, bind: bind.iter().map(|&text| text.to_owned()).collect(), ..Config::default() }
+}
+
+/// Sends a request on a stream and reads everything until the server closes.
+fn exchange(mut stream: impl Read + Write, request: &str) -> String {
+    stream.write_all(request.as_bytes()).expect("the request is sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("the answer arrives and ends");
+    String::from_utf8(answer).expect("the answer is text")
+}
+
+fn connect(address: &str) -> TcpStream {
+    let stream = TcpStream::connect(address.trim_start_matches("http://")).expect("the server accepts");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    stream
+}
+
+const HELLO: &str = "GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+
+#[test]
+fn ipv4_ipv6_and_unix_listeners_serve_the_same() {
+    for io in WIRES {
+        let path = std::env::temp_dir().join(format!("shardcast-test-{}-{io:?}.sock", std::process::id()));
+        let unix = format!("unix:{}", path.display());
+        let server = start(config(io, &["127.0.0.1:0", "[::1]:0", &unix]));
+        let addresses = server.addresses();
+        assert_eq!(addresses.len(), 3);
+        for address in &addresses[..2] {
+            for _ in 0..8 {
+                assert!(exchange(connect(address), HELLO).ends_with("\r\n\r\nhello"), "{io:?} {address}");
+            }
+        }
+        let stream = UnixStream::connect(&path).expect("the unix socket accepts");
+        assert!(exchange(stream, HELLO).ends_with("hello"), "{io:?}");
+        server.stop();
+        // The socket file of a server that is gone does not hinder the next one.
+        start(config(io, &[&unix])).stop();
+        std::fs::remove_file(&path).expect("the socket file is there");
+    }
+}
+
+#[test]
+fn a_large_answer_reaches_a_slow_reader_whole() {
+    for io in WIRES {
+        let server = start(config(io, &["127.0.0.1:0"]));
+        let mut stream = connect(&server.addresses()[0]);
+        stream.write_all(b"GET /big HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("sent");
+        let mut total = 0;
+        let mut chunk = vec![0; 10_000];
+        loop {
+            let count = stream.read(&mut chunk).expect("the rest arrives");
+            if count == 0 {
+                break;
+            }
+            total += count;
+        }
+        assert!(total > 3_000_000, "{io:?}: {total}");
+        server.stop();
+    }
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    for io in WIRES {
+        let server = start(config(io, &["127.0.0.1:0"]));
+        let requests = "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n".repeat(20) + HELLO;
+        let answers = exchange(connect(&server.addresses()[0]), &requests);
+        assert_eq!(answers.matches("\r\n\r\nhello").count(), 21, "{io:?}");
+        server.stop();
+    }
+}
+
+#[test]
+fn a_port_in_use_is_an_error_that_says_so() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = taken.local_addr().expect("it is bound").to_string();
+    let error =
+        Server::new(config(Io::Auto, &[&address])).start().expect_err("the port is taken").to_string();
+    assert!(error.contains(&address) && error.contains("another program listens there"), "{error}");
+}
+
+/// The program with a hard limit of descriptors.
+struct Limited(Child);
+
+impl Limited {
+    fn start(port: u16, io: &str, descriptors: u32) -> Limited {
+        let command = format!(
+            "ulimit -n {descriptors}; exec {} --bind 127.0.0.1:{port} --shards 1 --io {io}",
+            env!("CARGO_BIN_EXE_shardcast")
+        );
+        let child = Command::new("bash").arg("-c").arg(command).stderr(Stdio::null()).spawn();
+        let server = Limited(child.expect("bash runs"));
+        let started = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(started.elapsed() < PATIENCE, "the server listens");
+            std::thread::yield_now();
+        }
+        server
+    }
+
+    /// CPU time used so far, in clock ticks.
+    fn ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).expect("the process lives");
+        let fields = stat.rsplit(") ").next().expect("a stat line").split(' ');
+        fields.skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum()
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        self.0.kill().and_then(|()| self.0.wait()).expect("the server ends");
+    }
+}
+
+#[test]
+fn out_of_descriptors_accepting_rests_and_resumes_and_the_established_notice_nothing() {
+    for io in ["uring", "monoio", "epoll"] {
+        let port =
+            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+        let server = Limited::start(port, io, 64);
+        let address = format!("127.0.0.1:{port}");
+        let request = "GET /style.css HTTP/1.1\r\nHost: a\r\n\r\n";
+        let mut established = connect(&address);
+        let mut answer = [0; 4096];
+        established.write_all(request.as_bytes()).expect("sent");
+        assert!(established.read(&mut answer).expect("answered") > 0);
+        let crowd: Vec<TcpStream> = (0..120).map(|_| connect(&address)).collect();
+        // The crowd has used every descriptor: over a second the server neither spins nor forgets its clients.
+        let before = server.ticks();
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(1) {
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+        let spent = server.ticks() - before;
+        assert!(spent < 30, "{io}: {spent} ticks of CPU in a second of pause");
+        while established.read(&mut answer).expect("the rest of the answer") == answer.len() {}
+        established.write_all(request.as_bytes()).expect("sent");
+        assert!(established.read(&mut answer).expect("answered while accepting rests") > 0, "{io}");
+        drop(crowd);
+        let text =
+            exchange(connect(&address), "GET /style.css HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        assert!(text.starts_with("HTTP/1.1 200"), "{io}: accepting resumed");
+    }
+}
+
+#[test]
+fn mistakes_on_the_command_line_are_named() {
+    let rows: [(&[&str], &[(&str, &str)], &str); 5] = [
+        (&["--shard", "2"], &[], "--shards"),
+        (&["--io", "kqueue"], &[], "auto, uring, epoll"),
+        (&["--bind", "nowhere"], &[], "ADDR:PORT"),
+        (&[], &[("SHARDCAST_PING_INTERVALL", "1")], "SHARDCAST_PING_INTERVAL?"),
+        (&["--log", "=loud="], &[], "log ="),
+    ];
+    for (arguments, variables, expected) in rows {
+        let output = Command::new(env!("CARGO_BIN_EXE_shardcast"))
+            .args(arguments)
+            .envs(variables.iter().copied())
+            .output()
+            .expect("the program runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(expected), "{arguments:?}: {said}");
+    }
+}
