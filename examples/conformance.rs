@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use shardcast::http::{Method, Response};
-use shardcast::{Args, Config, Context, Error, Namespace, RawJson, Refused, Server, Socket};
+use shardcast::{Args, ArgsError, Config, Context, Error, Namespace, RawJson, Refused, Server, Socket};
 
 fn main() -> shardcast::Result<()> {
     tracing_subscriber::fmt().with_env_filter("info").with_writer(std::io::stderr).init();
@@ -28,7 +28,7 @@ fn main() -> shardcast::Result<()> {
                 Err::<(), _>(Refused::new("unauthorized").data(&serde_json::json!({ "retry": false })))
             });
         })
-        .route("/", |_| Response::html("<!doctype html><title>conformance</title>"))
+        .route("/", |_| Response::html("<!doctype html><html><title>conformance</title></html>"))
         .route("/hello", |_| Response::text("hello"))
         .route_method(Method::Post, "/echo", |request| Response::text("").body(request.body().to_vec()))
         .static_folder("/static", "tests/clients/public")
@@ -51,15 +51,19 @@ fn register(io: &mut Namespace) {
         cx.leave(room);
         true
     });
-    io.on("room", |cx: &mut Context, room: String, payload: RawJson| {
-        cx.to(room).emit("room-event", payload);
+    io.on_raw("room", |cx: &mut Context, args: Args<'_>| {
+        let room: String = args.read(0)?;
+        cx.to(room).emit("room-event", args.skip(1));
+        Ok::<(), ArgsError>(())
     });
-    io.on("room-others", |cx: &mut Context, room: String, payload: RawJson| {
-        cx.to(room).include_self(false).emit("room-event", payload);
+    io.on_raw("room-others", |cx: &mut Context, args: Args<'_>| {
+        let room: String = args.read(0)?;
+        cx.to(room).include_self(false).emit("room-event", args.skip(1));
+        Ok::<(), ArgsError>(())
     });
     io.on("rooms", |cx: &mut Context| cx.rooms());
-    io.on("everyone", |cx: &mut Context, payload: RawJson| {
-        cx.broadcast().emit("everyone", payload);
+    io.on_raw("everyone", |cx: &mut Context, args: Args<'_>| {
+        cx.broadcast().emit("everyone", args);
     });
     io.on_async("ask-me", |socket: Socket| async move {
         let answer = socket.emit_with_ack("question", 42).timeout(Duration::from_secs(1)).await;

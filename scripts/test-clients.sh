@@ -16,6 +16,7 @@ SUITES=("$@")
 [ ${#SUITES[@]} -gt 0 ] || SUITES=(engine socketio broadcast sharded-polling socketio-wire websocket http nginx python browser)
 LOGS=target/test-clients
 READY_SECONDS=10
+TOTAL_SECONDS=230
 SUITE_SECONDS=75 # node:test applies its timeout to whole files as well; the tests bound their own waiting
 
 fail() { echo "test-clients: $*" >&2; exit 1; }
@@ -92,14 +93,14 @@ export HTTP_URL="http://127.0.0.1:$http" DEMO_URL="http://127.0.0.1:$demo_port"
 # ---------------------------------------------------------------- Suites
 
 node_suite() {
-  timeout --kill-after=5 "$SUITE_SECONDS" node --test --test-concurrency=1 --test-timeout=70000 --test-reporter=spec "$1"
+  timeout --kill-after=5 "$limit" node --test --test-concurrency=1 --test-timeout=70000 --test-reporter=spec "$1"
 }
 
 run() {
   case "$1" in
     engine | socketio | broadcast | sharded-polling | socketio-wire | websocket | http) node_suite "tests/clients/js/test/$1.test.mjs" ;;
     nginx | browser) node_suite "tests/clients/$1/$1.test.mjs" ;;
-    python) timeout --kill-after=5 "$SUITE_SECONDS" .deps/venv/bin/pytest -q -p no:cacheprovider tests/clients/python ;;
+    python) timeout --kill-after=5 "$limit" .deps/venv/bin/pytest -q -p no:cacheprovider tests/clients/python ;;
     *) echo "no such suite: $1"; return 1 ;;
   esac
 }
@@ -107,6 +108,8 @@ run() {
 FAILED=()
 for suite in "${SUITES[@]}"; do
   began=$SECONDS
+  limit=$((TOTAL_SECONDS - SECONDS < SUITE_SECONDS ? TOTAL_SECONDS - SECONDS : SUITE_SECONDS))
+  [ "$limit" -gt 0 ] || { FAILED+=("$suite:no-time-left"); continue; }
   echo "== $suite"
   run "$suite" || FAILED+=("$suite")
   echo "== $suite: $((SECONDS - began)) s"

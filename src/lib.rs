@@ -32,6 +32,8 @@ mod driver;
 mod mesh;
 mod protocol;
 mod server;
+#[cfg(test)]
+mod simulation;
 mod shard;
 
 pub use base::ids::Sid;

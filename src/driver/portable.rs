@@ -173,6 +173,15 @@ impl World {
         result
     }
 
+    /// Bytes for a connection; what they lead to is done before more are received.
+    fn receive(self: &Rc<Self>, key: Key, bytes: &mut [u8]) {
+        self.work(|shard, now| shard.receive(key, bytes, now));
+        let outputs = self.shard.borrow_mut().take_outputs();
+        for output in outputs {
+            self.do_output(output);
+        }
+    }
+
     fn wire(&self, key: Key) -> Option<Rc<Wire>> {
         match self.wires.borrow().get(key.index as usize) {
             Some(Some((owner, wire))) if *owner == key => Some(Rc::clone(wire)),
@@ -293,7 +302,7 @@ impl World {
             wires[index] = Some((key, Rc::clone(&wire)));
         }
         if !unread.is_empty() {
-            self.work(|shard, now| shard.receive(key, &mut unread, now));
+            self.receive(key, &mut unread);
         }
         monoio::spawn(read(Rc::clone(self), wire, key));
     }
@@ -481,7 +490,7 @@ async fn read(world: Rc<World>, wire: Rc<Wire>, key: Key) {
             match recv(wire.stream_fd(), &mut buffer[..], RecvFlags::DONTWAIT) {
                 Ok((_, 0)) => break 'wait,
                 Ok((_, count)) => {
-                    world.work(|shard, now| shard.receive(key, &mut buffer[..count], now));
+                    world.receive(key, &mut buffer[..count]);
                     if count < READ_BUFFER_BYTES {
                         break;
                     }

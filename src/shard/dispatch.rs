@@ -310,8 +310,7 @@ impl Shard {
         for socket in sockets {
             self.end_socket(socket, reason, reason == CloseReason::ServerDisconnect);
         }
-        let farewell = if reason == CloseReason::TransportClose { "6" } else { "1" };
-        self.core.borrow_mut().end_transport(session, farewell);
+        self.core.borrow_mut().end_transport(session, reason);
     }
 
     /// Ends one socket. Its disconnect handler runs once, after everything that came before.
@@ -395,6 +394,8 @@ impl Shard {
             if session.is_over {
                 if now >= session.connect_by {
                     core.remove_session(session_key);
+                } else {
+                    core.arm_session(session_key);
                 }
                 return;
             }

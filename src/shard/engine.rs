@@ -462,8 +462,8 @@ impl Core {
         }
     }
 
-    /// Ends the transport of a session that is over. `farewell` is the packet that releases a pending poll.
-    pub(crate) fn end_transport(&mut self, session_key: Key, farewell: &'static str) {
+    /// Ends the transport of a session that is over.
+    pub(crate) fn end_transport(&mut self, session_key: Key, reason: CloseReason) {
         let Some(session) = self.sessions.get_mut(session_key) else { return };
         session.is_over = true;
         let link = session.link;
@@ -479,9 +479,15 @@ impl Core {
             Link::Polling { poll, .. } => {
                 let is_owed =
                     self.sessions.get(session_key).is_some_and(|session| !session.backlog.is_empty());
-                if is_owed && farewell == "1" {
+                // A client that we send away may still fetch what it was sent before.
+                let is_ours = matches!(
+                    reason,
+                    CloseReason::ServerDisconnect | CloseReason::ServerShutdown | CloseReason::ForcedClose
+                );
+                if is_owed && is_ours {
                     self.await_last_poll(session_key, poll.is_some());
                 } else {
+                    let farewell = if reason == CloseReason::TransportClose { "6" } else { "1" };
                     self.release_poll(session_key, farewell);
                     self.remove_session(session_key);
                 }

@@ -126,7 +126,7 @@ impl Shard {
         let is_engine = {
             let core = self.core.borrow();
             let path = core.config.path.as_str();
-            head.path.starts_with(path) || head.path == path.trim_end_matches('/')
+            head.path.starts_with(path)
         };
         if !is_engine {
             return Destination::Site;

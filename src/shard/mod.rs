@@ -153,6 +153,11 @@ impl Shard {
         });
     }
 
+    /// What must be done before more bytes of the same connection are received: after a handoff they belong elsewhere.
+    pub(crate) fn take_outputs(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.core.borrow_mut().outputs)
+    }
+
     /// Everything that came in has been handled: polls are answered, and what is to be done moves into `turn`.
     pub(crate) fn end_turn(&mut self, turn: &mut Turn) {
         loop {

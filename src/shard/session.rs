@@ -103,8 +103,11 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// The next time at which this session wants to be looked at.
+    /// The next time at which this session wants to be looked at. One that is over only waits for its last poll.
     pub(crate) fn deadline(&self) -> Time {
+        if self.is_over {
+            return self.connect_by;
+        }
         let upgrade_by = self.upgrade.map_or(Time::NEVER, |upgrade| upgrade.until);
         self.heartbeat.deadline().min(self.connect_by).min(upgrade_by)
     }

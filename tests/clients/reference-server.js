@@ -174,7 +174,7 @@ process.on("uncaughtException", (error) => {
 server.listen(Number(port), host, () => console.log(`reference server on http://${host}:${port}`));
 
 // The smallest page that meets the demo page's contract, for the browser suite.
-const DEMO = `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>reference</title></head><body>
+const DEMO = `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>reference</title><link rel="icon" href="data:,"></head><body>
 <p><span id="status">connecting</span> by <span id="transport"></span>, shard <b id="shard"></b>, <i id="connections">1</i> connections, <i id="messages">0</i> messages</p>
 <form id="entrance"><input id="name"><input id="room"><button id="join">Join</button></form>
 <form id="composer"><input id="message"><button id="send">Send</button></form><ol id="log"></ol>

@@ -312,7 +312,12 @@ impl Pump {
         if let Some(buffer) = buffer {
             let bytes = self.ring.buffers.bytes(buffer, len);
             match (key, self.dying.get_mut(&token.owner())) {
-                (Some(key), _) => self.shard.receive(key, bytes, now),
+                (Some(key), _) => {
+                    self.shard.receive(key, bytes, now);
+                    for output in self.shard.take_outputs() {
+                        self.do_output(output);
+                    }
+                }
                 (None, Some(DyingWire { destination: Some(destination), .. })) => {
                     destination.unread.extend_from_slice(bytes);
                 }
@@ -320,7 +325,9 @@ impl Pump {
             }
             self.ring.buffers.give(buffer);
         }
-        let Some(key) = key else { return self.dying_answered(token, |wire| wire.is_receiving = has_more) };
+        let Some(key) = key.filter(|key| self.wire_mut(*key).is_some()) else {
+            return self.dying_answered(token, |wire| wire.is_receiving = has_more);
+        };
         if has_more {
             return;
         }
@@ -404,6 +411,9 @@ impl Pump {
             Some(Wire { key, descriptor, is_receiving: true, is_sending: false, pieces: None });
         if !unread.is_empty() {
             self.shard.receive(key, &mut unread, now);
+            for output in self.shard.take_outputs() {
+                self.do_output(output);
+            }
         }
     }
 

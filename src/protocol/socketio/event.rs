@@ -95,6 +95,13 @@ impl<'a> Args<'a> {
         self.raw.is_empty()
     }
 
+    /// All arguments but the first `count`, with the same attachments: to pass the rest on.
+    pub fn skip(&self, count: usize) -> Args<'a> {
+        let mut elements = Elements::new(self.raw);
+        elements.by_ref().take(count).for_each(drop);
+        Args { raw: elements.rest(), attachments: self.attachments }
+    }
+
     /// All arguments as JSON, with commas between them and without brackets.
     ///
     /// ```ignore

@@ -55,6 +55,11 @@ impl<'a> Elements<'a> {
     pub(crate) fn new(elements: &'a str) -> Elements<'a> {
         Elements { rest: trim(elements) }
     }
+
+    /// What has not been taken.
+    pub(crate) fn rest(&self) -> &'a str {
+        self.rest
+    }
 }
 
 impl<'a> Iterator for Elements<'a> {

@@ -40,7 +40,7 @@ async function open(query = "") {
   const errors = [];
   page.on("pageerror", (error) => errors.push(error.message));
   page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
-  page.on("response", (response) => response.status() >= 400 && !response.url().endsWith("/favicon.ico") && errors.push(`${response.status()} ${response.url()}`));
+  page.on("response", (response) => response.status() >= 400 && errors.push(`${response.status()} ${response.url()}`));
   await page.goto(`${DEMO}/${query}`);
   await page.locator("#status", { hasText: /^\s*connected/i }).waitFor();
   await page.locator("#shard", { hasText: /\d/ }).waitFor();
@@ -96,7 +96,7 @@ test("two pages on different shards chat in one room", async (t) => {
   }
   await first.page.screenshot({ path: path.join(SCREENSHOTS, "demo-first.png") });
   await second.page.screenshot({ path: path.join(SCREENSHOTS, "demo-second.png") });
-  for (const each of [first, second, outsider]) assert.deepEqual(each.errors.filter((text) => !text.includes("favicon")), []);
+  for (const each of [first, second, outsider]) assert.deepEqual(each.errors, []);
 });
 
 test("a page that stays on long-polling hears the others", { skip: isReference && "the reference page always upgrades" }, async () => {

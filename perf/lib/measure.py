@@ -1,0 +1,123 @@
+"""One run: a probe, a fresh server, the generator, a probe; and what can be said of it, doubts included."""
+
+import threading
+import time
+
+import generator
+import machine
+import peers
+
+SAMPLE_SECONDS = 0.05
+# A generator that used this share of its core may be what was measured.
+CLIENT_BUSY_MAX = 0.90
+# Below this share of its core the server was not at full load.
+SERVER_BUSY_MIN = 0.90
+# CPU time that is charged to the server and what its core did may differ by this much: above, one of them lies.
+ACCOUNTS_DIFFER_MAX = 0.10
+STOLEN_SHARE_MAX = 0.01
+
+
+class Sampler(threading.Thread):
+    """Keeps samples of a server while the generator runs; it costs the client's core about 0.3 %."""
+
+    def __init__(self, pid, cores):
+        super().__init__(daemon=True)
+        self.pid, self.cores = pid, cores
+        self.samples, self.resident = [], []
+        self.ended = threading.Event()
+
+    def run(self):
+        while not self.ended.is_set():
+            self.take()
+            self.ended.wait(SAMPLE_SECONDS)
+
+    def take(self):
+        self.samples.append(machine.sample(self.pid, self.cores.server, self.cores.client))
+        self.resident.append((machine.resident_bytes(self.pid), machine.slab_bytes()))
+
+    def stop(self):
+        self.ended.set()
+        self.join()
+        self.take()
+
+    def between(self, start, end):
+        """The counters' change over a window, from the samples nearest inside it."""
+        inside = [sample for sample in self.samples if start <= sample.at <= end]
+        if len(inside) < 2:
+            inside = [self.samples[0], self.samples[-1]]
+        return inside[-1].since(inside[0])
+
+
+def run(scenario, entry, cores, settings):
+    """Measures once; returns a flat record for the JSON."""
+    record = {"scenario": scenario.name, "server": entry.name, "shards": entry.shards}
+    before = machine.round_trip(settings.probe, cores.server[0], cores.client[0])
+    with peers.Running(entry.peer, cores.server[: entry.shards], entry.shards, settings.is_fifo) as server:
+        time.sleep(0.2)
+        rest = (machine.resident_bytes(server.pid), machine.slab_bytes())
+        sampler = Sampler(server.pid, cores.only(entry.shards))
+        sampler.start()
+        try:
+            result = generator.run(scenario, server, cores, settings)
+        finally:
+            sampler.stop()
+        record |= {"server_command": server.command, "complaints": server.complaints(), "ended": not server.is_alive()}
+    after = machine.round_trip(settings.probe, cores.server[0], cores.client[0])
+    record |= {"probe_before": before, "probe_after": after, "client": result.raw, "client_command": result.command}
+    record |= counts(scenario, result, sampler, rest)
+    record["doubts"] = doubts(scenario, record, result)
+    return record
+
+
+def counts(scenario, result, sampler, rest):
+    used = sampler.between(*result.window)
+    # The counters cover the samples, which lie inside the window: the messages are scaled to the same time.
+    share = min(1, used.at / result.seconds) if result.seconds else 1
+    messages = max(1, result.messages * share)
+    found = {
+        "messages": result.messages,
+        "seconds": result.seconds,
+        "messages_per_second": result.messages / result.seconds if result.seconds else 0,
+        "cpu_us": used.process_cpu / messages * 1e6,
+        "core_us": used.core_busy / messages * 1e6,
+        "server_busy": used.process_cpu / used.at,
+        "core_busy": used.core_busy / used.at,
+        "client_busy": result.client_busy if result.client_busy is not None else used.client_busy / used.at,
+        "stolen": used.core_stolen / used.at,
+        "switches_involuntary": used.switches_involuntary,
+        "p50_us": result.p50,
+        "p99_us": result.p99,
+        "p999_us": result.p999,
+        "connections": result.connections,
+    }
+    if result.connections:
+        resident = max(resident for resident, _ in sampler.resident)
+        slab = max(slab for _, slab in sampler.resident)
+        found["resident_per_connection"] = (resident - rest[0]) / result.connections
+        found["slab_per_pair"] = (slab - rest[1]) / result.connections
+    return found
+
+
+def doubts(scenario, record, result):
+    """Why a reader should not believe this run, in words. A run without any is a clean one."""
+    found = list(result.faults)
+    if record["ended"]:
+        found.append("the server ended")
+    if record["complaints"]:
+        found.append("the server complained")
+    probe = machine.moved(record["probe_before"], record["probe_after"])
+    if probe:
+        found.append(f"machine moved: {probe}")
+    if record["stolen"] > STOLEN_SHARE_MAX:
+        found.append(f"{record['stolen']:.1%} of the server's core was stolen")
+    busy = record["server_busy"] / record["shards"]
+    if scenario.is_full_load and record["client_busy"] > CLIENT_BUSY_MAX and busy < SERVER_BUSY_MIN:
+        found.append(f"client-bound: client {record['client_busy']:.0%} busy, server {busy:.0%}")
+    differ = abs(record["cpu_us"] - record["core_us"])
+    is_long = record["core_busy"] * record["seconds"] > 0.5
+    if is_long and differ > ACCOUNTS_DIFFER_MAX * record["core_us"]:
+        found.append(f"accounts differ: {record['cpu_us']:.2f} us charged, core busy {record['core_us']:.2f} us")
+    wall = record["shards"] / record["messages_per_second"] * 1e6 if record["messages_per_second"] else 0
+    if scenario.is_full_load and busy >= SERVER_BUSY_MIN and abs(wall - record["cpu_us"]) > ACCOUNTS_DIFFER_MAX * wall:
+        found.append(f"CPU time {record['cpu_us']:.2f} us, wall time {wall:.2f} us at full load")
+    return found

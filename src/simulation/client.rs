@@ -1,0 +1,468 @@
+//! A small Engine.IO 4 and Socket.IO 5 client: polling on whichever connection is free, WebSocket, the upgrade.
+//!
+//! Written for the simulation from the protocols' texts; it shares only the frame codec with the server. It is
+//! driven by what arrives and does not know time.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use crate::protocol::websocket::client::{append_fragment, decode_response, encode_request};
+use crate::protocol::websocket::frame::{self, Opcode};
+use crate::simulation::world::{WireId, World};
+
+const WEBSOCKET_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+/// A pooled connection idle for longer is not used again: the server may be about to close it.
+const POOLED_IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// How a client behaves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Habits {
+    pub(super) starts_with_websocket: bool,
+    pub(super) upgrades: bool,
+    pub(super) keeps_alive: bool,
+}
+
+/// One Engine.IO packet, either way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Packet {
+    Text(String),
+    Binary(Vec<u8>),
+}
+
+/// One Socket.IO packet, whole.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Message {
+    pub(super) kind: char,
+    pub(super) namespace: String,
+    pub(super) id: Option<u64>,
+    pub(super) payload: Value,
+    pub(super) attachments: Vec<Vec<u8>>,
+}
+
+/// A WebSocket that asks to take over.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    wire: WireId,
+    /// `3probe` has come: no poll is started any more.
+    is_answered: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) id: usize,
+    habits: Habits,
+    pub(super) sid: Option<String>,
+    poll: Option<WireId>,
+    post: Option<WireId>,
+    pub(super) websocket: Option<WireId>,
+    probe: Option<Probe>,
+    /// WebSockets whose 101 has come.
+    switched: Vec<WireId>,
+    has_tried_upgrade: bool,
+    queue: VecDeque<Packet>,
+    partial: Option<(Message, usize)>,
+    /// What came, in order; the test takes it.
+    pub(super) received: VecDeque<Message>,
+    /// The transport is gone, or the server ended the session.
+    pub(super) is_over: bool,
+    /// Pings are not answered.
+    pub(super) is_silent: bool,
+    /// Statuses other than 200 and 101.
+    pub(super) refusals: Vec<String>,
+    pub(super) pings: usize,
+    /// Frames are sent in fragments now and then.
+    pub(super) fragments: bool,
+}
+
+impl Client {
+    /// A client that connects now.
+    pub(super) fn open(id: usize, habits: Habits, world: &mut World) -> Client {
+        let mut client = Client {
+            id,
+            habits,
+            sid: None,
+            poll: None,
+            post: None,
+            websocket: None,
+            probe: None,
+            switched: Vec::new(),
+            has_tried_upgrade: false,
+            queue: VecDeque::new(),
+            partial: None,
+            received: VecDeque::new(),
+            is_over: false,
+            is_silent: false,
+            refusals: Vec::new(),
+            pings: 0,
+            fragments: false,
+        };
+        if habits.starts_with_websocket {
+            let wire = world.dial(id);
+            client.request_websocket(world, wire);
+            client.websocket = Some(wire);
+        } else {
+            client.start_poll(world);
+        }
+        client
+    }
+
+    /// Queues a Socket.IO packet's text, and its attachments.
+    pub(super) fn send(&mut self, text: &str, attachments: &[Vec<u8>]) {
+        self.queue.push_back(Packet::Text(format!("4{text}")));
+        self.queue.extend(attachments.iter().cloned().map(Packet::Binary));
+    }
+
+    /// Queues an event, with an id if its answer is wanted.
+    pub(super) fn emit(&mut self, id: Option<u64>, event: &Value) {
+        let id = id.map(|id| id.to_string()).unwrap_or_default();
+        self.send(&format!("2{id}{event}"), &[]);
+    }
+
+    /// Queues an Engine.IO packet as it is.
+    pub(super) fn send_packet(&mut self, packet: Packet) {
+        self.queue.push_back(packet);
+    }
+
+    /// Whether the upgrade has happened, or the client began with WebSocket.
+    pub(super) fn is_on_websocket(&self) -> bool {
+        self.websocket.is_some()
+    }
+
+    pub(super) fn wires(&self) -> impl Iterator<Item = WireId> + '_ {
+        let probe = self.probe.map(|probe| probe.wire);
+        self.poll.into_iter().chain(self.post).chain(self.websocket).chain(probe)
+    }
+
+    /// Nothing waits to be sent and no POST is out.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.is_over || self.queue.is_empty() && self.post.is_none()
+    }
+
+    /// Closes the client's wires without a word.
+    pub(super) fn drop_wires(&mut self, world: &mut World, is_reset: bool) {
+        let wires: Vec<WireId> = self.wires().collect();
+        for wire in wires {
+            if is_reset { world.reset(wire) } else { world.close(wire) }
+        }
+        self.is_over = true;
+    }
+
+    /// Takes what has arrived on a wire, and does what follows from it.
+    pub(super) fn pump(&mut self, world: &mut World, wire: WireId) {
+        while self.take_one(world, wire) {}
+        if world.wires[wire.0].is_over {
+            self.wire_ended(world, wire);
+        }
+        self.drive(world);
+    }
+
+    /// Starts whatever can be started.
+    pub(super) fn drive(&mut self, world: &mut World) {
+        if self.is_over || self.sid.is_none() {
+            return;
+        }
+        if let Some(wire) = self.websocket {
+            while let Some(packet) = self.queue.pop_front() {
+                self.write_frame(world, wire, &packet);
+            }
+            return;
+        }
+        let is_paused = self.probe.is_some_and(|probe| probe.is_answered);
+        if is_paused {
+            if self.poll.is_none() && self.post.is_none() {
+                let wire = self.probe.take().expect("a paused client has a probe").wire;
+                self.write_frame(world, wire, &Packet::Text("5".into()));
+                self.websocket = Some(wire);
+                self.drive(world);
+            }
+            return;
+        }
+        if self.poll.is_none() {
+            self.start_poll(world);
+        }
+        if self.post.is_none() && !self.queue.is_empty() {
+            self.start_post(world);
+        }
+        if self.habits.upgrades && !self.has_tried_upgrade {
+            self.has_tried_upgrade = true;
+            let wire = world.dial(self.id);
+            self.request_websocket(world, wire);
+            self.probe = Some(Probe { wire, is_answered: false });
+        }
+    }
+
+    fn target(&self, transport: &str) -> String {
+        let sid = self.sid.as_ref().map(|sid| format!("&sid={sid}")).unwrap_or_default();
+        format!("/socket.io/?EIO=4&transport={transport}{sid}")
+    }
+
+    fn request_websocket(&mut self, world: &mut World, wire: WireId) {
+        let mut request = Vec::new();
+        encode_request(&mut request, "localhost", &self.target("websocket"), WEBSOCKET_KEY);
+        world.write(wire, &request);
+    }
+
+    fn start_poll(&mut self, world: &mut World) {
+        let wire = self.http_wire(world);
+        let head = self.request_head("GET", "");
+        world.write(wire, head.as_bytes());
+        self.poll = Some(wire);
+    }
+
+    fn start_post(&mut self, world: &mut World) {
+        let count = 1 + world.random.below(self.queue.len());
+        let packets = self.queue.drain(..count).map(|packet| match packet {
+            Packet::Text(text) => text,
+            Packet::Binary(bytes) => format!("b{}", STANDARD.encode(bytes)),
+        });
+        let body = packets.collect::<Vec<_>>().join("\u{1e}");
+        let wire = self.http_wire(world);
+        let framing = if world.random.chance(20) {
+            let middle = body.char_indices().nth(body.chars().count() / 2).map_or(0, |(place, _)| place);
+            let chunk = |part: &str| if part.is_empty() { String::new() } else { format!("{:x}\r\n{part}\r\n", part.len()) };
+            let chunks = format!("{}{}0\r\n\r\n", chunk(&body[..middle]), chunk(&body[middle..]));
+            format!("Transfer-Encoding: chunked\r\n\r\n{chunks}")
+        } else {
+            format!("Content-Length: {}\r\n\r\n{body}", body.len())
+        };
+        let head = self.request_head("POST", &format!("Content-Type: text/plain;charset=UTF-8\r\n{framing}"));
+        world.write(wire, head.as_bytes());
+        self.post = Some(wire);
+    }
+
+    fn request_head(&self, method: &str, rest: &str) -> String {
+        let connection = if self.habits.keeps_alive { "keep-alive" } else { "close" };
+        let target = self.target("polling");
+        let end = if rest.is_empty() { "\r\n" } else { rest };
+        format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: {connection}\r\n{end}")
+    }
+
+    /// A free connection, or a new one to any shard.
+    fn http_wire(&mut self, world: &mut World) -> WireId {
+        let now = world.now;
+        while self.habits.keeps_alive && !world.pool.is_empty() && world.random.chance(80) {
+            let place = world.random.below(world.pool.len());
+            let (wire, since) = world.pool.swap_remove(place);
+            if now.since(since) > POOLED_IDLE_MAX || world.wires[wire.0].is_over {
+                world.close(wire);
+                continue;
+            }
+            world.wires[wire.0].owner = Some(self.id);
+            return wire;
+        }
+        world.dial(self.id)
+    }
+
+    /// Takes one response or frame from what has arrived. False when none is whole.
+    fn take_one(&mut self, world: &mut World, wire: WireId) -> bool {
+        if self.poll == Some(wire) || self.post == Some(wire) {
+            return self.take_response(world, wire);
+        }
+        let is_websocket = self.websocket == Some(wire) || self.probe.is_some_and(|probe| probe.wire == wire);
+        if !is_websocket {
+            return false;
+        }
+        if self.switched.contains(&wire) {
+            return self.take_frame(world, wire);
+        }
+        match decode_response(&world.wires[wire.0].arrived, WEBSOCKET_KEY) {
+            Ok(Some(len)) => {
+                world.wires[wire.0].arrived.drain(..len);
+                self.switched.push(wire);
+                if self.probe.is_some_and(|probe| probe.wire == wire) {
+                    self.write_frame(world, wire, &Packet::Text("2probe".into()));
+                }
+                true
+            }
+            Ok(None) => false,
+            Err(_) => {
+                let text = String::from_utf8_lossy(&world.wires[wire.0].arrived).into_owned();
+                self.refusals.push(format!("websocket: {text}"));
+                self.lose(world, wire);
+                false
+            }
+        }
+    }
+
+    fn take_response(&mut self, world: &mut World, wire: WireId) -> bool {
+        let Some((status, keeps_alive, body)) = split_response(&mut world.wires[wire.0].arrived) else { return false };
+        let was_poll = self.poll == Some(wire);
+        if was_poll { self.poll = None } else { self.post = None }
+        world.wires[wire.0].owner = None;
+        if keeps_alive && self.habits.keeps_alive {
+            world.pool.push((wire, world.now));
+        } else {
+            world.close(wire);
+        }
+        if status != 200 {
+            self.refusals.push(format!("{status} {}", String::from_utf8_lossy(&body)));
+            self.is_over = true;
+            return false;
+        }
+        let body = String::from_utf8(body).expect("a body is text");
+        if !was_poll {
+            assert_eq!(body, "ok", "the answer to a POST");
+            return false;
+        }
+        for packet in body.split('\u{1e}') {
+            match packet.strip_prefix('b') {
+                Some(encoded) => self.take_binary(STANDARD.decode(encoded).expect("base64")),
+                None => self.take_text(packet),
+            }
+        }
+        false
+    }
+
+    fn take_frame(&mut self, world: &mut World, wire: WireId) -> bool {
+        let arrived = &mut world.wires[wire.0].arrived;
+        let header = frame::decode(arrived, usize::MAX).expect("the server's frames are sound");
+        let Some(header) = header else { return false };
+        let end = header.header_len + header.payload_len;
+        if arrived.len() < end {
+            return false;
+        }
+        assert!(header.mask.is_none() && header.is_final, "a server's frame is whole and not masked");
+        let payload = arrived[header.header_len..end].to_vec();
+        arrived.drain(..end);
+        match header.opcode {
+            Opcode::Text => {
+                let text = String::from_utf8(payload).expect("text frames are UTF-8");
+                if let Some(probe) = self.probe.as_mut().filter(|probe| probe.wire == wire) {
+                    assert_eq!(text, "3probe", "only the probe's answer comes before the upgrade");
+                    probe.is_answered = true;
+                } else {
+                    self.take_text(&text);
+                }
+            }
+            Opcode::Binary => self.take_binary(payload),
+            Opcode::Close => {
+                assert!(arrived.is_empty(), "nothing follows a close frame");
+                self.lose(world, wire);
+            }
+            Opcode::Ping | Opcode::Pong => {}
+            Opcode::Continuation => panic!("the server does not fragment"),
+        }
+        true
+    }
+
+    fn take_text(&mut self, text: &str) {
+        let Some(kind) = text.chars().next() else { panic!("an empty packet") };
+        match kind {
+            '0' => {
+                let open: Value = serde_json::from_str(&text[1..]).expect("the open packet is JSON");
+                self.sid = Some(open["sid"].as_str().expect("a sid").to_owned());
+            }
+            '1' => self.is_over = true,
+            '2' => {
+                self.pings += 1;
+                if !self.is_silent {
+                    self.queue.push_back(Packet::Text("3".into()));
+                }
+            }
+            '4' => self.take_message(&text[1..]),
+            '6' => {}
+            other => panic!("unexpected packet {other}: {text}"),
+        }
+    }
+
+    fn take_message(&mut self, text: &str) {
+        assert!(self.partial.is_none(), "text came where an attachment was due: {text}");
+        let (message, attachments) = parse_message(text);
+        if attachments == 0 { self.received.push_back(message) } else { self.partial = Some((message, attachments)) }
+    }
+
+    fn take_binary(&mut self, bytes: Vec<u8>) {
+        let (message, count) = self.partial.as_mut().expect("binary comes only where it was announced");
+        message.attachments.push(bytes);
+        if message.attachments.len() == *count
+            && let Some((message, _)) = self.partial.take()
+        {
+            self.received.push_back(message);
+        }
+    }
+
+    fn write_frame(&mut self, world: &mut World, wire: WireId, packet: &Packet) {
+        let (opcode, payload) = match packet {
+            Packet::Text(text) => (Opcode::Text, text.as_bytes()),
+            Packet::Binary(bytes) => (Opcode::Binary, bytes.as_slice()),
+        };
+        let mut out = Vec::new();
+        if self.fragments && payload.len() > 1 && world.random.chance(20) {
+            let middle = world.random.below(payload.len());
+            append_fragment(&mut out, (opcode, false), &payload[..middle], world.random.bytes());
+            frame::append_masked(&mut out, Opcode::Ping, b"between", world.random.bytes());
+            append_fragment(&mut out, (Opcode::Continuation, true), &payload[middle..], world.random.bytes());
+        } else {
+            frame::append_masked(&mut out, opcode, payload, world.random.bytes());
+        }
+        world.write(wire, &out);
+    }
+
+    /// The server closed a wire.
+    fn wire_ended(&mut self, world: &mut World, wire: WireId) {
+        let is_carrier = self.poll == Some(wire) || self.post == Some(wire);
+        if is_carrier && !self.is_over {
+            self.refusals.push("a request got no answer".into());
+        }
+        self.lose(world, wire);
+    }
+
+    /// A wire is of no more use; the session goes with its transport, not with a probe.
+    fn lose(&mut self, world: &mut World, wire: WireId) {
+        world.close(wire);
+        if self.probe.is_some_and(|probe| probe.wire == wire) {
+            self.probe = None;
+        } else if self.wires().any(|own| own == wire) {
+            self.is_over = true;
+        }
+    }
+}
+
+/// Takes a whole response off the front: its status, whether the connection goes on, its body.
+fn split_response(arrived: &mut Vec<u8>) -> Option<(u16, bool, Vec<u8>)> {
+    let mut headers = [httparse::EMPTY_HEADER; 32];
+    let mut response = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(head_len) = response.parse(arrived).expect("the server's heads are sound") else {
+        return None;
+    };
+    let field = |name: &str| {
+        let header = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
+        Some(String::from_utf8_lossy(header.value).into_owned())
+    };
+    let status = response.code.expect("a whole head has a status");
+    let keeps_alive = field("connection").is_none_or(|value| !value.eq_ignore_ascii_case("close"));
+    let body_len: usize = field("content-length").map_or(0, |value| value.parse().expect("a length"));
+    let end = head_len + body_len;
+    if arrived.len() < end {
+        return None;
+    }
+    let body = arrived[head_len..end].to_vec();
+    arrived.drain(..end);
+    Some((status, keeps_alive, body))
+}
+
+/// Reads `<kind>[<attachments>-][<namespace>,][<id>][<payload>]`.
+fn parse_message(text: &str) -> (Message, usize) {
+    let kind = text.chars().next().expect("a packet has a kind");
+    let mut rest = &text[1..];
+    let mut attachments = 0;
+    if matches!(kind, '5' | '6') {
+        let (count, after) = rest.split_once('-').expect("a binary packet counts its attachments");
+        attachments = count.parse().expect("a number of attachments");
+        rest = after;
+    }
+    let mut namespace = "/";
+    if rest.starts_with('/') {
+        (namespace, rest) = rest.split_once(',').unwrap_or((rest, ""));
+    }
+    let id_len = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let id = rest[..id_len].parse().ok();
+    let payload = &rest[id_len..];
+    let payload = if payload.is_empty() { Value::Null } else { serde_json::from_str(payload).expect("JSON") };
+    (Message { kind, namespace: namespace.to_owned(), id, payload, attachments: Vec::new() }, attachments)
+}

@@ -1,0 +1,534 @@
+//! Shards, wires and time: everything between the clients and the handlers, moved one step at a time.
+//!
+//! A [`World`] does what a driver does, but each step is drawn from one seed: which wire brings how many bytes,
+//! how much of an outbox leaves, when a turn ends, when mail is read. Bytes on one wire keep their order.
+
+use std::collections::HashMap;
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_chacha::ChaCha12Rng;
+use rand_core::{RngCore, SeedableRng};
+
+use crate::base::ids::ShardId;
+use crate::base::slab::Key;
+use crate::base::time::Time;
+use crate::mesh::{Bell, Handoff, InboxReceiver, Mesh, Peer, ShardMessage};
+use crate::shard::app::App;
+use crate::shard::config::Config;
+use crate::shard::context::ShardInfo;
+use crate::shard::core::{CoreParts, Output};
+use crate::shard::stats::ShardCounters;
+use crate::shard::{Shard, Turn};
+
+/// What the kernel takes for a peer that does not read.
+const WINDOW_BYTES: usize = 64 * 1024;
+
+/// Pieces of an outbox that one send carries.
+const SLICES_PER_SEND_MAX: usize = 8;
+
+/// Steps without a pause of the clock after which a world is said to be running in circles.
+const STEPS_PER_INSTANT_MAX: usize = 2_000_000;
+
+/// Steps between two looks for wires that are over.
+const DEAD_WIRES_LOOKED_FOR_EVERY: usize = 64;
+
+/// The one source of chance.
+pub(super) struct Random(ChaCha12Rng);
+
+impl Random {
+    pub(super) fn new(seed: u64) -> Random {
+        Random(ChaCha12Rng::seed_from_u64(seed))
+    }
+
+    /// A number below `bound`, which is not zero.
+    pub(super) fn below(&mut self, bound: usize) -> usize {
+        (self.0.next_u64() % bound as u64) as usize
+    }
+
+    pub(super) fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+
+    pub(super) fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.0.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    /// Part of a length: all of it more often than not.
+    fn part(&mut self, len: usize, is_cutting: bool) -> usize {
+        if is_cutting && len > 1 && self.chance(40) { 1 + self.below(len) } else { len }
+    }
+}
+
+/// A bell that nobody hears: the scheduler looks into every inbox anyway.
+struct NoBell;
+
+impl Bell for NoBell {
+    fn ring(&self) {}
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct WireId(pub(super) usize);
+
+/// Who holds the server's end of a wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ServerEnd {
+    At(usize, Key),
+    /// In an inbox, between two shards.
+    Travelling,
+    Closed,
+}
+
+/// A connection between a client and whichever shard has it.
+#[derive(Debug)]
+pub(super) struct Wire {
+    server: ServerEnd,
+    to_server: Vec<u8>,
+    to_client: Vec<u8>,
+    /// What the client has got and not yet read.
+    pub(super) arrived: Vec<u8>,
+    /// The client whose wire it is; a pooled one has none.
+    pub(super) owner: Option<usize>,
+    /// The client said that it sends no more.
+    is_client_done: bool,
+    /// The server said so.
+    is_server_done: bool,
+    /// The client has read the server's end.
+    pub(super) is_over: bool,
+    /// The client reads nothing.
+    pub(super) is_stalled: bool,
+    /// The last send could not be completed: the driver waits.
+    is_blocked: bool,
+    /// A send under way, with the bytes as they were when it began.
+    sending: Option<Vec<u8>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Action {
+    Receive(WireId),
+    EndOfInput(WireId),
+    GoOnSending(WireId),
+    FinishSend(WireId),
+    Arrive(WireId),
+    EndOfOutput(WireId),
+    EndTurn(usize),
+    Mail(usize),
+    Wake(usize),
+    Timeout(usize),
+}
+
+/// What a world is like.
+#[derive(Clone, Debug)]
+pub(super) struct Weather {
+    pub(super) shards: usize,
+    pub(super) config: Config,
+    /// Bytes are cut at random places, and sends are partial.
+    pub(super) is_cutting: bool,
+    /// Sends complete later, as a ring's do: their segments must not change meanwhile.
+    pub(super) has_slow_sends: bool,
+    /// Time passes between steps, a little at a time.
+    pub(super) has_jitter: bool,
+}
+
+pub(super) struct World {
+    pub(super) now: Time,
+    pub(super) random: Random,
+    pub(super) shards: Vec<Shard>,
+    pub(super) mesh: Arc<Mesh>,
+    pub(super) counters: Vec<Arc<ShardCounters>>,
+    pub(super) wires: Vec<Wire>,
+    /// Kept-alive wires that no request is on, with the time they were put here; any client takes any, as behind
+    /// a proxy.
+    pub(super) pool: Vec<(WireId, Time)>,
+    inboxes: Vec<InboxReceiver>,
+    places: HashMap<(usize, Key), WireId>,
+    has_work: Vec<bool>,
+    weather: Weather,
+    actions: Vec<Action>,
+    /// Wires on which anything can still happen.
+    live: Vec<WireId>,
+    /// Orders everything that clients do and see.
+    pub(super) moment: usize,
+    steps_in_instant: usize,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, weather: Weather, app: impl Fn(ShardInfo) -> App) -> World {
+        let mut random = Random::new(seed);
+        let bells = (0..weather.shards).map(|_| Box::new(NoBell) as Box<dyn Bell>).collect();
+        let (mesh, inboxes) = Mesh::new(bells);
+        let config = Arc::new(weather.config.clone());
+        let counters: Vec<_> = (0..weather.shards).map(|_| Arc::new(ShardCounters::default())).collect();
+        let shards = counters.iter().enumerate().map(|(index, counters)| {
+            let id = ShardId(index as u16);
+            let parts = CoreParts {
+                id,
+                config: Arc::clone(&config),
+                mesh: Arc::clone(&mesh),
+                counters: Arc::clone(counters),
+                seed: random.bytes(),
+                now: Time(1000),
+                unix_origin: 1_700_000_000_000,
+            };
+            Shard::new(parts, app(ShardInfo::new(id, weather.shards)))
+        });
+        World {
+            now: Time(1000),
+            shards: shards.collect(),
+            random,
+            mesh,
+            counters,
+            wires: Vec::new(),
+            pool: Vec::new(),
+            inboxes,
+            places: HashMap::new(),
+            has_work: vec![false; weather.shards],
+            weather,
+            actions: Vec::new(),
+            live: Vec::new(),
+            moment: 0,
+            steps_in_instant: 0,
+        }
+    }
+
+    // What clients do.
+
+    /// Connects to a shard that the kernel chooses.
+    pub(super) fn dial(&mut self, owner: usize) -> WireId {
+        let shard = self.random.below(self.shards.len());
+        let id = WireId(self.wires.len());
+        let peer = Peer::Tcp(([127, 0, 0, 1], 1024 + (id.0 % 60_000) as u16).into());
+        let server = match self.shards[shard].open(peer, self.now) {
+            Some(key) => {
+                self.places.insert((shard, key), id);
+                ServerEnd::At(shard, key)
+            }
+            None => ServerEnd::Closed,
+        };
+        self.has_work[shard] = true;
+        self.live.push(id);
+        self.wires.push(Wire {
+            server,
+            to_server: Vec::new(),
+            to_client: Vec::new(),
+            arrived: Vec::new(),
+            owner: Some(owner),
+            is_client_done: false,
+            is_server_done: server == ServerEnd::Closed,
+            is_over: false,
+            is_stalled: false,
+            is_blocked: false,
+            sending: None,
+        });
+        id
+    }
+
+    pub(super) fn write(&mut self, id: WireId, bytes: &[u8]) {
+        let wire = &mut self.wires[id.0];
+        assert!(!wire.is_client_done, "a client writes nothing after its end");
+        wire.to_server.extend_from_slice(bytes);
+    }
+
+    /// The client closes its end; what it wrote still arrives.
+    pub(super) fn close(&mut self, id: WireId) {
+        let wire = &mut self.wires[id.0];
+        wire.is_client_done = true;
+        wire.is_stalled = false;
+        wire.owner = None;
+    }
+
+    /// The client breaks the connection: what was under way either way is lost.
+    pub(super) fn reset(&mut self, id: WireId) {
+        self.close(id);
+        let wire = &mut self.wires[id.0];
+        wire.to_server.clear();
+        wire.to_client.clear();
+    }
+
+    // What the driver and the network do.
+
+    /// Takes one step, if there is one to take now. Returns the wire that has something for its client.
+    pub(super) fn step(&mut self) -> Option<Option<WireId>> {
+        if self.weather.has_jitter && self.random.chance(2) {
+            self.now = self.now + Duration::from_millis(self.random.below(4) as u64);
+            self.steps_in_instant = 0;
+        }
+        self.moment += 1;
+        if self.moment.is_multiple_of(DEAD_WIRES_LOOKED_FOR_EVERY) {
+            let wires = &self.wires;
+            self.live.retain(|id| !wires[id.0].is_dead());
+        }
+        let mut actions = std::mem::take(&mut self.actions);
+        actions.clear();
+        self.list_actions(&mut actions);
+        let chosen = if actions.is_empty() { None } else { Some(self.random.pick(&actions)) };
+        self.actions = actions;
+        self.steps_in_instant += 1;
+        assert!(self.steps_in_instant < STEPS_PER_INSTANT_MAX, "the world runs in circles: {chosen:?}");
+        chosen.map(|action| self.perform(action))
+    }
+
+    /// Moves the clock to the next thing that waits for it, at most to `until`. False when that is reached.
+    pub(super) fn pass_time(&mut self, until: Time) -> bool {
+        let next = self.shards.iter().map(Shard::next_timeout).min().unwrap_or(Time::NEVER);
+        self.steps_in_instant = 0;
+        let is_before = next <= until;
+        self.now = self.now.max(next.min(until));
+        is_before
+    }
+
+    fn list_actions(&self, actions: &mut Vec<Action>) {
+        for (shard, inbox) in self.inboxes.iter().enumerate() {
+            if self.has_work[shard] {
+                actions.push(Action::EndTurn(shard));
+            }
+            if !inbox.is_empty() {
+                actions.push(Action::Mail(shard));
+                actions.push(Action::Wake(shard));
+            }
+            if self.shards[shard].next_timeout() <= self.now {
+                actions.push(Action::Timeout(shard));
+            }
+        }
+        for &id in &self.live {
+            let wire = &self.wires[id.0];
+            let is_at_shard = matches!(wire.server, ServerEnd::At(..));
+            if is_at_shard && !wire.to_server.is_empty() {
+                actions.push(Action::Receive(id));
+            } else if is_at_shard && wire.is_client_done {
+                actions.push(Action::EndOfInput(id));
+            }
+            if wire.sending.is_some() {
+                actions.push(Action::FinishSend(id));
+            } else if is_at_shard && wire.is_blocked && wire.has_room() {
+                actions.push(Action::GoOnSending(id));
+            }
+            if !wire.is_stalled && !wire.to_client.is_empty() {
+                actions.push(Action::Arrive(id));
+            } else if wire.is_server_done && !wire.is_over && !wire.is_stalled && wire.sending.is_none() {
+                actions.push(Action::EndOfOutput(id));
+            }
+        }
+    }
+
+    fn perform(&mut self, action: Action) -> Option<WireId> {
+        match action {
+            Action::Receive(id) => self.receive(id),
+            Action::EndOfInput(id) => {
+                if let ServerEnd::At(shard, key) = self.wires[id.0].server {
+                    self.forget(id);
+                    self.wires[id.0].is_server_done = true;
+                    self.work(shard, |shard, now| shard.closed(key, now));
+                }
+            }
+            Action::GoOnSending(id) => {
+                self.wires[id.0].is_blocked = false;
+                self.flush(id);
+            }
+            Action::FinishSend(id) => self.finish_send(id),
+            Action::Arrive(id) => {
+                let len = self.random.part(self.wires[id.0].to_client.len(), self.weather.is_cutting);
+                let wire = &mut self.wires[id.0];
+                wire.arrived.extend(wire.to_client.drain(..len));
+                return Some(id);
+            }
+            Action::EndOfOutput(id) => {
+                self.wires[id.0].is_over = true;
+                return Some(id);
+            }
+            Action::EndTurn(shard) => self.end_turn(shard),
+            Action::Mail(shard) => {
+                if let Some(message) = self.inboxes[shard].next_message() {
+                    self.receive_message(shard, message);
+                }
+            }
+            Action::Wake(shard) => {
+                if let Some(task) = self.inboxes[shard].next_wake() {
+                    self.work(shard, |shard, now| shard.wake(task, now));
+                }
+            }
+            Action::Timeout(shard) => self.work(shard, Shard::handle_timeout),
+        }
+        None
+    }
+
+    pub(super) fn work<R>(&mut self, shard: usize, work: impl FnOnce(&mut Shard, Time) -> R) -> R {
+        self.has_work[shard] = true;
+        work(&mut self.shards[shard], self.now)
+    }
+
+    fn receive(&mut self, id: WireId) {
+        let ServerEnd::At(shard, key) = self.wires[id.0].server else { return };
+        let len = self.random.part(self.wires[id.0].to_server.len(), self.weather.is_cutting);
+        let mut bytes: Vec<u8> = self.wires[id.0].to_server.drain(..len).collect();
+        self.work(shard, |shard, now| shard.receive(key, &mut bytes, now));
+    }
+
+    fn receive_message(&mut self, shard: usize, message: ShardMessage) {
+        let ShardMessage::Handoff(handoff) = message else {
+            return self.work(shard, |shard, now| shard.deliver(message, now));
+        };
+        let Handoff { wire, peer, owed, mut unread } = *handoff;
+        let id = *wire.downcast::<WireId>().expect("the simulation's handoffs carry a wire's id");
+        let Some(key) = self.work(shard, |shard, now| shard.adopt(peer, &owed, now)) else {
+            self.wires[id.0].server = ServerEnd::Closed;
+            self.wires[id.0].is_server_done = true;
+            return;
+        };
+        self.places.insert((shard, key), id);
+        self.wires[id.0].server = ServerEnd::At(shard, key);
+        if !unread.is_empty() {
+            self.work(shard, |shard, now| shard.receive(key, &mut unread, now));
+        }
+    }
+
+    /// Does everything that a shard's turn left to do, in the driver's order.
+    pub(super) fn end_turn(&mut self, shard: usize) {
+        self.has_work[shard] = false;
+        let mut turn = Turn::default();
+        loop {
+            self.shards[shard].end_turn(&mut turn);
+            if turn.dirty.is_empty() && turn.outputs.is_empty() {
+                return;
+            }
+            for key in std::mem::take(&mut turn.dirty) {
+                if let Some(connection) = self.shards[shard].core.borrow_mut().connections.get_mut(key) {
+                    connection.is_dirty = false;
+                }
+                if let Some(&id) = self.places.get(&(shard, key)) {
+                    self.flush(id);
+                }
+            }
+            for output in std::mem::take(&mut turn.outputs) {
+                self.do_output(shard, output);
+            }
+        }
+    }
+
+    fn do_output(&mut self, shard: usize, output: Output) {
+        match output {
+            Output::Close { connection, .. } => {
+                if let Some(&id) = self.places.get(&(shard, connection)) {
+                    self.finish_send(id);
+                    self.forget(id);
+                    self.wires[id.0].is_server_done = true;
+                }
+            }
+            Output::ShutdownWrite(connection) => {
+                if let Some(id) = self.places.get(&(shard, connection)) {
+                    self.wires[id.0].is_server_done = true;
+                }
+            }
+            Output::Handoff { connection, to, peer, outbox, unread } => {
+                let Some(&id) = self.places.get(&(shard, connection)) else { return };
+                // A send under way is waited for; the rest of the outbox travels.
+                let sent = self.wires[id.0].sending.take().unwrap_or_default();
+                let owed = outbox.to_bytes();
+                assert!(owed.starts_with(&sent), "what is being sent changed under the send");
+                self.wires[id.0].to_client.extend_from_slice(&sent);
+                let owed = owed[sent.len()..].to_vec();
+                self.forget(id);
+                self.wires[id.0].server = ServerEnd::Travelling;
+                self.wires[id.0].is_blocked = false;
+                let handoff = Handoff { wire: Box::new(id), peer, owed, unread };
+                self.mesh.send(to, ShardMessage::Handoff(Box::new(handoff))).expect("the inbox has room");
+            }
+            Output::ReadFile { .. } => unreachable!("the simulation serves no files"),
+        }
+    }
+
+    fn forget(&mut self, id: WireId) {
+        let wire = &mut self.wires[id.0];
+        if let ServerEnd::At(shard, key) = std::mem::replace(&mut wire.server, ServerEnd::Closed) {
+            self.places.remove(&(shard, key));
+        }
+        wire.to_server.clear();
+        wire.sending = None;
+    }
+
+    /// Sends what a connection is owed, or a part of it.
+    fn flush(&mut self, id: WireId) {
+        let ServerEnd::At(shard, key) = self.wires[id.0].server else { return };
+        if self.wires[id.0].is_blocked || self.wires[id.0].sending.is_some() {
+            return;
+        }
+        loop {
+            let mut core = self.shards[shard].core.borrow_mut();
+            let Some(connection) = core.connections.get_mut(key) else { return };
+            if connection.outbox.is_empty() {
+                core.finish_flush(key);
+                drop(core);
+                self.has_work[shard] = true;
+                return;
+            }
+            let room = WINDOW_BYTES.saturating_sub(self.wires[id.0].to_client.len());
+            let mut slices = [IoSlice::new(&[]); SLICES_PER_SEND_MAX];
+            let count = connection.outbox.gather(&mut slices);
+            let mut bytes = slices[..count].iter().map(|slice| &**slice).collect::<Vec<_>>().concat();
+            if self.weather.has_slow_sends {
+                connection.outbox.lock(count);
+                self.wires[id.0].sending = Some(bytes);
+                return;
+            }
+            let is_all = bytes.len() <= room;
+            let taken = self.random.part(bytes.len().min(room), self.weather.is_cutting);
+            let is_cut = !is_all || taken < bytes.len();
+            bytes.truncate(taken);
+            if self.wires[id.0].is_client_done {
+                bytes.clear();
+            }
+            self.wires[id.0].to_client.extend_from_slice(&bytes);
+            if taken > 0 {
+                core.sent(key, taken);
+            }
+            if is_cut {
+                self.wires[id.0].is_blocked = true;
+                return;
+            }
+        }
+    }
+
+    /// A send that was under way is done, with all or a part of its bytes.
+    fn finish_send(&mut self, id: WireId) {
+        let Some(mut bytes) = self.wires[id.0].sending.take() else { return };
+        let room = WINDOW_BYTES.saturating_sub(self.wires[id.0].to_client.len());
+        let taken = self.random.part(bytes.len().min(room), self.weather.is_cutting);
+        let is_blocked = taken < bytes.len();
+        if let ServerEnd::At(shard, key) = self.wires[id.0].server {
+            let mut core = self.shards[shard].core.borrow_mut();
+            if let Some(connection) = core.connections.get_mut(key) {
+                assert!(connection.outbox.to_bytes().starts_with(&bytes), "what is being sent changed under the send");
+                core.sent(key, taken);
+                if let Some(connection) = core.connections.get_mut(key) {
+                    connection.outbox.unlock();
+                }
+            }
+            self.has_work[shard] = true;
+        }
+        bytes.truncate(taken);
+        if !self.wires[id.0].is_client_done {
+            self.wires[id.0].to_client.extend_from_slice(&bytes);
+        }
+        self.wires[id.0].is_blocked = is_blocked;
+        if !is_blocked {
+            self.flush(id);
+        }
+    }
+}
+
+impl Wire {
+    fn is_dead(&self) -> bool {
+        self.server == ServerEnd::Closed && self.is_over && self.to_client.is_empty()
+    }
+
+    fn has_room(&self) -> bool {
+        self.is_client_done || self.to_client.len() < WINDOW_BYTES
+    }
+}

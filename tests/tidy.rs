@@ -1,0 +1,133 @@
+//! Rules about the sources themselves: layers, size, unsafe code, what is named where, links.
+//!
+//! Each rule is a function from texts to faults. One test runs it over the tree, another shows on bad samples
+//! that it can fail. Does not judge formatting or what the compiler's and clippy's lints see already.
+
+#[path = "tidy/code.rs"]
+mod code;
+#[path = "tidy/rules.rs"]
+mod rules;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rules::Source;
+
+/// Folders that hold nothing of ours.
+const FOREIGN_FOLDERS: &[&str] = &["target", "node_modules", "artifacts", "corpus", "__pycache__"];
+
+/// Files that people or tools of the project read and write as text.
+const TEXT_EXTENSIONS: &[&str] =
+    &["rs", "md", "toml", "sh", "js", "mjs", "py", "html", "css", "conf", "txt", "yml", "yaml", "json"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every file of the project with one of these extensions, or without any.
+fn sources(extensions: &[&str]) -> Vec<Source> {
+    let mut paths = Vec::new();
+    collect(root(), &mut paths);
+    paths.retain(|path| match path.extension() {
+        Some(extension) => extensions.iter().any(|wanted| extension == *wanted),
+        None => extensions.contains(&""),
+    });
+    paths.sort();
+    assert!(paths.len() > 10, "the tree was not found at {}", root().display());
+    paths.iter().map(|path| read(path)).collect()
+}
+
+fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder of the project can be listed") {
+        let path = entry.expect("an entry can be read").path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let is_ours = name == ".ci" || !(name.starts_with('.') || FOREIGN_FOLDERS.contains(&name.as_str()));
+        if path.is_symlink() || !is_ours {
+            continue;
+        }
+        if path.is_dir() {
+            collect(&path, paths);
+        } else {
+            paths.push(path);
+        }
+    }
+}
+
+fn read(path: &Path) -> Source {
+    let bytes = fs::read(path).expect("a file of the project can be read");
+    let shown = path.strip_prefix(root()).expect("it lies below the root");
+    Source { path: shown.to_string_lossy().into_owned(), text: String::from_utf8_lossy(&bytes).into_owned() }
+}
+
+fn read_named(path: &str) -> Source {
+    read(&root().join(path))
+}
+
+/// Fails with every fault of every file, so that one run shows them all.
+fn assert_clean(files: &[Source], rule: impl Fn(&Source) -> Vec<String>) {
+    let faults: Vec<String> = files.iter().flat_map(rule).collect();
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn imports_point_down() {
+    let exports = rules::exports(&read_named("src/lib.rs").text);
+    assert!(exports.len() > 10, "the exports of lib.rs were not understood: {exports:?}");
+    assert_clean(&sources(&["rs"]), |source| rules::layers(source, &exports));
+}
+
+#[test]
+fn the_simulation_is_built_for_tests_only() {
+    assert_clean(&sources(&["rs"]), rules::simulation);
+}
+
+#[test]
+fn files_say_what_they_are_and_stay_short() {
+    assert_clean(&sources(&["rs"]), rules::shape);
+}
+
+#[test]
+fn unsafe_code_is_where_it_may_be() {
+    assert_clean(&sources(&["rs"]), rules::unsafe_code);
+}
+
+#[test]
+fn nothing_is_left_undone() {
+    assert_clean(&sources(&["rs"]), rules::undone);
+}
+
+#[test]
+fn layers_below_the_driver_do_not_name_the_system() {
+    assert_clean(&sources(&["rs"]), rules::system);
+}
+
+#[test]
+fn tuning_names_every_field_and_every_limit() {
+    let tuning = read_named("tuning.md").text;
+    let fields = rules::fields(&read_named("src/shard/config.rs").text, "Config");
+    assert!(fields.len() > 20, "the fields of Config were not understood: {fields:?}");
+    let limits = rules::constants(&read_named("src/base/limits.rs").text);
+    assert!(!limits.is_empty(), "no limit was found");
+    let faults = rules::unnamed(&tuning, fields.iter().chain(&limits));
+    assert!(faults.is_empty(), "not in tuning.md: {faults:?}");
+}
+
+#[test]
+fn links_lead_somewhere() {
+    assert_clean(&sources(&["md"]), |source| rules::links(source, |path| root().join(path).exists()));
+}
+
+#[test]
+fn no_file_knows_the_machine_it_was_written_on() {
+    let mut files = sources(TEXT_EXTENSIONS);
+    files.extend(sources(&[""]));
+    assert_clean(&files, rules::machine_paths);
+}
+
+#[test]
+fn the_readme_shows_the_server_that_the_doctests_check() {
+    let readme = rules::rust_blocks(&read_named("README.md").text);
+    let checked = rules::doc_blocks(&read_named("src/lib.rs").text);
+    let first = readme.first().expect("README.md has a block of Rust");
+    assert!(checked.contains(first), "README.md:\n{first}\nsrc/lib.rs:\n{}", checked.join("\n"));
+}

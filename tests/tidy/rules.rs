@@ -1,0 +1,433 @@
+//! The rules, each from a file to what is wrong with it, and the samples that show that each can fail.
+
+use std::collections::BTreeMap;
+
+use crate::code::{code_of, is_word, paths, words};
+
+/// A file by its path from the root, with slashes.
+pub(crate) struct Source {
+    pub(crate) path: String,
+    pub(crate) text: String,
+}
+
+/// Every layer with those it may use, from the bottom up. The binary uses the public face only, as a user does.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("base", &[]),
+    ("protocol", &["base"]),
+    ("mesh", &["base"]),
+    ("bus", &["base"]),
+    ("shard", &["base", "protocol", "mesh", "bus"]),
+    ("driver", &["base", "protocol", "mesh", "bus", "shard"]),
+    ("server", &["base", "protocol", "mesh", "bus", "shard", "driver"]),
+];
+
+/// Layers that see no socket, clock, thread or file.
+const SYSTEM_FREE: &[&str] = &["base", "protocol", "mesh", "bus", "shard"];
+
+/// Crates that are the system, or a way to it.
+const SYSTEM_CRATES: &[&str] = &["libc", "rustix", "monoio", "io_uring", "io_uring_06", "signal_hook", "core_affinity"];
+
+/// What of `std` is the system. Addresses and paths are values, so they are allowed below.
+const SYSTEM_MODULES: &[&[&str]] = &[
+    &["std", "net"],
+    &["std", "fs"],
+    &["std", "thread"],
+    &["std", "process"],
+    &["std", "env"],
+    &["Instant", "now"],
+    &["SystemTime", "now"],
+];
+const ADDRESS_VALUES: &[&str] =
+    &["SocketAddr", "SocketAddrV4", "SocketAddrV6", "IpAddr", "Ipv4Addr", "Ipv6Addr", "AddrParseError"];
+
+/// Files that may hold unsafe code; one that ends in a slash is a folder.
+const UNSAFE_ALLOWED: &[&str] = &["src/protocol/websocket/mask.rs", "src/driver/polled.rs", "src/driver/ring/"];
+
+/// The longest file, in lines.
+const FILE_LINES_MAX: usize = 800;
+
+fn layer_of(path: &str) -> Option<&'static str> {
+    let first = path.strip_prefix("src/")?.split('/').next()?.trim_end_matches(".rs");
+    LAYERS.iter().map(|(name, _)| *name).find(|name| *name == first)
+}
+
+fn is_simulation(path: &str) -> bool {
+    path.split('/').any(|part| part.trim_end_matches(".rs") == "simulation")
+}
+
+/// Which layer each name at the crate's root comes from: `pub use server::Server;` gives `Server` to `server`.
+pub(crate) fn exports(lib: &str) -> BTreeMap<String, String> {
+    let exported = paths(&code_of(lib)).into_iter().filter_map(|(_, path)| {
+        let inner = path.strip_prefix(&["crate".to_owned()][..]).unwrap_or(&path);
+        let (first, last) = (inner.first()?, inner.last()?);
+        LAYERS.iter().any(|(name, _)| name == first).then(|| (last.clone(), first.clone()))
+    });
+    exported.collect()
+}
+
+/// A layer imports from the layers below it and from itself.
+pub(crate) fn layers(source: &Source, exports: &BTreeMap<String, String>) -> Vec<String> {
+    let Some(own) = layer_of(&source.path).filter(|_| !is_simulation(&source.path)) else { return Vec::new() };
+    let below = LAYERS.iter().find(|(name, _)| *name == own).map_or(&[][..], |(_, below)| below);
+    let depth = module_depth(&source.path);
+    let mut faults = Vec::new();
+    for (line, path) in paths(&code_of(&source.text)) {
+        let Some(target) = root_name(&path, depth) else { continue };
+        let layer = exports.get(target).map_or(target, String::as_str);
+        let is_layer = LAYERS.iter().any(|(name, _)| *name == layer);
+        let is_named = path[0] == "crate";
+        if layer != own && !below.contains(&layer) && (is_layer || is_named) {
+            faults.push(format!("{}:{line}: {own} may not use {layer} ({})", source.path, path.join("::")));
+        }
+    }
+    faults
+}
+
+/// How many `super` lead from a file's module to the root.
+fn module_depth(path: &str) -> usize {
+    path.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches("/mod").split('/').count()
+}
+
+/// The name that a path looks up at the crate's root, if it goes there.
+fn root_name(path: &[String], depth: usize) -> Option<&str> {
+    let supers = path.iter().take_while(|part| *part == "super").count();
+    let at = if path[0] == "crate" {
+        1
+    } else if supers >= depth {
+        supers
+    } else {
+        return None;
+    };
+    path.get(at).map(String::as_str)
+}
+
+/// The simulation is declared under `#[cfg(test)]`, so that its upward imports reach no release.
+pub(crate) fn simulation(source: &Source) -> Vec<String> {
+    let code = code_of(&source.text);
+    let lines: Vec<&str> = code.lines().map(str::trim).collect();
+    let mut faults = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        let declares = line.ends_with("mod simulation;") || line.ends_with("mod simulation {");
+        if declares && (index == 0 || lines[index - 1] != "#[cfg(test)]") {
+            faults.push(format!("{}:{}: the simulation needs #[cfg(test)]", source.path, index + 1));
+        }
+    }
+    faults
+}
+
+/// A file says in its first line what it is, and is short enough to read.
+pub(crate) fn shape(source: &Source) -> Vec<String> {
+    let mut faults = Vec::new();
+    if !source.text.starts_with("//! ") {
+        faults.push(format!("{}: the first line is not `//! ` and what the file is", source.path));
+    }
+    let lines = source.text.lines().count();
+    if lines > FILE_LINES_MAX {
+        faults.push(format!("{}: {lines} lines, more than {FILE_LINES_MAX}", source.path));
+    }
+    faults
+}
+
+/// Unsafe code stays in the files that are known for it.
+pub(crate) fn unsafe_code(source: &Source) -> Vec<String> {
+    let is_allowed =
+        UNSAFE_ALLOWED.iter().any(|allowed| source.path == *allowed || (allowed.ends_with('/') && source.path.starts_with(allowed)));
+    if is_allowed {
+        return Vec::new();
+    }
+    let code = code_of(&source.text);
+    let found = words(&code).filter(|(_, word)| matches!(*word, "unsafe" | "unsafe_code"));
+    found.map(|(line, word)| format!("{}:{line}: {word} outside the list of UNSAFE_ALLOWED", source.path)).collect()
+}
+
+/// No reminder, no hole, no test that does not run.
+pub(crate) fn undone(source: &Source) -> Vec<String> {
+    let mut faults = Vec::new();
+    let reminder = concat!("FIX", "ME");
+    for (index, line) in source.text.lines().enumerate() {
+        if line.contains(reminder) {
+            faults.push(format!("{}:{}: {reminder}", source.path, index + 1));
+        }
+    }
+    for (index, line) in code_of(&source.text).lines().enumerate() {
+        for hole in ["todo!", "unimplemented!", "#[ignore"] {
+            let starts = line.match_indices(hole).map(|(at, _)| line[..at].chars().next_back());
+            if starts.into_iter().any(|before| !before.is_some_and(is_word)) {
+                faults.push(format!("{}:{}: {hole}", source.path, index + 1));
+            }
+        }
+    }
+    faults
+}
+
+/// The layers below the driver name no part of the system. A broker's client is the one exception.
+pub(crate) fn system(source: &Source) -> Vec<String> {
+    let is_free = layer_of(&source.path).is_some_and(|layer| SYSTEM_FREE.contains(&layer));
+    let is_client = source.path.starts_with("src/bus/") && source.path.ends_with("/client.rs");
+    if !is_free || is_client {
+        return Vec::new();
+    }
+    let mut faults = Vec::new();
+    for (line, path) in paths(&code_of(&source.text)) {
+        let names_module = SYSTEM_MODULES
+            .iter()
+            .any(|module| path.windows(module.len()).any(|part| part.iter().eq(module.iter())));
+        let is_value = path.last().is_some_and(|last| ADDRESS_VALUES.contains(&last.as_str()))
+            || path.iter().any(|part| ADDRESS_VALUES.contains(&part.as_str()));
+        if SYSTEM_CRATES.contains(&path[0].as_str()) || (names_module && !is_value) {
+            faults.push(format!("{}:{line}: {} is the system", source.path, path.join("::")));
+        }
+    }
+    faults
+}
+
+/// The public fields of a struct.
+pub(crate) fn fields(text: &str, name: &str) -> Vec<String> {
+    let code = code_of(text);
+    let head = format!("pub struct {name} {{");
+    let Some(start) = code.find(&head) else { return Vec::new() };
+    let body = code[start + head.len()..].split("\n}").next().unwrap_or_default();
+    let fields = body.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(':'));
+    fields.map(|(field, _)| field.to_owned()).collect()
+}
+
+/// The public constants of a file.
+pub(crate) fn constants(text: &str) -> Vec<String> {
+    let code = code_of(text);
+    let found = code.lines().filter_map(|line| line.trim().strip_prefix("pub const ")?.split_once(':'));
+    found.map(|(name, _)| name.to_owned()).collect()
+}
+
+/// Names that a page does not show as code.
+pub(crate) fn unnamed<'a>(page: &str, names: impl Iterator<Item = &'a String>) -> Vec<&'a str> {
+    names.filter(|name| !page.contains(&format!("`{name}`"))).map(String::as_str).collect()
+}
+
+/// Relative links of a page lead to a file or folder.
+pub(crate) fn links(source: &Source, exists: impl Fn(&str) -> bool) -> Vec<String> {
+    let folder = source.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let mut faults = Vec::new();
+    let mut is_code = false;
+    for (index, line) in source.text.lines().enumerate() {
+        if line.trim_start().starts_with("```") {
+            is_code = !is_code;
+        }
+        for (at, _) in line.match_indices("](").filter(|_| !is_code) {
+            let target = line[at + 2..].split(')').next().unwrap_or_default();
+            let is_outside = target.contains("://") || target.starts_with("mailto:");
+            let file = target.split('#').next().unwrap_or_default();
+            if !is_outside && !file.is_empty() && !exists(&resolve(folder, file)) {
+                faults.push(format!("{}:{}: nothing at {target}", source.path, index + 1));
+            }
+        }
+    }
+    faults
+}
+
+fn resolve(folder: &str, link: &str) -> String {
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in link.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.pop().is_some() => {}
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// No path that exists on somebody's machine only.
+pub(crate) fn machine_paths(source: &Source) -> Vec<String> {
+    let homes = [concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/Us", "ers/"), concat!("/wo", "rk/")];
+    let mut faults = Vec::new();
+    for (index, line) in source.text.lines().enumerate() {
+        for home in homes {
+            let is_absolute = |at: usize| !line[..at].chars().next_back().is_some_and(|before| is_word(before) || "./-}*".contains(before));
+            if line.match_indices(home).any(|(at, _)| is_absolute(at)) {
+                faults.push(format!("{}:{}: a path below {home}", source.path, index + 1));
+            }
+        }
+    }
+    faults
+}
+
+/// The blocks of Rust in a page.
+pub(crate) fn rust_blocks(page: &str) -> Vec<String> {
+    blocks(page.lines())
+}
+
+/// The blocks of Rust in a file's own documentation.
+pub(crate) fn doc_blocks(text: &str) -> Vec<String> {
+    blocks(text.lines().filter_map(|line| line.strip_prefix("//!")).map(|line| line.strip_prefix(' ').unwrap_or(line)))
+}
+
+fn blocks<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let (mut is_open, mut is_rust) = (false, false);
+    for line in lines {
+        if let Some(tag) = line.strip_prefix("```") {
+            is_open = !is_open;
+            is_rust = is_open && (tag.is_empty() || tag == "no_run" || tag.starts_with("rust"));
+            if is_rust {
+                found.push(String::new());
+            }
+        } else if let Some(block) = found.last_mut().filter(|_| is_rust) {
+            block.push_str(line);
+            block.push('\n');
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(path: &str, text: &str) -> Source {
+        Source { path: path.to_owned(), text: text.to_owned() }
+    }
+
+    /// How many faults a rule finds in each of some files.
+    fn check(rule: impl Fn(&Source) -> Vec<String>, rows: &[(&str, &str, usize)]) {
+        for (path, text, expected) in rows {
+            let faults = rule(&source(path, text));
+            assert_eq!(faults.len(), *expected, "{path}: {text}\n{faults:?}");
+        }
+    }
+
+    #[test]
+    fn an_upward_import_is_found() {
+        let exports = exports("pub use server::{Error, handle::Handle}; pub mod http { pub use crate::protocol::http::status::Status; }");
+        let rows = [
+            ("src/base/ids.rs", "use crate::base::limits;", 0),
+            ("src/base/ids.rs", "use crate::mesh::Mesh;", 1),
+            ("src/base/ids.rs", "// use crate::mesh::Mesh;\nconst TEXT: &str = \"crate::mesh\";", 0),
+            ("src/protocol/http/head.rs", "use crate::{base::limits, shard::{core::Core, app::App}};", 2),
+            ("src/protocol/http/head.rs", "use super::super::super::driver::clock;", 1),
+            ("src/protocol/mod.rs", "use super::driver::clock;", 1),
+            ("src/protocol/http/head.rs", "use super::super::websocket::frame;", 0),
+            ("src/mesh/mod.rs", "fn f() { crate::protocol::http::head::decode() }", 1),
+            ("src/bus/redis/codec.rs", "use crate::mesh::Target;", 1),
+            ("src/shard/core.rs", "use crate::mesh::Mesh; use crate::protocol::http::head::Head;", 0),
+            ("src/shard/core.rs", "fn f(_: crate::Handle) {}", 1),
+            ("src/shard/core.rs", "fn f(_: crate::Status) {}", 0),
+            ("src/shard/core.rs", "fn f(_: crate::Unheard) {}", 1),
+            ("src/driver/mod.rs", "use crate::shard::Shard;", 0),
+            ("src/driver/mod.rs", "use crate::server::Server;", 1),
+            ("src/server/mod.rs", "use crate::driver::start;", 0),
+            ("src/shard/simulation/mod.rs", "use crate::driver::clock;", 0),
+            ("src/bin/shardcast/main.rs", "use crate::server::Server;", 0),
+            ("src/lib.rs", "pub use crate::server::Server;", 0),
+        ];
+        check(|source| layers(source, &exports), &rows);
+    }
+
+    #[test]
+    fn a_simulation_in_a_release_is_found() {
+        let rows = [
+            ("src/lib.rs", "#[cfg(test)]\nmod simulation;", 0),
+            ("src/lib.rs", "mod simulation;", 1),
+            ("src/shard/mod.rs", "mod tasks;\npub(crate) mod simulation;", 1),
+        ];
+        check(simulation, &rows);
+    }
+
+    #[test]
+    fn a_file_without_a_first_line_or_an_end_is_found() {
+        let long = format!("//! Long.\n{}", "\n".repeat(FILE_LINES_MAX));
+        let rows = [
+            ("src/a.rs", "//! What it is.\n", 0),
+            ("src/a.rs", "use std::fmt;\n", 1),
+            ("src/a.rs", "\n//! Late.\n", 1),
+            ("src/a.rs", long.as_str(), 1),
+        ];
+        check(shape, &rows);
+    }
+
+    #[test]
+    fn unsafe_code_elsewhere_is_found() {
+        let block = "fn f() { unsafe { g() } }";
+        let rows = [
+            ("src/shard/core.rs", block, 1),
+            ("src/shard/core.rs", "#![allow(unsafe_code)]", 1),
+            ("src/shard/core.rs", "// unsafe\nconst A: &str = \"unsafe\"; fn unsafe_looking() {}", 0),
+            ("src/driver/polled.rs", block, 0),
+            ("src/driver/ring/mod.rs", block, 0),
+            ("src/driver/ring.rs", block, 1),
+            ("tests/a.rs", block, 1),
+        ];
+        check(unsafe_code, &rows);
+    }
+
+    #[test]
+    fn what_is_left_undone_is_found() {
+        let reminder = format!("// {} later", concat!("FIX", "ME"));
+        let rows = [
+            ("src/a.rs", reminder.as_str(), 1),
+            ("src/a.rs", "fn f() { todo!() }\nfn g() { unimplemented!(\"{}\", 1) }", 2),
+            ("src/a.rs", "#[test]\n#[ignore = \"slow\"]\nfn f() {}", 1),
+            ("src/a.rs", "// a todo! in words\nmacro_rules! my_todo { () => {} }\nmy_todo!();", 0),
+        ];
+        check(undone, &rows);
+    }
+
+    #[test]
+    fn the_system_below_the_driver_is_found() {
+        let rows = [
+            ("src/shard/a.rs", "use std::net::{IpAddr, TcpStream};", 1),
+            ("src/shard/a.rs", "use std::net::{IpAddr, SocketAddr}; let a = std::net::IpAddr::V4(b);", 0),
+            ("src/shard/a.rs", "let now = Instant::now();", 1),
+            ("src/shard/a.rs", "use std::time::Instant; use std::{fs, thread};", 2),
+            ("src/protocol/a.rs", "fn f() { libc::read(0) } use monoio::net::TcpStream;", 2),
+            ("src/mesh/a.rs", "use rustix::event::eventfd;", 1),
+            ("src/base/a.rs", "use std::path::PathBuf; thread_local! {}", 0),
+            ("src/bus/redis/client.rs", "use std::net::TcpStream;", 0),
+            ("src/bus/redis/codec.rs", "use std::net::TcpStream;", 1),
+            ("src/driver/clock.rs", "let now = Instant::now();", 0),
+            ("src/server/load.rs", "std::fs::read(path)", 0),
+        ];
+        check(system, &rows);
+    }
+
+    #[test]
+    fn a_name_that_a_page_lacks_is_found() {
+        let text = "/// Doc.\npub struct Config {\n    /// A: b.\n    pub bind: Vec<String>,\n    pub io: Io,\n    hidden: u8,\n}\npub struct Other {\n    pub no: u8,\n}\n";
+        assert_eq!(fields(text, "Config"), ["bind", "io"]);
+        assert_eq!(constants("/// A.\npub const A_MAX: usize = 1;\nconst B: u8 = 2;\n"), ["A_MAX"]);
+        let names = ["bind".to_owned(), "io".to_owned()];
+        assert_eq!(unnamed("| `bind` | io |", names.iter()), ["io"]);
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_found() {
+        let there = ["README.md", "docs/a.md", "src"];
+        let rows = [
+            ("docs/a.md", "[up](../README.md) [self](#part) [out](https://a.example/b)", 0),
+            ("docs/a.md", "[here](README.md)", 1),
+            ("README.md", "[a](docs/a.md#part), [code](src/), [none](docs/b.md)", 1),
+            ("README.md", "```\n[a](nowhere)\n```\n[b](nowhere)", 1),
+        ];
+        check(|source| links(source, |path| there.contains(&path)), &rows);
+    }
+
+    #[test]
+    fn a_path_of_one_machine_is_found() {
+        let home = concat!("/ho", "me/");
+        let rows = [
+            ("a.md", format!("see {home}me/notes"), 1),
+            ("a.md", format!("see `{home}me`, https://a.example{home}b"), 1),
+            ("a.md", "see /etc/nginx and /tmp/a".to_owned(), 0),
+            ("a.sh", concat!("cd /wo", "rk/main").to_owned(), 1),
+            ("a.md", concat!("net/wo", "rk/a and ../wo", "rk/a").to_owned(), 0),
+        ];
+        for (path, text, expected) in rows {
+            assert_eq!(machine_paths(&source(path, &text)).len(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn blocks_of_rust_are_told_from_others() {
+        assert_eq!(rust_blocks("a\n```rust\nfn f() {}\n```\n```sh\nls\n```\n"), ["fn f() {}\n"]);
+        assert_eq!(doc_blocks("//! a\n//! ```no_run\n//! fn f() {}\n//!\n//! ```\nfn g() {}"), ["fn f() {}\n\n"]);
+    }
+}
