@@ -1,6 +1,6 @@
 //! The server that the benchmarks talk to: the few events that `perf/` compares between servers.
 //!
-//! `cargo run --release --example bench_server -- PORT [--shards N] [--io uring|epoll]` on 127.0.0.1. The same
+//! `cargo run --release --example bench_server -- PORT [--shards N] [--io uring|epoll|monoio]` on 127.0.0.1. The same
 //! events on other servers are in perf/peers; what is measured with them is in perf/README.md.
 
 use shardcast::{Args, Binary, Config, Context, Error, Io, Namespace, RawJson, Server};
@@ -8,7 +8,7 @@ use shardcast::{Args, Binary, Config, Context, Error, Io, Namespace, RawJson, Se
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const USAGE: &str = "usage: bench_server PORT [--shards N] [--io uring|epoll]";
+const USAGE: &str = "usage: bench_server PORT [--shards N] [--io uring|epoll|monoio]";
 
 fn main() -> shardcast::Result<()> {
     tracing_subscriber::fmt().with_env_filter("warn").with_writer(std::io::stderr).init();
@@ -27,6 +27,7 @@ fn configure(mut arguments: impl Iterator<Item = String>) -> shardcast::Result<C
             }
             ("--io", "uring") => config.io = Io::Uring,
             ("--io", "epoll") => config.io = Io::Epoll,
+            ("--io", "monoio") => config.io = Io::Monoio,
             _ => return Err(Error::new(format!("unknown option {name} {value}; {USAGE}"))),
         }
     }

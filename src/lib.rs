@@ -32,9 +32,9 @@ mod driver;
 mod mesh;
 mod protocol;
 mod server;
+mod shard;
 #[cfg(test)]
 mod simulation;
-mod shard;
 
 pub use base::ids::Sid;
 pub use mesh::Peer;

@@ -77,8 +77,8 @@ fn imports_point_down() {
 }
 
 #[test]
-fn the_simulation_is_built_for_tests_only() {
-    assert_clean(&sources(&["rs"]), rules::simulation);
+fn simulation_and_vectors_are_built_for_tests_only() {
+    assert_clean(&sources(&["rs"]), rules::test_modules);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn files_say_what_they_are_and_stay_short() {
 
 #[test]
 fn unsafe_code_is_where_it_may_be() {
-    assert_clean(&sources(&["rs"]), rules::unsafe_code);
+    assert_clean(&sources(&["rs"]), rules::unsafe_blocks);
 }
 
 #[test]

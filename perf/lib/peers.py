@@ -51,6 +51,12 @@ PEERS = {
             command_two_cores=[RELEASE / "examples/bench_server", "{port}", "--shards", "{shards}", "--io", "epoll"],
         ),
         Peer(
+            "shardcast-monoio",
+            [RELEASE / "examples/bench_server", "{port}", "--shards", "{shards}", "--io", "monoio"],
+            "this project on io_uring through monoio",
+            command_two_cores=[RELEASE / "examples/bench_server", "{port}", "--shards", "{shards}", "--io", "monoio"],
+        ),
+        Peer(
             "socketioxide",
             [RELEASE / "peer-socketioxide", "{port}", "--threads", "current"],
             "socketioxide on axum and tokio, one thread, mimalloc",
@@ -60,6 +66,8 @@ PEERS = {
         Peer("node", ["node", PERF / "peers/node/server.js", "{port}"], "socket.io on ws, Node", {"NODE_ENV": "production"}),
     ]
 }
+# All but a backend that is there for comparison.
+PEERS_DEFAULT = [name for name in PEERS if name != "shardcast-monoio"]
 
 
 def build(names, with_generator):

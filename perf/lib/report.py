@@ -14,7 +14,7 @@ def summarise(records):
 
 SPREAD = [
     "cpu_us", "core_us", "messages_per_second", "p50_us", "p99_us", "p999_us", "client_busy", "server_busy",
-    "resident_per_connection", "slab_per_pair",
+    "resident_per_connection", "resident_peak_per_connection", "resident_peak", "slab_per_pair",
 ]
 
 
@@ -28,6 +28,8 @@ def spread(runs, name):
 def write(folder, session, scenarios, records):
     """Writes both files; returns their paths."""
     stem = f"{session['started'][:10]}-{session['machine']['host']}" + ("-quick" if session["is_quick"] else "")
+    if not session["is_quick"] and (folder / f"{stem}.json").exists():
+        stem += f"-{session['started'][11:16].replace(':', '')}"
     page, data = folder / f"{stem}.md", folder / f"{stem}.json"
     data.write_text(json.dumps({"session": session, "runs": records}, indent=1) + "\n")
     page.write_text("\n".join(lines(session, scenarios, records)) + "\n")
@@ -60,7 +62,7 @@ def head(session):
         ("Kernel", f"{about['kernel']}; mitigations: {costly}; congestion control {about['congestion_control']}"),
         ("io_uring", {"0": "allowed"}.get(about["io_uring_disabled"], f"io_uring_disabled = {about['io_uring_disabled']}")),
         ("Network", "loopback; no TLS, no compression; TCP_NODELAY everywhere"),
-        ("Cores", f"server {session['server_cores']}, generator {session['client_cores']}" + (", server SCHED_FIFO" if session["is_fifo"] else "")),
+        ("Cores", f"server {session['server_cores'][0]} ({session['server_cores']} where two are said), generator {session['client_cores'][0]}" + (", server SCHED_FIFO" if session["is_fifo"] else "")),
         ("Load before", f"{about['load_before']:.2f}"),
         ("Versions", f"{about['rustc']}; node {about['node']}; shardcast {session['commit']}"),
         ("Build", "release, thin LTO, one codegen unit, no target-cpu; mimalloc for the Rust servers but limit"),
@@ -78,35 +80,75 @@ def section(scenario, rows):
         yield scenario.note
         yield ""
     base = {name: rows.get((name, 1)) for name in ("limit", "socketioxide")}
-    yield f"| server | CPU us a {scenario.unit} (range) | x limit | x socketioxide | {plural(scenario.unit)}/s | p50 us | p99 us | p99.9 us | bytes/conn | core us | server busy | client busy | clean runs |"
-    yield "|---|---|---|---|---|---|---|---|---|---|---|---|---|"
-    for (name, shards), row in rows.items():
-        yield line(name if shards == 1 else f"{name}, {shards} cores", row, base)
-    if scenario.is_memory:
-        yield ""
-        for (name, _), row in rows.items():
-            if row["slab_per_pair"]:
-                yield f"Kernel, both ends, under {name}: {row['slab_per_pair'][0]:,.0f} bytes of slab a connection."
+    for at, ((name, shards), row) in enumerate(rows.items()):
+        columns = columns_of(scenario, name if shards == 1 else f"{name}, {shards} cores", row, base)
+        if at == 0:
+            yield f"| {' | '.join(title for title, _ in columns)} |"
+            yield "|---" * len(columns) + "|"
+        yield f"| {' | '.join(cell for _, cell in columns)} |"
     found = [(run["server"], doubt) for row in rows.values() for run in row["runs"] for doubt in run["doubts"]]
     if found:
         yield ""
         yield "Doubts:"
+        yield ""
         yield from (f"- {name}: {doubt} ({found.count((name, doubt))}x)" for name, doubt in dict.fromkeys(found))
 
 
-def line(name, row, base):
-    cpu = row["cpu_us"]
-    ratio = lambda other: f"{cpu[0] / other['cpu_us'][0]:.2f}" if other and other["cpu_us"] and other["cpu_us"][0] else "-"
+def columns_of(scenario, name, row, base):
+    """Title and cell of each column of one row."""
     clean = sum(not run["doubts"] for run in row["runs"])
+    start, end = [("server", name)], [("clean runs", f"{clean}/{len(row['runs'])}")]
+    if scenario.is_memory:
+        return start + memory_columns(row, base) + end
+    if scenario.slow:
+        end = slow_columns(row) + end
+    return start + load_columns(scenario, row, base) + end
+
+
+def load_columns(scenario, row, base):
     is_client_bound = any(doubt.startswith("client-bound") for run in row["runs"] for doubt in run["doubts"])
-    rate = ("> " if is_client_bound else "") + number(row["messages_per_second"], 0)
-    cells = [
-        name, f"**{cpu[0]:.2f}** ({cpu[1]:.2f}-{cpu[2]:.2f})", ratio(base["limit"]), ratio(base["socketioxide"]), rate,
-        number(row["p50_us"], 0), number(row["p99_us"], 0), number(row["p999_us"], 0),
-        number(row["resident_per_connection"], 0), number(row["core_us"], 2),
-        f"{row['server_busy'][0]:.0%}", f"{row['client_busy'][0]:.0%}", f"{clean}/{len(row['runs'])}",
+    return [
+        (f"CPU us per {scenario.unit} (range)", ranged(row["cpu_us"], 2)),
+        ("x limit", ratio(row, base["limit"], "cpu_us")),
+        ("x socketioxide", ratio(row, base["socketioxide"], "cpu_us")),
+        (f"{plural(scenario.unit)}/s", ("> " if is_client_bound else "") + number(row["messages_per_second"])),
+        ("p50 us", number(row["p50_us"])),
+        ("p99 us", number(row["p99_us"])),
+        ("p99.9 us", number(row["p999_us"])),
+        ("core us", number(row["core_us"], 2)),
+        ("server busy", f"{row['server_busy'][0]:.0%}"),
+        ("client busy", f"{row['client_busy'][0]:.0%}"),
     ]
-    return f"| {' | '.join(cells)} |"
+
+
+def memory_columns(row, base):
+    return [
+        ("bytes/connection (range)", ranged(row["resident_per_connection"], 0)),
+        ("at most", number(row["resident_peak_per_connection"])),
+        ("x limit", ratio(row, base["limit"], "resident_per_connection")),
+        ("x socketioxide", ratio(row, base["socketioxide"], "resident_per_connection")),
+        ("kernel slab, both ends", number(row["slab_per_pair"])),
+        ("server busy", f"{row['server_busy'][0]:.1%}"),
+    ]
+
+
+def slow_columns(row):
+    slow = [run["client"]["slow"] for run in row["runs"]]
+    closed, clients = sum(of["closed_by_server"] for of in slow), sum(of["clients"] for of in slow)
+    return [("MB grown at most", number(row["resident_peak"])), ("slow ones closed", f"{closed}/{clients}")]
+
+
+def ratio(row, other, name):
+    if not row[name] or not other or not other[name] or not other[name][0]:
+        return "-"
+    return f"{row[name][0] / other[name][0]:.2f}"
+
+
+def ranged(value, digits):
+    if value is None:
+        return "-"
+    middle, least, most = (f"{part:,.{digits}f}" for part in value)
+    return f"**{middle}** ({least}-{most})"
 
 
 def ending(session, records):
@@ -136,7 +178,7 @@ def ending(session, records):
         yield from (f"- {text}" for text in session["failures"])
 
 
-def number(value, digits):
+def number(value, digits=0):
     return "-" if value is None else f"{value[0]:,.{digits}f}"
 
 

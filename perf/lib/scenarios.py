@@ -59,12 +59,12 @@ ALL = [
     Scenario(
         "memory", "Memory per idle connection, 10,000 WebSockets", "held", "connection", 10_000,
         seconds=5, is_full_load=False, is_memory=True,
-        note="The microseconds are a connection's share of what an idle server did in this window.",
+        note="Resident memory of the server, from before the first connection. With fewer connections what is fixed weighs more.",
     ),
     Scenario(
         "slow", "Fan-out, 1,000 connections, 10 % of them do not read, 16 KiB", "slow", "delivery", 1000,
         payload=16_384, slow=0.1, seconds=12, is_full_load=False,
-        note="The rows say what those that do read got. Bytes a connection is the largest resident size over all 1,000.",
+        note="Deliveries and latency are of those that do read.",
     ),
     Scenario("shards", "Fan-out on two cores against one, 1,000 connections, 64 B", "broadcast", "delivery", 1000, shards=2),
 ]

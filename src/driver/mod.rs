@@ -5,6 +5,7 @@
 //! shards' threads. There are two wires: `ring`, an io_uring of our own for each shard, and `portable`,
 //! monoio tasks on io_uring or epoll.
 
+pub(crate) mod balance;
 pub(crate) mod clock;
 pub(crate) mod doorbell;
 pub(crate) mod files;
@@ -23,11 +24,12 @@ use std::thread::JoinHandle;
 use crossbeam_channel::Sender;
 
 use crate::base::ids::ShardId;
+use crate::driver::balance::Balance;
 use crate::driver::doorbell::EventBell;
 use crate::driver::files::FileReader;
 use crate::driver::listener::Listeners;
 use crate::driver::machine::{Backend, IoChosen};
-use crate::mesh::{Bell, Mesh, ShardMessage};
+use crate::mesh::{Bell, Handoff, Mesh, ShardMessage};
 use crate::shard::Shard;
 use crate::shard::app::{App, LocalFuture};
 use crate::shard::config::Config;
@@ -66,6 +68,7 @@ pub(crate) struct ShardParts {
     pub(crate) bell: Arc<OwnedFd>,
     pub(crate) listeners: Vec<OwnedFd>,
     pub(crate) files: FileReader,
+    pub(crate) balance: Balance,
     pub(crate) clock: clock::Clock,
 }
 
@@ -87,6 +90,7 @@ pub(crate) fn start(start: Start) -> Result<Running, String> {
     let (mesh, inboxes) = Mesh::new(bells);
     let files = FileReader::start(Arc::clone(&mesh), start.config.static_file_bytes_max);
     let clock = clock::Clock::new();
+    let balance = Balance::new(shards);
     let mut running = Running {
         mesh: Arc::clone(&mesh),
         counters: Vec::new(),
@@ -118,6 +122,7 @@ pub(crate) fn start(start: Start) -> Result<Running, String> {
             bell,
             listeners: listeners.take(index),
             files: files.clone(),
+            balance: balance.clone(),
             clock,
         };
         let core = cpus.core_of(index, shards);
@@ -181,4 +186,13 @@ pub(crate) fn build_shard(core: CoreParts, start: &Start) -> (Shard, Vec<LocalFu
     let app = (start.app)(info);
     let tasks = (start.tasks)(info);
     (Shard::new(core, app), tasks)
+}
+
+/// Sends a connection, which is counted there already, to another shard.
+pub(crate) fn send_connection(mesh: &Mesh, balance: &Balance, to: ShardId, handoff: Handoff) {
+    if mesh.send(to, ShardMessage::Handoff(Box::new(handoff))).is_err() {
+        balance.leave(to);
+        tracing::error!(to = to.0, "a shard's inbox is full: a connection on its way there is closed");
+    }
+    mesh.ring(to);
 }

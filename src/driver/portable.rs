@@ -20,13 +20,14 @@ use rustix::net::{
 use crate::base::ids::ShardId;
 use crate::base::slab::Key;
 use crate::base::time::Time;
+use crate::driver::balance::Balance;
 use crate::driver::clock::Clock;
 use crate::driver::doorbell::silence;
 use crate::driver::files::{FileJob, FileReader};
 use crate::driver::machine::Backend;
 use crate::driver::notify::{Notify, either};
 use crate::driver::polled::Polled;
-use crate::driver::{ShardParts, build_shard};
+use crate::driver::{ShardParts, build_shard, send_connection};
 use crate::mesh::{FileAnswer, FileError, Handoff, InboxReceiver, Mesh, Peer, ShardMessage};
 use crate::shard::core::Output;
 use crate::shard::{Shard, Turn};
@@ -48,6 +49,9 @@ const MESSAGES_PER_WAKE_MAX: usize = 1024;
 
 /// Pieces of an outbox in one send.
 const SLICES_PER_SEND_MAX: usize = 64;
+
+/// Connections flushed in a row before the others get their turn.
+const FLUSHES_PER_TURN_MAX: usize = 1024;
 
 /// How long accepting rests when the process has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -73,6 +77,7 @@ struct World {
     mesh: std::sync::Arc<Mesh>,
     inbox: InboxReceiver,
     files: FileReader,
+    balance: Balance,
     clock: Clock,
     turn: RefCell<Turn>,
     read_buffer: RefCell<Vec<u8>>,
@@ -120,9 +125,9 @@ pub(crate) fn run(parts: ShardParts, backend: Backend, ready: &Sender<Result<(),
 }
 
 async fn serve(parts: ShardParts, ready: &Sender<Result<(), String>>) {
-    let ShardParts { core, start, inbox, bell, listeners, files, clock } = parts;
+    let ShardParts { core, start, inbox, bell, listeners, files, balance, clock } = parts;
     let (id, mesh) = (core.id, std::sync::Arc::clone(&core.mesh));
-    let shutdown_timeout = start.config.shutdown_timeout;
+    let (shutdown_timeout, flush_window) = (start.config.shutdown_timeout, start.config.flush_window);
     let (shard, tasks) = build_shard(core, &start);
     let world = Rc::new(World {
         id,
@@ -131,6 +136,7 @@ async fn serve(parts: ShardParts, ready: &Sender<Result<(), String>>) {
         mesh,
         inbox,
         files,
+        balance,
         clock,
         turn: RefCell::default(),
         read_buffer: RefCell::new(vec![0; READ_BUFFER_BYTES]),
@@ -142,7 +148,7 @@ async fn serve(parts: ShardParts, ready: &Sender<Result<(), String>>) {
         done: Notify::default(),
         turn_started: Cell::new(None),
     });
-    monoio::spawn(flush_turns(Rc::clone(&world)));
+    monoio::spawn(flush_turns(Rc::clone(&world), flush_window));
     monoio::spawn(keep_time(Rc::clone(&world)));
     monoio::spawn(answer_bell(Rc::clone(&world), bell));
     for (index, listener) in listeners.into_iter().enumerate() {
@@ -195,24 +201,29 @@ impl World {
         self.wires.borrow_mut()[key.index as usize] = None;
         wire.stop.notify();
         wire.stop_writer.notify();
+        self.balance.leave(self.id);
         Some(wire)
     }
 
-    /// Does everything the shard left: outputs, sends, bells.
-    fn end_turn(self: &Rc<Self>) {
+    /// Does what the shard left: outputs, one slice of sends, bells. True when there are sends left to do.
+    fn end_turn(self: &Rc<Self>) -> bool {
         let mut turn = std::mem::take(&mut *self.turn.borrow_mut());
+        let mut left = FLUSHES_PER_TURN_MAX;
         loop {
             self.shard.borrow_mut().end_turn(&mut turn);
-            if turn.dirty.is_empty() && turn.outputs.is_empty() {
-                break;
-            }
-            for key in turn.dirty.drain(..) {
-                self.flush_connection(key);
-            }
             for output in turn.outputs.drain(..) {
                 self.do_output(output);
             }
+            let count = turn.dirty.len().min(left);
+            if count == 0 {
+                break;
+            }
+            left -= count;
+            for key in turn.dirty.drain(..count) {
+                self.flush_connection(key);
+            }
         }
+        let is_more = !turn.dirty.is_empty();
         for shard in turn.bells.drain(..) {
             self.mesh.ring(shard);
         }
@@ -227,6 +238,7 @@ impl World {
             let busy = self.clock.elapsed().saturating_sub(started);
             self.shard.borrow().core.borrow().counters.busy_micros.add(busy.as_micros() as u64);
         }
+        is_more
     }
 
     fn do_output(self: &Rc<Self>, output: Output) {
@@ -269,20 +281,32 @@ impl World {
                 return;
             }
         };
-        let handoff = Handoff { wire: Box::new(descriptor), ..handoff };
-        if self.mesh.send(to, ShardMessage::Handoff(Box::new(handoff))).is_err() {
-            tracing::error!(to = to.0, "a shard's inbox is full: a connection on its way there is closed");
+        self.balance.arrive(to);
+        send_connection(&self.mesh, &self.balance, to, Handoff { wire: Box::new(descriptor), ..handoff });
+    }
+
+    /// Keeps an accepted connection, or gives it to a shard that has fewer.
+    fn place_connection(self: &Rc<Self>, descriptor: OwnedFd, peer: Peer) {
+        let place = self.balance.place(self.id);
+        if place == self.id {
+            self.add_connection(descriptor, peer, &[], Vec::new());
+        } else {
+            let handoff = Handoff { wire: Box::new(descriptor), peer, owed: Vec::new(), unread: Vec::new() };
+            send_connection(&self.mesh, &self.balance, place, handoff);
         }
-        self.mesh.ring(to);
     }
 
     /// Takes over a connection: accepted, or handed over with what was read elsewhere.
     fn add_connection(self: &Rc<Self>, descriptor: OwnedFd, peer: Peer, owed: &[u8], mut unread: Vec<u8>) {
-        let Some(key) = self.work(|shard, now| shard.adopt(peer, owed, now)) else { return };
+        let Some(key) = self.work(|shard, now| shard.adopt(peer, owed, now)) else {
+            self.balance.leave(self.id);
+            return;
+        };
         let stream = match Polled::new(descriptor) {
             Ok(stream) => stream,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be watched; it is closed");
+                self.balance.leave(self.id);
                 self.work(|shard, now| shard.closed(key, now));
                 return;
             }
@@ -360,10 +384,17 @@ pub(crate) fn send_now(
     sendmsg(descriptor, slices, &mut SendAncillaryBuffer::default(), flags)
 }
 
-async fn flush_turns(world: Rc<World>) {
+async fn flush_turns(world: Rc<World>, flush_window: Duration) {
     loop {
         world.flush.notified().await;
-        world.end_turn();
+        if !flush_window.is_zero() {
+            monoio::time::sleep(flush_window).await;
+        }
+        if world.end_turn() {
+            // The other tasks get their turn before the next slice: a new task goes to the end of the queue.
+            let next = Rc::clone(&world);
+            monoio::spawn(async move { next.flush.notify() });
+        }
     }
 }
 
@@ -454,7 +485,7 @@ async fn accept(world: Rc<World>, listener: OwnedFd, index: usize) {
         for _ in 0..ACCEPTS_PER_WAKE_MAX {
             match acceptfrom_with(listener.as_fd(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok((descriptor, address)) => {
-                    world.add_connection(descriptor, peer_of(address), &[], Vec::new());
+                    world.place_connection(descriptor, peer_of(address));
                 }
                 Err(Errno::AGAIN) => break,
                 // The client gave up while it waited in the queue.

@@ -46,11 +46,24 @@ pub(crate) struct Broadcast {
 
 /// Who is meant: everybody in the namespace or the members of any of some rooms, less the members of others.
 /// A socket's own id is a room. No rooms and not everyone means nobody.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) is_everyone: bool,
     pub(crate) rooms: Names,
     pub(crate) except: Names,
+}
+
+/// By hand, because a derived `clone_from` would not use the memory that is there.
+impl Clone for Target {
+    fn clone(&self) -> Target {
+        Target { is_everyone: self.is_everyone, rooms: self.rooms.clone(), except: self.except.clone() }
+    }
+
+    fn clone_from(&mut self, other: &Target) {
+        self.is_everyone = other.is_everyone;
+        self.rooms.clone_from(&other.rooms);
+        self.except.clone_from(&other.except);
+    }
 }
 
 impl Target {

@@ -1,10 +1,22 @@
 //! A list of names in one piece of memory, so that a reused list allocates nothing.
 
 /// Names in the order they were pushed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Names {
     text: String,
     ends: Vec<usize>,
+}
+
+/// By hand, because a derived `clone_from` would not use the memory that is there.
+impl Clone for Names {
+    fn clone(&self) -> Names {
+        Names { text: self.text.clone(), ends: self.ends.clone() }
+    }
+
+    fn clone_from(&mut self, other: &Names) {
+        self.text.clone_from(&other.text);
+        self.ends.clone_from(&other.ends);
+    }
 }
 
 impl Names {

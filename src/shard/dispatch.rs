@@ -16,9 +16,10 @@ use crate::protocol::socketio::encode;
 use crate::protocol::socketio::event::{Args, Event};
 use crate::protocol::socketio::packet::{self, Packet, PacketKind};
 use crate::shard::Shard;
+use crate::shard::acks::AckError;
 use crate::shard::app::{ConnectFlow, Flow, HandlerError, NamespaceHandlers, Refused};
 use crate::shard::context::{Context, Socket};
-use crate::shard::core::{Core, NOWHERE};
+use crate::shard::core::{Core, Deferred, NOWHERE};
 use crate::shard::encode::frame_packet;
 use crate::shard::session::CloseReason;
 use crate::shard::socket::{SocketEntry, SocketState, Waiting};
@@ -157,20 +158,15 @@ impl Shard {
 
     /// Keeps an event until the socket's asynchronous handler is done.
     fn postpone(&mut self, session: Key, socket: Key, packet: &Packet<'_>, attachments: &[Bytes]) {
-        let bytes =
-            packet.payload.len() + attachments.iter().map(Bytes::len).sum::<usize>() + size_of::<Waiting>();
         let is_over = {
             let mut core = self.core.borrow_mut();
             let bytes_max = core.config.pending_bytes_max;
             let Some(entry) = core.sockets.get_mut(socket) else { return };
             let extra = entry.extra_mut();
-            extra.waiting_bytes += bytes;
-            let payload = packet.payload.to_owned();
-            extra.waiting.push_back(Waiting::Event {
-                payload,
-                id: packet.id,
-                attachments: attachments.to_vec(),
-            });
+            let (payload, attachments) = (packet.payload.to_owned(), attachments.to_vec());
+            let waiting = Waiting::Event { payload, id: packet.id, attachments };
+            extra.waiting_bytes += waiting.len_bytes();
+            extra.waiting.push_back(waiting);
             extra.waiting_bytes > bytes_max
         };
         if is_over {
@@ -354,34 +350,29 @@ impl Shard {
         }
         let acks = self.core.borrow_mut().take_acks(socket_key);
         for ack in acks {
-            self.fail_ack(ack, crate::shard::acks::AckError::Disconnected);
+            self.fail_ack(ack, AckError::Disconnected);
         }
         self.core.borrow_mut().remove_socket(socket_key);
     }
 
     /// Takes up what waited behind an asynchronous handler, until another one starts.
-    pub(crate) fn run_waiting(&mut self, socket_key: Key) {
+    pub(crate) fn run_waiting(&mut self, socket: Key) {
+        // A handler of this very loop was done at once: the loop goes on by itself, so the stack does not grow.
+        if self.running == Some(socket) {
+            return;
+        }
+        let outer = self.running.replace(socket);
         loop {
-            let next = {
-                let mut core = self.core.borrow_mut();
-                let Some(socket) = core.sockets.get_mut(socket_key).filter(|socket| !socket.is_busy) else {
-                    return;
-                };
-                let Some(extra) = socket.extra.as_mut() else { return };
-                let next = extra.waiting.pop_front();
-                if extra.waiting.is_empty() {
-                    extra.waiting_bytes = 0;
-                }
-                next
-            };
+            let next = self.core.borrow_mut().next_waiting(socket);
             match next {
-                None => return,
+                None => break,
                 Some(Waiting::Event { payload, id, attachments }) => {
-                    self.dispatch(socket_key, &payload, id, &attachments);
+                    self.dispatch(socket, &payload, id, &attachments);
                 }
-                Some(Waiting::Disconnect(reason)) => self.finish_socket(socket_key, reason),
+                Some(Waiting::Disconnect(reason)) => self.finish_socket(socket, reason),
             }
         }
+        self.running = outer;
     }
 
     /// A session's deadline has come. `stall` is how late this shard is.
@@ -432,6 +423,15 @@ impl Core {
     fn socket_of(&self, session: Key, namespace: &str) -> Option<Key> {
         let id = self.namespace_ids.get(namespace)?;
         self.sessions.get(session)?.socket_in(*id)
+    }
+
+    /// What comes next behind an asynchronous handler, unless one runs.
+    fn next_waiting(&mut self, key: Key) -> Option<Waiting> {
+        let socket = self.sockets.get_mut(key).filter(|socket| !socket.is_busy)?;
+        let extra = socket.extra.as_mut()?;
+        let next = extra.waiting.pop_front()?;
+        extra.waiting_bytes = extra.waiting_bytes.saturating_sub(next.len_bytes());
+        Some(next)
     }
 
     fn add_socket(&mut self, session: Key, namespace: u16) -> Key {
@@ -520,6 +520,10 @@ impl Core {
 
     fn remove_socket(&mut self, key: Key) {
         self.leave_all(key);
+        // A socket that was never let in may have been asked something, too.
+        for ack in self.take_acks(key) {
+            self.deferred.push(Deferred::FailAck(ack, AckError::Disconnected));
+        }
         let Some(socket) = self.sockets.remove(key) else { return };
         self.socket_ids.remove(&socket.sid);
         self.namespaces[usize::from(socket.namespace)].members.remove(&key.index);

@@ -213,7 +213,9 @@ impl Shard {
         let Link::Polling { post, .. } = &mut session.link else { return false };
         match *post {
             Some(other) if other != key => {
-                core.respond_engine(key, head, Response::new(Status::BAD_REQUEST));
+                // The body may still be on its way: the connection is of no further use.
+                let response = core.with_cors(head, Response::new(Status::BAD_REQUEST));
+                core.respond_and_close(key, &response);
                 core.drop_connection(other);
                 drop(core);
                 tracing::debug!("session closed: a second POST came while one was being read");

@@ -62,6 +62,8 @@ pub(crate) struct Shard {
     pub(crate) app: Rc<App>,
     due: Vec<TimerOwner>,
     is_settling: bool,
+    /// The socket whose waiting events are being taken up: a handler that is done at once must not begin anew.
+    running: Option<Key>,
 }
 
 impl Shard {
@@ -71,7 +73,8 @@ impl Shard {
         for namespace in &app.namespaces {
             core.add_namespace(&namespace.name);
         }
-        Shard { core: Rc::new(RefCell::new(core)), app: Rc::new(app), due: Vec::new(), is_settling: false }
+        let (core, app) = (Rc::new(RefCell::new(core)), Rc::new(app));
+        Shard { core, app, due: Vec::new(), is_settling: false, running: None }
     }
 
     /// A connection was accepted. `None`: there are too many, close it.
@@ -160,16 +163,10 @@ impl Shard {
 
     /// Everything that came in has been handled: polls are answered, and what is to be done moves into `turn`.
     pub(crate) fn end_turn(&mut self, turn: &mut Turn) {
-        loop {
-            let mut polls = std::mem::take(&mut self.core.borrow_mut().polls_due);
-            if polls.is_empty() {
-                break;
-            }
-            for session in polls.drain(..) {
-                self.core.borrow_mut().answer_poll(session);
-            }
-            self.core.borrow_mut().polls_due = polls;
-            self.settle();
+        if !self.core.borrow().polls_due.is_empty() {
+            // An answered poll lets the next request of its connection in, so handlers may run here too.
+            let core = Rc::clone(&self.core);
+            with_current(&core, || self.answer_polls());
         }
         let mut core = self.core.borrow_mut();
         turn.dirty.append(&mut core.dirty);
@@ -189,6 +186,20 @@ impl Shard {
             work(self);
             self.settle();
         });
+    }
+
+    fn answer_polls(&mut self) {
+        loop {
+            let mut polls = std::mem::take(&mut self.core.borrow_mut().polls_due);
+            if polls.is_empty() {
+                return;
+            }
+            for session in polls.drain(..) {
+                self.core.borrow_mut().answer_poll(session);
+            }
+            self.core.borrow_mut().polls_due = polls;
+            self.settle();
+        }
     }
 
     /// Does what was noted while it could not be done.

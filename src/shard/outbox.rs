@@ -183,7 +183,14 @@ impl Outbox {
 
     /// Moves everything owed to the end of `other`.
     pub(crate) fn append_to(&mut self, other: &mut Outbox) {
-        assert_eq!(self.sent, 0, "an outbox that is being sent does not move");
+        assert_eq!(self.locked, 0, "an outbox that is being sent does not move");
+        // A poll may have taken the first of several messages that share a segment.
+        let taken = std::mem::take(&mut self.sent);
+        match self.segments.front_mut().filter(|_| taken > 0) {
+            Some(Segment::Own(bytes)) => drop(bytes.drain(..taken)),
+            Some(shared) => *shared = Segment::Own(shared.bytes()[taken..].to_vec()),
+            None => {}
+        }
         other.len += self.len;
         other.segments.append(&mut self.segments);
         self.len = 0;
@@ -243,6 +250,21 @@ mod tests {
         outbox.join_front(1 << 20, &mut pool);
         assert_eq!((pending(&outbox).as_str(), outbox.len()), ("wosharedendmore", 15));
         assert_eq!(outbox.to_bytes(), b"wosharedendmore");
+    }
+
+    #[test]
+    fn an_outbox_that_is_partly_out_moves_without_that_part() {
+        let whole = "onetwosharedend";
+        for cut in 0..=whole.len() {
+            let ((mut first, mut pool), mut second) = (sample(), Outbox::default());
+            first.advance(cut, &mut pool);
+            first.append_to(&mut second);
+            assert_eq!(
+                (pending(&second).replace('|', "").as_str(), second.len()),
+                (&whole[cut..], whole.len() - cut)
+            );
+            second.clear(&mut pool);
+        }
     }
 
     #[test]

@@ -63,6 +63,18 @@ pub(crate) enum Waiting {
     Disconnect(CloseReason),
 }
 
+impl Waiting {
+    /// What it counts towards `pending_bytes_max`.
+    pub(crate) fn len_bytes(&self) -> usize {
+        match self {
+            Waiting::Event { payload, attachments, .. } => {
+                payload.len() + attachments.iter().map(Bytes::len).sum::<usize>() + size_of::<Waiting>()
+            }
+            Waiting::Disconnect(_) => 0,
+        }
+    }
+}
+
 /// A change to a socket that needs no answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Change<'a> {

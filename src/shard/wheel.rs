@@ -44,6 +44,8 @@ pub(crate) struct Wheel {
     tick_millis: u64,
     /// The first tick not yet handled.
     cursor: u64,
+    /// The first tick from the cursor on whose slot holds anything; found again when it has passed.
+    next: u64,
     len: usize,
 }
 
@@ -52,7 +54,13 @@ impl Wheel {
     pub(crate) fn new(shortest: Duration, now: Time) -> Wheel {
         let tick = (shortest / TICKS_PER_SHORTEST).clamp(TICK_MIN, TICK_MAX);
         let tick_millis = tick.as_millis() as u64;
-        Wheel { slots: vec![Vec::new(); SLOTS], tick_millis, cursor: now.0 / tick_millis, len: 0 }
+        Wheel {
+            slots: vec![Vec::new(); SLOTS],
+            tick_millis,
+            cursor: now.0 / tick_millis,
+            next: u64::MAX,
+            len: 0,
+        }
     }
 
     /// Asks to be told at the first tick that is not before `deadline`.
@@ -63,22 +71,29 @@ impl Wheel {
         let tick = self.tick_of(deadline);
         self.slots[tick as usize % SLOTS].push(Entry { owner, deadline });
         self.len += 1;
+        // An entry for a later turn of the wheel is looked at, and left, when its slot comes by.
+        let passes = self.cursor + (tick - self.cursor) % SLOTS as u64;
+        self.next = self.next.min(passes);
     }
 
     /// The time of the next slot that holds anything; `NEVER` when the wheel is empty.
     pub(crate) fn next_timeout(&self) -> Time {
+        Time(self.next.saturating_mul(self.tick_millis))
+    }
+
+    fn find_next(&self) -> u64 {
         if self.len == 0 {
-            return Time::NEVER;
+            return u64::MAX;
         }
-        let turn = self.cursor..self.cursor + SLOTS as u64;
-        let next = turn.into_iter().find(|tick| !self.slots[*tick as usize % SLOTS].is_empty());
-        Time(next.map_or(u64::MAX, |tick| tick * self.tick_millis))
+        let mut turn = self.cursor..self.cursor + SLOTS as u64;
+        turn.find(|tick| !self.slots[*tick as usize % SLOTS].is_empty()).unwrap_or(u64::MAX)
     }
 
     /// Moves everything due at `now` into `due`, the earliest deadline first.
     pub(crate) fn expire(&mut self, now: Time, due: &mut Vec<TimerOwner>) {
         let last = now.0 / self.tick_millis;
-        if last < self.cursor {
+        if last < self.next {
+            self.cursor = self.cursor.max(last + 1);
             return;
         }
         let mut expired = Vec::new();
@@ -98,6 +113,7 @@ impl Wheel {
             }
         }
         self.cursor = last + 1;
+        self.next = self.find_next();
         expired.sort_by_key(|entry| entry.deadline);
         due.extend(expired.iter().map(|entry| entry.owner));
     }

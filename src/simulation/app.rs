@@ -18,7 +18,8 @@ pub(super) fn app(shard: ShardInfo) -> App {
     answers(&mut root);
     let mut gate = Namespace::new("/gate", shard, Handle::default());
     guard(&mut gate);
-    let namespaces = [root, gate].map(|namespace| namespace.finish().expect("every handler is there once").into());
+    let namespaces =
+        [root, gate].map(|namespace| namespace.finish().expect("every handler is there once").into());
     App { namespaces: namespaces.into(), ..App::default() }
 }
 
@@ -26,13 +27,16 @@ pub(super) fn app(shard: ShardInfo) -> App {
 fn rooms(io: &mut Namespace) {
     io.on("join", |cx: &mut Context<'_>, room: String| cx.join(room));
     io.on("leave", |cx: &mut Context<'_>, room: String| cx.leave(room));
-    io.on("to", |cx: &mut Context<'_>, rooms: Vec<String>, except: Option<String>, message: serde_json::Value| {
-        let mut recipients = cx.to("").to_all(rooms);
-        if let Some(except) = except {
-            recipients = recipients.except(except);
-        }
-        recipients.emit("news", message);
-    });
+    io.on(
+        "to",
+        |cx: &mut Context<'_>, rooms: Vec<String>, except: Option<String>, message: serde_json::Value| {
+            let mut recipients = cx.to("").to_all(rooms);
+            if let Some(except) = except {
+                recipients = recipients.except(except);
+            }
+            recipients.emit("news", message);
+        },
+    );
     io.on("others", |cx: &mut Context<'_>, message: serde_json::Value| {
         cx.broadcast().include_self(false).emit("news", message);
     });
@@ -49,7 +53,12 @@ fn answers(io: &mut Namespace) {
     io.on_raw("relay", |cx: &mut Context<'_>, args: Args<'_>| {
         cx.broadcast().include_self(false).emit("relay", args);
     });
-    io.on_raw("raw", |_: &mut Context<'_>, args: Args<'_>| serde_json::Value::from(args.raw().len()));
+    io.on_raw("raw", |cx: &mut Context<'_>, args: Args<'_>| {
+        cx.emit("raw", args);
+    });
+    io.on_raw("room_raw", |cx: &mut Context<'_>, args: Args<'_>| {
+        cx.to("room").emit("room", args);
+    });
     io.on("blob", |_: &mut Context<'_>, blob: Binary| blob);
     io.on("blob_to", |cx: &mut Context<'_>, room: String, blob: Binary| {
         cx.to(room).emit("blob", blob);

@@ -19,6 +19,9 @@ const WEBSOCKET_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// A pooled connection idle for longer is not used again: the server may be about to close it.
 const POOLED_IDLE_MAX: Duration = Duration::from_secs(60);
 
+/// How readily a client begins its upgrade whenever it could: sometimes at once, sometimes under full load.
+const UPGRADE_PERCENT: usize = 20;
+
 /// How a client behaves.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Habits {
@@ -55,7 +58,7 @@ struct Probe {
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) id: usize,
-    habits: Habits,
+    pub(super) habits: Habits,
     pub(super) sid: Option<String>,
     poll: Option<WireId>,
     post: Option<WireId>,
@@ -188,7 +191,7 @@ impl Client {
         if self.post.is_none() && !self.queue.is_empty() {
             self.start_post(world);
         }
-        if self.habits.upgrades && !self.has_tried_upgrade {
+        if self.habits.upgrades && !self.has_tried_upgrade && world.random.chance(UPGRADE_PERCENT) {
             self.has_tried_upgrade = true;
             let wire = world.dial(self.id);
             self.request_websocket(world, wire);
@@ -224,7 +227,9 @@ impl Client {
         let wire = self.http_wire(world);
         let framing = if world.random.chance(20) {
             let middle = body.char_indices().nth(body.chars().count() / 2).map_or(0, |(place, _)| place);
-            let chunk = |part: &str| if part.is_empty() { String::new() } else { format!("{:x}\r\n{part}\r\n", part.len()) };
+            let chunk = |part: &str| {
+                if part.is_empty() { String::new() } else { format!("{:x}\r\n{part}\r\n", part.len()) }
+            };
             let chunks = format!("{}{}0\r\n\r\n", chunk(&body[..middle]), chunk(&body[middle..]));
             format!("Transfer-Encoding: chunked\r\n\r\n{chunks}")
         } else {
@@ -290,9 +295,15 @@ impl Client {
     }
 
     fn take_response(&mut self, world: &mut World, wire: WireId) -> bool {
-        let Some((status, keeps_alive, body)) = split_response(&mut world.wires[wire.0].arrived) else { return false };
+        let Some((status, keeps_alive, body)) = split_response(&mut world.wires[wire.0].arrived) else {
+            return false;
+        };
         let was_poll = self.poll == Some(wire);
-        if was_poll { self.poll = None } else { self.post = None }
+        if was_poll {
+            self.poll = None
+        } else {
+            self.post = None
+        }
         world.wires[wire.0].owner = None;
         if keeps_alive && self.habits.keeps_alive {
             world.pool.push((wire, world.now));
@@ -373,7 +384,11 @@ impl Client {
     fn take_message(&mut self, text: &str) {
         assert!(self.partial.is_none(), "text came where an attachment was due: {text}");
         let (message, attachments) = parse_message(text);
-        if attachments == 0 { self.received.push_back(message) } else { self.partial = Some((message, attachments)) }
+        if attachments == 0 {
+            self.received.push_back(message)
+        } else {
+            self.partial = Some((message, attachments))
+        }
     }
 
     fn take_binary(&mut self, bytes: Vec<u8>) {
@@ -427,7 +442,8 @@ impl Client {
 fn split_response(arrived: &mut Vec<u8>) -> Option<(u16, bool, Vec<u8>)> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut headers);
-    let httparse::Status::Complete(head_len) = response.parse(arrived).expect("the server's heads are sound") else {
+    let httparse::Status::Complete(head_len) = response.parse(arrived).expect("the server's heads are sound")
+    else {
         return None;
     };
     let field = |name: &str| {

@@ -1,7 +1,7 @@
 //! The whole server in one thread: real shards, fake wires, virtual time, one seed.
 //!
 //! `cargo test simulation` runs a few fixed seeds. `SHARDCAST_SEEDS=1000` runs more of them, and
-//! `SHARDCAST_SEED=..` replays one that failed. `world` moves bytes, `client` speaks the protocols, `scenario`
+//! `SHARDCAST_SEED=..` replays one that failed; with `SHARDCAST_LOG=debug` the shards say why. `world` moves bytes, `client` speaks the protocols, `scenario`
 //! holds the model that judges; `directed` has the situations that chance would rarely reach.
 
 mod app;
@@ -23,6 +23,10 @@ fn random_clients_see_what_the_model_says() {
         Some(seed) => seed..seed + 1,
         None => 0..number("SHARDCAST_SEEDS").unwrap_or(SEEDS),
     };
+    if let Ok(filter) = std::env::var("SHARDCAST_LOG") {
+        // Another test may have set it already.
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+    }
     for seed in seeds {
         let outcome = catch_unwind(AssertUnwindSafe(|| scenario::run(seed)));
         assert!(outcome.is_ok(), "the simulation failed; SHARDCAST_SEED={seed} replays it");

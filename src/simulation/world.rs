@@ -368,7 +368,15 @@ impl World {
         let ServerEnd::At(shard, key) = self.wires[id.0].server else { return };
         let len = self.random.part(self.wires[id.0].to_server.len(), self.weather.is_cutting);
         let mut bytes: Vec<u8> = self.wires[id.0].to_server.drain(..len).collect();
-        self.work(shard, |shard, now| shard.receive(key, &mut bytes, now));
+        self.bring(shard, key, &mut bytes);
+    }
+
+    /// Bytes for a connection. What they lead to is done before more are received: a wire may change hands.
+    fn bring(&mut self, shard: usize, key: Key, bytes: &mut [u8]) {
+        self.work(shard, |shard, now| shard.receive(key, bytes, now));
+        for output in self.shards[shard].take_outputs() {
+            self.do_output(shard, output);
+        }
     }
 
     fn receive_message(&mut self, shard: usize, message: ShardMessage) {
@@ -385,7 +393,7 @@ impl World {
         self.places.insert((shard, key), id);
         self.wires[id.0].server = ServerEnd::At(shard, key);
         if !unread.is_empty() {
-            self.work(shard, |shard, now| shard.receive(key, &mut unread, now));
+            self.bring(shard, key, &mut unread);
         }
     }
 
@@ -449,7 +457,6 @@ impl World {
         if let ServerEnd::At(shard, key) = std::mem::replace(&mut wire.server, ServerEnd::Closed) {
             self.places.remove(&(shard, key));
         }
-        wire.to_server.clear();
         wire.sending = None;
     }
 
@@ -504,7 +511,10 @@ impl World {
         if let ServerEnd::At(shard, key) = self.wires[id.0].server {
             let mut core = self.shards[shard].core.borrow_mut();
             if let Some(connection) = core.connections.get_mut(key) {
-                assert!(connection.outbox.to_bytes().starts_with(&bytes), "what is being sent changed under the send");
+                assert!(
+                    connection.outbox.to_bytes().starts_with(&bytes),
+                    "what is being sent changed under the send"
+                );
                 core.sent(key, taken);
                 if let Some(connection) = core.connections.get_mut(key) {
                     connection.outbox.unlock();

@@ -24,7 +24,9 @@ pub(crate) fn code_of(text: &str) -> String {
 fn literal_len(chars: &[char], at: usize) -> usize {
     let follows_word = at > 0 && is_word(chars[at - 1]);
     match chars[at] {
-        '/' if chars.get(at + 1) == Some(&'/') => chars[at..].iter().take_while(|&&char| char != '\n').count(),
+        '/' if chars.get(at + 1) == Some(&'/') => {
+            chars[at..].iter().take_while(|&&char| char != '\n').count()
+        }
         '/' if chars.get(at + 1) == Some(&'*') => block_comment_len(&chars[at..]),
         '"' => quoted_len(&chars[at..], '"'),
         '\'' => char_len(&chars[at..]),
@@ -183,7 +185,7 @@ fn comments_and_texts_are_no_code() {
     let rows = [
         ("a // b\nc", "a     \nc"),
         ("a /* b /* c */ d */ e", "a                   e"),
-        ("f(\"unsafe \\\" // \") + 1", "f(             ) + 1"),
+        ("f(\"unsafe \\\" // \") + 1", "f(               ) + 1"),
         ("r#\"a \" b\"# + br\"c\" + for", "           + b     + for"),
         ("'a' + '\\'' + 'b: &'a u8", "    +      + 'b: &'a u8"),
         ("\"open", "     "),

@@ -25,7 +25,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 const SYSTEM_FREE: &[&str] = &["base", "protocol", "mesh", "bus", "shard"];
 
 /// Crates that are the system, or a way to it.
-const SYSTEM_CRATES: &[&str] = &["libc", "rustix", "monoio", "io_uring", "io_uring_06", "signal_hook", "core_affinity"];
+const SYSTEM_CRATES: &[&str] =
+    &["libc", "rustix", "monoio", "io_uring", "io_uring_06", "signal_hook", "core_affinity"];
 
 /// What of `std` is the system. Addresses and paths are values, so they are allowed below.
 const SYSTEM_MODULES: &[&[&str]] = &[
@@ -41,7 +42,15 @@ const ADDRESS_VALUES: &[&str] =
     &["SocketAddr", "SocketAddrV4", "SocketAddrV6", "IpAddr", "Ipv4Addr", "Ipv6Addr", "AddrParseError"];
 
 /// Files that may hold unsafe code; one that ends in a slash is a folder.
-const UNSAFE_ALLOWED: &[&str] = &["src/protocol/websocket/mask.rs", "src/driver/polled.rs", "src/driver/ring/"];
+const UNSAFE_ALLOWED: &[&str] = &[
+    "src/protocol/websocket/mask.rs",
+    "src/driver/polled.rs",
+    "src/driver/ring/",
+    "src/simulation/no_alloc.rs",
+];
+
+/// Modules that only tests have, declared under `#[cfg(test)]`: they may use what they like.
+const TEST_MODULES: &[&str] = &["simulation", "vectors"];
 
 /// The longest file, in lines.
 const FILE_LINES_MAX: usize = 800;
@@ -51,8 +60,8 @@ fn layer_of(path: &str) -> Option<&'static str> {
     LAYERS.iter().map(|(name, _)| *name).find(|name| *name == first)
 }
 
-fn is_simulation(path: &str) -> bool {
-    path.split('/').any(|part| part.trim_end_matches(".rs") == "simulation")
+fn is_of_tests(path: &str) -> bool {
+    path.split('/').any(|part| TEST_MODULES.contains(&part.trim_end_matches(".rs")))
 }
 
 /// Which layer each name at the crate's root comes from: `pub use server::Server;` gives `Server` to `server`.
@@ -67,7 +76,7 @@ pub(crate) fn exports(lib: &str) -> BTreeMap<String, String> {
 
 /// A layer imports from the layers below it and from itself.
 pub(crate) fn layers(source: &Source, exports: &BTreeMap<String, String>) -> Vec<String> {
-    let Some(own) = layer_of(&source.path).filter(|_| !is_simulation(&source.path)) else { return Vec::new() };
+    let Some(own) = layer_of(&source.path).filter(|_| !is_of_tests(&source.path)) else { return Vec::new() };
     let below = LAYERS.iter().find(|(name, _)| *name == own).map_or(&[][..], |(_, below)| below);
     let depth = module_depth(&source.path);
     let mut faults = Vec::new();
@@ -101,15 +110,20 @@ fn root_name(path: &[String], depth: usize) -> Option<&str> {
     path.get(at).map(String::as_str)
 }
 
-/// The simulation is declared under `#[cfg(test)]`, so that its upward imports reach no release.
-pub(crate) fn simulation(source: &Source) -> Vec<String> {
+/// What only tests have is declared under `#[cfg(test)]`, so that its upward imports reach no release.
+pub(crate) fn test_modules(source: &Source) -> Vec<String> {
     let code = code_of(&source.text);
     let lines: Vec<&str> = code.lines().map(str::trim).collect();
     let mut faults = Vec::new();
     for (index, line) in lines.iter().enumerate() {
-        let declares = line.ends_with("mod simulation;") || line.ends_with("mod simulation {");
-        if declares && (index == 0 || lines[index - 1] != "#[cfg(test)]") {
-            faults.push(format!("{}:{}: the simulation needs #[cfg(test)]", source.path, index + 1));
+        let declared = TEST_MODULES.iter().find(|name| {
+            line.strip_suffix([';', '{'])
+                .is_some_and(|line| line.trim_end().ends_with(&format!("mod {name}")))
+        });
+        if let Some(name) = declared
+            && (index == 0 || lines[index - 1] != "#[cfg(test)]")
+        {
+            faults.push(format!("{}:{}: mod {name} needs #[cfg(test)]", source.path, index + 1));
         }
     }
     faults
@@ -129,15 +143,18 @@ pub(crate) fn shape(source: &Source) -> Vec<String> {
 }
 
 /// Unsafe code stays in the files that are known for it.
-pub(crate) fn unsafe_code(source: &Source) -> Vec<String> {
-    let is_allowed =
-        UNSAFE_ALLOWED.iter().any(|allowed| source.path == *allowed || (allowed.ends_with('/') && source.path.starts_with(allowed)));
+pub(crate) fn unsafe_blocks(source: &Source) -> Vec<String> {
+    let is_allowed = UNSAFE_ALLOWED.iter().any(|allowed| {
+        source.path == *allowed || (allowed.ends_with('/') && source.path.starts_with(allowed))
+    });
     if is_allowed {
         return Vec::new();
     }
     let code = code_of(&source.text);
     let found = words(&code).filter(|(_, word)| matches!(*word, "unsafe" | "unsafe_code"));
-    found.map(|(line, word)| format!("{}:{line}: {word} outside the list of UNSAFE_ALLOWED", source.path)).collect()
+    found
+        .map(|(line, word)| format!("{}:{line}: {word} outside the list of UNSAFE_ALLOWED", source.path))
+        .collect()
 }
 
 /// No reminder, no hole, no test that does not run.
@@ -164,7 +181,7 @@ pub(crate) fn undone(source: &Source) -> Vec<String> {
 pub(crate) fn system(source: &Source) -> Vec<String> {
     let is_free = layer_of(&source.path).is_some_and(|layer| SYSTEM_FREE.contains(&layer));
     let is_client = source.path.starts_with("src/bus/") && source.path.ends_with("/client.rs");
-    if !is_free || is_client {
+    if !is_free || is_client || is_of_tests(&source.path) {
         return Vec::new();
     }
     let mut faults = Vec::new();
@@ -194,7 +211,10 @@ pub(crate) fn fields(text: &str, name: &str) -> Vec<String> {
 /// The public constants of a file.
 pub(crate) fn constants(text: &str) -> Vec<String> {
     let code = code_of(text);
-    let found = code.lines().filter_map(|line| line.trim().strip_prefix("pub const ")?.split_once(':'));
+    let found = code.lines().filter_map(|line| {
+        let line = line.trim();
+        line.strip_prefix("pub(crate) const ").or(line.strip_prefix("pub const "))?.split_once(':')
+    });
     found.map(|(name, _)| name.to_owned()).collect()
 }
 
@@ -242,7 +262,12 @@ pub(crate) fn machine_paths(source: &Source) -> Vec<String> {
     let mut faults = Vec::new();
     for (index, line) in source.text.lines().enumerate() {
         for home in homes {
-            let is_absolute = |at: usize| !line[..at].chars().next_back().is_some_and(|before| is_word(before) || "./-}*".contains(before));
+            let is_absolute = |at: usize| {
+                !line[..at]
+                    .chars()
+                    .next_back()
+                    .is_some_and(|before| is_word(before) || "./-}*".contains(before))
+            };
             if line.match_indices(home).any(|(at, _)| is_absolute(at)) {
                 faults.push(format!("{}:{}: a path below {home}", source.path, index + 1));
             }
@@ -258,7 +283,11 @@ pub(crate) fn rust_blocks(page: &str) -> Vec<String> {
 
 /// The blocks of Rust in a file's own documentation.
 pub(crate) fn doc_blocks(text: &str) -> Vec<String> {
-    blocks(text.lines().filter_map(|line| line.strip_prefix("//!")).map(|line| line.strip_prefix(' ').unwrap_or(line)))
+    blocks(
+        text.lines()
+            .filter_map(|line| line.strip_prefix("//!"))
+            .map(|line| line.strip_prefix(' ').unwrap_or(line)),
+    )
 }
 
 fn blocks<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
@@ -297,7 +326,9 @@ mod tests {
 
     #[test]
     fn an_upward_import_is_found() {
-        let exports = exports("pub use server::{Error, handle::Handle}; pub mod http { pub use crate::protocol::http::status::Status; }");
+        let exports = exports(
+            "pub use server::{Error, handle::Handle}; pub mod http { pub use crate::protocol::http::status::Status; }",
+        );
         let rows = [
             ("src/base/ids.rs", "use crate::base::limits;", 0),
             ("src/base/ids.rs", "use crate::mesh::Mesh;", 1),
@@ -316,6 +347,7 @@ mod tests {
             ("src/driver/mod.rs", "use crate::server::Server;", 1),
             ("src/server/mod.rs", "use crate::driver::start;", 0),
             ("src/shard/simulation/mod.rs", "use crate::driver::clock;", 0),
+            ("src/protocol/http/vectors.rs", "use crate::driver::clock;", 0),
             ("src/bin/shardcast/main.rs", "use crate::server::Server;", 0),
             ("src/lib.rs", "pub use crate::server::Server;", 0),
         ];
@@ -323,13 +355,15 @@ mod tests {
     }
 
     #[test]
-    fn a_simulation_in_a_release_is_found() {
+    fn a_module_of_tests_in_a_release_is_found() {
         let rows = [
             ("src/lib.rs", "#[cfg(test)]\nmod simulation;", 0),
             ("src/lib.rs", "mod simulation;", 1),
-            ("src/shard/mod.rs", "mod tasks;\npub(crate) mod simulation;", 1),
+            ("src/shard/mod.rs", "mod tasks;\npub(crate) mod simulation {\n}", 1),
+            ("src/protocol/http/mod.rs", "#[cfg(test)]\nmod vectors;", 0),
+            ("src/protocol/http/mod.rs", "mod vectors;", 1),
         ];
-        check(simulation, &rows);
+        check(test_modules, &rows);
     }
 
     #[test]
@@ -356,7 +390,7 @@ mod tests {
             ("src/driver/ring.rs", block, 1),
             ("tests/a.rs", block, 1),
         ];
-        check(unsafe_code, &rows);
+        check(unsafe_blocks, &rows);
     }
 
     #[test]
@@ -393,7 +427,10 @@ mod tests {
     fn a_name_that_a_page_lacks_is_found() {
         let text = "/// Doc.\npub struct Config {\n    /// A: b.\n    pub bind: Vec<String>,\n    pub io: Io,\n    hidden: u8,\n}\npub struct Other {\n    pub no: u8,\n}\n";
         assert_eq!(fields(text, "Config"), ["bind", "io"]);
-        assert_eq!(constants("/// A.\npub const A_MAX: usize = 1;\nconst B: u8 = 2;\n"), ["A_MAX"]);
+        assert_eq!(
+            constants("/// A.\npub const A_MAX: usize = 1;\npub(crate) const B: u8 = 2;\nconst C: u8 = 2;\n"),
+            ["A_MAX", "B"]
+        );
         let names = ["bind".to_owned(), "io".to_owned()];
         assert_eq!(unnamed("| `bind` | io |", names.iter()), ["io"]);
     }
@@ -428,6 +465,9 @@ mod tests {
     #[test]
     fn blocks_of_rust_are_told_from_others() {
         assert_eq!(rust_blocks("a\n```rust\nfn f() {}\n```\n```sh\nls\n```\n"), ["fn f() {}\n"]);
-        assert_eq!(doc_blocks("//! a\n//! ```no_run\n//! fn f() {}\n//!\n//! ```\nfn g() {}"), ["fn f() {}\n\n"]);
+        assert_eq!(
+            doc_blocks("//! a\n//! ```no_run\n//! fn f() {}\n//!\n//! ```\nfn g() {}"),
+            ["fn f() {}\n\n"]
+        );
     }
 }

@@ -1,37 +1,38 @@
-// `node server.js PORT`: the benchmark's events on Socket.IO's own server.
+// The npm socket.io server behind the event contract of `shardcast bench`, as the peer to measure against.
+// Usage: node server.js PORT [NAMESPACE...]
 //
-// Its default WebSocket engine is `ws`; bufferutil, which `ws` picks up by itself, unmasks in C. Everything
-// else is the default: no compression of WebSocket messages, no connection state recovery.
-
+// Prints one line, "listening PORT PID", once it accepts. Defaults throughout, so what is measured is what its
+// users run; `bufferutil` (native masking, which the ws package picks up) is used when it is installed.
 "use strict";
 
 const http = require("node:http");
 const { Server } = require("socket.io");
 
-const port = Number(process.argv[2]);
-if (!Number.isInteger(port) || process.argv.length !== 3) {
-  process.stderr.write("usage: node server.js PORT\n");
+const port = Number(process.argv[2] ?? 5000);
+if (!Number.isInteger(port) || port < 0 || port > 65535) {
+  console.error("usage: node server.js PORT [NAMESPACE...]");
   process.exit(2);
 }
 
 const server = http.createServer();
 const io = new Server(server, { serveClient: false });
 
-io.on("connection", (socket) => {
-  socket.on("echo", (payload, ack) => ack(payload));
-  socket.on("bin", (payload, ack) => ack(payload));
-  socket.on("broadcast", (payload, ack) => {
-    io.emit("msg", payload);
-    ack?.();
+for (const name of ["/", ...process.argv.slice(3)]) {
+  const namespace = io.of(name);
+  namespace.on("connection", (socket) => {
+    socket.on("echo", (argument, acknowledge) => acknowledge(argument));
+    socket.on("bin", (bytes, acknowledge) => acknowledge(bytes));
+    socket.on("broadcast", (argument) => namespace.emit("msg", argument));
+    socket.on("join", (room, acknowledge) => {
+      socket.join(room);
+      acknowledge();
+    });
+    socket.on("room", (room, argument) => namespace.to(room).emit("msg", argument));
   });
-  socket.on("join", (room, ack) => {
-    socket.join(room);
-    ack?.(true);
-  });
-  socket.on("room", (room, payload, ack) => {
-    io.to(room).emit("msg", payload);
-    ack?.();
-  });
-});
+}
 
-server.listen({ port, host: "127.0.0.1", backlog: 4096 });
+// The storm of a benchmark's first second must meet the server, not the length of a queue.
+server.listen({ port, host: "127.0.0.1", backlog: 4096 }, () => {
+  console.log(`listening ${server.address().port} ${process.pid}`);
+});
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(0));

@@ -8,7 +8,7 @@
 mod buffers;
 mod submission;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::IoSlice;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use rustix::net::{Shutdown, getpeername, shutdown};
 use crate::base::ids::ShardId;
 use crate::base::slab::Key;
 use crate::base::time::Time;
+use crate::driver::balance::Balance;
 use crate::driver::clock::Clock;
 use crate::driver::doorbell::silence;
 use crate::driver::files::{FileJob, FileReader};
@@ -28,7 +29,7 @@ use crate::driver::portable::{peer_of, send_now};
 use crate::driver::ring::submission::{
     Completion, Kind, PIECES_PER_SEND_MAX, Ring, SendPieces, Token, adopt_descriptor,
 };
-use crate::driver::{ShardParts, build_shard};
+use crate::driver::{ShardParts, build_shard, send_connection};
 use crate::mesh::{FileAnswer, FileError, Handoff, InboxReceiver, Mesh, Peer, ShardMessage};
 use crate::shard::core::Output;
 use crate::shard::outbox::Outbox;
@@ -39,6 +40,10 @@ const COMPLETIONS_PER_TURN_MAX: usize = 1024;
 
 /// Messages taken from the inbox in one turn.
 const MESSAGES_PER_TURN_MAX: usize = 1024;
+
+/// Connections flushed in one turn: a broadcast to a huge room goes out in slices, and what arrives meanwhile waits
+/// for one slice only.
+const FLUSHES_PER_TURN_MAX: usize = 1024;
 
 /// Up to this many connections are flushed by plain sends: for one or two a ring operation costs more.
 const DIRECT_SENDS_MAX: usize = 2;
@@ -104,8 +109,13 @@ struct Pump {
     bell: Arc<OwnedFd>,
     is_bell_watched: bool,
     files: FileReader,
+    balance: Balance,
     clock: Clock,
     turn: Turn,
+    /// Connections that are owed bytes, in the order in which they became so.
+    unflushed: VecDeque<Key>,
+    unflushed_since: Duration,
+    flush_window: Duration,
     /// Set once the shard is asked to stop: when it stops waiting for its clients.
     stop_by: Option<Time>,
     shutdown_timeout: Duration,
@@ -121,9 +131,9 @@ pub(crate) fn run(parts: ShardParts, ready: &Sender<Result<(), String>>) {
             return;
         }
     };
-    let ShardParts { core, start, inbox, bell, listeners, files, clock } = parts;
+    let ShardParts { core, start, inbox, bell, listeners, files, balance, clock } = parts;
     let (id, mesh) = (core.id, Arc::clone(&core.mesh));
-    let shutdown_timeout = start.config.shutdown_timeout;
+    let (shutdown_timeout, flush_window) = (start.config.shutdown_timeout, start.config.flush_window);
     let (shard, tasks) = build_shard(core, &start);
     let listeners =
         listeners.into_iter().map(|descriptor| Listener { descriptor, is_accepting: false }).collect();
@@ -141,8 +151,12 @@ pub(crate) fn run(parts: ShardParts, ready: &Sender<Result<(), String>>) {
         bell,
         is_bell_watched: false,
         files,
+        balance,
         clock,
         turn: Turn::default(),
+        unflushed: VecDeque::new(),
+        unflushed_since: Duration::ZERO,
+        flush_window,
         stop_by: None,
         shutdown_timeout,
     };
@@ -183,16 +197,25 @@ impl Pump {
 
     /// Goes into the kernel: to sleep, unless there is something left to do.
     fn enter(&mut self, is_more_mail: bool) -> std::io::Result<()> {
-        if is_more_mail || self.ring.completions() > 0 || !self.mesh.fall_asleep(self.id, &self.inbox) {
+        let must_flush = !self.unflushed.is_empty() && self.is_flush_due();
+        let is_busy = must_flush || is_more_mail || self.ring.completions() > 0;
+        if is_busy || !self.mesh.fall_asleep(self.id, &self.inbox) {
             return self.ring.poll();
         }
-        let until = self.wake_by();
-        let entered = match until {
-            Time::NEVER => self.ring.wait(None),
-            until => self.ring.wait(Some(until.since(self.clock.now()))),
-        };
+        let entered = self.ring.wait(self.patience());
         self.mesh.wake_up(self.id);
         entered
+    }
+
+    /// How long to sleep when nothing happens; `None` is for ever.
+    fn patience(&self) -> Option<Duration> {
+        let until = self.wake_by();
+        let timer = (until != Time::NEVER).then(|| until.since(self.clock.now()));
+        if self.unflushed.is_empty() {
+            return timer;
+        }
+        let flush = (self.unflushed_since + self.flush_window).saturating_sub(self.clock.elapsed());
+        Some(timer.map_or(flush, |timer| timer.min(flush)))
     }
 
     fn wake_by(&self) -> Time {
@@ -288,7 +311,14 @@ impl Pump {
         if completion.result >= 0 {
             let descriptor = adopt_descriptor(completion.result);
             let peer = peer_of(getpeername(&descriptor).ok().flatten());
-            self.add_connection(descriptor, peer, &[], Vec::new());
+            let place = self.balance.place(self.id);
+            if place == self.id {
+                self.add_connection(descriptor, peer, &[], Vec::new());
+            } else {
+                let handoff =
+                    Handoff { wire: Box::new(descriptor), peer, owed: Vec::new(), unread: Vec::new() };
+                send_connection(&self.mesh, &self.balance, place, handoff);
+            }
             return;
         }
         let error = Errno::from_raw_os_error(-completion.result);
@@ -390,18 +420,17 @@ impl Pump {
         }
         let Some(DyingWire { wire, outbox, destination }) = self.dying.remove(&owner) else { return };
         self.spare_pieces.extend(wire.pieces);
+        self.balance.leave(self.id);
         let Some(Destination { to, peer, unread }) = destination else { return };
+        self.balance.arrive(to);
         let handoff = Handoff { wire: Box::new(wire.descriptor), peer, owed: outbox.to_bytes(), unread };
-        if self.mesh.send(to, ShardMessage::Handoff(Box::new(handoff))).is_err() {
-            tracing::error!(to = to.0, "a shard's inbox is full: a connection on its way there is closed");
-        }
-        self.mesh.ring(to);
+        send_connection(&self.mesh, &self.balance, to, handoff);
     }
 
     /// Takes over a connection: accepted, or handed over with what was read elsewhere.
     fn add_connection(&mut self, descriptor: OwnedFd, peer: Peer, owed: &[u8], mut unread: Vec<u8>) {
         let now = self.clock.now();
-        let Some(key) = self.shard.adopt(peer, owed, now) else { return };
+        let Some(key) = self.shard.adopt(peer, owed, now) else { return self.balance.leave(self.id) };
         let index = key.index as usize;
         if self.wires.len() <= index {
             self.wires.resize_with(index + 1, || None);
@@ -417,26 +446,40 @@ impl Pump {
         }
     }
 
-    /// Does everything the shard left: sends, outputs, bells.
+    /// Does what the shard left: outputs, one slice of sends, bells.
     fn end_turn(&mut self) {
         let mut turn = std::mem::take(&mut self.turn);
+        let mut left = FLUSHES_PER_TURN_MAX;
         loop {
             self.shard.end_turn(&mut turn);
-            if turn.dirty.is_empty() && turn.outputs.is_empty() {
-                break;
-            }
-            let is_direct = turn.dirty.len() <= DIRECT_SENDS_MAX;
-            for key in turn.dirty.drain(..) {
-                self.flush_connection(key, is_direct);
-            }
             for output in turn.outputs.drain(..) {
                 self.do_output(output);
+            }
+            if self.unflushed.is_empty() && !turn.dirty.is_empty() {
+                self.unflushed_since = self.clock.elapsed();
+            }
+            self.unflushed.extend(turn.dirty.drain(..));
+            let count = if self.is_flush_due() { self.unflushed.len().min(left) } else { 0 };
+            if count == 0 {
+                break;
+            }
+            left -= count;
+            let is_direct = self.unflushed.len() <= DIRECT_SENDS_MAX;
+            for _ in 0..count {
+                if let Some(key) = self.unflushed.pop_front() {
+                    self.flush_connection(key, is_direct);
+                }
             }
         }
         for shard in turn.bells.drain(..) {
             self.mesh.ring(shard);
         }
         self.turn = turn;
+    }
+
+    /// Whether sends may go: at once, unless they are to gather for `flush_window`.
+    fn is_flush_due(&self) -> bool {
+        self.flush_window.is_zero() || self.clock.elapsed() >= self.unflushed_since + self.flush_window
     }
 
     fn wire_mut(&mut self, key: Key) -> Option<&mut Wire> {

@@ -27,7 +27,9 @@ pub fn decode(input: &[u8]) -> Option<(Request<'_>, usize)> {
     let body = input.get(head_len..head_len + body_len)?;
     let request = Request {
         is_post: target.starts_with(b"POST"),
-        session: memmem::find(target, b"sid=limit").and_then(|at| target.get(at + 9..at + 24)).and_then(number),
+        session: memmem::find(target, b"sid=limit")
+            .and_then(|at| target.get(at + 9..at + 24))
+            .and_then(number),
         key: header(head, b"sec-websocket-key"),
         body,
     };

@@ -14,7 +14,8 @@ use crate::websocket;
 
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 const EVENTS_MAX: usize = 1024;
-const OPEN: &str = r#""upgrades":["websocket"],"pingInterval":300000,"pingTimeout":200000,"maxPayload":1000000}"#;
+const OPEN: &str =
+    r#""upgrades":["websocket"],"pingInterval":300000,"pingTimeout":200000,"maxPayload":1000000}"#;
 const ATTACHMENT: &[u8] = br#"[{"_placeholder":true,"num":0}]"#;
 
 pub struct Server {
@@ -90,7 +91,8 @@ impl Server {
     }
 
     fn accept(&mut self) -> io::Result<()> {
-        while let Ok(socket) = net::accept_with(&self.listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+        while let Ok(socket) = net::accept_with(&self.listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)
+        {
             sockopt::set_tcp_nodelay(&socket, true)?;
             let index = socket.as_raw_fd() as usize;
             epoll::add(&self.epoll, &socket, EventData::new_u64(index as u64), EventFlags::IN)?;
@@ -98,7 +100,8 @@ impl Server {
                 self.connections.resize_with(index + 1, || None);
             }
             let (partial, owed) = (Vec::new(), Vec::new());
-            self.connections[index] = Some(Connection { socket, session: None, is_websocket: false, partial, owed });
+            self.connections[index] =
+                Some(Connection { socket, session: None, is_websocket: false, partial, owed });
         }
         Ok(())
     }
@@ -125,7 +128,9 @@ impl Server {
         self.flush(index);
         match &mut self.connections[index] {
             _ if read == 0 => self.close(index),
-            Some(connection) if partial.is_empty() => connection.partial.extend_from_slice(&buffer[consumed..read]),
+            Some(connection) if partial.is_empty() => {
+                connection.partial.extend_from_slice(&buffer[consumed..read])
+            }
             Some(connection) => connection.partial.extend_from_slice(&partial[consumed..]),
             None => {}
         }
@@ -195,7 +200,9 @@ impl Server {
             (websocket::TEXT, b"5") => {
                 let queue = std::mem::take(&mut self.sessions[session].queue);
                 self.sessions[session].websocket = Some(index);
-                for packet in queue.split(|&byte| byte == 0x1e).filter(|packet| !packet.is_empty() && *packet != b"6") {
+                for packet in
+                    queue.split(|&byte| byte == 0x1e).filter(|packet| !packet.is_empty() && *packet != b"6")
+                {
                     websocket::encode(websocket::TEXT, &[packet], &mut self.reply);
                 }
             }
@@ -215,8 +222,8 @@ impl Server {
         match Packet::decode(packet) {
             Packet::Ping(rest) => self.answer(session, &[b"3", rest]),
             Packet::Connect => {
+                self.sessions[session].place = Some(self.everyone.len());
                 self.everyone.push(session);
-                self.sessions[session].is_connected = true;
                 let sid = format!(r#"40{{"sid":"sock{session:016}"}}"#);
                 self.answer(session, &[sid.as_bytes()]);
             }
@@ -299,8 +306,11 @@ impl Server {
     }
 
     fn leave(&mut self, session: usize) {
-        if std::mem::take(&mut self.sessions[session].is_connected) {
-            self.everyone.retain(|&member| member != session);
+        if let Some(place) = self.sessions[session].place.take() {
+            self.everyone.swap_remove(place);
+            if let Some(&moved) = self.everyone.get(place) {
+                self.sessions[moved].place = Some(place);
+            }
         }
         for room in std::mem::take(&mut self.sessions[session].rooms) {
             self.rooms[room].retain(|&member| member != session);
@@ -340,7 +350,8 @@ impl Server {
         let sent = match net::send(&connection.socket, bytes, flags) {
             Ok(sent) => sent,
             Err(rustix::io::Errno::AGAIN) => 0,
-            Err(_) => return self.close(index),
+            // The socket is readable now, and its end is read there: nothing may close in the midst of a broadcast.
+            Err(_) => return,
         };
         if was_owed {
             connection.owed.drain(..sent);
@@ -350,9 +361,8 @@ impl Server {
         let is_owed = !connection.owed.is_empty();
         if is_owed != was_owed {
             let flags = if is_owed { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
-            if epoll::modify(&self.epoll, &connection.socket, EventData::new_u64(index as u64), flags).is_err() {
-                self.close(index);
-            }
+            epoll::modify(&self.epoll, &connection.socket, EventData::new_u64(index as u64), flags)
+                .expect("an open connection is registered");
         }
     }
 

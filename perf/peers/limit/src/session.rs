@@ -12,8 +12,8 @@ pub struct Session {
     /// The ack id of a `bin` whose attachment is still to come.
     pub attachment_id: Vec<u8>,
     pub rooms: Vec<usize>,
-    /// Whether it has connected to the namespace, and so hears broadcasts.
-    pub is_connected: bool,
+    /// Its place among those that hear broadcasts, once it has connected to the namespace.
+    pub place: Option<usize>,
 }
 
 /// What a packet asks for. The payload of an event is its JSON with the closing bracket.
@@ -52,7 +52,9 @@ impl<'a> Packet<'a> {
             Packet::Broadcast { id, payload }
         } else if let Some((room, _)) = body.strip_prefix(br#"["join",""#).and_then(split_quote) {
             Packet::Join { id, room }
-        } else if let Some((room, [b',', payload @ ..])) = body.strip_prefix(br#"["room",""#).and_then(split_quote) {
+        } else if let Some((room, [b',', payload @ ..])) =
+            body.strip_prefix(br#"["room",""#).and_then(split_quote)
+        {
             Packet::Room { id, room, payload }
         } else {
             Packet::Other

@@ -32,7 +32,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 async fn serve(port: u16) -> Result<(), Box<dyn std::error::Error>> {
-    let (layer, io) = SocketIo::builder().max_buffer_size(SOCKET_PACKETS_MAX).max_payload(1_000_000).build_layer();
+    let (layer, io) =
+        SocketIo::builder().max_buffer_size(SOCKET_PACKETS_MAX).max_payload(1_000_000).build_layer();
     io.ns("/", register);
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?.tap_io(|stream| {
         stream.set_nodelay(true).expect("a connected TCP socket takes TCP_NODELAY");

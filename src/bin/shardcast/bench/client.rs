@@ -107,8 +107,13 @@ impl Client {
         self.flush(io)
     }
 
-    /// Drops the session and its connections without a word.
-    pub(super) fn close(&mut self) {
+    /// Drops the session and its connections. A server sees at once that a WebSocket is gone; of a polling session it
+    /// must be told, or it would keep the session, and queue broadcasts for it, until the heartbeat times out.
+    pub(super) fn close(&mut self, io: &mut Io) {
+        if let Some(polling) = &mut self.polling {
+            // When even this fails, the heartbeat has to do.
+            let _ = polling.say_goodbye(&mut io.net, &io.target);
+        }
         *self = Self::new(self.id);
     }
 
@@ -312,7 +317,9 @@ impl Client {
             }
             Packet::Refused(reason) => return Err(Fault::Refused(quote(reason))),
             Packet::Close | Packet::Disconnected => return Err(Fault::Disconnected),
-            Packet::Open(_) | Packet::Connected | Packet::ProbePong => return Err(Fault::Packet(quote(text))),
+            Packet::Open(_) | Packet::Connected | Packet::ProbePong => {
+                return Err(Fault::Packet(quote(text)));
+            }
         }
         Ok(())
     }
@@ -352,7 +359,9 @@ impl Client {
         let is_busy = |polling: &mut Box<Polling>| polling.is_polling || polling.is_posting;
         let Some(mut polling) = self.polling.take_if(|polling| !is_busy(polling)) else { return };
         self.frame(io, Opcode::Text, b"5");
-        for packet in polling.take_outbox().split(|&byte| byte == SEPARATOR).filter(|packet| !packet.is_empty()) {
+        for packet in
+            polling.take_outbox().split(|&byte| byte == SEPARATOR).filter(|packet| !packet.is_empty())
+        {
             self.frame(io, Opcode::Text, packet);
         }
         self.stage = Stage::Open;

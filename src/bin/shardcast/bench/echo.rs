@@ -1,7 +1,7 @@
 //! `echo` and `binary`: every client sends a request and checks the acknowledgement.
 
-use super::clock::Moment;
 use super::client::Incoming;
+use super::clock::Moment;
 use super::ledger::{Ledger, Slot};
 use super::limits::SENDS_PER_TURN_MAX;
 use super::options::Loop;
@@ -54,7 +54,9 @@ impl Workload for Echo {
                     cx.measure.note_received(stamp.moment, cx.now);
                 }
             }
-            Ok(_) | Err(PayloadError::Altered | PayloadError::Foreign) => self.ledger.findings.note_altered(client),
+            Ok(_) | Err(PayloadError::Altered | PayloadError::Foreign) => {
+                self.ledger.findings.note_altered(client)
+            }
         }
         if is_first {
             self.outstanding = self.outstanding.saturating_sub(1);
@@ -98,8 +100,8 @@ impl Workload for Echo {
         self.outstanding
     }
 
-    fn finish(&mut self) -> Outcome {
-        for (client, &sent) in self.sent.iter().enumerate() {
+    fn finish(&mut self, is_whole: bool) -> Outcome {
+        for (client, &sent) in self.sent.iter().enumerate().filter(|_| is_whole) {
             self.ledger.close(Slot { receiver: client as u32, sender: 0 }, sent);
         }
         Outcome { findings: std::mem::take(&mut self.ledger.findings), ..Outcome::default() }
@@ -127,7 +129,7 @@ mod tests {
             payloads.encode(&mut payload, 0, sequence, Moment(1));
             echo.handle_incoming(0, &Incoming::Ack(id, &payload), &mut cx);
         }
-        echo.finish()
+        echo.finish(true)
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::io;
 pub(crate) enum BenchError {
     /// An option that is wrong by itself or next to another.
     Usage(String),
+    /// A session could not be opened before traffic began.
+    Connect(String),
     /// The operating system refused something that every run needs.
     Io(&'static str, io::Error),
     /// The result could not be written as JSON.
@@ -47,6 +49,7 @@ impl fmt::Display for BenchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(text) => f.write_str(text),
+            Self::Connect(text) => write!(f, "the sessions could not be opened: {text}"),
             Self::Io(what, error) => write!(f, "{what}: {error}"),
             Self::Json(error) => write!(f, "the result cannot be written as JSON: {error}"),
         }
@@ -66,7 +69,9 @@ impl fmt::Display for Fault {
             Self::Frame(text) => write!(f, "a WebSocket frame broke RFC 6455: {text}"),
             Self::Packet(text) => write!(f, "an unexpected packet: {text}"),
             Self::Timeout => f.write_str("the session was not open within --connect-timeout"),
-            Self::Unsent => f.write_str("the server stopped reading: 64 MiB wait to be sent to one connection"),
+            Self::Unsent => {
+                f.write_str("the server stopped reading: 64 MiB wait to be sent to one connection")
+            }
         }
     }
 }

@@ -68,7 +68,9 @@ fn decode_head(input: &[u8]) -> Result<Option<Head>, Fault> {
     let mut response = httparse::Response::new(&mut headers);
     let len = match response.parse(input) {
         Ok(httparse::Status::Complete(len)) => len,
-        Ok(httparse::Status::Partial) if input.len() > HEAD_BYTES_MAX => return Err(Fault::Http("endless head")),
+        Ok(httparse::Status::Partial) if input.len() > HEAD_BYTES_MAX => {
+            return Err(Fault::Http("endless head"));
+        }
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(_) => return Err(Fault::Http("not an HTTP/1.1 response")),
     };
@@ -105,7 +107,8 @@ fn decode_chunked(input: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Fault> {
             Ok(httparse::Status::Partial) => return Ok(None),
             Err(_) => return Err(Fault::Http("a chunk without a size")),
         };
-        let len = usize::try_from(len).ok().filter(|len| body.len().saturating_add(*len) <= MESSAGE_BYTES_MAX);
+        let len =
+            usize::try_from(len).ok().filter(|len| body.len().saturating_add(*len) <= MESSAGE_BYTES_MAX);
         let len = len.ok_or(Fault::Http("a chunk is too large"))?;
         at += start;
         if len == 0 {
@@ -122,7 +125,11 @@ fn decode_chunked(input: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Fault> {
 }
 
 fn end_of_trailers(input: &[u8]) -> Option<usize> {
-    if input.starts_with(b"\r\n") { Some(2) } else { memchr::memmem::find(input, b"\r\n\r\n").map(|at| at + 4) }
+    if input.starts_with(b"\r\n") {
+        Some(2)
+    } else {
+        memchr::memmem::find(input, b"\r\n\r\n").map(|at| at + 4)
+    }
 }
 
 #[cfg(test)]

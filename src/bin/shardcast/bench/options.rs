@@ -171,21 +171,29 @@ impl Options {
         if !(STAMP_BYTES..=PAYLOAD_BYTES_MAX).contains(&self.payload) {
             return refuse(format!("--payload must be {STAMP_BYTES} to {PAYLOAD_BYTES_MAX} bytes"));
         }
-        let rates =
-            [("--rate", self.rate), ("--rate-per-client", self.rate_per_client), ("--connect-rate", self.connect_rate)];
+        let rates = [
+            ("--rate", self.rate),
+            ("--rate-per-client", self.rate_per_client),
+            ("--connect-rate", self.connect_rate),
+        ];
         for (name, rate) in rates {
             if rate.is_some_and(|rate| !(1e-3..=1e9).contains(&rate)) {
                 return refuse(format!("{name} must be 0.001 to 1,000,000,000 per second"));
             }
         }
         if !(0.0..1.0).contains(&self.slow_share) {
-            return refuse("--slow-share must be at least 0 and below 1: the publisher is never slow".to_owned());
+            return refuse(
+                "--slow-share must be at least 0 and below 1: the publisher is never slow".to_owned(),
+            );
         }
         if self.duration.is_zero() {
             return refuse("--duration must be longer than nothing".to_owned());
         }
         if !self.namespace.starts_with('/') || self.namespace.contains([',', '"', '\\', '?']) {
-            return refuse(format!("--namespace {} must start with a slash and hold no comma", self.namespace));
+            return refuse(format!(
+                "--namespace {} must start with a slash and hold no comma",
+                self.namespace
+            ));
         }
         if self.in_flight.is_some() && self.scenario.is_fanout() {
             return refuse("use --publish-in-flight: only one client publishes".to_owned());
@@ -253,7 +261,9 @@ mod tests {
 
     #[test]
     fn durations_have_units() {
-        for (text, millis) in [("10s", 10_000), ("300ms", 300), ("1.5s", 1_500), ("2m", 120_000), ("3", 3_000)] {
+        for (text, millis) in
+            [("10s", 10_000), ("300ms", 300), ("1.5s", 1_500), ("2m", 120_000), ("3", 3_000)]
+        {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         for text in ["", "s", "-1s", "1d", "NaNs", "99h"] {
@@ -280,8 +290,14 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        let rows =
-            ["echo -p 27", "echo --rate 0", "slow --slow-share 1", "echo --duration 0s", "echo --namespace a", "fanout -i 2"];
+        let rows = [
+            "echo -p 27",
+            "echo --rate 0",
+            "slow --slow-share 1",
+            "echo --duration 0s",
+            "echo --namespace a",
+            "fanout -i 2",
+        ];
         for arguments in rows {
             assert!(parse(arguments).check().is_err(), "{arguments}");
         }

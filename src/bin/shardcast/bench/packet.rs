@@ -102,7 +102,9 @@ impl Codec {
 
     /// Reads one text packet.
     pub(super) fn decode<'a>(&self, text: &'a [u8]) -> Result<Packet<'a>, Fault> {
-        let Some((&kind, rest)) = text.split_first() else { return Err(Fault::Packet("an empty one".to_owned())) };
+        let Some((&kind, rest)) = text.split_first() else {
+            return Err(Fault::Packet("an empty one".to_owned()));
+        };
         match kind {
             b'0' => Ok(Packet::Open(rest)),
             b'1' => Ok(Packet::Close),
@@ -248,8 +250,19 @@ mod tests {
 
     #[test]
     fn what_is_no_packet_is_a_fault() {
-        for text in ["", "9", "x", "4", "49", "43[]", "43x[]", "42", "42[\"msg\",\"abc", "463-5[]", "4399999999999999999999[]"]
-        {
+        for text in [
+            "",
+            "9",
+            "x",
+            "4",
+            "49",
+            "43[]",
+            "43x[]",
+            "42",
+            "42[\"msg\",\"abc",
+            "463-5[]",
+            "4399999999999999999999[]",
+        ] {
             assert!(Codec::new("/").decode(text.as_bytes()).is_err(), "{text:?}");
         }
     }

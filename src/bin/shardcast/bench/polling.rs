@@ -92,6 +92,21 @@ impl Polling {
         Ok(())
     }
 
+    /// Posts the Engine.IO close packet at once, behind whatever is under way. The answer is not waited for.
+    pub(super) fn say_goodbye(&mut self, net: &mut Net, target: &Target) -> Result<(), Fault> {
+        if self.sid.is_empty() {
+            return Ok(());
+        }
+        let token = Token { client: self.client, kind: WireKind::Post };
+        let wire = match &mut self.post {
+            Some(wire) => wire,
+            none => none.insert(Wire::open(net, token)?),
+        };
+        wire.mute(net, false)?;
+        target.encode_polling(wire.out(), Some(&self.sid), Some(b"1"));
+        wire.flush(net)
+    }
+
     /// The packets that were not posted, for the transport that takes over.
     pub(super) fn take_outbox(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.outbox)
@@ -143,7 +158,11 @@ mod tests {
         ];
         for (packets, bytes_max, expected) in rows {
             let outbox = outbox(packets).take_outbox();
-            assert_eq!(&outbox[..payload_len(&outbox, bytes_max)], expected.as_bytes(), "{packets:?} {bytes_max}");
+            assert_eq!(
+                &outbox[..payload_len(&outbox, bytes_max)],
+                expected.as_bytes(),
+                "{packets:?} {bytes_max}"
+            );
         }
     }
 

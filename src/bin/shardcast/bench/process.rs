@@ -42,7 +42,8 @@ impl Process {
         let mut at = 0;
         while let Some(&pid) = pids.get(at).filter(|_| at < PROCESSES_MAX) {
             at += 1;
-            let Some((ticks, pages)) = fs::read_to_string(format!("/proc/{pid}/stat")).ok().as_deref().and_then(parse)
+            let Some((ticks, pages)) =
+                fs::read_to_string(format!("/proc/{pid}/stat")).ok().as_deref().and_then(parse)
             else {
                 continue;
             };

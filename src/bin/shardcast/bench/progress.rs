@@ -31,7 +31,11 @@ impl Progress {
         self.bar.set_prefix(phase);
         self.bar.set_length(u64::try_from(whole.as_millis()).unwrap_or(u64::MAX).max(1));
         self.bar.set_position(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
-        self.bar.set_message(format!("{:.1} of {:.1} s, {rate:.0}/s", elapsed.as_secs_f64(), whole.as_secs_f64()));
+        self.bar.set_message(format!(
+            "{:.1} of {:.1} s, {rate:.0}/s",
+            elapsed.as_secs_f64(),
+            whole.as_secs_f64()
+        ));
     }
 
     /// Takes the bar away.

@@ -1,7 +1,7 @@
 //! `connect` and `idle`: sessions without events.
 
-use super::clock::Moment;
 use super::client::Incoming;
+use super::clock::Moment;
 use super::ledger::Findings;
 use super::limits::SENDS_PER_TURN_MAX;
 use super::options::Loop;
@@ -103,7 +103,7 @@ impl Workload for Connect {
         self.opening
     }
 
-    fn finish(&mut self) -> Outcome {
+    fn finish(&mut self, _is_whole: bool) -> Outcome {
         Outcome { findings: std::mem::take(&mut self.findings), ..Outcome::default() }
     }
 }
@@ -135,7 +135,7 @@ impl Workload for Idle {
         0
     }
 
-    fn finish(&mut self) -> Outcome {
+    fn finish(&mut self, _is_whole: bool) -> Outcome {
         Outcome { findings: std::mem::take(&mut self.findings), ..Outcome::default() }
     }
 }
@@ -150,7 +150,8 @@ mod tests {
     fn an_open_storm_waits_for_a_place_and_keeps_its_times() {
         let (payloads, mut measure, mut commands) = (Payloads::new(1, 64, false), Measure::new(), Vec::new());
         let (now, is_sending) = (Moment(0), true);
-        let mut cx = Cx { now, is_sending, payloads: &payloads, measure: &mut measure, commands: &mut commands };
+        let mut cx =
+            Cx { now, is_sending, payloads: &payloads, measure: &mut measure, commands: &mut commands };
         let mut connect = Connect::new(1, Loop::Open(1e9));
         connect.handle_start(&mut cx);
         cx.now = Moment(10);
@@ -165,7 +166,8 @@ mod tests {
     fn a_closed_storm_fills_every_place_again() {
         let (payloads, mut measure, mut commands) = (Payloads::new(1, 64, false), Measure::new(), Vec::new());
         let (now, is_sending) = (Moment(0), true);
-        let mut cx = Cx { now, is_sending, payloads: &payloads, measure: &mut measure, commands: &mut commands };
+        let mut cx =
+            Cx { now, is_sending, payloads: &payloads, measure: &mut measure, commands: &mut commands };
         let mut connect = Connect::new(2, Loop::Closed(1));
         connect.handle_start(&mut cx);
         assert_eq!(connect.handle_fault(1, &mut cx), Verdict::Counted);

@@ -26,7 +26,8 @@ pub(super) struct Target {
 impl Target {
     /// Reads `http://host:port` and resolves the host.
     pub(super) fn resolve(url: &str, path: &str) -> Result<Self, BenchError> {
-        let refuse = |why: &str| BenchError::Usage(format!("the URL {url} {why}; write http://127.0.0.1:5000"));
+        let refuse =
+            |why: &str| BenchError::Usage(format!("the URL {url} {why}; write http://127.0.0.1:5000"));
         let Some((scheme, rest)) = url.split_once("://") else { return Err(refuse("has no scheme")) };
         if !matches!(scheme, "http" | "ws") {
             return Err(refuse("is not plain HTTP"));
@@ -40,7 +41,9 @@ impl Target {
         let mut addresses = with_port.to_socket_addrs().map_err(|_| refuse("cannot be resolved"))?;
         let address = addresses.next().ok_or_else(|| refuse("has no address"))?;
         if !path.starts_with('/') || path.contains(['?', '#', ' ', '\r', '\n']) {
-            return Err(BenchError::Usage(format!("--path {path} must start with a slash and hold no query")));
+            return Err(BenchError::Usage(format!(
+                "--path {path} must start with a slash and hold no query"
+            )));
         }
         Ok(Self { address, host: host.to_owned(), path: path.to_owned() })
     }

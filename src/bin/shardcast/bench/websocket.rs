@@ -175,7 +175,8 @@ mod tests {
             let mut bytes = Vec::new();
             encode_frame(&mut bytes, Opcode::Binary, &payload, &mut Mask::Random(42));
             let (key, masked) = bytes[2..].split_first_chunk::<4>().unwrap();
-            let plain: Vec<u8> = masked.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
+            let plain: Vec<u8> =
+                masked.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
             assert_eq!(plain, payload);
             assert_ne!(*key, [0; 4]);
         }

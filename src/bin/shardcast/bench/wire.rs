@@ -10,6 +10,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{Timespec, epoll};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::error::Fault;
@@ -38,6 +41,10 @@ pub(super) struct Token {
 /// Opens wires and waits for them.
 pub(super) struct Net {
     epoll: OwnedFd,
+    /// Ends a wait at its microsecond: epoll's own timeout has milliseconds, which an open loop would add to every
+    /// latency (`epoll_pwait2` could do it since Linux 5.11; this also works before).
+    timer: OwnedFd,
+    is_timer_armed: bool,
     address: SocketAddr,
     sources: Vec<IpAddr>,
     opened: usize,
@@ -56,6 +63,11 @@ pub(super) struct Wire {
     is_write_armed: bool,
     is_muted: bool,
 }
+
+/// The timer's token: of a client that cannot be.
+const TIMER: u64 = u64::MAX;
+/// Longer waits are not for a message that is due, so a millisecond is near enough.
+const EXACT_WAIT_MAX: Duration = Duration::from_millis(100);
 
 impl Token {
     fn pack(self) -> u64 {
@@ -76,24 +88,33 @@ impl Token {
 impl Net {
     /// Connections to `address`, from each of `sources` in turn. With `is_reset_on_close` they end with a reset,
     /// which leaves no port in TIME-WAIT: else a connect storm would be out of ports within a second.
-    pub(super) fn new(address: SocketAddr, sources: Vec<IpAddr>, is_reset_on_close: bool) -> io::Result<Self> {
+    pub(super) fn new(
+        address: SocketAddr,
+        sources: Vec<IpAddr>,
+        is_reset_on_close: bool,
+    ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        Ok(Self { epoll, address, sources, opened: 0, is_reset_on_close })
+        let timer_flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, timer_flags)?;
+        epoll::add(&epoll, &timer, epoll::EventData::new_u64(TIMER), epoll::EventFlags::IN)?;
+        Ok(Self { epoll, timer, is_timer_armed: false, address, sources, opened: 0, is_reset_on_close })
     }
 
-    /// Waits for events, at most `timeout`, and fills `events`.
-    pub(super) fn wait(&self, events: &mut Vec<epoll::Event>, timeout: Duration) -> io::Result<()> {
+    /// Waits for events, at most `timeout`, and fills `events`. The timer's own event is of no client.
+    pub(super) fn wait(&mut self, events: &mut Vec<epoll::Event>, timeout: Duration) -> io::Result<()> {
         events.clear();
         events.reserve(EVENTS_PER_TURN_MAX);
-        let exact = timespec(timeout);
-        // Whole milliseconds are the older call, for kernels without epoll_pwait2 (before 5.11).
-        let coarse = timespec(Duration::from_millis(u64::try_from(timeout.as_millis()).unwrap_or(1_000)));
-        let spare = rustix::buffer::spare_capacity(events);
-        match epoll::wait(&self.epoll, spare, Some(&exact)) {
-            Err(rustix::io::Errno::NOSYS) => {
-                epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&coarse))?;
-                Ok(())
-            }
+        let has_fraction = !timeout.subsec_nanos().is_multiple_of(1_000_000) && timeout < EXACT_WAIT_MAX;
+        if has_fraction || self.is_timer_armed {
+            // Zero disarms, and setting it anew takes back an expiry that has been seen.
+            let value = timespec(if has_fraction { timeout } else { Duration::ZERO });
+            let once = Itimerspec { it_interval: timespec(Duration::ZERO), it_value: value };
+            timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
+            self.is_timer_armed = has_fraction;
+        }
+        let millis = u64::try_from(timeout.as_millis()).unwrap_or(0) + u64::from(has_fraction);
+        let whole = timespec(Duration::from_millis(millis));
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&whole)) {
             Err(rustix::io::Errno::INTR) | Ok(_) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -133,7 +154,9 @@ impl Wire {
     pub(super) fn read(&self, buffer: &mut [u8]) -> Result<Option<usize>, Fault> {
         match (&self.socket).read(buffer) {
             Ok(len) => Ok(Some(len)),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(None),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                Ok(None)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -186,7 +209,10 @@ impl Wire {
 }
 
 fn timespec(wait: Duration) -> Timespec {
-    Timespec { tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(wait.subsec_nanos()) }
+    Timespec {
+        tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(wait.subsec_nanos()),
+    }
 }
 
 #[cfg(test)]

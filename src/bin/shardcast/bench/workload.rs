@@ -3,8 +3,8 @@
 //! A workload never touches a socket: it hears of messages, enters them in its ledger, and pushes commands, which the
 //! generator carries out. So each is tested by calling it.
 
-use super::clock::Moment;
 use super::client::Incoming;
+use super::clock::Moment;
 use super::ledger::Findings;
 use super::measure::Measure;
 use super::packet::EventKind;
@@ -108,8 +108,8 @@ pub(super) trait Workload {
     /// Messages that have not arrived.
     fn outstanding(&self) -> u64;
 
-    /// Closes the books.
-    fn finish(&mut self) -> Outcome;
+    /// Closes the books. In a run that was cut short, what did not arrive is not lost.
+    fn finish(&mut self, is_whole: bool) -> Outcome;
 }
 
 /// The times at which an open loop sends: equally spaced, from a start to an end.

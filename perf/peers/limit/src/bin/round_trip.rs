@@ -27,7 +27,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (trip, work) = (quartiles(&mut trips), quartiles(&mut work));
     println!(
         r#"{{"round_trips":{},"round_trip_ns":[{},{},{}],"arithmetic_ns":[{},{},{}]}}"#,
-        trips.len(), trip[0], trip[1], trip[2], work[0], work[1], work[2],
+        trips.len(),
+        trip[0],
+        trip[1],
+        trip[2],
+        work[0],
+        work[1],
+        work[2],
     );
     Ok(())
 }

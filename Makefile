@@ -1,0 +1,72 @@
+# make test is what CI runs; make quick is what one runs while writing.
+
+CARGO ?= cargo
+JOBS ?= $(shell nproc)
+FUZZ ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+FUZZ_SECONDS ?= 60
+
+.PHONY: help test quick cargo deps format lint docs unit release clients deny bench perf fuzz
+
+help:
+	@echo "make test    everything CI checks: lints, docs, tests, real clients"
+	@echo "make quick   the same without the real clients"
+	@echo "make bench   the benches of single functions"
+	@echo "make perf    this server next to its peers, on a quiet machine"
+	@echo "make fuzz    every fuzz target for FUZZ_SECONDS (60); needs nightly and cargo-fuzz"
+	@echo "make deny    licences and advisories of what we depend on; needs cargo-deny"
+
+# One after the other, whatever -j says: they share one target folder.
+test:
+	@$(MAKE) --no-print-directory cargo
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory quick
+	@$(MAKE) --no-print-directory release
+	@$(MAKE) --no-print-directory clients
+
+quick:
+	@$(MAKE) --no-print-directory cargo
+	@$(MAKE) --no-print-directory format
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory docs
+	@$(MAKE) --no-print-directory unit
+
+cargo:
+	@command -v $(CARGO) >/dev/null || { echo "make: $(CARGO) is missing; install Rust 1.88 or later with rustup" >&2; exit 1; }
+
+# What the real clients need: Node, Python, nginx and a browser.
+deps:
+	scripts/install-test-deps.sh
+
+format:
+	$(CARGO) fmt --check
+
+lint:
+	$(CARGO) clippy --locked --jobs $(JOBS) --all-targets -- -D warnings
+
+docs:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --jobs $(JOBS) --no-deps
+
+# Without --all-targets cargo runs unit tests, integration tests, examples' and doc tests.
+unit:
+	$(CARGO) test --locked --jobs $(JOBS)
+
+release:
+	$(CARGO) build --locked --jobs $(JOBS) --release --bins --examples
+
+clients:
+	scripts/test-clients.sh
+
+deny:
+	$(CARGO) deny check
+
+bench:
+	$(CARGO) bench --locked --jobs $(JOBS)
+
+perf:
+	perf/run
+
+fuzz:
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo "make: cargo-fuzz is missing: cargo install cargo-fuzz" >&2; exit 1; }
+	set -e; for target in $(FUZZ); do \
+	  $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096; \
+	done
