@@ -3,7 +3,7 @@
 //! `cargo run --release --example bench_server -- PORT [--shards N] [--io uring|epoll|monoio]` on 127.0.0.1. The same
 //! events on other servers are in perf/peers; what is measured with them is in perf/README.md.
 
-use shardcast::{Args, Binary, Config, Context, Error, Io, Namespace, RawJson, Server};
+use shardcast::{Args, ArgsError, Config, Context, Error, Io, Namespace, Server};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -36,12 +36,14 @@ fn configure(mut arguments: impl Iterator<Item = String>) -> shardcast::Result<C
 
 fn register(io: &mut Namespace) {
     io.on_echo("echo", |_: &mut Context, _| {});
-    io.on("bin", |_: &mut Context, payload: Binary| payload);
+    io.on_echo("bin", |_: &mut Context, _| {});
     io.on_raw("broadcast", |cx: &mut Context, args: Args<'_>| {
         cx.broadcast().emit("msg", args);
     });
     io.on("join", |cx: &mut Context, room: String| cx.join(room));
-    io.on("room", |cx: &mut Context, room: String, payload: RawJson| {
-        cx.to(room).emit("msg", payload);
+    io.on_raw("room", |cx: &mut Context, args: Args<'_>| {
+        let room: String = args.read(0)?;
+        cx.to(room).emit("msg", args.skip(1));
+        Ok::<(), ArgsError>(())
     });
 }

@@ -18,13 +18,13 @@ const FOREIGN_FOLDERS: &[&str] = &["target", "node_modules", "artifacts", "corpu
 
 /// Files that people or tools of the project read and write as text.
 const TEXT_EXTENSIONS: &[&str] =
-    &["rs", "md", "toml", "sh", "js", "mjs", "py", "html", "css", "conf", "txt", "yml", "yaml", "json"];
+    &["", "rs", "md", "toml", "sh", "js", "mjs", "py", "html", "css", "conf", "txt", "yml", "yaml", "json"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every file of the project with one of these extensions, or without any.
+/// Every file of the project with one of these extensions; an empty one stands for none.
 fn sources(extensions: &[&str]) -> Vec<Source> {
     let mut paths = Vec::new();
     collect(root(), &mut paths);
@@ -119,9 +119,7 @@ fn links_lead_somewhere() {
 
 #[test]
 fn no_file_knows_the_machine_it_was_written_on() {
-    let mut files = sources(TEXT_EXTENSIONS);
-    files.extend(sources(&[""]));
-    assert_clean(&files, rules::machine_paths);
+    assert_clean(&sources(TEXT_EXTENSIONS), rules::machine_paths);
 }
 
 #[test]
@@ -130,4 +128,24 @@ fn the_readme_shows_the_server_that_the_doctests_check() {
     let checked = rules::doc_blocks(&read_named("src/lib.rs").text);
     let first = readme.first().expect("README.md has a block of Rust");
     assert!(checked.contains(first), "README.md:\n{first}\nsrc/lib.rs:\n{}", checked.join("\n"));
+}
+
+#[test]
+fn the_first_steps_show_an_example_that_is_built() {
+    let page = read_named("docs/first-steps.md").text;
+    let example = read_named("examples/first_steps/main.rs").text;
+    let shown = rules::rust_blocks(&page);
+    assert!(shown.first().is_some_and(|block| example.ends_with(block)), "they differ:\n{shown:?}");
+    assert!(page.contains(&read_named("examples/first_steps/index.html").text), "the pages differ");
+}
+
+#[test]
+fn every_test_that_the_architecture_names_is_there() {
+    let sources = sources(&["rs"]);
+    let fields = rules::fields(&read_named("src/shard/config.rs").text, "Config");
+    let is_test = |name: &str| sources.iter().any(|source| source.text.contains(&format!("fn {name}(")));
+    let is_there = |name: &str| fields.iter().any(|field| field == name) || is_test(name);
+    let page = read_named("ARCHITECTURE.md").text;
+    let missing = rules::named_tests(&page, is_there);
+    assert!(missing.is_empty(), "ARCHITECTURE.md names tests that are not there: {missing:?}");
 }

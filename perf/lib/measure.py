@@ -58,8 +58,11 @@ class Sampler(threading.Thread):
 def run(scenario, entry, cores, settings):
     """Measures once; returns a flat record for the JSON."""
     record = {"scenario": scenario.name, "server": entry.name, "shards": entry.shards}
+    is_shared = not set(cores.server[: entry.shards]).isdisjoint(cores.client)
+    # Where the generator shares a core with the server, SCHED_FIFO would starve it.
+    is_fifo = settings.is_fifo and not is_shared
     before = machine.round_trip(settings.probe, cores.server[0], cores.client[0])
-    with peers.Running(entry.peer, cores.server[: entry.shards], entry.shards, settings.is_fifo) as server:
+    with peers.Running(entry.peer, cores.server[: entry.shards], entry.shards, is_fifo) as server:
         time.sleep(0.2)
         rest = (machine.resident_bytes(server.pid), machine.slab_bytes())
         sampler = Sampler(server.pid, cores.only(entry.shards))
@@ -72,7 +75,6 @@ def run(scenario, entry, cores, settings):
     after = machine.round_trip(settings.probe, cores.server[0], cores.client[0])
     record |= {"probe_before": before, "probe_after": after, "client": result.raw, "client_command": result.command}
     record |= counts(scenario, result, sampler, rest)
-    is_shared = not set(cores.server[: entry.shards]).isdisjoint(cores.client)
     record["doubts"] = doubts(scenario, record, result, is_shared)
     return record
 

@@ -223,6 +223,16 @@ pub(crate) fn unnamed<'a>(page: &str, names: impl Iterator<Item = &'a String>) -
     names.filter(|name| !page.contains(&format!("`{name}`"))).map(String::as_str).collect()
 }
 
+/// Names of tests that a page shows as code and that are not there. A test is named as a fact: four words or more.
+pub(crate) fn named_tests(page: &str, is_there: impl Fn(&str) -> bool) -> Vec<&str> {
+    let shown = page.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+    let is_name = |text: &&str| {
+        text.matches('_').count() >= 3
+            && text.chars().all(|char| char == '_' || char.is_ascii_lowercase() || char.is_ascii_digit())
+    };
+    shown.filter(is_name).filter(|name| !is_there(name)).collect()
+}
+
 /// Relative links of a page lead to a file or folder.
 pub(crate) fn links(source: &Source, exists: impl Fn(&str) -> bool) -> Vec<String> {
     let folder = source.path.rsplit_once('/').map_or("", |(folder, _)| folder);
@@ -433,6 +443,12 @@ mod tests {
         );
         let names = ["bind".to_owned(), "io".to_owned()];
         assert_eq!(unnamed("| `bind` | io |", names.iter()), ["io"]);
+    }
+
+    #[test]
+    fn a_test_that_is_not_there_is_found() {
+        let page = "| no lock | `a_fact_that_holds`, `a_fact_that_was_renamed`; `max_len`, `A_B_C_D` |";
+        assert_eq!(named_tests(page, |name| name == "a_fact_that_holds"), ["a_fact_that_was_renamed"]);
     }
 
     #[test]

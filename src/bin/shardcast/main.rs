@@ -1,5 +1,6 @@
-//! The command line: `shardcast serve`, which is also what plain `shardcast` does.
+//! The command line: `shardcast serve`, which is also what plain `shardcast` does, and `shardcast bench`.
 
+mod bench;
 mod demo;
 
 use std::io::Write;
@@ -12,6 +13,9 @@ use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The exit code of a benchmark that could not be made; 1 says that the server failed it.
+const BENCH_FAILED: u8 = 2;
 
 /// Socket.IO, Engine.IO and WebSocket server for Linux, one shard per core.
 ///
@@ -27,9 +31,12 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant)] // parsed once
 enum Command {
     /// Serve the demo: a chat with rooms, and a live view of the shards. The default.
     Serve(ServeOptions),
+    /// Load a Socket.IO server, check every message and report latencies
+    Bench(bench::Options),
 }
 
 #[derive(Args, Debug, Default)]
@@ -53,18 +60,26 @@ struct ServeOptions {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let options = match cli.command {
-        Some(Command::Serve(options)) => options,
-        None => cli.serve,
-    };
+    match cli.command {
+        Some(Command::Bench(options)) => {
+            bench::run(options).unwrap_or_else(|error| fail(&error, BENCH_FAILED))
+        }
+        Some(Command::Serve(options)) => run_server(options),
+        None => run_server(cli.serve),
+    }
+}
+
+fn run_server(options: ServeOptions) -> ExitCode {
     match serve(options) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nobody is left to tell when standard error is closed.
-            let _ = writeln!(std::io::stderr(), "error: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&error, 1),
     }
+}
+
+fn fail(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
+    // Nobody is left to tell when standard error is closed.
+    let _ = writeln!(std::io::stderr(), "error: {error}");
+    ExitCode::from(code)
 }
 
 fn serve(options: ServeOptions) -> shardcast::Result<()> {

@@ -1,9 +1,10 @@
 //! `fanout`, `slow`, `stalled` and `rooms`: what one client sends, many receive.
 //!
-//! Fan-out is one room of all clients in which client 0 alone sends. In `rooms`, client `i` is in room `i mod rooms`, so
-//! that an open loop's equal spacing spreads over the rooms, and everyone sends. A closed loop sends the next message
-//! when one has reached all its receivers that read; the slow share is never waited for, and what it misses is counted
-//! but is no fault: which of them to close or to skip is the server's policy.
+//! Fan-out is one room of all clients in which client 0 alone sends. In `rooms`, client `i` is in room `i mod
+//! rooms`, so that an open loop's equal spacing spreads over the rooms, and everyone sends. A closed loop
+//! sends the next message when one has reached all its receivers that read; the slow share is never waited
+//! for, and what it misses is counted but is no fault: which of them to close or to skip is the server's
+//! policy.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -48,7 +49,8 @@ pub(super) struct Broadcast {
 #[derive(Default)]
 struct Sender {
     sent: u64,
-    /// Closed loop: how many receivers each message lacks; the first is of sequence number `sent - waiting.len()`.
+    /// Closed loop: how many receivers each message lacks; the first is of sequence number `sent -
+    /// waiting.len()`.
     waiting: VecDeque<(u32, Moment)>,
 }
 

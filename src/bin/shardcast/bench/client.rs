@@ -1,9 +1,10 @@
-//! One client: from the first request to an open Socket.IO session, then bytes to messages and messages to bytes.
+//! One client: from the first request to an open Socket.IO session, then bytes to messages and messages to
+//! bytes.
 //!
-//! Each transport opens as the stock client does: `websocket` directly; `polling` with a GET; `upgrade` polls,
-//! connects, probes a WebSocket, waits for its last poll and posts `5` there (Engine.IO 4, "Upgrade"). Unlike the stock
-//! client it probes only after the namespace is open, so "connected" always includes the upgrade. What is sent when,
-//! and whether what comes back is right, is the workload's.
+//! Each transport opens as the stock client does: `websocket` directly; `polling` with a GET; `upgrade`
+//! polls, connects, probes a WebSocket, waits for its last poll and posts `5` there (Engine.IO 4, "Upgrade").
+//! Unlike the stock client it probes only after the namespace is open, so "connected" always includes the
+//! upgrade. What is sent when, and whether what comes back is right, is the workload's.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -107,8 +108,9 @@ impl Client {
         self.flush(io)
     }
 
-    /// Drops the session and its connections. A server sees at once that a WebSocket is gone; of a polling session it
-    /// must be told, or it would keep the session, and queue broadcasts for it, until the heartbeat times out.
+    /// Drops the session and its connections. A server sees at once that a WebSocket is gone; of a polling
+    /// session it must be told, or it would keep the session, and queue broadcasts for it, until the
+    /// heartbeat times out.
     pub(super) fn close(&mut self, io: &mut Io) {
         if let Some(polling) = &mut self.polling {
             // When even this fails, the heartbeat has to do.
@@ -188,7 +190,8 @@ impl Client {
         Ok(())
     }
 
-    /// Takes bytes of one wire; returns how many were used. The rest has to be offered again with what follows.
+    /// Takes bytes of one wire; returns how many were used. The rest has to be offered again with what
+    /// follows.
     pub(super) fn receive(
         &mut self,
         io: &mut Io,

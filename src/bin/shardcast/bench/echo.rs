@@ -114,7 +114,8 @@ mod tests {
     use crate::bench::measure::Measure;
     use crate::bench::payload::Payloads;
 
-    /// One client that sends three; what its ledger says of these acknowledgements: number, and whose payload.
+    /// One client that sends three; what its ledger says of these acknowledgements: number, and whose
+    /// payload.
     fn check(acks: &[(u64, u64)]) -> Outcome {
         let payloads = Payloads::new(1, 64, false);
         let (mut measure, mut commands) = (Measure::new(), Vec::new());

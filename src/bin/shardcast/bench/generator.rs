@@ -1,9 +1,9 @@
 //! The generator: one thread, one epoll instance, all clients.
 //!
-//! A run connects, lets traffic warm up, measures, waits for the last messages and closes the books. Each wait has a
-//! deadline. What is sent when is the workload's decision; what bytes mean is the client's; here is only who is asked
-//! next. After each socket's read everything that it caused is flushed, so that reading a thousand others does not
-//! delay an answer.
+//! A run connects, lets traffic warm up, measures, waits for the last messages and closes the books. Each
+//! wait has a deadline. What is sent when is the workload's decision; what bytes mean is the client's; here
+//! is only who is asked next. After each socket's read everything that it caused is flushed, so that reading
+//! a thousand others does not delay an answer.
 
 use std::collections::VecDeque;
 use std::io;
@@ -263,7 +263,8 @@ impl Generator {
         let Some(client) = clients.get_mut(token.client as usize) else { return Ok(()) };
         let Some(wire) = client.wire(token.kind) else { return Ok(()) };
         if wire.is_muted() {
-            // Epoll reports the end of a connection unasked; anything else was on its way when the client fell silent.
+            // Epoll reports the end of a connection unasked; anything else was on its way when the client
+            // fell silent.
             let is_over = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
             return if is_over { Err(Fault::Closed(None)) } else { Ok(()) };
         }

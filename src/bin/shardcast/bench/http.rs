@@ -1,7 +1,7 @@
 //! HTTP/1.1 responses as the polling transport and the WebSocket handshake meet them (RFC 9112 §6, §7.1).
 //!
-//! Bodies by Content-Length and chunked. No compression (it is never asked for), no redirects, no bodies that end
-//! with the connection: no Socket.IO server sends them.
+//! Bodies by Content-Length and chunked. No compression (it is never asked for), no redirects, no bodies that
+//! end with the connection: no Socket.IO server sends them.
 
 use std::borrow::Cow;
 

@@ -1,8 +1,8 @@
 //! The ledger: every message exactly once, in its sender's order, with its bytes intact.
 //!
-//! A receiver has one slot per sender it hears. A slot holds the next sequence number only, so a correct server
-//! costs one comparison a message; what was skipped is remembered aside until it arrives late or is lost.
-//! What the payload itself must look like is in `payload.rs`.
+//! A receiver has one slot per sender it hears. A slot holds the next sequence number only, so a correct
+//! server costs one comparison a message; what was skipped is remembered aside until it arrives late or is
+//! lost. What the payload itself must look like is in `payload.rs`.
 
 use std::collections::HashMap;
 
@@ -48,7 +48,8 @@ pub(super) struct Ledger {
     pub(super) findings: Findings,
 }
 
-/// Skipped numbers kept of one slot; those beyond are only counted, so a broken server cannot fill the memory.
+/// Skipped numbers kept of one slot; those beyond are only counted, so a broken server cannot fill the
+/// memory.
 const SKIPPED_KEPT_MAX: usize = 4096;
 
 impl Findings {
@@ -118,7 +119,8 @@ impl Ledger {
         }
     }
 
-    /// How many messages of a slot have not arrived of `sent`, without a verdict: what a slow reader was not given.
+    /// How many messages of a slot have not arrived of `sent`, without a verdict: what a slow reader was not
+    /// given.
     pub(super) fn missing(&self, slot: Slot, sent: u64) -> u64 {
         let next = self.next.get(self.at(slot)).copied().unwrap_or(0);
         self.skipped.get(&slot).map_or(0, |skipped| skipped.len() as u64) + sent.saturating_sub(next)

@@ -1,8 +1,9 @@
 //! Latencies and counts of one run.
 //!
-//! A latency is counted from the moment in the payload: in an open loop when the message was due, so a server (or a
-//! generator) that stalls is charged for every message it delayed, not just for the one it held (coordinated
-//! omission). It counts when that moment lies in the measured window, even if the message arrives after its end.
+//! A latency is counted from the moment in the payload: in an open loop when the message was due, so a server
+//! (or a generator) that stalls is charged for every message it delayed, not just for the one it held
+//! (coordinated omission). It counts when that moment lies in the measured window, even if the message
+//! arrives after its end.
 
 use std::time::Duration;
 
@@ -95,7 +96,8 @@ impl Measure {
         }
     }
 
-    /// A session opened. All count for the time it took, whatever the window: most scenarios open theirs before it.
+    /// A session opened. All count for the time it took, whatever the window: most scenarios open theirs
+    /// before it.
     pub(super) fn note_connected(&mut self, begun: Moment, now: Moment) {
         self.connect.saturating_record(now.nanos_since(begun));
         if self.holds(now) {

@@ -1,12 +1,14 @@
 //! `shardcast bench`: a load generator for any Socket.IO 4 server.
 //!
-//! Bird's eye: `generator.rs` is one thread with one epoll instance. It reads sockets (`wire.rs`) into clients
-//! (`client.rs`, `polling.rs`), which speak the protocols (`http.rs`, `websocket.rs`, `packet.rs`) and tell a workload
-//! (`workload.rs`; `echo.rs`, `broadcast.rs`, `sessions.rs`) what they heard. The workload checks it (`payload.rs`,
-//! `ledger.rs`), measures it (`measure.rs`) and commands what is sent next. `report.rs` says how it went.
+//! Bird's eye: `generator.rs` is one thread with one epoll instance. It reads sockets (`wire.rs`) into
+//! clients (`client.rs`, `polling.rs`), which speak the protocols (`http.rs`, `websocket.rs`, `packet.rs`)
+//! and tell a workload (`workload.rs`; `echo.rs`, `broadcast.rs`, `sessions.rs`) what they heard. The
+//! workload checks it (`payload.rs`, `ledger.rs`), measures it (`measure.rs`) and commands what is sent next.
+//! `report.rs` says how it went.
 //!
 //! It shares no code with the server: a fault in a codec of theirs must not be hidden by the same fault here.
-//! Not here: TLS, msgpack, compression, several threads. To load a server of many cores start several generators.
+//! Not here: TLS, msgpack, compression, several threads. To load a server of many cores start several
+//! generators.
 
 mod broadcast;
 mod client;
@@ -80,7 +82,8 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, BenchError> {
     };
     let codec = Codec::new(&options.namespace);
     let io = Io { net, target, codec, mask, transport: options.transport, scratch: Vec::new() };
-    // The low digits of the time differ between generators that are started together; the process id even more.
+    // The low digits of the time differ between generators that are started together; the process id even
+    // more.
     let run_id = (nonce >> 10) as u32 ^ std::process::id().wrapping_mul(0x9E37_79B9);
     let payloads = Payloads::new(run_id, options.payload, options.scenario == Scenario::Binary);
     let run = Generator::new(options.clone(), io, workload(&options), payloads).run()?;

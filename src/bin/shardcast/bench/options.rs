@@ -11,8 +11,8 @@ use super::payload::STAMP_BYTES;
 /// Load a Socket.IO server, check every message and report latencies.
 ///
 /// The server must implement, in the namespace: `echo` (acknowledges its argument), `bin` (acknowledges its
-/// attachment as one), `broadcast` (emits `msg` with the argument to all), `join` (joins the room, acknowledges)
-/// and `room` (emits `msg` with the second argument to the room). Senders hear themselves.
+/// attachment as one), `broadcast` (emits `msg` with the argument to all), `join` (joins the room,
+/// acknowledges) and `room` (emits `msg` with the second argument to the room). Senders hear themselves.
 ///
 /// Exit code 0: every message arrived once, in order and whole. 1: not so. 2: the run could not be made.
 #[derive(Clone, Debug, clap::Args)]
@@ -36,7 +36,8 @@ pub(crate) struct Options {
     #[arg(short, long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(super) in_flight: Option<u32>,
     /// Closed loop of `fanout`, `slow` and `stalled`: broadcasts that have not reached everyone
-    #[arg(long, default_value_t = 1, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, default_value_t = 1, value_name = "K")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(super) publish_in_flight: u32,
     /// Open loop: messages (for `connect`: sessions) per second, by all clients together, whether or not the
     /// server keeps up; latency counts from when a message was due
@@ -46,7 +47,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "R", conflicts_with = "in_flight")]
     pub(super) rate_per_client: Option<f64>,
     /// `rooms`: clients in a room
-    #[arg(short = 'k', long, default_value_t = 10, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short = 'k', long, default_value_t = 10, value_name = "K")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) room_size: u32,
     /// How long to measure
     #[arg(short, long, default_value = "10s", value_parser = duration)]
@@ -81,8 +83,8 @@ pub(crate) struct Options {
     /// The Socket.IO namespace
     #[arg(long, default_value = "/")]
     pub(super) namespace: String,
-    /// WebSocket mask keys. A key of 0 is legal and saves the generator a pass over its payloads; the server's
-    /// work is the same unless it looks for 0
+    /// WebSocket mask keys. A key of 0 is legal and saves the generator a pass over its payloads; the
+    /// server's work is the same unless it looks for 0
     #[arg(long, value_enum, default_value = "zero")]
     pub(super) mask: MaskKind,
     /// Pin the generator to this core

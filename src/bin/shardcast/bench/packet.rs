@@ -1,7 +1,8 @@
 //! Engine.IO 4 and Socket.IO 5 packets, as far as a load generator needs them.
 //!
-//! Packets are recognised by their prefix, without reading JSON: the generator knows every byte that it may receive,
-//! and `payload.rs` checks the rest. Spaces after commas are allowed for, as some servers write them.
+//! Packets are recognised by their prefix, without reading JSON: the generator knows every byte that it may
+//! receive, and `payload.rs` checks the rest. Spaces after commas are allowed for, as some servers write
+//! them.
 
 use super::error::{Fault, quote};
 
@@ -68,8 +69,8 @@ impl Codec {
         out.extend_from_slice(self.namespace.as_bytes());
     }
 
-    /// Appends an event; `payload` is written between quotes, except for [`EventKind::Bin`], whose payload is the
-    /// attachment that the caller sends next.
+    /// Appends an event; `payload` is written between quotes, except for [`EventKind::Bin`], whose payload is
+    /// the attachment that the caller sends next.
     pub(super) fn encode_event(&self, out: &mut Vec<u8>, kind: EventKind, ack: u64, payload: &[u8]) {
         let prefix: &[u8] = if kind == EventKind::Bin { b"451-" } else { b"42" };
         out.extend_from_slice(prefix);

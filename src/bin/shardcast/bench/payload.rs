@@ -1,4 +1,5 @@
-//! The payload: who sent it, its place in the order, when it was meant to be sent, and bytes that can be checked.
+//! The payload: who sent it, its place in the order, when it was meant to be sent, and bytes that can be
+//! checked.
 //!
 //! 28 characters in base 64 (RFC 4648 §5's alphabet, which JSON and HTTP leave alone), then filler:
 //!
@@ -6,8 +7,9 @@
 //! run 4 · sender 4 · sequence 8 · moment 10 · check 2 · filler
 //! ```
 //!
-//! The two check digits find any single altered digit, and where the filler starts in its pattern depends on the
-//! stamp, so a payload cannot carry another's filler unnoticed. Order is not checked here: see `ledger.rs`.
+//! The two check digits find any single altered digit, and where the filler starts in its pattern depends on
+//! the stamp, so a payload cannot carry another's filler unnoticed. Order is not checked here: see
+//! `ledger.rs`.
 
 use super::clock::Moment;
 
@@ -57,7 +59,8 @@ impl Payloads {
     /// Payloads of `len` bytes for one run. Only the low 24 bits of `run` count.
     pub(super) fn new(run: u32, len: usize, is_binary: bool) -> Self {
         debug_assert!(len >= STAMP_BYTES, "the options refuse a payload that cannot hold its stamp");
-        // Text stays in the alphabet; binary uses every byte value, so a server that decodes it as text shows.
+        // Text stays in the alphabet; binary uses every byte value, so a server that decodes it as text
+        // shows.
         let fill = |at: usize| {
             let mixed = at.wrapping_mul(0x9E37_79B9).rotate_right(11) ^ at;
             if is_binary { mixed as u8 } else { DIGITS[mixed % DIGITS.len()] }

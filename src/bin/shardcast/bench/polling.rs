@@ -1,8 +1,8 @@
-//! The polling half of a client (Engine.IO 4, HTTP long-polling): one connection on which a GET always waits, one
-//! for POSTs, and the packets that wait for their turn.
+//! The polling half of a client (Engine.IO 4, HTTP long-polling): one connection on which a GET always waits,
+//! one for POSTs, and the packets that wait for their turn.
 //!
-//! At most one POST is under way, so packets stay in order; while it is, more packets gather for the next. What
-//! packets mean is in `client.rs`.
+//! At most one POST is under way, so packets stay in order; while it is, more packets gather for the next.
+//! What packets mean is in `client.rs`.
 
 use super::clock::Moment;
 use super::error::Fault;
@@ -121,8 +121,8 @@ impl Polling {
     }
 }
 
-/// How much of `outbox` goes into one POST: whole packets, within the server's bounds in bytes and number. A packet
-/// that is larger than the bound goes alone, for the server to refuse.
+/// How much of `outbox` goes into one POST: whole packets, within the server's bounds in bytes and number. A
+/// packet that is larger than the bound goes alone, for the server to refuse.
 fn payload_len(outbox: &[u8], bytes_max: usize) -> usize {
     let mut len = 0;
     let ends = memchr::memchr_iter(SEPARATOR, outbox).chain([outbox.len()]);

@@ -1,8 +1,8 @@
 //! CPU time and memory of the server's process, as /proc has them (proc(5)).
 //!
-//! Sums the process and its descendants, so that a cluster of workers counts as one server. The kernel's clock tick,
-//! 10 ms, is the resolution. Virtual machines may charge long system calls to whoever else runs: see the note in the
-//! report's documentation before comparing two servers by it.
+//! Sums the process and its descendants, so that a cluster of workers counts as one server. The kernel's
+//! clock tick, 10 ms, is the resolution. Virtual machines may charge long system calls to whoever else runs:
+//! see the note in the report's documentation before comparing two servers by it.
 
 use std::fs;
 use std::time::Duration;
@@ -67,8 +67,8 @@ pub(super) fn kernel() -> String {
     fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
-/// utime + stime in ticks (fields 14 and 15) and the resident pages (24). The name in field 2 may hold spaces and
-/// parentheses, so counting starts behind the last one.
+/// utime + stime in ticks (fields 14 and 15) and the resident pages (24). The name in field 2 may hold spaces
+/// and parentheses, so counting starts behind the last one.
 fn parse(stat: &str) -> Option<(u64, u64)> {
     let (_, rest) = stat.rsplit_once(") ")?;
     let field = |number: usize| rest.split(' ').nth(number - 3)?.parse::<u64>().ok();

@@ -1,7 +1,8 @@
 //! The result: what is written as JSON, the table, and the warnings that belong to the numbers.
 //!
-//! Times are in microseconds. Server CPU is what the kernel charged to the process; on a virtual machine whose core
-//! is shared, long system calls may be charged to others, so compare two servers only by runs in the same minute.
+//! Times are in microseconds. Server CPU is what the kernel charged to the process; on a virtual machine
+//! whose core is shared, long system calls may be charged to others, so compare two servers only by runs in
+//! the same minute.
 
 use std::fmt::{self, Display, Write as _};
 

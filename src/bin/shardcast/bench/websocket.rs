@@ -1,8 +1,8 @@
 //! WebSocket frames from the client's side (RFC 6455 §5): masked out, unmasked in.
 //!
-//! A frame may be masked with the key 0: RFC 6455 §5.3 asks for an unpredictable key because of intermediaries that
-//! a browser's page could fool, and there is none of either here. It saves the generator a pass over its payloads;
-//! the server still unmasks. No extensions, so no compression.
+//! A frame may be masked with the key 0: RFC 6455 §5.3 asks for an unpredictable key because of
+//! intermediaries that a browser's page could fool, and there is none of either here. It saves the generator
+//! a pass over its payloads; the server still unmasks. No extensions, so no compression.
 
 use super::error::Fault;
 use super::limits::MESSAGE_BYTES_MAX;

@@ -1,8 +1,8 @@
 //! One non-blocking TCP connection and the epoll instance it is registered with.
 //!
-//! Level-triggered: one read a wake is enough, as the shared buffer nearly always holds all there is, and a second
-//! read only to be told so would cost a call. What is written waits in `out` until the turn flushes it, so all that
-//! one wake caused leaves in one call. What the bytes mean is in `client.rs`.
+//! Level-triggered: one read a wake is enough, as the shared buffer nearly always holds all there is, and a
+//! second read only to be told so would cost a call. What is written waits in `out` until the turn flushes
+//! it, so all that one wake caused leaves in one call. What the bytes mean is in `client.rs`.
 
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
@@ -41,8 +41,8 @@ pub(super) struct Token {
 /// Opens wires and waits for them.
 pub(super) struct Net {
     epoll: OwnedFd,
-    /// Ends a wait at its microsecond: epoll's own timeout has milliseconds, which an open loop would add to every
-    /// latency (`epoll_pwait2` could do it since Linux 5.11; this also works before).
+    /// Ends a wait at its microsecond: epoll's own timeout has milliseconds, which an open loop would add to
+    /// every latency (`epoll_pwait2` could do it since Linux 5.11; this also works before).
     timer: OwnedFd,
     is_timer_armed: bool,
     address: SocketAddr,
@@ -86,8 +86,8 @@ impl Token {
 }
 
 impl Net {
-    /// Connections to `address`, from each of `sources` in turn. With `is_reset_on_close` they end with a reset,
-    /// which leaves no port in TIME-WAIT: else a connect storm would be out of ports within a second.
+    /// Connections to `address`, from each of `sources` in turn. With `is_reset_on_close` they end with a
+    /// reset, which leaves no port in TIME-WAIT: else a connect storm would be out of ports within a second.
     pub(super) fn new(
         address: SocketAddr,
         sources: Vec<IpAddr>,

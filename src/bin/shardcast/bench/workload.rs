@@ -1,7 +1,7 @@
 //! What the scenarios have in common: the [`Workload`] that decides what is sent, and the commands it gives.
 //!
-//! A workload never touches a socket: it hears of messages, enters them in its ledger, and pushes commands, which the
-//! generator carries out. So each is tested by calling it.
+//! A workload never touches a socket: it hears of messages, enters them in its ledger, and pushes commands,
+//! which the generator carries out. So each is tested by calling it.
 
 use super::client::Incoming;
 use super::clock::Moment;
