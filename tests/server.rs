@@ -1,6 +1,7 @@
 //! A few tests with real sockets, where only the kernel can show the behaviour.
 //!
 //! Each runs on the ring wire, on monoio's io_uring and on epoll.
+#![allow(clippy::disallowed_methods)] // A test with real sockets waits in real time.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -174,7 +175,8 @@ fn out_of_descriptors_accepting_rests_and_resumes_and_the_established_notice_not
 
 #[test]
 fn mistakes_on_the_command_line_are_named() {
-    let rows: [(&[&str], &[(&str, &str)], &str); 5] = [
+    type Row = (&'static [&'static str], &'static [(&'static str, &'static str)], &'static str);
+    let rows: [Row; 5] = [
         (&["--shard", "2"], &[], "--shards"),
         (&["--io", "kqueue"], &[], "auto, uring, epoll"),
         (&["--bind", "nowhere"], &[], "ADDR:PORT"),

@@ -85,12 +85,23 @@ impl Config {
             }
             table.insert(key, value_of(&value));
         }
-        let config: Config = toml::Value::Table(table)
-            .try_into()
-            .map_err(|error: toml::de::Error| Error::new(error.message().to_owned()))?;
+        let config: Config = match toml::Value::Table(table.clone()).try_into() {
+            Ok(config) => config,
+            Err(error) => return Err(name_fault(&table, &error)),
+        };
         config.validate()?;
         Ok(config)
     }
+}
+
+/// Says which key a value does not fit: the first that fails alone.
+fn name_fault(table: &toml::Table, error: &toml::de::Error) -> Error {
+    let fails_alone = |(key, value): (&String, &toml::Value)| {
+        let alone = toml::Table::from_iter([(key.clone(), value.clone())]);
+        let error = toml::Value::Table(alone).try_into::<Config>().err()?;
+        Some(Error::new(format!("{key} = {value}: {}", error.message().trim())))
+    };
+    table.iter().find_map(fails_alone).unwrap_or_else(|| Error::new(error.message().to_owned()))
 }
 
 fn read_file(path: &Path) -> Result<toml::Table> {
@@ -167,10 +178,10 @@ mod tests {
         let rows = [
             ("SHARDCAST_CORS_ALLOWED_ORIGIN", "*", "SHARDCAST_CORS_ALLOWED_ORIGINS"),
             ("SHARDCAST_PING_INTERVALL", "1", "SHARDCAST_PING_INTERVAL"),
-            ("SHARDCAST_SHARDS", "many", "many"),
+            ("SHARDCAST_SHARDS", "many", "shards = \"many\""),
             ("SHARDCAST_IO", "kqueue", "kqueue"),
             ("SHARDCAST_PING_TIMEOUT", "soon", "soon"),
-            ("SHARDCAST_CORS_ALLOWED_ORIGINS", "exa mple", "exa mple"),
+            ("SHARDCAST_CORS_ALLOWED_ORIGINS", "exa mple", "cors_allowed_origins = "),
         ];
         for (name, value, expected) in rows {
             let error = load(&[(name, value)]).expect_err(name).to_string();

@@ -111,8 +111,9 @@ impl Namespace {
         self.insert(event, Box::new(move |cx, args| handler.call(cx, args)));
     }
 
-    /// Handles an event without parsing it: the arguments are the JSON that came. What it returns is the
-    /// acknowledgement; returning the arguments, or emitting them, copies their bytes and nothing else.
+    /// Handles an event without parsing it: the arguments are the JSON that came, and emitting them copies their bytes
+    /// and nothing else. What it returns is the acknowledgement; to acknowledge with the arguments themselves there
+    /// is [`on_echo`](Namespace::on_echo).
     ///
     /// ```
     /// # use shardcast::{Args, Config, Context, Server};
@@ -130,9 +131,7 @@ impl Namespace {
         self.insert(event, raw(handler));
     }
 
-    /// Echoes nothing back by itself: the acknowledgement of `handler` is the arguments it was given.
-    ///
-    /// The fastest way to acknowledge what came; nothing is parsed or allocated.
+    /// Handles an event and acknowledges it with the arguments it came with; nothing is parsed or allocated.
     pub fn on_echo(&mut self, event: &str, handler: impl Fn(&mut Context<'_>, Args<'_>) + 'static) {
         let handler = move |cx: &mut Context<'_>, args: Args<'_>| {
             handler(cx, args);

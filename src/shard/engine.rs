@@ -15,6 +15,7 @@ use crate::protocol::engineio::payload;
 use crate::protocol::engineio::request::{RequestError, RequestQuery, Transport};
 use crate::protocol::engineio::session::Heartbeat;
 use crate::protocol::http::cookies::{SameSite, SetCookie};
+use crate::protocol::http::cors::RefusedOrigin;
 use crate::protocol::http::head::{Head, Version};
 use crate::protocol::http::method::Method;
 use crate::protocol::http::query;
@@ -69,7 +70,7 @@ impl Shard {
         }
         let admitted = self.admit(head, &query);
         match admitted {
-            Err(error) => self.core.borrow_mut().refuse_engine(key, head, error),
+            Err(refusal) => self.core.borrow_mut().refuse_engine(key, head, &refusal),
             Ok(Admission::OpenPolling) => self.core.borrow_mut().open_polling(key, head),
             Ok(Admission::OpenWebSocket(accept)) => self.core.borrow_mut().open_websocket(key, head, &accept),
             Ok(Admission::Probe(session, accept)) => {
@@ -85,7 +86,7 @@ impl Shard {
     }
 
     /// What a request asks for, or why it is refused.
-    fn admit(&self, head: &Head<'_, '_>, query: &RequestQuery<'_>) -> Result<Admission, RequestError> {
+    fn admit(&self, head: &Head<'_, '_>, query: &RequestQuery<'_>) -> Result<Admission, Refusal> {
         let core = self.core.borrow();
         let transport = query.transport().ok_or(RequestError::TransportUnknown)?;
         let is_served = match transport {
@@ -93,23 +94,20 @@ impl Shard {
             Transport::WebSocket => core.config.websocket,
         };
         if !is_served {
-            return Err(RequestError::TransportUnknown);
+            return Err(RequestError::TransportUnknown.into());
         }
-        if let Err(refused) = core.check_origin(head) {
-            tracing::warn!("{refused}");
-            return Err(RequestError::BadRequest);
-        }
+        core.check_origin(head).map_err(Refusal::Origin)?;
         let is_upgrade = head.headers.get("upgrade").is_some();
         let accept = || validate_handshake(head).map_err(|_| RequestError::BadRequest);
         let Some(sid) = &query.sid else {
             if head.method != Method::Get {
-                return Err(RequestError::BadHandshakeMethod);
+                return Err(RequestError::BadHandshakeMethod.into());
             }
             if is_upgrade != (transport == Transport::WebSocket) {
-                return Err(RequestError::BadRequest);
+                return Err(RequestError::BadRequest.into());
             }
             if !query.is_revision_4() {
-                return Err(RequestError::UnsupportedRevision);
+                return Err(RequestError::UnsupportedRevision.into());
             }
             return match transport {
                 Transport::Polling => Ok(Admission::OpenPolling),
@@ -120,7 +118,7 @@ impl Shard {
         let key = key.ok_or(RequestError::SessionUnknown)?;
         let session = core.sessions.get(key).ok_or(RequestError::SessionUnknown)?;
         if !query.is_revision_4() {
-            return Err(RequestError::BadRequest);
+            return Err(RequestError::BadRequest.into());
         }
         match (transport, session.link) {
             (Transport::WebSocket, _) if is_upgrade && !session.is_over => {
@@ -128,11 +126,11 @@ impl Shard {
             }
             (Transport::Polling, Link::Polling { .. }) if !is_upgrade => match head.method {
                 Method::Get => Ok(Admission::Poll(key)),
-                Method::Post if session.is_over => Err(RequestError::SessionUnknown),
+                Method::Post if session.is_over => Err(RequestError::SessionUnknown.into()),
                 Method::Post => Ok(Admission::Post(key)),
                 _ => Ok(Admission::OtherMethod),
             },
-            _ => Err(RequestError::BadRequest),
+            _ => Err(RequestError::BadRequest.into()),
         }
     }
 
@@ -244,6 +242,19 @@ impl Shard {
     }
 }
 
+/// Why a request may not go on.
+#[derive(Debug)]
+enum Refusal {
+    Request(RequestError),
+    Origin(Box<RefusedOrigin>),
+}
+
+impl From<RequestError> for Refusal {
+    fn from(error: RequestError) -> Refusal {
+        Refusal::Request(error)
+    }
+}
+
 /// What a request may do.
 #[derive(Debug)]
 enum Admission {
@@ -288,16 +299,25 @@ impl Core {
         self.respond(key, &response);
     }
 
-    fn refuse_engine(&mut self, key: Key, head: &Head<'_, '_>, error: RequestError) {
+    fn refuse_engine(&mut self, key: Key, head: &Head<'_, '_>, refusal: &Refusal) {
         self.counters.requests_refused.add(1);
         let peer = self.connections.get(key).map(|connection| connection.peer);
-        tracing::info!(
-            ?peer,
-            url = head.target,
-            refused = error.message(),
-            advice = error.advice(),
-            "Engine.IO request refused"
-        );
+        let error = match refusal {
+            Refusal::Request(error) => *error,
+            Refusal::Origin(refused) => {
+                tracing::warn!(?peer, "{refused}");
+                RequestError::BadRequest
+            }
+        };
+        if matches!(refusal, Refusal::Request(_)) {
+            tracing::info!(
+                ?peer,
+                url = head.target,
+                refused = error.message(),
+                advice = error.advice(),
+                "Engine.IO request refused"
+            );
+        }
         let status = Status::new(error.status()).unwrap_or(Status::BAD_REQUEST);
         if head.headers.get("upgrade").is_some() {
             let mut response = Response::html(error.message()).with_status(status);

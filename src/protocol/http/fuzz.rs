@@ -1,4 +1,4 @@
-//! Fuzz bodies: no input panics, and no way of cutting it changes the answer (DESIGN, invariant 8).
+//! What must hold for any bytes: no panic, and the same result for every way of cutting them.
 //!
 //! Called by the fuzz targets, by the vectors' runner and by a property test.
 
