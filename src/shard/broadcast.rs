@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::base::buffer::SharedFrame;
+use crate::base::buffer::{BufferPool, SharedFrame};
 use crate::base::ids::Sid;
 use crate::base::slab::{Key, Slab};
 use crate::mesh::{Broadcast, ShardMessage, SocketCommand, Target};
@@ -22,6 +22,7 @@ struct Delivery<'a> {
     dirty: &'a mut Vec<Key>,
     polls_due: &'a mut Vec<Key>,
     deferred: &'a mut Vec<Deferred>,
+    buffers: &'a mut BufferPool,
     outbox_bytes_max: usize,
     mark: u32,
     count: u64,
@@ -149,6 +150,7 @@ impl Core {
             dirty: &mut self.dirty,
             polls_due: &mut self.polls_due,
             deferred: &mut self.deferred,
+            buffers: &mut self.buffers,
             outbox_bytes_max: self.config.outbox_bytes_max,
             mark: self.mark,
             count: 0,
@@ -210,7 +212,7 @@ impl Delivery<'_> {
         if socket.state == SocketState::Connecting {
             let held = &mut socket.extra_mut().held;
             if held.len() <= self.outbox_bytes_max {
-                held.push_shared(Arc::clone(frame));
+                held.push_shared(frame, self.buffers);
             } else {
                 self.deferred.push(Deferred::CloseSession(socket.session, CloseReason::SlowConsumer));
             }
@@ -222,7 +224,7 @@ impl Delivery<'_> {
             return;
         }
         let Some(connection) = self.connections.at_mut(socket.connection) else { return };
-        connection.outbox.push_shared(Arc::clone(frame));
+        connection.outbox.push_shared(frame, self.buffers);
         let is_over = connection.outbox.len() - frame.len() > self.outbox_bytes_max;
         if !connection.is_dirty {
             connection.is_dirty = true;
@@ -240,7 +242,7 @@ impl Delivery<'_> {
             self.deferred.push(Deferred::CloseSession(key, CloseReason::SlowConsumer));
             return;
         }
-        session.backlog.push_shared(Arc::clone(frame));
+        session.backlog.push_shared(frame, self.buffers);
         if !session.is_poll_due {
             session.is_poll_due = true;
             self.polls_due.push(key);

@@ -12,18 +12,22 @@ use crate::base::buffer::{BufferPool, SharedFrame};
 /// as one segment.
 const JOIN_BYTES_MAX: usize = 16 * 1024;
 
+/// A shared frame up to this size is copied behind what already waits: one send of one piece is worth more
+/// than the pointer that is saved. The first to wait is always a pointer.
+const COPY_BYTES_MAX: usize = 256;
+
 /// A queue that once held more segments than this gives its memory back when it is empty.
 const SEGMENTS_KEPT_MAX: usize = 8;
 
 /// A piece of an outbox.
 #[derive(Debug)]
-pub(crate) enum Segment {
+enum Segment {
     Shared(SharedFrame),
     Own(Vec<u8>),
 }
 
 impl Segment {
-    pub(crate) fn bytes(&self) -> &[u8] {
+    fn bytes(&self) -> &[u8] {
         match self {
             Segment::Shared(frame) => frame,
             Segment::Own(bytes) => bytes,
@@ -32,9 +36,15 @@ impl Segment {
 }
 
 /// What one connection is owed.
+///
+/// The first segment lies in the outbox itself: most of the time there is no other, and then it owns no memory.
+/// There is a first whenever there is another.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    segments: VecDeque<Segment>,
+    first: Option<Segment>,
+    // Boxed: most connections have none, and 8 bytes say so where 32 would.
+    #[allow(clippy::box_collection)]
+    others: Option<Box<VecDeque<Segment>>>,
     /// How much of the first segment is out already.
     sent: usize,
     /// Bytes still owed.
@@ -52,26 +62,32 @@ impl Outbox {
         self.len == 0
     }
 
-    /// Queues a shared frame: a pointer, whatever its size.
+    /// Queues a shared frame: a pointer when it is large, or the first to wait.
     #[inline]
-    pub(crate) fn push_shared(&mut self, frame: SharedFrame) {
+    pub(crate) fn push_shared(&mut self, frame: &SharedFrame, pool: &mut BufferPool) {
         self.len += frame.len();
-        self.segments.push_back(Segment::Shared(frame));
+        if self.first.is_none() {
+            self.first = Some(Segment::Shared(SharedFrame::clone(frame)));
+        } else if frame.len() > COPY_BYTES_MAX || !self.join(frame, pool) {
+            self.push(Segment::Shared(SharedFrame::clone(frame)));
+        }
     }
 
     /// Lets `write` append to the connection's own bytes.
     pub(crate) fn write<R>(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-        let has_room =
-            matches!(self.segments.back(), Some(Segment::Own(bytes)) if bytes.len() < JOIN_BYTES_MAX);
-        if !has_room || self.is_locked() {
-            self.segments.push_back(Segment::Own(pool.take()));
+        let is_locked = self.is_locked();
+        let has_room = matches!(self.last_mut(), Some(Segment::Own(bytes)) if bytes.len() < JOIN_BYTES_MAX)
+            && !is_locked;
+        if !has_room {
+            self.push(Segment::Own(pool.take()));
         }
-        let Some(Segment::Own(bytes)) = self.segments.back_mut() else {
+        let Some(Segment::Own(bytes)) = self.last_mut() else {
             unreachable!("a segment of our own was just made sure of")
         };
         let before = bytes.len();
         let result = write(bytes);
-        self.len += bytes.len() - before;
+        let written = bytes.len() - before;
+        self.len += written;
         result
     }
 
@@ -79,12 +95,12 @@ impl Outbox {
     pub(crate) fn push_own(&mut self, bytes: Vec<u8>, pool: &mut BufferPool) {
         self.len += bytes.len();
         let is_locked = self.is_locked();
-        match self.segments.back_mut() {
+        match self.last_mut() {
             Some(Segment::Own(last)) if !is_locked && last.len() + bytes.len() <= JOIN_BYTES_MAX => {
                 last.extend_from_slice(&bytes);
                 pool.give(bytes);
             }
-            _ => self.segments.push_back(Segment::Own(bytes)),
+            _ => self.push(Segment::Own(bytes)),
         }
     }
 
@@ -92,7 +108,7 @@ impl Outbox {
     pub(crate) fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut skip = self.sent;
         let mut count = 0;
-        for (slice, segment) in slices.iter_mut().zip(&self.segments) {
+        for (slice, segment) in slices.iter_mut().zip(self.segments()) {
             *slice = IoSlice::new(&segment.bytes()[skip..]);
             skip = 0;
             count += 1;
@@ -100,14 +116,9 @@ impl Outbox {
         count
     }
 
-    /// Whether the last segment is being read by a send.
-    fn is_locked(&self) -> bool {
-        self.locked >= self.segments.len()
-    }
-
     /// Keeps the first `count` segments as they are until `advance` has passed them.
     pub(crate) fn lock(&mut self, count: usize) {
-        debug_assert!(count <= self.segments.len());
+        debug_assert!(count <= self.segments_len());
         self.locked = count;
     }
 
@@ -116,55 +127,32 @@ impl Outbox {
         self.locked = 0;
     }
 
-    /// Joins the first segments, as many as fit into `bytes_max`, into one: a send of one piece is cheaper than a
-    /// send of several small ones.
-    pub(crate) fn join_front(&mut self, bytes_max: usize, pool: &mut BufferPool) {
-        debug_assert_eq!(self.locked, 0, "a segment that is being sent does not move");
-        let mut total = 0;
-        let fitting = self.segments.iter().take_while(|segment| {
-            total += segment.bytes().len();
-            total <= bytes_max
-        });
-        let count = fitting.count();
-        if count < 2 {
-            return;
-        }
-        let mut joined = pool.take();
-        for segment in self.segments.drain(..count) {
-            joined.extend_from_slice(&segment.bytes()[std::mem::take(&mut self.sent)..]);
-            if let Segment::Own(bytes) = segment {
-                pool.give(bytes);
-            }
-        }
-        self.segments.push_front(Segment::Own(joined));
-    }
-
     /// Everything owed, in one piece.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut all = Vec::with_capacity(self.len);
         let mut skip = self.sent;
-        for segment in &self.segments {
+        for segment in self.segments() {
             all.extend_from_slice(&segment.bytes()[std::mem::take(&mut skip)..]);
         }
         all
     }
 
     /// How many pieces there are.
-    pub(crate) fn segments(&self) -> usize {
-        self.segments.len()
+    pub(crate) fn segments_len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.others.as_ref().map_or(0, |others| others.len())
     }
 
     /// The first piece still to be sent.
     pub(crate) fn front(&self) -> Option<&[u8]> {
-        self.segments.front().map(|segment| &segment.bytes()[self.sent..])
+        self.first.as_ref().map(|segment| &segment.bytes()[self.sent..])
     }
 
     /// `count` bytes are out: their segments are let go.
     pub(crate) fn advance(&mut self, mut count: usize, pool: &mut BufferPool) {
         assert!(count <= self.len, "no more can be sent than is owed");
         self.len -= count;
-        while let Some(front) = self.segments.front() {
-            let left = front.bytes().len() - self.sent;
+        while let Some(first) = &self.first {
+            let left = first.bytes().len() - self.sent;
             if count < left {
                 self.sent += count;
                 return;
@@ -172,12 +160,13 @@ impl Outbox {
             count -= left;
             self.sent = 0;
             self.locked = self.locked.saturating_sub(1);
-            if let Some(Segment::Own(bytes)) = self.segments.pop_front() {
+            let next = self.others.as_mut().and_then(|others| others.pop_front());
+            if let Some(Segment::Own(bytes)) = std::mem::replace(&mut self.first, next) {
                 pool.give(bytes);
             }
         }
-        if self.segments.capacity() > SEGMENTS_KEPT_MAX {
-            self.segments = VecDeque::new();
+        if self.others.as_ref().is_some_and(|others| others.capacity() > SEGMENTS_KEPT_MAX) {
+            self.others = None;
         }
     }
 
@@ -186,19 +175,64 @@ impl Outbox {
         assert_eq!(self.locked, 0, "an outbox that is being sent does not move");
         // A poll may have taken the first of several messages that share a segment.
         let taken = std::mem::take(&mut self.sent);
-        match self.segments.front_mut().filter(|_| taken > 0) {
+        match self.first.as_mut().filter(|_| taken > 0) {
             Some(Segment::Own(bytes)) => drop(bytes.drain(..taken)),
             Some(shared) => *shared = Segment::Own(shared.bytes()[taken..].to_vec()),
             None => {}
         }
-        other.len += self.len;
-        other.segments.append(&mut self.segments);
-        self.len = 0;
+        other.len += std::mem::take(&mut self.len);
+        let others = self.others.take().into_iter().flat_map(|others| others.into_iter());
+        self.first.take().into_iter().chain(others).for_each(|segment| other.push(segment));
     }
 
     /// Forgets everything owed.
     pub(crate) fn clear(&mut self, pool: &mut BufferPool) {
         self.advance(self.len, pool);
+    }
+
+    fn segments(&self) -> impl Iterator<Item = &Segment> {
+        self.first.iter().chain(self.others.iter().flat_map(|others| others.iter()))
+    }
+
+    fn last_mut(&mut self) -> Option<&mut Segment> {
+        match self.others.as_mut().filter(|others| !others.is_empty()) {
+            Some(others) => others.back_mut(),
+            None => self.first.as_mut(),
+        }
+    }
+
+    fn push(&mut self, segment: Segment) {
+        if self.first.is_none() {
+            self.first = Some(segment);
+        } else {
+            self.others.get_or_insert_default().push_back(segment);
+        }
+    }
+
+    /// Whether the last segment is being read by a send.
+    fn is_locked(&self) -> bool {
+        self.locked >= self.segments_len()
+    }
+
+    /// Copies a small frame behind the last segment. False when that cannot change or would grow too long.
+    fn join(&mut self, frame: &[u8], pool: &mut BufferPool) -> bool {
+        if self.is_locked() {
+            return false;
+        }
+        match self.last_mut() {
+            Some(Segment::Own(bytes)) if bytes.len() + frame.len() <= JOIN_BYTES_MAX => {
+                bytes.extend_from_slice(frame);
+                true
+            }
+            Some(last @ Segment::Shared(_)) if last.bytes().len() <= COPY_BYTES_MAX => {
+                let mut joined = pool.take();
+                joined.extend_from_slice(last.bytes());
+                joined.extend_from_slice(frame);
+                *last = Segment::Own(joined);
+                true
+            }
+            _ => false,
+        }
     }
 }
 
@@ -210,59 +244,80 @@ mod tests {
         let (mut outbox, mut pool) = (Outbox::default(), BufferPool::default());
         outbox.write(&mut pool, |bytes| bytes.extend_from_slice(b"one"));
         outbox.write(&mut pool, |bytes| bytes.extend_from_slice(b"two"));
-        outbox.push_shared(SharedFrame::new(b"shared".to_vec()));
+        outbox.push_shared(&SharedFrame::new(vec![b'S'; COPY_BYTES_MAX + 1]), &mut pool);
         outbox.write(&mut pool, |bytes| bytes.extend_from_slice(b"end"));
         (outbox, pool)
     }
 
+    /// The pieces in order; a large shared frame is shown by its first letters.
     fn pending(outbox: &Outbox) -> String {
         let mut slices = [IoSlice::new(&[]); 8];
         let count = outbox.gather(&mut slices);
-        slices[..count].iter().map(|slice| std::str::from_utf8(slice).unwrap()).collect::<Vec<_>>().join("|")
+        let shown = slices[..count].iter().map(|slice| std::str::from_utf8(slice).unwrap());
+        shown.map(|text| text.replace(&large(), "shared")).collect::<Vec<_>>().join("|")
+    }
+
+    fn large() -> String {
+        "S".repeat(COPY_BYTES_MAX + 1)
+    }
+
+    fn whole() -> String {
+        format!("onetwo{}end", large())
     }
 
     #[test]
     fn own_bytes_are_joined_and_order_is_kept() {
         let (outbox, _) = sample();
-        assert_eq!((pending(&outbox).as_str(), outbox.len()), ("onetwo|shared|end", 15));
+        assert_eq!((pending(&outbox).as_str(), outbox.len()), ("onetwo|shared|end", whole().len()));
+    }
+
+    #[test]
+    fn the_first_to_wait_is_a_pointer_and_small_ones_join_behind_it() {
+        let (mut outbox, mut pool) = (Outbox::default(), BufferPool::default());
+        let frame = SharedFrame::new(b"frame".to_vec());
+        outbox.push_shared(&frame, &mut pool);
+        assert_eq!((SharedFrame::strong_count(&frame), outbox.others.is_none()), (2, true));
+        outbox.push_shared(&frame, &mut pool);
+        outbox.push_own(b"own".to_vec(), &mut pool);
+        outbox.push_shared(&frame, &mut pool);
+        assert_eq!((pending(&outbox).as_str(), outbox.len()), ("frameframeownframe", 18));
+        assert_eq!(SharedFrame::strong_count(&frame), 1);
     }
 
     #[test]
     fn every_way_of_sending_in_two_parts_leaves_the_rest() {
-        let whole = "onetwosharedend";
+        let whole = whole();
         for cut in 0..=whole.len() {
             let (mut outbox, mut pool) = sample();
             outbox.advance(cut, &mut pool);
-            assert_eq!(pending(&outbox).replace('|', ""), whole[cut..], "{cut}");
+            assert_eq!(String::from_utf8(outbox.to_bytes()).unwrap(), whole[cut..], "{cut}");
             assert_eq!(outbox.len(), whole.len() - cut);
             assert_eq!(outbox.is_empty(), cut == whole.len());
         }
     }
 
     #[test]
-    fn a_locked_segment_does_not_grow_and_joining_keeps_every_byte() {
+    fn a_locked_segment_does_not_grow() {
         let (mut outbox, mut pool) = sample();
         outbox.lock(3);
         outbox.push_own(b"more".to_vec(), &mut pool);
-        assert_eq!(pending(&outbox), "onetwo|shared|end|more");
-        outbox.advance(4, &mut pool);
+        outbox.push_shared(&SharedFrame::new(b"small".to_vec()), &mut pool);
+        assert_eq!(pending(&outbox), "onetwo|shared|end|moresmall");
+        outbox.advance(whole().len(), &mut pool);
         outbox.unlock();
-        outbox.join_front(1 << 20, &mut pool);
-        assert_eq!((pending(&outbox).as_str(), outbox.len()), ("wosharedendmore", 15));
-        assert_eq!(outbox.to_bytes(), b"wosharedendmore");
+        outbox.write(&mut pool, |bytes| bytes.push(b'!'));
+        assert_eq!(pending(&outbox), "moresmall!");
     }
 
     #[test]
     fn an_outbox_that_is_partly_out_moves_without_that_part() {
-        let whole = "onetwosharedend";
+        let whole = whole();
         for cut in 0..=whole.len() {
             let ((mut first, mut pool), mut second) = (sample(), Outbox::default());
             first.advance(cut, &mut pool);
             first.append_to(&mut second);
-            assert_eq!(
-                (pending(&second).replace('|', "").as_str(), second.len()),
-                (&whole[cut..], whole.len() - cut)
-            );
+            assert_eq!(String::from_utf8(second.to_bytes()).unwrap(), whole[cut..]);
+            assert_eq!(second.len(), whole.len() - cut);
             second.clear(&mut pool);
         }
     }

@@ -48,9 +48,6 @@ const FLUSHES_PER_TURN_MAX: usize = 1024;
 /// Up to this many connections are flushed by plain sends: for one or two a ring operation costs more.
 const DIRECT_SENDS_MAX: usize = 2;
 
-/// Several small pieces are copied into one up to this size.
-const JOIN_BYTES_MAX: usize = 8 * 1024;
-
 /// How long accepting rests when the process has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -528,7 +525,6 @@ impl Pump {
     /// Sends what a connection is owed: one operation, whatever was queued.
     fn flush_connection(&mut self, key: Key, is_direct: bool) {
         let mut core = self.shard.core.borrow_mut();
-        let core = &mut *core;
         let Some(connection) = core.connections.get_mut(key) else { return };
         connection.is_dirty = false;
         let Some(Some(wire)) = self.wires.get_mut(key.index as usize) else { return };
@@ -548,11 +544,8 @@ impl Pump {
             core.finish_flush(key);
             return;
         }
-        if connection.outbox.segments() > 1 {
-            connection.outbox.join_front(JOIN_BYTES_MAX, &mut core.buffers);
-        }
         wire.is_sending = true;
-        if connection.outbox.segments() == 1 {
+        if connection.outbox.segments_len() == 1 {
             connection.outbox.lock(1);
             let front = connection.outbox.front().expect("an outbox that is owed bytes has a front");
             self.ring.send(wire.descriptor.as_fd(), key, front);
