@@ -5,5 +5,6 @@
 pub(crate) mod buffer;
 pub(crate) mod ids;
 pub(crate) mod limits;
+pub(crate) mod sid_index;
 pub(crate) mod slab;
 pub(crate) mod time;

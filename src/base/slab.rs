@@ -67,6 +67,11 @@ impl<T> Slab<T> {
     }
 
     /// The tenant of a place, whatever its generation.
+    pub(crate) fn at(&self, index: u32) -> Option<&T> {
+        self.entries.get(index as usize)?.value.as_ref()
+    }
+
+    /// The tenant of a place, whatever its generation, to change.
     pub(crate) fn at_mut(&mut self, index: u32) -> Option<&mut T> {
         self.entries.get_mut(index as usize)?.value.as_mut()
     }

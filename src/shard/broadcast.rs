@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
-
 use crate::base::buffer::{BufferPool, SharedFrame};
 use crate::base::ids::Sid;
+use crate::base::sid_index::SidIndex;
 use crate::base::slab::{Key, Slab};
 use crate::mesh::{Broadcast, ShardMessage, SocketCommand, Target};
 use crate::shard::connection::Connection;
-use crate::shard::core::{Core, Deferred, NOWHERE, NamespaceTable, Room};
+use crate::shard::core::{Core, Deferred, NOWHERE, NamespaceTable, Room, find_socket};
 use crate::shard::session::{CloseReason, Session};
 use crate::shard::socket::{Change, SocketEntry, SocketState};
 
@@ -88,10 +87,11 @@ impl Core {
             if let Some(room) = table.room_ids.get(name).and_then(|key| rooms.get(*key)) {
                 delivery.push_all(&room.members, frame);
             }
-            if let Some(key) = Sid::parse(name).and_then(|sid| socket_ids.get(&sid))
-                && table.members.contains(&key.index)
+            if let Some(place) =
+                Sid::parse(name).and_then(|sid| find_socket(socket_ids, delivery.sockets, &sid))
+                && table.members.contains(&place)
             {
-                delivery.push(key.index, frame);
+                delivery.push(place, frame);
             }
         }
         let count = delivery.count;
@@ -133,8 +133,8 @@ impl Core {
             if let Some(room) = table.room_ids.get(name).and_then(|key| self.rooms.get(*key)) {
                 places.extend(&room.members);
             }
-            let own = Sid::parse(name).and_then(|sid| self.socket_ids.get(&sid));
-            places.extend(own.map(|key| key.index).filter(|index| table.members.contains(index)));
+            let own = Sid::parse(name).and_then(|sid| self.socket_by_sid(&sid));
+            places.extend(own.filter(|place| table.members.contains(place)));
         }
         let mark = self.mark;
         let keys = places.into_iter().filter_map(|index| self.sockets.key_at(index));
@@ -142,7 +142,7 @@ impl Core {
     }
 
     /// What a delivery changes, beside the tables in which it looks up who is meant.
-    fn delivery(&mut self) -> (Delivery<'_>, &[NamespaceTable], &Slab<Room>, &FxHashMap<Sid, Key>) {
+    fn delivery(&mut self) -> (Delivery<'_>, &[NamespaceTable], &Slab<Room>, &SidIndex) {
         let delivery = Delivery {
             sockets: &mut self.sockets,
             connections: &mut self.connections,
@@ -185,8 +185,8 @@ impl Core {
                     }
                 }
             }
-            if let Some(key) = Sid::parse(name).and_then(|sid| self.socket_ids.get(&sid))
-                && let Some(socket) = self.sockets.get_mut(*key)
+            if let Some(place) = Sid::parse(name).and_then(|sid| self.socket_by_sid(&sid))
+                && let Some(socket) = self.sockets.at_mut(place)
             {
                 socket.mark = mark;
             }

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 
 use crate::base::buffer::{BufferPool, SharedPool};
 use crate::base::ids::{SID_RANDOM_BYTES, ShardId, Sid};
+use crate::base::sid_index::SidIndex;
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
 use crate::mesh::{Broadcast, Mesh, Peer, ShardMessage, Target};
@@ -95,9 +96,9 @@ pub(crate) struct Core {
     pub(crate) unix_origin: u64,
     pub(crate) connections: Slab<Connection>,
     pub(crate) sessions: Slab<Session>,
-    pub(crate) session_ids: FxHashMap<Sid, Key>,
+    pub(crate) session_ids: SidIndex,
     pub(crate) sockets: Slab<SocketEntry>,
-    pub(crate) socket_ids: FxHashMap<Sid, Key>,
+    pub(crate) socket_ids: SidIndex,
     pub(crate) namespaces: Vec<NamespaceTable>,
     pub(crate) namespace_ids: FxHashMap<Rc<str>, u16>,
     pub(crate) rooms: Slab<Room>,
@@ -153,9 +154,9 @@ impl Core {
             unix_origin: parts.unix_origin,
             connections: Slab::default(),
             sessions: Slab::default(),
-            session_ids: FxHashMap::default(),
+            session_ids: SidIndex::default(),
             sockets: Slab::default(),
-            socket_ids: FxHashMap::default(),
+            socket_ids: SidIndex::default(),
             namespaces: Vec::new(),
             namespace_ids: FxHashMap::default(),
             rooms: Slab::default(),
@@ -201,6 +202,17 @@ impl Core {
         let mut bytes = [0; SID_RANDOM_BYTES];
         self.random.fill_bytes(&mut bytes);
         Sid::new(self.id, bytes)
+    }
+
+    /// The session of this shard with that id.
+    pub(crate) fn session_by_sid(&self, sid: &Sid) -> Option<Key> {
+        let sid_at = |place| self.sessions.at(place).map(|session: &Session| session.sid);
+        self.sessions.key_at(self.session_ids.find(sid, sid_at)?)
+    }
+
+    /// The place of this shard's socket with that id.
+    pub(crate) fn socket_by_sid(&self, sid: &Sid) -> Option<u32> {
+        find_socket(&self.socket_ids, &self.sockets, sid)
     }
 
     /// Whole seconds since 1970.
@@ -298,4 +310,9 @@ impl Core {
             }
         }
     }
+}
+
+/// The place of the socket with that id, for those who hold parts of the core only.
+pub(crate) fn find_socket(ids: &SidIndex, sockets: &Slab<SocketEntry>, sid: &Sid) -> Option<u32> {
+    ids.find(sid, |place| sockets.at(place).map(|socket| socket.sid))
 }

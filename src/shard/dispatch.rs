@@ -437,7 +437,8 @@ impl Core {
     fn add_socket(&mut self, session: Key, namespace: u16) -> Key {
         let sid = self.new_sid();
         let key = self.sockets.insert(SocketEntry::new(sid, namespace, session));
-        self.socket_ids.insert(sid, key);
+        let Core { socket_ids, sockets, .. } = &mut *self;
+        socket_ids.insert(&sid, key.index, |place| sockets.at(place).map(|socket| socket.sid));
         self.namespaces[usize::from(namespace)].members.insert(key.index);
         if let Some(session) = self.sessions.get_mut(session) {
             session.sockets.push((namespace, key));
@@ -525,7 +526,7 @@ impl Core {
             self.deferred.push(Deferred::FailAck(ack, AckError::Disconnected));
         }
         let Some(socket) = self.sockets.remove(key) else { return };
-        self.socket_ids.remove(&socket.sid);
+        self.socket_ids.remove(&socket.sid, key.index);
         self.namespaces[usize::from(socket.namespace)].members.remove(&key.index);
     }
 

@@ -114,7 +114,7 @@ impl Shard {
                 Transport::WebSocket => Ok(Admission::OpenWebSocket(accept()?)),
             };
         };
-        let key = Sid::parse(sid).and_then(|sid| core.session_ids.get(&sid).copied());
+        let key = Sid::parse(sid).and_then(|sid| core.session_by_sid(&sid));
         let key = key.ok_or(RequestError::SessionUnknown)?;
         let session = core.sessions.get(key).ok_or(RequestError::SessionUnknown)?;
         if !query.is_revision_4() {
@@ -401,7 +401,8 @@ impl Core {
             pending_binary: None,
             handshake: Rc::new(handshake),
         });
-        self.session_ids.insert(sid, session_key);
+        let Core { session_ids, sessions, .. } = &mut *self;
+        session_ids.insert(&sid, session_key.index, |place| sessions.at(place).map(|session| session.sid));
         self.counters.sessions.add(1);
         self.arm_session(session_key);
         tracing::debug!(%peer, "session opened");
@@ -532,7 +533,7 @@ impl Core {
     pub(crate) fn remove_session(&mut self, session_key: Key) {
         let Some(mut session) = self.sessions.remove(session_key) else { return };
         session.backlog.clear(&mut self.buffers);
-        self.session_ids.remove(&session.sid);
+        self.session_ids.remove(&session.sid, session_key.index);
         self.counters.sessions.subtract(1);
     }
 }
