@@ -42,6 +42,7 @@ format:
 
 lint:
 	$(CARGO) clippy --locked --jobs $(JOBS) --all-targets -- -D warnings
+	$(CARGO) clippy --locked --jobs $(JOBS) --benches --features bench-support -- -D warnings
 
 docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --jobs $(JOBS) --no-deps
@@ -60,7 +61,7 @@ deny:
 	$(CARGO) deny check
 
 bench:
-	$(CARGO) bench --locked --jobs $(JOBS)
+	$(CARGO) bench --locked --jobs $(JOBS) --features bench-support --bench '*'
 
 perf:
 	perf/run

@@ -28,6 +28,9 @@
 //! `on_error_default`) and Socket.IO's JavaScript server where it does not.
 
 mod base;
+#[cfg(feature = "bench-support")]
+#[doc(hidden)]
+pub mod bench_support;
 mod driver;
 mod mesh;
 mod protocol;

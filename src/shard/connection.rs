@@ -61,6 +61,8 @@ pub(crate) struct HttpState {
     /// A request waits for its answer (a poll, a file, an asynchronous route).
     pub(crate) is_answering: bool,
     pub(crate) is_continue_sent: bool,
+    /// The head that is arriving has its deadline.
+    pub(crate) is_head_timed: bool,
     /// How the awaited answer is framed.
     pub(crate) framing: RequestFraming,
     /// Input is looked at again when there is this much: a head with its whole body.
@@ -145,7 +147,7 @@ impl Core {
     pub(crate) fn write_to(&mut self, key: Key, write: impl FnOnce(&mut Vec<u8>)) {
         let Core { connections, buffers, .. } = self;
         let Some(connection) = connections.get_mut(key) else { return };
-        if connection.ending == Ending::Lingering {
+        if connection.ending != Ending::Open {
             return;
         }
         connection.outbox.write(buffers, write);
@@ -287,10 +289,13 @@ impl Shard {
     }
 
     /// A connection's deadline has come: it was too slow, idle too long, or lingered enough.
-    pub(crate) fn connection_timeout(&mut self, key: Key) {
+    pub(crate) fn connection_timeout(&mut self, key: Key, armed: Time) {
         let mut core = self.core.borrow_mut();
-        let now = core.now;
-        let Some(connection) = core.connections.get_mut(key) else { return };
+        let (now, times) = (core.now, core.heartbeat_times());
+        let Some(connection) = core.connections.get_mut(key).filter(|connection| connection.armed == armed)
+        else {
+            return;
+        };
         connection.armed = Time::NEVER;
         if now < connection.deadline {
             let left = connection.deadline.since(now);
@@ -303,7 +308,15 @@ impl Shard {
             return;
         }
         let is_idle = connection.inbound.is_empty();
-        let Some(http) = connection.http_mut() else { return };
+        let http = match &mut connection.kind {
+            Kind::Http(http) => http,
+            Kind::WebSocket(WebSocketState { role: Role::Raw(raw), .. }) => {
+                let is_lost = raw.is_lost(times, now);
+                drop(core);
+                return self.check_raw(key, is_lost);
+            }
+            Kind::WebSocket(_) => return,
+        };
         if http.is_answering {
             return;
         }
@@ -322,6 +335,17 @@ impl Shard {
 }
 
 impl Core {
+    /// A request has begun to arrive: its head must be whole within `header_timeout`, and a body must go on.
+    fn time_request(&mut self, key: Key) {
+        let timeout = self.config.header_timeout;
+        let Some(http) = self.http_mut(key) else { return };
+        let is_body = http.needed > 0 || http.chunked.is_some();
+        let is_new_head = !http.is_answering && !std::mem::replace(&mut http.is_head_timed, true);
+        if is_body || is_new_head {
+            self.arm_connection(key, timeout);
+        }
+    }
+
     /// Keeps input that is not complete yet, within bounds.
     fn keep_inbound(&mut self, key: Key, bytes: Vec<u8>) {
         let Some(connection) = self.connections.get_mut(key) else {
@@ -333,6 +357,7 @@ impl Core {
             self.buffers.give(bytes);
         } else {
             connection.inbound = bytes;
+            self.time_request(key);
         }
         if is_flooding {
             tracing::info!(

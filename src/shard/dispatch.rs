@@ -376,11 +376,14 @@ impl Shard {
     }
 
     /// A session's deadline has come. `stall` is how late this shard is.
-    pub(crate) fn session_timeout(&mut self, session_key: Key, stall: std::time::Duration) {
+    pub(crate) fn session_timeout(&mut self, session_key: Key, armed: Time, stall: std::time::Duration) {
         let verdict = {
             let mut core = self.core.borrow_mut();
             let (times, now) = (core.heartbeat_times(), core.now);
-            let Some(session) = core.sessions.get_mut(session_key) else { return };
+            let Some(session) = core.sessions.get_mut(session_key).filter(|session| session.armed == armed)
+            else {
+                return;
+            };
             session.armed = Time::NEVER;
             if session.is_over {
                 if now >= session.connect_by {

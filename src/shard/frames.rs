@@ -6,7 +6,7 @@ use crate::protocol::engineio::session::{Step as PacketStep, Via, step};
 use crate::protocol::websocket::close::{CloseCode, CloseReason as PeerClose};
 use crate::protocol::websocket::frame::{self, FrameError, Opcode};
 use crate::protocol::websocket::message::{Incoming, MessageLimits};
-use crate::shard::connection::{Kind, Role};
+use crate::shard::connection::{Ending, Kind, Role};
 use crate::shard::core::{Core, NOWHERE};
 use crate::shard::encode::frame_text;
 use crate::shard::session::{CloseReason, Link};
@@ -58,6 +58,9 @@ impl Shard {
     }
 
     fn receive_frame(&mut self, key: Key, whose: Whose, incoming: Incoming<'_>) {
+        if let Whose::Raw = whose {
+            self.raw_seen(key);
+        }
         match (incoming, whose) {
             (Incoming::Text(text), Whose::Session(session)) => self.receive_text(session, &text),
             (Incoming::Binary(bytes), Whose::Session(session)) => self.receive_binary(session, &bytes),
@@ -170,7 +173,10 @@ impl Core {
         let link = session.link;
         let outbox = match link {
             Link::Polling { .. } => Some(&mut session.backlog),
-            Link::WebSocket(key) => connections.get_mut(key).map(|connection| &mut connection.outbox),
+            Link::WebSocket(key) => connections
+                .get_mut(key)
+                .filter(|connection| connection.ending == Ending::Open)
+                .map(|connection| &mut connection.outbox),
         };
         let Some(outbox) = outbox else {
             buffers.give(frames);

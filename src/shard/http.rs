@@ -157,6 +157,7 @@ impl Shard {
             http.is_answering = true;
             http.needed = 0;
             http.is_continue_sent = false;
+            http.is_head_timed = false;
         }
         match destination {
             Destination::Engine => self.answer_engine(key, head, body),

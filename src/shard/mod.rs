@@ -60,7 +60,7 @@ pub(crate) enum Step {
 pub(crate) struct Shard {
     pub(crate) core: SharedCore,
     pub(crate) app: Rc<App>,
-    due: Vec<TimerOwner>,
+    due: Vec<(TimerOwner, Time)>,
     is_settling: bool,
     /// The socket whose waiting events are being taken up: a handler that is done at once must not begin anew.
     running: Option<Key>,
@@ -144,10 +144,10 @@ impl Shard {
         self.work(now, |shard| {
             let mut due = std::mem::take(&mut shard.due);
             shard.core.borrow_mut().wheel.expire(now, &mut due);
-            for owner in due.drain(..) {
+            for (owner, deadline) in due.drain(..) {
                 match owner {
-                    TimerOwner::Connection(key) => shard.connection_timeout(key),
-                    TimerOwner::Session(key) => shard.session_timeout(key, stall),
+                    TimerOwner::Connection(key) => shard.connection_timeout(key, deadline),
+                    TimerOwner::Session(key) => shard.session_timeout(key, deadline, stall),
                     TimerOwner::Ack(key) => shard.ack_timeout(key),
                     TimerOwner::Sleep(key) => shard.sleep_over(key),
                 }

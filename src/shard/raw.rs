@@ -5,11 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use crate::base::slab::Key;
+use crate::base::time::Time;
+use crate::protocol::engineio::session::HeartbeatTimes;
 use crate::protocol::websocket::close::CloseCode;
 use crate::protocol::websocket::frame::{self, Opcode};
 use crate::shard::Shard;
 use crate::shard::connection::{Kind, Role};
-use crate::shard::core::SharedCore;
+use crate::shard::core::{Core, SharedCore};
 use crate::shard::dispatch::panic_message;
 
 type OpenHandler = Box<dyn Fn(&WebSocket)>;
@@ -43,6 +45,15 @@ pub struct WebSocket {
 pub(crate) struct RawState {
     pub(crate) route: Rc<WebSocketRoute>,
     pub(crate) connection: Key,
+    /// When the peer last sent anything.
+    pub(crate) last_seen: Time,
+}
+
+impl RawState {
+    /// Whether the peer has been silent longer than a ping and its answer may take.
+    pub(crate) fn is_lost(&self, times: HeartbeatTimes, now: Time) -> bool {
+        now.since(self.last_seen) >= times.interval + times.timeout
+    }
 }
 
 impl fmt::Debug for RawState {
@@ -102,11 +113,42 @@ impl WebSocket {
     }
 }
 
+impl Core {
+    /// Has a raw connection looked after once in a while.
+    fn arm_raw(&mut self, connection: Key) {
+        let HeartbeatTimes { interval, timeout } = self.heartbeat_times();
+        self.arm_connection(connection, interval.min(timeout));
+    }
+}
+
 impl Shard {
     pub(crate) fn raw_opened(&mut self, connection: Key, route: &Rc<WebSocketRoute>) {
+        self.core.borrow_mut().arm_raw(connection);
         if let Some(handler) = &route.open {
             let websocket = WebSocket { core: Rc::clone(&self.core), connection };
             self.guard_raw(connection, || handler(&websocket));
+        }
+    }
+
+    /// Looks after a raw connection: a peer that has gone silent is closed, any other is pinged, and looked at again.
+    pub(crate) fn check_raw(&mut self, connection: Key, is_lost: bool) {
+        if is_lost {
+            return self.connection_lost(connection);
+        }
+        let mut core = self.core.borrow_mut();
+        core.write_to(connection, |out| frame::append(out, Opcode::Ping, &[]));
+        core.arm_raw(connection);
+    }
+
+    /// A frame of any kind came.
+    pub(crate) fn raw_seen(&mut self, connection: Key) {
+        let mut core = self.core.borrow_mut();
+        let now = core.now;
+        if let Some(connection) = core.connections.get_mut(connection)
+            && let Kind::WebSocket(websocket) = &mut connection.kind
+            && let Role::Raw(raw) = &mut websocket.role
+        {
+            raw.last_seen = now;
         }
     }
 

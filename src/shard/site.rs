@@ -217,7 +217,7 @@ impl Shard {
             }
             (None, Ok(accept)) => accept,
         };
-        let state = RawState { route: Rc::clone(route), connection: key };
+        let state = RawState { route: Rc::clone(route), connection: key, last_seen: self.core.borrow().now };
         self.core.borrow_mut().become_websocket(key, head, &accept, Role::Raw(Box::new(state)));
         self.raw_opened(key, route);
     }

@@ -90,7 +90,8 @@ impl Wheel {
     }
 
     /// Moves everything due at `now` into `due`, the earliest deadline first.
-    pub(crate) fn expire(&mut self, now: Time, due: &mut Vec<TimerOwner>) {
+    /// An owner that has armed another deadline since tells by the time that this one is void.
+    pub(crate) fn expire(&mut self, now: Time, due: &mut Vec<(TimerOwner, Time)>) {
         let last = now.0 / self.tick_millis;
         if last < self.next {
             self.cursor = self.cursor.max(last + 1);
@@ -115,7 +116,7 @@ impl Wheel {
         self.cursor = last + 1;
         self.next = self.find_next();
         expired.sort_by_key(|entry| entry.deadline);
-        due.extend(expired.iter().map(|entry| entry.owner));
+        due.extend(expired.iter().map(|entry| (entry.owner, entry.deadline)));
     }
 
     fn tick_of(&self, deadline: Time) -> u64 {
@@ -134,7 +135,7 @@ mod tests {
     fn due(wheel: &mut Wheel, now: u64) -> Vec<TimerOwner> {
         let mut due = Vec::new();
         wheel.expire(Time(now), &mut due);
-        due
+        due.into_iter().map(|(owner, _)| owner).collect()
     }
 
     #[test]

@@ -1,0 +1,270 @@
+//! What benches see of the inside: small worlds, and one step of each that returns its answer.
+//!
+//! Built with the feature `bench-support` only, and no part of the public interface. Nothing here measures or
+//! prints; a bench compares the answer first, and times the same call afterwards.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::io::IoSlice;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::buffer::SharedFrame;
+use crate::base::ids::ShardId;
+use crate::base::slab::Key;
+use crate::base::time::Time;
+use crate::mesh::{Bell, Broadcast, InboxReceiver, Mesh, Peer, ShardMessage, Target};
+use crate::protocol::engineio;
+use crate::protocol::socketio::event::{Args, Event};
+use crate::protocol::socketio::{json, packet};
+use crate::protocol::websocket::frame::{self, Opcode};
+use crate::protocol::websocket::mask;
+use crate::protocol::websocket::message::{Incoming, MessageDecoder, MessageLimits};
+use crate::server::handle::Handle;
+use crate::server::namespace::Namespace;
+use crate::shard::app::App;
+use crate::shard::args::ToArgs;
+use crate::shard::config::Config;
+use crate::shard::context::{Context, ShardInfo};
+use crate::shard::core::CoreParts;
+use crate::shard::encode;
+use crate::shard::stats::ShardCounters;
+use crate::shard::wheel::{TimerOwner, Wheel};
+use crate::shard::{Shard, Turn};
+
+/// Bytes of the largest message that [`decode`] takes.
+const MESSAGE_BYTES_MAX: usize = 1_000_000;
+
+/// Pieces of one outbox that one pass of a flush takes.
+const FLUSH_SLICES: usize = 8;
+
+/// The shortest configured time of a [`Timers`]: the wheel has its longest tick then, as in a default server.
+const SHORTEST_TIME: Duration = Duration::from_secs(20);
+
+/// The key of every masked frame here.
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+/// What a client sends to open its WebSocket.
+const UPGRADE: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\n\
+    Host: localhost\r\n\
+    Upgrade: websocket\r\n\
+    Connection: Upgrade\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+    Sec-WebSocket-Version: 13\r\n\r\n";
+
+/// One text frame as a client sends it.
+pub fn client_frame(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    frame::append_masked(&mut bytes, Opcode::Text, text.as_bytes(), MASK);
+    bytes
+}
+
+/// An event as its handler would get it.
+#[derive(Debug)]
+pub struct Decoded<'a> {
+    /// The number to acknowledge with.
+    pub id: Option<u64>,
+    /// The event's name.
+    pub name: Cow<'a, str>,
+    /// Its arguments.
+    pub args: Args<'a>,
+}
+
+/// A client's frame to the event in it: WebSocket, Engine.IO, Socket.IO, event. `None` if it is no such thing.
+pub fn decode(bytes: &mut [u8]) -> Option<Decoded<'_>> {
+    let limits = MessageLimits { payload_bytes_max: MESSAGE_BYTES_MAX, must_be_masked: true };
+    let (incoming, _) = MessageDecoder::default().next(bytes, limits).ok()??;
+    let Incoming::Text(Cow::Borrowed(text)) = incoming else { return None };
+    let engineio::packet::Packet::Message(text) = engineio::packet::decode(text).ok()? else { return None };
+    let packet = packet::decode(text).ok()?;
+    let event = Event::decode(packet.payload, &[]).ok()?;
+    Some(Decoded { id: packet.id, name: event.name, args: event.args })
+}
+
+/// Appends an event as a server's frame; says whether that could be done.
+pub fn encode_event(out: &mut Vec<u8>, name: &str, args: &impl ToArgs) -> bool {
+    encode::frame_event(out, "/", None, name, args).is_ok()
+}
+
+/// Appends an acknowledgement as a server's frame; says whether that could be done.
+pub fn encode_ack(out: &mut Vec<u8>, id: u64, args: &impl ToArgs) -> bool {
+    encode::frame_ack(out, "/", id, args).is_ok()
+}
+
+/// Masks a payload in place, or unmasks it.
+pub fn mask(bytes: &mut [u8], key: [u8; 4]) {
+    mask::unmask(bytes, key);
+}
+
+/// Whether a text is JSON, as each packet's payload is checked.
+pub fn is_json(text: &str) -> bool {
+    json::validate(text).is_ok()
+}
+
+struct NoBell;
+
+impl Bell for NoBell {
+    fn ring(&self) {}
+}
+
+/// Two shards' inboxes, without the shards.
+pub struct Wire {
+    mesh: Arc<Mesh>,
+    receiver: InboxReceiver,
+    broadcast: Arc<Broadcast>,
+}
+
+impl Wire {
+    /// Inboxes, and a broadcast to send around.
+    #[expect(clippy::new_without_default, reason = "a world is made on purpose")]
+    pub fn new() -> Wire {
+        let (mesh, receivers) = Mesh::new(vec![Box::new(NoBell), Box::new(NoBell)]);
+        let receiver = receivers.into_iter().next_back().expect("each bell has its inbox");
+        Wire { mesh, receiver, broadcast: Arc::default() }
+    }
+
+    /// Sends the broadcast `count` times, then receives. Returns how many of them came.
+    pub fn send_and_receive(&self, count: usize) -> usize {
+        for _ in 0..count {
+            let message = ShardMessage::Broadcast(Arc::clone(&self.broadcast));
+            self.mesh.send(ShardId(1), message).expect("the inbox has room for what a bench sends");
+        }
+        let is_it = |message: &ShardMessage| matches!(message, ShardMessage::Broadcast(came) if Arc::ptr_eq(came, &self.broadcast));
+        std::iter::from_fn(|| self.receiver.next_message()).filter(is_it).count()
+    }
+}
+
+/// A timer wheel, and the time.
+pub struct Timers {
+    wheel: Wheel,
+    now: Time,
+    due: Vec<(TimerOwner, Time)>,
+}
+
+impl Timers {
+    /// A wheel with the tick of a default server.
+    #[expect(clippy::new_without_default, reason = "a world is made on purpose")]
+    pub fn new() -> Timers {
+        Timers { wheel: Wheel::new(SHORTEST_TIME, Time(0)), now: Time(0), due: Vec::new() }
+    }
+
+    /// Arms one timer for each time from now in `millis`, then goes on in steps of `step` milliseconds until all
+    /// must be over. Returns how many have been.
+    pub fn arm_and_expire(&mut self, millis: &[u64], step: u64) -> usize {
+        let start = self.now;
+        for (index, after) in millis.iter().enumerate() {
+            let key = Key { index: index as u32, generation: 0 };
+            self.wheel.arm(TimerOwner::Session(key), Time(start.0 + after));
+        }
+        self.due.clear();
+        while self.wheel.next_timeout() != Time::NEVER {
+            self.now = Time(self.now.0 + step);
+            self.wheel.expire(self.now, &mut self.due);
+        }
+        self.due.len()
+    }
+}
+
+/// One shard and its WebSocket clients, all in the room `room`. Its bytes out are counted and thrown away.
+pub struct World {
+    shard: Shard,
+    turn: Turn,
+    clients: Vec<Key>,
+    /// What the event `count` was called with, together.
+    total: Rc<Cell<u64>>,
+}
+
+impl World {
+    /// A shard with this many clients.
+    pub fn new(clients: usize) -> World {
+        let (mesh, _) = Mesh::new(vec![Box::new(NoBell)]);
+        let total = Rc::new(Cell::new(0));
+        let parts = CoreParts {
+            id: ShardId(0),
+            config: Arc::new(Config::default()),
+            mesh,
+            counters: Arc::new(ShardCounters::default()),
+            seed: [7; 32],
+            now: Time(0),
+            unix_origin: 0,
+        };
+        let shard = Shard::new(parts, app(&total));
+        let mut world = World { shard, turn: Turn::default(), clients: Vec::new(), total };
+        for _ in 0..clients {
+            world.connect();
+        }
+        world
+    }
+
+    fn connect(&mut self) {
+        let key = self.shard.open(Peer::Unix, Time(0)).expect("a shard takes the clients of a bench");
+        let mut request = UPGRADE.as_bytes().to_vec();
+        for text in ["40", r#"42["join","room"]"#] {
+            request.extend(client_frame(text));
+        }
+        self.shard.receive(key, &mut request, Time(0));
+        self.clients.push(key);
+        self.end_turn();
+    }
+
+    /// The first client's bytes to their handlers. Returns what `count` was called with so far, together.
+    pub fn receive(&mut self, bytes: &mut [u8]) -> u64 {
+        self.shard.receive(self.clients[0], bytes, Time(0));
+        self.total.get()
+    }
+
+    /// Queues a frame for every member of the room. Returns how many there were.
+    pub fn fan_out(&mut self, target: &Room) -> u64 {
+        self.shard.core.borrow_mut().deliver_local(0, &target.target, None, &target.frame)
+    }
+
+    /// Ends the turn and sends what everybody is owed. Returns how many bytes that were.
+    pub fn end_turn(&mut self) -> usize {
+        self.shard.end_turn(&mut self.turn);
+        assert!(self.turn.outputs.is_empty(), "nobody is closed in a bench");
+        let mut core = self.shard.core.borrow_mut();
+        let mut total = 0;
+        for key in self.turn.dirty.drain(..) {
+            while let Some(connection) = core.connections.get_mut(key)
+                && !connection.outbox.is_empty()
+            {
+                connection.is_dirty = false;
+                let mut slices = [IoSlice::new(&[]); FLUSH_SLICES];
+                let count = connection.outbox.gather(&mut slices);
+                let len = slices[..count].iter().map(|slice| slice.len()).sum();
+                total += len;
+                core.sent(key, len);
+            }
+        }
+        total
+    }
+}
+
+/// The members of `room`, and a frame for them.
+pub struct Room {
+    target: Target,
+    frame: SharedFrame,
+}
+
+impl Room {
+    /// The room with a frame that holds this event.
+    pub fn new(name: &str, args: &impl ToArgs) -> Room {
+        let mut frame = Vec::new();
+        assert!(encode_event(&mut frame, name, args), "a bench sends what can be sent");
+        let mut target = Target::default();
+        target.rooms.push("room");
+        Room { target, frame: Arc::new(frame) }
+    }
+}
+
+/// `join`, `echo`, and `count`, which adds up its first argument.
+fn app(total: &Rc<Cell<u64>>) -> App {
+    let total = Rc::clone(total);
+    let mut io = Namespace::new("/", ShardInfo::new(ShardId(0), 1), Handle::default());
+    io.on("join", |cx: &mut Context<'_>, room: String| cx.join(room));
+    io.on_echo("echo", |_: &mut Context<'_>, _: Args<'_>| {});
+    io.on("count", move |_: &mut Context<'_>, number: u64, _text: String| total.set(total.get() + number));
+    let root = io.finish().expect("every handler is there once");
+    App { namespaces: vec![root.into()], ..App::default() }
+}
