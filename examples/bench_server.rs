@@ -1,14 +1,16 @@
 //! The server that the benchmarks talk to: the few events that `perf/` compares between servers.
 //!
-//! `cargo run --release --example bench_server -- PORT [--shards N] [--io uring|epoll|monoio]` on 127.0.0.1. The same
+//! `cargo run --release --example bench_server -- PORT [--shards N] [--io uring|epoll|monoio] [--flush-window MS]` on 127.0.0.1. The same
 //! events on other servers are in perf/peers; what is measured with them is in perf/README.md.
+
+use std::time::Duration;
 
 use shardcast::{Args, ArgsError, Config, Context, Error, Io, Namespace, Server};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const USAGE: &str = "usage: bench_server PORT [--shards N] [--io uring|epoll|monoio]";
+const USAGE: &str = "usage: bench_server PORT [--shards N] [--io uring|epoll|monoio] [--flush-window MS]";
 
 fn main() -> shardcast::Result<()> {
     tracing_subscriber::fmt().with_env_filter("warn").with_writer(std::io::stderr).init();
@@ -24,6 +26,11 @@ fn configure(mut arguments: impl Iterator<Item = String>) -> shardcast::Result<C
         match (name.as_str(), value.as_str()) {
             ("--shards", _) => {
                 config.shards = value.parse().map_err(|_| Error::new("--shards takes a number"))?
+            }
+            ("--flush-window", _) => {
+                let millis: f64 =
+                    value.parse().map_err(|_| Error::new("--flush-window takes milliseconds"))?;
+                config.flush_window = Duration::from_secs_f64(millis / 1e3);
             }
             ("--io", "uring") => config.io = Io::Uring,
             ("--io", "epoll") => config.io = Io::Epoll,

@@ -15,7 +15,7 @@ use crate::base::slab::Key;
 use crate::driver::ring::buffers::{BufferRing, GROUP};
 
 /// Operations that go to the kernel in one enter.
-const BATCH: u32 = 256;
+const BATCH: u32 = 1024;
 
 /// Answers the kernel can hold; more wait in a slower list of its own.
 const COMPLETIONS: u32 = 16 * 1024;
