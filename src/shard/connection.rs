@@ -174,6 +174,13 @@ impl Core {
         }
     }
 
+    /// Whether a peer asks for answers and does not read them: beyond this it gets no more of them. Who reads
+    /// an answer before asking again is never owed so much.
+    pub(crate) fn is_owed_much(&self, key: Key) -> bool {
+        let bytes_max = self.config.outbox_bytes_max;
+        self.connections.get(key).is_some_and(|connection| connection.outbox.len() > bytes_max)
+    }
+
     /// The driver sent `count` bytes of a connection's outbox.
     pub(crate) fn sent(&mut self, key: Key, count: usize) {
         let Core { connections, buffers, .. } = self;

@@ -260,9 +260,12 @@ impl Socket {
 
     /// Keeps a value for as long as the socket lives, one of each type.
     pub fn set<T: 'static>(&self, value: T) {
-        if let Some(socket) = self.core.borrow_mut().sockets.get_mut(self.key) {
-            socket.extra_mut().values.insert(TypeId::of::<T>(), Box::new(value));
-        }
+        let value: Box<dyn Any> = Box::new(value);
+        // What was there before is dropped when nothing is borrowed: its destructor may use this socket.
+        let _replaced = match self.core.borrow_mut().sockets.get_mut(self.key) {
+            Some(socket) => socket.extra_mut().values.insert(TypeId::of::<T>(), value),
+            None => Some(value),
+        };
     }
 
     /// A copy of the kept value of this type.

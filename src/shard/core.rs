@@ -26,7 +26,7 @@ use crate::shard::config::Config;
 use crate::shard::connection::Connection;
 use crate::shard::outbox::Outbox;
 use crate::shard::session::{CloseReason, Session};
-use crate::shard::socket::{Change, SocketEntry};
+use crate::shard::socket::{Change, SocketEntry, SocketExtra};
 use crate::shard::stats::ShardCounters;
 use crate::shard::tasks::{Sleep, Task};
 use crate::shard::wheel::{TimerOwner, Wheel};
@@ -63,6 +63,8 @@ pub(crate) enum Deferred {
     Lost(Key),
     /// Tell whoever awaits an answer that there will be none.
     FailAck(PendingAck, AckError),
+    /// Drop the values a user kept in a socket: their destructors may use the API.
+    Discard(Box<SocketExtra>),
     /// An asynchronous handler failed at this event.
     Failed(Key, String, HandlerError),
     /// A connect handler that took its time has decided.

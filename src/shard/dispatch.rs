@@ -328,8 +328,13 @@ impl Shard {
             let Some(socket) = core.sockets.get_mut(socket_key) else { return };
             if socket.is_busy {
                 socket.extra_mut().waiting.push_back(Waiting::Disconnect(reason));
+                // The handler may be waiting for one of these answers: it must not until `ack_timeout`.
+                for ack in core.take_acks(socket_key) {
+                    core.deferred.push(Deferred::FailAck(ack, AckError::Disconnected));
+                }
+                return;
             }
-            !socket.is_busy
+            true
         };
         if must_finish {
             self.finish_socket(socket_key, reason);
@@ -528,7 +533,10 @@ impl Core {
         for ack in self.take_acks(key) {
             self.deferred.push(Deferred::FailAck(ack, AckError::Disconnected));
         }
-        let Some(socket) = self.sockets.remove(key) else { return };
+        let Some(mut socket) = self.sockets.remove(key) else { return };
+        if let Some(extra) = socket.extra.take().filter(|extra| !extra.values.is_empty()) {
+            self.deferred.push(Deferred::Discard(extra));
+        }
         self.socket_ids.remove(&socket.sid, key.index);
         self.namespaces[usize::from(socket.namespace)].members.remove(&key.index);
     }

@@ -69,7 +69,10 @@ impl Shard {
             (Incoming::Text(text), Whose::Raw) => self.raw_text(key, &text),
             (Incoming::Binary(bytes), Whose::Raw) => self.raw_binary(key, &bytes),
             (Incoming::Ping(payload), _) => {
-                self.core.borrow_mut().write_to(key, |out| frame::append(out, Opcode::Pong, payload));
+                let mut core = self.core.borrow_mut();
+                if !core.is_owed_much(key) {
+                    core.write_to(key, |out| frame::append(out, Opcode::Pong, payload));
+                }
             }
             (Incoming::Close(reason), _) => self.close_by_peer(key, whose, reason),
             (Incoming::Pong(_) | Incoming::Fragment, _) => {}
@@ -127,6 +130,9 @@ impl Shard {
 impl Core {
     /// `2probe`: answer it, and let the pending poll go at once, so that the client can switch.
     fn answer_probe(&mut self, key: Key, session_key: Key) {
+        if self.is_owed_much(key) {
+            return;
+        }
         self.write_to(key, |out| frame_text(out, "3probe"));
         let Some(session) = self.sessions.get_mut(session_key) else { return };
         if let Some(upgrade) = &mut session.upgrade {

@@ -29,6 +29,11 @@ impl Shard {
     pub(crate) fn consume_http(&mut self, key: Key, input: &[u8]) -> Step {
         {
             let mut core = self.core.borrow_mut();
+            if core.is_owed_much(key) {
+                tracing::info!("closed: requests were pipelined, and their answers not read");
+                core.deferred.push(Deferred::Lost(key));
+                return Step::Wait;
+            }
             let Some(http) = core.http_mut(key) else { return Step::Wait };
             if http.is_answering || input.len() < http.needed {
                 return Step::Wait;

@@ -31,6 +31,7 @@ pub(crate) mod tasks;
 pub(crate) mod wheel;
 
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -229,6 +230,11 @@ impl Shard {
             Deferred::Resume(connection) => self.resume_connection(connection),
             Deferred::Lost(connection) => self.connection_lost(connection),
             Deferred::FailAck(pending, error) => self.fail_ack(pending, error),
+            Deferred::Discard(extra) => {
+                if catch_unwind(AssertUnwindSafe(|| drop(extra))).is_err() {
+                    tracing::error!("the destructor of a value that a socket kept panicked");
+                }
+            }
             Deferred::Decided(socket, decision) => self.decide(socket, decision),
             Deferred::Failed(key, event, error) => {
                 if let Some(socket) = Socket::of(&self.core, key) {
@@ -245,6 +251,8 @@ impl Shard {
         for session in sessions {
             self.close_session(session, CloseReason::ServerShutdown);
         }
+        // A pending poll takes what its session is owed, before its connection may write no more.
+        self.answer_polls();
         let connections: Vec<Key> = self.core.borrow().connections.keys().collect();
         for connection in connections {
             self.core.borrow_mut().close_after_flush(connection);

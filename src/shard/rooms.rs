@@ -5,11 +5,15 @@
 use crate::base::slab::Key;
 use crate::shard::core::{Core, Room};
 
+/// A room's name. Handlers take names from clients, and a room keeps its name twice.
+const ROOM_NAME_BYTES_MAX: usize = 1024;
+
 /// Why a socket did not join a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum JoinError {
     NoSuchSocket,
     TooManyRooms,
+    NameTooLong,
 }
 
 impl Core {
@@ -19,6 +23,10 @@ impl Core {
         let socket = self.sockets.get_mut(socket_key).ok_or(JoinError::NoSuchSocket)?;
         if socket.sid.as_str() == name {
             return Ok(());
+        }
+        if name.len() > ROOM_NAME_BYTES_MAX {
+            tracing::warn!(sid = %socket.sid, bytes = name.len(), "not joined: a room's name has at most {ROOM_NAME_BYTES_MAX} bytes");
+            return Err(JoinError::NameTooLong);
         }
         let namespace = socket.namespace;
         let table = &mut self.namespaces[usize::from(namespace)];
