@@ -311,7 +311,7 @@ impl Shard {
 
     /// Ends one socket. Its disconnect handler runs once, after everything that came before.
     pub(crate) fn end_socket(&mut self, socket_key: Key, reason: CloseReason, must_tell: bool) {
-        let must_finish = {
+        {
             let mut core = self.core.borrow_mut();
             let Some(state) = core.sockets.get(socket_key).map(|socket| socket.state) else { return };
             if state == SocketState::Closed {
@@ -334,11 +334,8 @@ impl Shard {
                 }
                 return;
             }
-            true
-        };
-        if must_finish {
-            self.finish_socket(socket_key, reason);
         }
+        self.finish_socket(socket_key, reason);
     }
 
     /// The last of a socket: its disconnect handler, with the rooms still there; then nothing is left of it.
