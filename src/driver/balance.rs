@@ -56,6 +56,13 @@ impl Balance {
         }
     }
 
+    /// A shard is gone: nothing is placed there any more.
+    pub(crate) fn retire(&self, shard: ShardId) {
+        if let Some(load) = self.loads.get(shard.index()) {
+            load.0.store(usize::MAX / 2, Ordering::Relaxed);
+        }
+    }
+
     fn load(&self, shard: ShardId) -> usize {
         self.loads.get(shard.index()).map_or(0, |load| load.0.load(Ordering::Relaxed))
     }
@@ -88,5 +95,15 @@ mod tests {
         }
         balance.leave(ShardId(2));
         assert_eq!(balance.place(ShardId(2)), ShardId(2));
+    }
+
+    #[test]
+    fn a_shard_that_is_gone_gets_nothing() {
+        let balance = Balance::new(3);
+        balance.retire(ShardId(1));
+        balance.leave(ShardId(1));
+        for _ in 0..1000 {
+            assert_ne!(balance.place(ShardId(0)), ShardId(1));
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! Static files are read on a thread of their own, so that a slow disk holds no shard up.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crossbeam_channel::Sender;
 
@@ -14,6 +15,9 @@ use crate::mesh::{FileAnswer, FileContent, FileError, Mesh, ShardMessage};
 
 /// Files that may wait to be read; beyond it a request is answered 500 at once.
 const FILES_WAITING_MAX: usize = 1024;
+
+/// How long the thread waits for a shard whose inbox is full.
+const FULL_INBOX_PAUSE: Duration = Duration::from_millis(5);
 
 /// One file to read.
 #[derive(Debug)]
@@ -53,9 +57,18 @@ impl FileReader {
 }
 
 fn answer(mesh: &Mesh, job: &FileJob, result: Result<FileContent, FileError>) {
-    let answer = FileAnswer { connection: job.connection, result };
-    if mesh.send(job.shard, ShardMessage::File(Box::new(answer))).is_err() {
-        tracing::error!(shard = job.shard.0, "a file's answer is lost: the shard's inbox is full");
+    let mut result = Some(result);
+    while let Some(taken) = result.take() {
+        let is_full = mesh.is_full(job.shard);
+        if is_full {
+            // This thread may wait where a shard may not.
+            result = Some(taken);
+            std::thread::park_timeout(FULL_INBOX_PAUSE);
+            continue;
+        }
+        let answer = FileAnswer { connection: job.connection, result: taken };
+        // A shard that is gone has nobody left to answer.
+        let _ = mesh.send(job.shard, ShardMessage::File(Box::new(answer)));
     }
     mesh.ring(job.shard);
 }
@@ -68,7 +81,9 @@ fn read(path: &Path, root: &Path, bytes_max: usize) -> Result<FileContent, FileE
         tracing::warn!(?path, "a symbolic link leads out of a static folder; not served");
         return Err(FileError::NotFound);
     }
-    let file = File::open(&path).map_err(|_| FileError::NotFound)?;
+    // Not blocking: a pipe in the folder must not hold the thread up.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
+    let file = file.map_err(|_| FileError::NotFound)?;
     let metadata = file.metadata().map_err(|_| FileError::Unreadable)?;
     if !metadata.is_file() {
         return Err(FileError::NotFound);

@@ -29,7 +29,7 @@ use crate::driver::doorbell::EventBell;
 use crate::driver::files::FileReader;
 use crate::driver::listener::Listeners;
 use crate::driver::machine::{Backend, IoChosen};
-use crate::mesh::{Bell, Handoff, Mesh, ShardMessage};
+use crate::mesh::{Bell, Handoff, InboxError, Mesh, ShardMessage};
 use crate::shard::Shard;
 use crate::shard::app::{App, LocalFuture};
 use crate::shard::config::Config;
@@ -130,7 +130,13 @@ pub(crate) fn start(start: Start) -> Result<Running, String> {
     }
     drop(ready);
     for _ in 0..shards {
-        are_ready.recv().unwrap_or_else(|_| Err("a shard's thread ended before it served".to_owned()))?;
+        let word =
+            are_ready.recv().unwrap_or_else(|_| Err("a shard's thread ended before it served".to_owned()));
+        if let Err(fault) = word {
+            Running::request_stop(&mesh);
+            running.join();
+            return Err(fault);
+        }
     }
     Ok(running)
 }
@@ -140,8 +146,8 @@ impl Running {
     pub(crate) fn request_stop(mesh: &Mesh) {
         for index in 0..mesh.len() {
             let shard = ShardId(index as u16);
-            // A shard whose inbox is full is drowning; it finds the request later or is ended with the process.
-            while mesh.send(shard, ShardMessage::Shutdown).is_err() {
+            // A shard whose inbox is full is drowning, and takes the request when it has room again.
+            while mesh.send(shard, ShardMessage::Shutdown) == Err(InboxError::Full) {
                 mesh.ring(shard);
                 std::thread::yield_now();
             }
@@ -166,18 +172,38 @@ fn spawn_shard(
     ready: Sender<Result<(), String>>,
 ) -> Result<JoinHandle<()>, String> {
     let name = format!("shard-{}", parts.core.id.0);
+    let retirement = Retirement { balance: parts.balance.clone(), shard: parts.core.id };
     let thread = std::thread::Builder::new().name(name).spawn(move || {
+        let _retirement = retirement;
         if let Some(core) = core
             && !core_affinity::set_for_current(core)
         {
             tracing::warn!(core = core.id, "could not pin a shard to its core; it runs unpinned");
         }
         match backend {
-            Backend::Ring => ring::run(parts, &ready),
-            Backend::Uring { .. } | Backend::Epoll => portable::run(parts, backend, &ready),
+            Backend::Ring => ring::run(parts, ready),
+            Backend::Uring { .. } | Backend::Epoll => portable::run(parts, backend, ready),
         }
     });
     thread.map_err(|error| format!("cannot start a shard's thread: {error}"))
+}
+
+/// Takes a shard out of the balance when its thread ends, however that happens.
+struct Retirement {
+    balance: Balance,
+    shard: ShardId,
+}
+
+impl Drop for Retirement {
+    fn drop(&mut self) {
+        self.balance.retire(self.shard);
+        if std::thread::panicking() {
+            tracing::error!(
+                shard = self.shard.0,
+                "a shard's thread panicked: its clients are gone, the other shards serve on"
+            );
+        }
+    }
 }
 
 /// Builds the shard of a thread, on that thread.

@@ -93,10 +93,11 @@ struct World {
 }
 
 /// Runs a shard on this thread until it is asked to stop.
-pub(crate) fn run(parts: ShardParts, backend: Backend, ready: &Sender<Result<(), String>>) {
-    let report = |error: std::io::Error| {
+pub(crate) fn run(parts: ShardParts, backend: Backend, ready: Sender<Result<(), String>>) {
+    let refused = ready.clone();
+    let report = move |error: std::io::Error| {
         // Nobody listens any more when another shard has failed already.
-        let _ = ready.send(Err(format!("cannot set up a shard's event loop: {error}")));
+        let _ = refused.send(Err(format!("cannot set up a shard's event loop: {error}")));
     };
     match backend {
         Backend::Ring => unreachable!("the ring wire does not run here"),
@@ -124,7 +125,7 @@ pub(crate) fn run(parts: ShardParts, backend: Backend, ready: &Sender<Result<(),
     }
 }
 
-async fn serve(parts: ShardParts, ready: &Sender<Result<(), String>>) {
+async fn serve(parts: ShardParts, ready: Sender<Result<(), String>>) {
     let ShardParts { core, start, inbox, bell, listeners, files, balance, clock } = parts;
     let (id, mesh) = (core.id, std::sync::Arc::clone(&core.mesh));
     let (shutdown_timeout, flush_window) = (start.config.shutdown_timeout, start.config.flush_window);
@@ -159,6 +160,7 @@ async fn serve(parts: ShardParts, ready: &Sender<Result<(), String>>) {
     }
     // The starter waits for this word from every shard; it is there as long as nobody failed.
     let _ = ready.send(Ok(()));
+    drop(ready);
     world.done.notified().await;
     let patience = async {
         while !world.shard.borrow().is_empty() {
@@ -166,6 +168,7 @@ async fn serve(parts: ShardParts, ready: &Sender<Result<(), String>>) {
         }
     };
     either(patience, monoio::time::sleep(shutdown_timeout)).await;
+    world.shard.borrow_mut().drop_tasks();
 }
 
 impl World {
@@ -211,11 +214,15 @@ impl World {
         let mut left = FLUSHES_PER_TURN_MAX;
         loop {
             self.shard.borrow_mut().end_turn(&mut turn);
+            for shard in turn.bells.drain(..) {
+                self.mesh.ring(shard);
+            }
+            let has_outputs = !turn.outputs.is_empty();
             for output in turn.outputs.drain(..) {
                 self.do_output(output);
             }
             let count = turn.dirty.len().min(left);
-            if count == 0 {
+            if count == 0 && !has_outputs {
                 break;
             }
             left -= count;
@@ -224,9 +231,6 @@ impl World {
             }
         }
         let is_more = !turn.dirty.is_empty();
-        for shard in turn.bells.drain(..) {
-            self.mesh.ring(shard);
-        }
         *self.turn.borrow_mut() = turn;
         if self.shard.borrow().next_timeout() < self.timer_target.get() {
             self.timer.notify();
@@ -447,9 +451,12 @@ async fn answer_bell(world: Rc<World>, bell: std::sync::Arc<OwnedFd>) {
             // More is there: the bell brings us back after the other tasks had their turn.
             rustix::io::write(&*bell, &1_u64.to_ne_bytes()).ok();
         }
-        if watched.readable().await.is_ok() {
-            silence(&bell);
+        if let Err(error) = watched.readable().await {
+            tracing::error!(%error, "a shard cannot hear its bell and stops");
+            world.done.notify();
+            return;
         }
+        silence(&bell);
     }
 }
 
@@ -519,7 +526,10 @@ async fn read(world: Rc<World>, wire: Rc<Wire>, key: Key) {
             }
             let mut buffer = world.read_buffer.borrow_mut();
             match recv(wire.stream_fd(), &mut buffer[..], RecvFlags::DONTWAIT) {
-                Ok((_, 0)) => break 'wait,
+                Ok((_, 0)) => {
+                    world.work(|shard, now| shard.ended(key, now));
+                    return;
+                }
                 Ok((_, count)) => {
                     world.receive(key, &mut buffer[..count]);
                     if count < READ_BUFFER_BYTES {

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use crate::base::buffer::SharedFrame;
 use crate::base::ids::ShardId;
@@ -152,9 +152,14 @@ pub(crate) trait Bell: Send + Sync {
     fn ring(&self);
 }
 
-/// The inbox has no room: the message is lost, and the sender says so.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct InboxFull;
+/// Why a message is lost. The sender says so, and never waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InboxError {
+    /// The inbox has no room.
+    Full,
+    /// The shard is gone, or there never was one.
+    Gone,
+}
 
 struct Inbox {
     messages: Sender<ShardMessage>,
@@ -198,9 +203,17 @@ impl Mesh {
     }
 
     /// Puts a message into a shard's inbox. The sender rings afterwards, once for all it sent.
-    pub(crate) fn send(&self, to: ShardId, message: ShardMessage) -> Result<(), InboxFull> {
-        let inbox = self.inboxes.get(to.index()).ok_or(InboxFull)?;
-        inbox.messages.try_send(message).map_err(|_| InboxFull)
+    pub(crate) fn send(&self, to: ShardId, message: ShardMessage) -> Result<(), InboxError> {
+        let inbox = self.inboxes.get(to.index()).ok_or(InboxError::Gone)?;
+        inbox.messages.try_send(message).map_err(|error| match error {
+            TrySendError::Full(_) => InboxError::Full,
+            TrySendError::Disconnected(_) => InboxError::Gone,
+        })
+    }
+
+    /// Whether a shard's inbox has no room now.
+    pub(crate) fn is_full(&self, to: ShardId) -> bool {
+        self.inboxes.get(to.index()).is_some_and(|inbox| inbox.messages.is_full())
     }
 
     /// Says that a task of a shard can go on, and rings.
@@ -299,7 +312,9 @@ mod tests {
         for _ in 0..INBOX_MESSAGES_MAX {
             assert!(mesh.send(ShardId(0), ShardMessage::Shutdown).is_ok());
         }
-        assert_eq!(mesh.send(ShardId(0), ShardMessage::Shutdown), Err(InboxFull));
-        assert!(mesh.send(ShardId(7), ShardMessage::Shutdown).is_err());
+        assert_eq!(mesh.send(ShardId(0), ShardMessage::Shutdown), Err(InboxError::Full));
+        assert_eq!(mesh.send(ShardId(7), ShardMessage::Shutdown), Err(InboxError::Gone));
+        drop(_receivers);
+        assert_eq!(mesh.send(ShardId(0), ShardMessage::Shutdown), Err(InboxError::Gone));
     }
 }

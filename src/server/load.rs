@@ -42,6 +42,7 @@ impl Config {
         "pending_bytes_max",
         "poll_packets_max",
         "connections_max",
+        "sessions_max",
         "rooms_per_socket_max",
         "backlog",
         "static_file_bytes_max",

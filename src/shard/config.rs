@@ -86,6 +86,8 @@ pub struct Config {
     pub poll_packets_max: usize,
     /// Connections one shard accepts; beyond it a new one is closed at once. Default 1,000,000.
     pub connections_max: usize,
+    /// Sessions one shard opens; beyond it a handshake is answered 503 with `Retry-After`. Default 1,000,000.
+    pub sessions_max: usize,
     /// Rooms one socket may be in, its own id not counted. Default 1,024.
     pub rooms_per_socket_max: usize,
     /// Connections the kernel holds before they are accepted, for each shard. Default 4,096; the kernel caps it at
@@ -141,6 +143,7 @@ impl Default for Config {
             pending_bytes_max: 1024 * 1024,
             poll_packets_max: limits::POLL_PACKETS_MAX,
             connections_max: 1_000_000,
+            sessions_max: 1_000_000,
             rooms_per_socket_max: 1024,
             backlog: 4096,
             static_file_bytes_max: 64 * 1024 * 1024,
@@ -200,6 +203,7 @@ impl Config {
             ("outbox_bytes_max", self.outbox_bytes_max),
             ("poll_packets_max", self.poll_packets_max),
             ("connections_max", self.connections_max),
+            ("sessions_max", self.sessions_max),
         ] {
             if value == 0 {
                 return Err(format!("{name} = 0: it must be at least 1"));

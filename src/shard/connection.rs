@@ -20,6 +20,12 @@ use crate::shard::{Shard, Step};
 /// (closing with unread input would reset it), short enough not to keep dead peers.
 pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
+/// A body must arrive at this rate, beyond `header_timeout` of grace.
+const BODY_BYTES_PER_SECOND_MIN: u64 = 1024;
+
+/// How long a connection that only waits to be written may make no progress.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Bytes of pipelined requests kept while an earlier one waits for its answer.
 const PIPELINED_BYTES_MAX: usize = 64 * 1024;
 
@@ -61,6 +67,8 @@ pub(crate) struct HttpState {
     /// A request waits for its answer (a poll, a file, an asynchronous route).
     pub(crate) is_answering: bool,
     pub(crate) is_continue_sent: bool,
+    /// When the head of the request whose body is arriving was whole.
+    pub(crate) body_started: Time,
     /// The head that is arriving has its deadline.
     pub(crate) is_head_timed: bool,
     /// How the awaited answer is framed.
@@ -161,9 +169,17 @@ impl Core {
             connection.ending = Ending::AfterFlush;
             connection.inbound = Vec::new();
             // A peer that reads nothing must not keep what it is owed for ever.
-            self.arm_connection(key, LINGER * 5);
+            self.arm_connection(key, FLUSH_PATIENCE);
             self.mark_dirty(key);
         }
+    }
+
+    /// Whether an answer to a request is on its way out.
+    pub(crate) fn is_owed_answer(&self, key: Key) -> bool {
+        self.connections.get(key).is_some_and(|connection| {
+            let is_answered = matches!(&connection.kind, Kind::Http(http) if http.session.is_none());
+            is_answered && !connection.outbox.is_empty()
+        })
     }
 
     /// Forgets a connection and has its wire closed.
@@ -186,6 +202,10 @@ impl Core {
         let Core { connections, buffers, .. } = self;
         let Some(connection) = connections.get_mut(key) else { return };
         connection.outbox.advance(count, buffers);
+        if count > 0 && connection.deadline != Time::NEVER {
+            // A peer that takes what it is owed, however slowly, is not cut off.
+            connection.deadline = connection.deadline.max(self.now + FLUSH_PATIENCE);
+        }
         self.counters.bytes_sent.add(count as u64);
         self.finish_flush(key);
     }
@@ -265,6 +285,10 @@ impl Shard {
             match step {
                 Step::Used(count) => used += count,
                 Step::Wait => break,
+            }
+            // What a handler asked for holds before the next event of the same read.
+            if !self.core.borrow().deferred.is_empty() {
+                self.settle();
             }
         }
         used
@@ -348,7 +372,15 @@ impl Core {
         let Some(http) = self.http_mut(key) else { return };
         let is_body = http.needed > 0 || http.chunked.is_some();
         let is_new_head = !http.is_answering && !std::mem::replace(&mut http.is_head_timed, true);
-        if is_body || is_new_head {
+        if is_body {
+            let (started, arrived) =
+                (http.body_started, http.chunked.as_ref().map_or(0, |chunked| chunked.body.len()));
+            let arrived =
+                arrived + self.connections.get(key).map_or(0, |connection| connection.inbound.len());
+            let earned = Duration::from_millis(arrived as u64 * 1000 / BODY_BYTES_PER_SECOND_MIN);
+            let deadline = started + timeout + earned;
+            self.arm_connection(key, deadline.since(self.now));
+        } else if is_new_head {
             self.arm_connection(key, timeout);
         }
     }

@@ -21,7 +21,7 @@ use crate::shard::core::{Core, Deferred, SharedCore};
 use crate::shard::encode::{frame_ack, frame_event};
 use crate::shard::handshake::Handshake;
 use crate::shard::recipients::Recipients;
-use crate::shard::session::Link;
+use crate::shard::session::{CloseReason, Link};
 use crate::shard::socket::SocketState;
 use crate::shard::wheel::TimerOwner;
 
@@ -385,7 +385,12 @@ impl Core {
                 true
             }
             SocketState::Connecting => {
-                socket.extra_mut().held.push_own(frames, buffers);
+                let session = socket.session;
+                let held = &mut socket.extra_mut().held;
+                held.push_own(frames, buffers);
+                if held.len() > self.config.outbox_bytes_max {
+                    self.deferred.push(Deferred::CloseSession(session, CloseReason::SlowConsumer));
+                }
                 true
             }
             SocketState::Closed => {

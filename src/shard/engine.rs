@@ -71,6 +71,11 @@ impl Shard {
         let admitted = self.admit(head, &query);
         match admitted {
             Err(refusal) => self.core.borrow_mut().refuse_engine(key, head, &refusal),
+            Ok(Admission::OpenPolling | Admission::OpenWebSocket(_)) if self.core.borrow().is_crowded() => {
+                tracing::warn!("session refused: this shard holds sessions_max");
+                let response = Response::text("too many sessions").with_status(Status::SERVICE_UNAVAILABLE);
+                self.core.borrow_mut().respond_engine(key, head, response.header("retry-after", "5"));
+            }
             Ok(Admission::OpenPolling) => self.core.borrow_mut().open_polling(key, head),
             Ok(Admission::OpenWebSocket(accept)) => self.core.borrow_mut().open_websocket(key, head, &accept),
             Ok(Admission::Probe(session, accept)) => {
@@ -175,7 +180,10 @@ impl Shard {
         let mut fault = None;
         for packet in payload::packets(text) {
             match packet {
-                Ok(packet) => self.receive_packet(session_key, packet),
+                Ok(packet) => {
+                    self.receive_packet(session_key, packet);
+                    self.settle();
+                }
                 Err(_) => fault = Some(CloseReason::ParseError),
             }
             if fault.is_some() || !self.core.borrow().is_session_live(session_key) {
@@ -288,6 +296,11 @@ pub(crate) fn validate_handshake(head: &Head<'_, '_>) -> Result<AcceptKey, hands
 }
 
 impl Core {
+    /// Whether no further session may open here.
+    fn is_crowded(&self) -> bool {
+        self.sessions.len() >= self.config.sessions_max
+    }
+
     /// Whether a session is open for its peer.
     pub(crate) fn is_session_live(&self, key: Key) -> bool {
         self.sessions.get(key).is_some_and(|session| !session.is_over)

@@ -145,9 +145,10 @@ impl Shard {
             return;
         }
         let mut core = self.core.borrow_mut();
-        let timeout = core.config.header_timeout;
+        let (timeout, now) = (core.config.header_timeout, core.now);
         let Some(http) = core.http_mut(key) else { return };
         http.needed = needed;
+        http.body_started = now;
         let must_continue = head.expects_continue && !std::mem::replace(&mut http.is_continue_sent, true);
         core.arm_connection(key, timeout);
         if must_continue {

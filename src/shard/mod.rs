@@ -94,13 +94,33 @@ impl Shard {
     /// has already sent `unread`; `owed` is written first.
     pub(crate) fn adopt(&mut self, peer: Peer, owed: &[u8], now: Time) -> Option<Key> {
         let key = self.open(peer, now)?;
-        self.core.borrow_mut().write_to(key, |out| out.extend_from_slice(owed));
+        if !owed.is_empty() {
+            self.core.borrow_mut().write_to(key, |out| out.extend_from_slice(owed));
+        }
         Some(key)
     }
 
     /// The peer closed a connection, or its wire broke.
     pub(crate) fn closed(&mut self, connection: Key, now: Time) {
         self.work(now, |shard| shard.connection_lost(connection));
+    }
+
+    /// The peer has said all it will. An HTTP client may still read the answer that it is owed.
+    pub(crate) fn ended(&mut self, connection: Key, now: Time) {
+        self.work(now, |shard| {
+            let is_owed = shard.core.borrow().is_owed_answer(connection);
+            if is_owed {
+                shard.core.borrow_mut().close_after_flush(connection);
+            } else {
+                shard.connection_lost(connection);
+            }
+        });
+    }
+
+    /// Drops every task: those that hold a socket keep the shard alive otherwise.
+    pub(crate) fn drop_tasks(&mut self) {
+        let tasks = std::mem::take(&mut self.core.borrow_mut().tasks);
+        drop(tasks);
     }
 
     /// Another shard or thread has something for this one. Handoffs carry a wire and are the driver's.

@@ -48,6 +48,9 @@ const FLUSHES_PER_TURN_MAX: usize = 1024;
 /// Up to this many connections are flushed by plain sends: for one or two a ring operation costs more.
 const DIRECT_SENDS_MAX: usize = 2;
 
+/// Bytes of one piece in one send.
+const SEND_BYTES_MAX: usize = 256 * 1024;
+
 /// How long accepting rests when the process has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -119,7 +122,7 @@ struct Pump {
 }
 
 /// Runs a shard on this thread until it is asked to stop.
-pub(crate) fn run(parts: ShardParts, ready: &Sender<Result<(), String>>) {
+pub(crate) fn run(parts: ShardParts, ready: Sender<Result<(), String>>) {
     let ring = match Ring::new() {
         Ok(ring) => ring,
         Err(error) => {
@@ -163,7 +166,9 @@ pub(crate) fn run(parts: ShardParts, ready: &Sender<Result<(), String>>) {
     }
     // The starter waits for this word from every shard; it is there as long as nobody failed.
     let _ = ready.send(Ok(()));
+    drop(ready);
     pump.run();
+    pump.shard.drop_tasks();
 }
 
 impl Pump {
@@ -307,7 +312,9 @@ impl Pump {
         }
         if completion.result >= 0 {
             let descriptor = adopt_descriptor(completion.result);
-            let peer = peer_of(getpeername(&descriptor).ok().flatten());
+            // Without an address it is reset already, whatever it has sent.
+            let (Ok(address), None) = (getpeername(&descriptor), self.stop_by) else { return };
+            let peer = peer_of(address);
             let place = self.balance.place(self.id);
             if place == self.id {
                 self.add_connection(descriptor, peer, &[], Vec::new());
@@ -320,7 +327,8 @@ impl Pump {
         }
         let error = Errno::from_raw_os_error(-completion.result);
         // The client gave up while it waited in the queue, or we asked to stop.
-        if !matches!(error, Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::CANCELED) {
+        let is_expected = matches!(error, Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::CANCELED);
+        if !is_expected && self.stop_by.is_none() {
             tracing::warn!(%error, pause_ms = ACCEPT_PAUSE.as_millis(), "accepting pauses");
             self.accept_again = now + ACCEPT_PAUSE;
         }
@@ -360,7 +368,9 @@ impl Pump {
         }
         // Out of buffers the kernel ends the multishot; the bytes wait in the socket.
         let is_broken = result == 0 || (result < 0 && result != -libc::ENOBUFS);
-        if is_broken {
+        if result == 0 {
+            self.shard.ended(key, now);
+        } else if is_broken {
             self.shard.closed(key, now);
         } else if let Some(Some(wire)) = self.wires.get_mut(key.index as usize) {
             wire.is_receiving = true;
@@ -449,6 +459,10 @@ impl Pump {
         let mut left = FLUSHES_PER_TURN_MAX;
         loop {
             self.shard.end_turn(&mut turn);
+            for shard in turn.bells.drain(..) {
+                self.mesh.ring(shard);
+            }
+            let has_outputs = !turn.outputs.is_empty();
             for output in turn.outputs.drain(..) {
                 self.do_output(output);
             }
@@ -457,7 +471,7 @@ impl Pump {
             }
             self.unflushed.extend(turn.dirty.drain(..));
             let count = if self.is_flush_due() { self.unflushed.len().min(left) } else { 0 };
-            if count == 0 {
+            if count == 0 && !has_outputs {
                 break;
             }
             left -= count;
@@ -467,9 +481,6 @@ impl Pump {
                     self.flush_connection(key, is_direct);
                 }
             }
-        }
-        for shard in turn.bells.drain(..) {
-            self.mesh.ring(shard);
         }
         self.turn = turn;
     }
@@ -511,14 +522,25 @@ impl Pump {
         }
         let Some(wire) = self.wires[key.index as usize].take() else { return };
         let token = Token::new(Kind::Receive, key);
-        if wire.is_receiving {
-            match destination {
-                Some(_) => self.ring.cancel(token),
-                // Both the receive and a send that is under way answer to this.
-                None => drop(shutdown(&wire.descriptor, Shutdown::Both)),
+        match destination {
+            Some(_) => {
+                if wire.is_receiving {
+                    self.ring.cancel(token);
+                }
+                if wire.is_sending {
+                    // It answers with what is out already; the rest travels along.
+                    self.ring.cancel(Token::new(Kind::Send, key));
+                }
             }
+            // Both a receive and a send that are under way answer to this.
+            None if wire.is_receiving || wire.is_sending => drop(shutdown(&wire.descriptor, Shutdown::Both)),
+            None => {}
         }
-        self.dying.insert(token.owner(), DyingWire { wire, outbox, destination });
+        if let Some(old) = self.dying.insert(token.owner(), DyingWire { wire, outbox, destination }) {
+            // 2^24 tenants later on the same place: the kernel may still read what the old one owes.
+            tracing::error!("a connection's end was never answered; its memory is given up");
+            std::mem::forget(old);
+        }
         self.bury(token.owner());
     }
 
@@ -548,7 +570,8 @@ impl Pump {
         if connection.outbox.segments_len() == 1 {
             connection.outbox.lock(1);
             let front = connection.outbox.front().expect("an outbox that is owed bytes has a front");
-            self.ring.send(wire.descriptor.as_fd(), key, front);
+            // A send answers when it is done: one of bounded size shows that the peer makes progress.
+            self.ring.send(wire.descriptor.as_fd(), key, &front[..front.len().min(SEND_BYTES_MAX)]);
             return;
         }
         let mut slices = [IoSlice::new(&[]); PIECES_PER_SEND_MAX];
