@@ -1,7 +1,15 @@
 """The results as a page for people and as JSON for programs."""
 
 import json
+import pathlib
 import statistics
+
+ROOT = str(pathlib.Path(__file__).resolve().parents[2]) + "/"
+
+
+def relative(command):
+    """A command as it is typed in the repository, whatever machine it ran on."""
+    return [word.replace(ROOT, "") for word in command]
 
 
 def summarise(records):
@@ -31,7 +39,7 @@ def write(folder, session, scenarios, records):
     if not session["is_quick"] and (folder / f"{stem}.json").exists():
         stem += f"-{session['started'][11:16].replace(':', '')}"
     page, data = folder / f"{stem}.md", folder / f"{stem}.json"
-    data.write_text(json.dumps({"session": session, "runs": records}, indent=1) + "\n")
+    data.write_text(json.dumps({"session": session, "runs": records}, indent=1).replace(ROOT, "") + "\n")
     page.write_text("\n".join(lines(session, scenarios, records)) + "\n")
     return page, data
 
@@ -166,7 +174,7 @@ def ending(session, records):
     seen = {}
     for record in records:
         key = (record["scenario"], record["server"], record["shards"])
-        seen.setdefault(key, (record["server_command"], record["client_command"]))
+        seen.setdefault(key, (relative(record["server_command"]), relative(record["client_command"])))
     for server, client in seen.values():
         yield " ".join(server)
         yield "  " + " ".join(client)
