@@ -91,6 +91,16 @@ impl Namespace {
     ///     io.on("join", |cx: &mut Context, room: String| cx.join(room));
     /// });
     /// ```
+    ///
+    /// What cannot be a handler does not compile, and the error points at it and says what a handler is:
+    ///
+    /// ```compile_fail,E0277
+    /// # use shardcast::{Config, Context, Server};
+    /// struct NoArgument;
+    /// Server::new(Config::default()).namespace("/", |io| {
+    ///     io.on("add", |_: &mut Context, _: NoArgument| {});
+    /// });
+    /// ```
     pub fn on<M>(&mut self, event: &str, handler: impl Handler<M>) {
         self.insert(event, Box::new(move |cx, args| handler.call(cx, args)));
     }

@@ -7,5 +7,8 @@ pub(crate) mod payload;
 pub(crate) mod request;
 pub(crate) mod session;
 
+#[cfg(test)]
+mod vectors;
+
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
