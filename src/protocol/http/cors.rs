@@ -44,7 +44,7 @@ impl CorsOrigins {
     /// Reads the text of a configuration: `same-origin`, `*`, `off`, or a list of origins and patterns
     /// separated by commas.
     ///
-    /// ```ignore
+    /// ```
     /// use shardcast::http::CorsOrigins;
     ///
     /// let origins = CorsOrigins::parse("https://*.example.com, http://localhost:*")?;

@@ -25,7 +25,7 @@ type Text = Cow<'static, str>;
 
 /// An answer to a request.
 ///
-/// ```ignore
+/// ```
 /// use shardcast::http::{Response, Status};
 ///
 /// let response = Response::text("no such room").with_status(Status::NOT_FOUND).header("X-Room", "lobby");

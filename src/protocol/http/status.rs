@@ -2,7 +2,7 @@
 
 /// The three digits of an answer.
 ///
-/// ```ignore
+/// ```
 /// use shardcast::http::Status;
 ///
 /// assert_eq!(Status::NOT_FOUND.code(), 404);

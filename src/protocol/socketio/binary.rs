@@ -36,15 +36,18 @@ thread_local! {
 /// Received attachments are not copied. Serialized outside of an emit or an acknowledgement, it is a base64
 /// string (RFC 4648 §4, padded); it deserializes only within [`Args`](super::event::Args).
 ///
-/// ```ignore
+/// ```
 /// #[derive(serde::Serialize, serde::Deserialize)]
 /// struct Picture {
 ///     name: String,
 ///     data: shardcast::Binary,
 /// }
 ///
+/// # fn example(cx: &mut shardcast::Context<'_>, args: shardcast::Args<'_>) -> Result<(), shardcast::ArgsError> {
 /// let picture: Picture = args.read(0)?;
-/// socket.emit("picture", &(picture,))?;
+/// cx.emit("picture", &picture);
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Binary(pub Bytes);

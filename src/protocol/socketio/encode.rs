@@ -19,11 +19,15 @@ const DECIMAL_DIGITS_MAX: usize = 20;
 
 /// Why something cannot be emitted.
 ///
-/// ```ignore
-/// match socket.emit("disconnect", &()) {
-///     Err(shardcast::EncodeError::ReservedEvent(name)) => println!("{name} is reserved"),
-///     result => result?,
+/// ```
+/// use shardcast::{EncodeError, Emitted};
+///
+/// # fn example(socket: shardcast::Socket) {
+/// match socket.emit("disconnect", ()) {
+///     Emitted::Refused(EncodeError::ReservedEvent(name)) => println!("{name} is reserved"),
+///     emitted => println!("{emitted:?}"),
 /// }
+/// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -54,7 +54,7 @@ fn strip_brackets(payload: &str) -> Option<&str> {
 ///
 /// Nothing is parsed until it is asked for, and extra arguments are ignored, as Socket.IO does.
 ///
-/// ```ignore
+/// ```
 /// fn on_message(args: shardcast::Args<'_>) -> Result<(), shardcast::ArgsError> {
 ///     let mut reader = args.reader();
 ///     let room: String = reader.next()?;
@@ -104,9 +104,11 @@ impl<'a> Args<'a> {
 
     /// All arguments as JSON, with commas between them and without brackets.
     ///
-    /// ```ignore
+    /// ```
+    /// # fn example(args: shardcast::Args<'_>) {
     /// // The client sent ["message", "hi", {"to": 7}].
     /// assert_eq!(args.raw(), r#""hi", {"to": 7}"#);
+    /// # }
     /// ```
     pub fn raw(&self) -> &'a str {
         self.raw
@@ -130,9 +132,12 @@ impl<'a> Args<'a> {
     /// [`ArgsError::Missing`] if the argument is missing and the type has no `null`;
     /// [`ArgsError::Mismatch`] if the argument is of another type.
     ///
-    /// ```ignore
+    /// ```
+    /// # fn example(cx: &mut shardcast::Context<'_>, args: shardcast::Args<'_>) -> Result<(), shardcast::ArgsError> {
     /// let count: u32 = args.read(0)?;
     /// let picture: shardcast::Binary = args.read(1)?;
+    /// # Ok(())
+    /// # }
     /// ```
     pub fn read<T: DeserializeOwned>(&self, index: usize) -> Result<T, ArgsError> {
         read_element(self.get(index), index, self.attachments)
@@ -140,9 +145,12 @@ impl<'a> Args<'a> {
 
     /// Reads the arguments one after the other, in one pass over the text.
     ///
-    /// ```ignore
+    /// ```
+    /// # fn example(cx: &mut shardcast::Context<'_>, args: shardcast::Args<'_>) -> Result<(), shardcast::ArgsError> {
     /// let mut reader = args.reader();
     /// let (name, age): (String, u8) = (reader.next()?, reader.next()?);
+    /// # Ok(())
+    /// # }
     /// ```
     pub fn reader(&self) -> ArgsReader<'a> {
         ArgsReader { elements: Elements::new(self.raw), index: 0, attachments: self.attachments }
@@ -184,12 +192,14 @@ fn read_element<T: DeserializeOwned>(
 
 /// Why an argument cannot be read as the type that was asked for.
 ///
-/// ```ignore
+/// ```
+/// # fn example(args: shardcast::Args<'_>) {
 /// match args.read::<u32>(0) {
 ///     Ok(count) => println!("{count}"),
 ///     Err(shardcast::ArgsError::Missing { index }) => println!("no argument {index}"),
 ///     Err(error) => println!("{error}"),
 /// }
+/// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

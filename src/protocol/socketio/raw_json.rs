@@ -15,9 +15,12 @@ use super::binary;
 /// argument it captures the argument's text. Attachments do not travel with it: their placeholders are text
 /// like any other.
 ///
-/// ```ignore
+/// ```
+/// # fn example(socket: shardcast::Socket) -> Result<(), serde_json::Error> {
 /// let state = shardcast::RawJson::new(r#"{"score": 3}"#)?;
-/// socket.emit("state", &(state,))?;
+/// socket.emit("state", state);
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(transparent)]
@@ -29,7 +32,7 @@ impl RawJson {
     /// # Errors
     /// The text is not JSON.
     ///
-    /// ```ignore
+    /// ```
     /// assert!(shardcast::RawJson::new("[1, 2]").is_ok());
     /// assert!(shardcast::RawJson::new("[1, 2").is_err());
     /// ```
@@ -42,8 +45,9 @@ impl RawJson {
     /// # Errors
     /// The value has no JSON, such as a map whose keys are not strings.
     ///
-    /// ```ignore
+    /// ```
     /// assert_eq!(shardcast::RawJson::from_value(&vec![1, 2])?.as_str(), "[1,2]");
+    /// # Ok::<(), serde_json::Error>(())
     /// ```
     pub fn from_value(value: &(impl Serialize + ?Sized)) -> Result<RawJson, serde_json::Error> {
         binary::without_collector(|| serde_json::value::to_raw_value(value)).map(RawJson)
