@@ -101,6 +101,37 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
+fn shards_stay_within_a_tenth_of_each_other_also_after_a_mass_reconnect() {
+    for io in WIRES {
+        let server = start(Config { shards: 4, ..config(io, &["127.0.0.1:0"]) });
+        let address = server.addresses()[0].clone();
+        for round in 0..2 {
+            let crowd: Vec<TcpStream> = (0..1200).map(|_| connect(&address)).collect();
+            let spread = await_connections(&server, crowd.len() as u64);
+            let (least, most) = (spread.iter().min(), spread.iter().max());
+            let (Some(&least), Some(&most)) = (least, most) else { unreachable!("there are shards") };
+            assert!(most * 10 <= least * 11, "{io:?}, round {round}: {spread:?}");
+            drop(crowd);
+            await_connections(&server, 0);
+        }
+        server.stop();
+    }
+}
+
+/// Waits until the shards hold so many connections in all; returns how many each holds.
+fn await_connections(server: &RunningServer, count: u64) -> Vec<u64> {
+    let started = Instant::now();
+    loop {
+        let spread: Vec<u64> = server.handle().stats().iter().map(|stats| stats.connections).collect();
+        if spread.iter().sum::<u64>() == count {
+            return spread;
+        }
+        assert!(started.elapsed() < PATIENCE, "{spread:?}, awaited {count}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+#[test]
 fn a_port_in_use_is_an_error_that_says_so() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = taken.local_addr().expect("it is bound").to_string();
