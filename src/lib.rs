@@ -38,6 +38,7 @@ mod server;
 mod shard;
 #[cfg(test)]
 mod simulation;
+pub mod testing;
 
 pub use base::ids::Sid;
 pub use mesh::Peer;
@@ -103,4 +104,11 @@ pub mod fuzzing {
     pub fn socketio_packet(input: &[u8]) {
         socketio::fuzz::packet(input);
     }
+}
+
+/// The guides, whose code blocks are tests.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../docs/testing.md")]
+    struct Testing;
 }

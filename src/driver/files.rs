@@ -74,7 +74,7 @@ fn answer(mesh: &Mesh, job: &FileJob, result: Result<FileContent, FileError>) {
 }
 
 /// Reads a file that lies in `root`, also after symbolic links are followed.
-fn read(path: &Path, root: &Path, bytes_max: usize) -> Result<FileContent, FileError> {
+pub(crate) fn read(path: &Path, root: &Path, bytes_max: usize) -> Result<FileContent, FileError> {
     let path = path.canonicalize().map_err(|_| FileError::NotFound)?;
     let root = root.canonicalize().map_err(|_| FileError::NotFound)?;
     if !path.starts_with(&root) {

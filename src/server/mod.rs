@@ -12,10 +12,11 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::driver::{self, Running, Start};
+use crate::driver::{self, AppMaker, Running, Start, TaskMaker};
 use crate::protocol::http::method::Method;
 use crate::protocol::http::response::Response;
-use crate::server::handle::{Handle, Shared};
+use crate::server::handle::Handle;
+pub(crate) use crate::server::handle::Shared;
 use crate::server::namespace::Namespace;
 use crate::shard::app::{App, LocalFuture};
 use crate::shard::config::Config;
@@ -87,6 +88,14 @@ struct Blueprint {
     background: Vec<BackgroundFunction>,
     default_error: Option<ErrorFunction>,
     handle: Handle,
+}
+
+/// What a checked server is made of, for a driver or a test.
+pub(crate) struct Parts {
+    pub(crate) config: Arc<Config>,
+    pub(crate) app: AppMaker,
+    pub(crate) tasks: TaskMaker,
+    pub(crate) handle: Handle,
 }
 
 /// A server that runs. Dropping it does not stop it.
@@ -221,6 +230,18 @@ impl Server {
     /// A configuration that makes no sense, an address that cannot be bound, two handlers for one event,
     /// `io = "uring"` where there is none. The text says what to change.
     pub fn start(self) -> Result<RunningServer> {
+        let Parts { config, app, tasks, handle } = self.into_parts()?;
+        let running = driver::start(Start { config, app, tasks })?;
+        handle.connect(Shared {
+            mesh: Arc::clone(&running.mesh),
+            counters: running.counters.clone(),
+            io: running.io.name(),
+        });
+        Ok(RunningServer { running, handle })
+    }
+
+    /// Checks everything, and gives what shards are made from.
+    pub(crate) fn into_parts(self) -> Result<Parts> {
         let blueprint = self.blueprint;
         blueprint.config.validate()?;
         // Handlers are built once here, so that a mistake is an error before anything listens.
@@ -236,13 +257,7 @@ impl Server {
             }
         };
         let tasks = move |shard: ShardInfo| for_tasks.tasks(shard);
-        let running = driver::start(Start { config, app: Arc::new(app), tasks: Arc::new(tasks) })?;
-        handle.connect(Shared {
-            mesh: Arc::clone(&running.mesh),
-            counters: running.counters.clone(),
-            io: running.io.name(),
-        });
-        Ok(RunningServer { running, handle })
+        Ok(Parts { config, app: Arc::new(app), tasks: Arc::new(tasks), handle })
     }
 
     /// Starts the server and waits until SIGTERM or SIGINT has ended it.

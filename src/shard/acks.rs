@@ -32,6 +32,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Keeps what was lent.
+    pub(crate) fn of(args: Args<'_>) -> Answer {
+        Answer { raw: args.raw().to_owned(), attachments: args.attachments().to_vec() }
+    }
+
     /// The arguments of the answer.
     pub fn args(&self) -> Args<'_> {
         Args::of_elements(&self.raw, &self.attachments)
@@ -81,8 +86,7 @@ impl Shard {
     pub(crate) fn receive_ack(&mut self, socket: Key, id: u64, args: Args<'_>) {
         let pending = self.core.borrow_mut().take_ack(socket, id);
         if let Some(pending) = pending {
-            let answer = Answer { raw: args.raw().to_owned(), attachments: args.attachments().to_vec() };
-            self.finish_ack(pending, Ok(answer));
+            self.finish_ack(pending, Ok(Answer::of(args)));
         }
     }
 

@@ -19,6 +19,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("shard", &["base", "protocol", "mesh", "bus"]),
     ("driver", &["base", "protocol", "mesh", "bus", "shard"]),
     ("server", &["base", "protocol", "mesh", "bus", "shard", "driver"]),
+    ("testing", &["base", "protocol", "mesh", "bus", "shard", "driver", "server"]),
 ];
 
 /// Layers that see no socket, clock, thread or file.

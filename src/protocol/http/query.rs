@@ -21,6 +21,19 @@ pub(crate) fn get_last<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
     })
 }
 
+/// Encodes a name or a value: everything but letters, digits and `-._~` is escaped.
+pub(crate) fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
 /// Decodes a path once: `+` stays a plus. `None` when an escape is broken or the result is not UTF-8, which
 /// no file and no route of ours is named.
 pub(crate) fn percent_decode_path(path: &str) -> Option<Cow<'_, str>> {

@@ -1,8 +1,9 @@
 //! The client's side: what tests and the load generator send (RFC 6455 §4.1, §5.1).
 //!
-//! Writes a request and masked frames, reads the response. The server never calls this file. Keys are
+//! Writes a request and masked frames, reads the response. The server itself never calls this file; the test kit does. Keys are
 //! arguments: whoever calls brings the randomness.
 
+#[cfg(any(test, fuzzing))]
 use super::frame::{self, Opcode};
 use super::handshake;
 
@@ -16,6 +17,7 @@ pub(crate) enum ResponseError {
 }
 
 /// Appends an upgrade request. `key` is 16 random bytes in base64.
+#[cfg(any(test, fuzzing))]
 pub(crate) fn encode_request(out: &mut Vec<u8>, host: &str, target: &str, key: &str) {
     for part in [
         "GET ",
@@ -49,6 +51,7 @@ pub(crate) fn decode_response(input: &[u8], key: &str) -> Result<Option<usize>, 
 }
 
 /// Appends one masked frame that need not be its message's last: `(opcode, is_final)`.
+#[cfg(any(test, fuzzing))]
 pub(crate) fn append_fragment(
     out: &mut Vec<u8>,
     (opcode, is_final): (Opcode, bool),

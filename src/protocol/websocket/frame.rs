@@ -8,7 +8,6 @@ use std::fmt;
 use crate::base::limits::{CONTROL_PAYLOAD_BYTES_MAX, FRAME_HEADER_BYTES_MAX};
 
 use super::close::CloseCode;
-#[cfg(any(test, fuzzing, feature = "bench-support"))]
 use super::mask;
 
 // The first byte: FIN, three reserved bits, the opcode.
@@ -281,7 +280,6 @@ pub(crate) fn append(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
 }
 
 /// Appends one final frame as a client sends it.
-#[cfg(any(test, fuzzing, feature = "bench-support"))]
 pub(crate) fn append_masked(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], key: [u8; 4]) {
     let (mut header, header_len) = encode_header(opcode, payload.len());
     header[1] |= MASK_BIT;

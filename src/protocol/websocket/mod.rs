@@ -4,7 +4,6 @@
 //! `message` (§5.4-5.6), `close` (§5.5.1, §7.4), `client` (the other side of all of them). Does not read
 //! or write a socket, does not decide when to ping or close, and negotiates no extension.
 
-#[cfg(any(test, fuzzing))]
 pub(crate) mod client;
 pub(crate) mod close;
 pub(crate) mod frame;

@@ -1,0 +1,335 @@
+//! The shards of a [`TestServer`](super::TestServer), the wires to them, and the clock that only a test moves.
+//!
+//! Does what a driver does, in one thread and one order: whatever is sent arrives, whole and at once.
+
+use std::collections::HashMap;
+use std::io::IoSlice;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::ids::ShardId;
+use crate::base::slab::Key;
+use crate::base::time::Time;
+use crate::driver::files;
+use crate::mesh::{Bell, FileAnswer, Handoff, InboxReceiver, Mesh, Peer, ShardMessage};
+use crate::server::{Parts, Shared};
+use crate::shard::context::ShardInfo;
+use crate::shard::core::{CoreParts, Output};
+use crate::shard::stats::ShardCounters;
+use crate::shard::{Shard, Turn};
+use crate::testing::session::Session;
+
+/// Pieces of an outbox that are taken at a time.
+const SLICES_MAX: usize = 16;
+
+/// Rounds of work at one moment after which a server is said to run in circles.
+const ROUNDS_MAX: usize = 1_000_000;
+
+/// A bell that nobody needs: every inbox is looked into.
+struct NoBell;
+
+impl Bell for NoBell {
+    fn ring(&self) {}
+}
+
+/// A connection to a shard, by its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct WireId(usize);
+
+#[derive(Debug)]
+struct Wire {
+    /// The shard that has it; `None` while it travels or once it is closed.
+    at: Option<(usize, Key)>,
+    to_server: Vec<u8>,
+    arrived: Vec<u8>,
+    /// The server closed its end.
+    is_over: bool,
+    /// The client has gone: its end is closed once the server has read what was sent.
+    is_dropped: bool,
+    /// The client reads nothing.
+    is_stalled: bool,
+}
+
+pub(super) struct Host {
+    now: Time,
+    unix_origin: u64,
+    shards: Vec<Shard>,
+    inboxes: Vec<InboxReceiver>,
+    mesh: Arc<Mesh>,
+    wires: Vec<Wire>,
+    places: HashMap<(usize, Key), WireId>,
+    static_file_bytes_max: usize,
+    /// Every client's session: pings are answered while time passes.
+    pub(super) sessions: Vec<Session>,
+}
+
+impl Host {
+    pub(super) fn new(parts: &Parts, shards: usize, unix_millis: u64) -> Host {
+        let bells = (0..shards).map(|_| Box::new(NoBell) as Box<dyn Bell>).collect();
+        let (mesh, inboxes) = Mesh::new(bells);
+        let counters: Vec<_> = (0..shards).map(|_| Arc::new(ShardCounters::default())).collect();
+        let now = Time(1);
+        let made = counters.iter().enumerate().map(|(index, counters)| {
+            let id = ShardId(index as u16);
+            let core = CoreParts {
+                id,
+                config: Arc::clone(&parts.config),
+                mesh: Arc::clone(&mesh),
+                counters: Arc::clone(counters),
+                seed: [index as u8 + 1; 32],
+                now,
+                unix_origin: unix_millis - now.0,
+            };
+            let info = ShardInfo::new(id, shards);
+            let mut shard = Shard::new(core, (parts.app)(info));
+            (parts.tasks)(info).into_iter().for_each(|task| shard.spawn(task, now));
+            shard
+        });
+        let shards = made.collect();
+        parts.handle.connect(Shared { mesh: Arc::clone(&mesh), counters: counters.clone(), io: "test" });
+        Host {
+            now,
+            unix_origin: unix_millis - now.0,
+            shards,
+            inboxes,
+            mesh,
+            wires: Vec::new(),
+            places: HashMap::new(),
+            static_file_bytes_max: parts.config.static_file_bytes_max,
+            sessions: Vec::new(),
+        }
+    }
+
+    pub(super) fn shards_len(&self) -> usize {
+        self.shards.len()
+    }
+
+    pub(super) fn unix_millis(&self) -> u64 {
+        self.unix_origin + self.now.0
+    }
+
+    /// Connects to a shard. A connection that the shard refuses is over at once.
+    pub(super) fn dial(&mut self, shard: usize, peer: Peer) -> WireId {
+        let id = WireId(self.wires.len());
+        let at = self.shards[shard].open(peer, self.now).map(|key| (shard, key));
+        if let Some(at) = at {
+            self.places.insert(at, id);
+        }
+        self.wires.push(Wire {
+            at,
+            to_server: Vec::new(),
+            arrived: Vec::new(),
+            is_over: at.is_none(),
+            is_dropped: false,
+            is_stalled: false,
+        });
+        id
+    }
+
+    pub(super) fn write(&mut self, id: WireId, bytes: &[u8]) {
+        let wire = &mut self.wires[id.0];
+        if !wire.is_over && !wire.is_dropped {
+            wire.to_server.extend_from_slice(bytes);
+        }
+    }
+
+    /// What has arrived and is not yet taken.
+    pub(super) fn arrived(&mut self, id: WireId) -> &mut Vec<u8> {
+        &mut self.wires[id.0].arrived
+    }
+
+    /// Whether the server has closed the connection.
+    pub(super) fn is_over(&self, id: WireId) -> bool {
+        self.wires[id.0].is_over
+    }
+
+    /// Closes the client's end.
+    pub(super) fn drop_wire(&mut self, id: WireId) {
+        self.wires[id.0].is_dropped = true;
+    }
+
+    /// Whether the client reads what is sent to it.
+    pub(super) fn set_reading(&mut self, id: WireId, is_reading: bool) {
+        self.wires[id.0].is_stalled = !is_reading;
+    }
+
+    /// Lets everything happen that can happen now.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            let mut has_worked = self.carry();
+            for shard in 0..self.shards.len() {
+                has_worked |= self.run(shard);
+            }
+            for index in 0..self.sessions.len() {
+                has_worked |= Session::pump(self, index);
+            }
+            if !has_worked {
+                return;
+            }
+        }
+        panic!("the server does not come to rest: does a task wake itself for ever?");
+    }
+
+    /// Moves the clock, and does what falls due on the way, each at its time.
+    pub(super) fn advance(&mut self, duration: Duration) {
+        self.settle();
+        let until = self.now + duration;
+        loop {
+            let next = self.shards.iter().map(Shard::next_timeout).min().unwrap_or(Time::NEVER);
+            if next > until {
+                break;
+            }
+            self.now = self.now.max(next);
+            self.settle();
+        }
+        self.now = until;
+    }
+
+    /// Brings what clients sent to the shards.
+    fn carry(&mut self) -> bool {
+        let mut has_worked = false;
+        for index in 0..self.wires.len() {
+            let wire = &mut self.wires[index];
+            let Some((shard, key)) = wire.at else { continue };
+            if !wire.to_server.is_empty() {
+                let mut bytes = std::mem::take(&mut wire.to_server);
+                self.shards[shard].receive(key, &mut bytes, self.now);
+                has_worked = true;
+            } else if wire.is_dropped {
+                self.forget(WireId(index));
+                self.shards[shard].closed(key, self.now);
+                has_worked = true;
+            } else if !wire.is_stalled {
+                has_worked |= self.flush(WireId(index));
+            }
+            self.do_outputs(shard);
+        }
+        has_worked
+    }
+
+    /// One turn of a shard: its mail, its tasks, its timers, and what they leave to do.
+    fn run(&mut self, shard: usize) -> bool {
+        let mut has_worked = false;
+        while let Some(message) = self.inboxes[shard].next_message() {
+            self.receive_message(shard, message);
+            has_worked = true;
+        }
+        while let Some(task) = self.inboxes[shard].next_wake() {
+            self.shards[shard].wake(task, self.now);
+            has_worked = true;
+        }
+        if self.shards[shard].next_timeout() <= self.now {
+            self.shards[shard].handle_timeout(self.now);
+            has_worked = true;
+        }
+        let mut turn = Turn::default();
+        self.shards[shard].end_turn(&mut turn);
+        has_worked |= !turn.dirty.is_empty() || !turn.outputs.is_empty();
+        for key in turn.dirty {
+            if let Some(connection) = self.shards[shard].core.borrow_mut().connections.get_mut(key) {
+                connection.is_dirty = false;
+            }
+            if let Some(&id) = self.places.get(&(shard, key)) {
+                self.flush(id);
+            }
+        }
+        for output in turn.outputs {
+            self.do_output(shard, output);
+        }
+        has_worked
+    }
+
+    fn receive_message(&mut self, shard: usize, message: ShardMessage) {
+        let ShardMessage::Handoff(handoff) = message else {
+            return self.shards[shard].deliver(message, self.now);
+        };
+        let Handoff { wire, peer, owed, mut unread } = *handoff;
+        let id = *wire.downcast::<WireId>().expect("a test's handoffs carry a wire's id");
+        let adopted = self.shards[shard].adopt(peer, &owed, self.now);
+        let Some(key) = adopted else {
+            self.wires[id.0].is_over = true;
+            return;
+        };
+        self.places.insert((shard, key), id);
+        self.wires[id.0].at = Some((shard, key));
+        self.shards[shard].receive(key, &mut unread, self.now);
+        self.do_outputs(shard);
+    }
+
+    fn do_outputs(&mut self, shard: usize) {
+        for output in self.shards[shard].take_outputs() {
+            self.do_output(shard, output);
+        }
+    }
+
+    fn do_output(&mut self, shard: usize, output: Output) {
+        match output {
+            Output::Close { connection, outbox } => {
+                if let Some(id) = self.forget_key(shard, connection) {
+                    self.wires[id.0].arrived.extend(outbox.to_bytes());
+                    self.wires[id.0].is_over = true;
+                }
+            }
+            Output::ShutdownWrite(connection) => {
+                if let Some(id) = self.places.get(&(shard, connection)) {
+                    self.wires[id.0].is_over = true;
+                }
+            }
+            Output::Handoff { connection, to, peer, outbox, unread } => {
+                let Some(id) = self.forget_key(shard, connection) else { return };
+                let handoff = Handoff { wire: Box::new(id), peer, owed: outbox.to_bytes(), unread };
+                let sent = self.mesh.send(to, ShardMessage::Handoff(Box::new(handoff)));
+                self.wires[id.0].is_over = sent.is_err();
+            }
+            Output::ReadFile { connection, path, root } => {
+                let result = files::read(&path, &root, self.static_file_bytes_max);
+                let answer = ShardMessage::File(Box::new(FileAnswer { connection, result }));
+                self.shards[shard].deliver(answer, self.now);
+            }
+        }
+    }
+
+    /// Carries what a connection is owed to its client, unless that reads nothing.
+    fn flush(&mut self, id: WireId) -> bool {
+        let wire = &mut self.wires[id.0];
+        let Some((shard, key)) = wire.at.filter(|_| !wire.is_stalled) else { return false };
+        let mut core = self.shards[shard].core.borrow_mut();
+        let mut has_sent = false;
+        while let Some(connection) = core.connections.get_mut(key) {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let count = connection.outbox.gather(&mut slices);
+            let bytes = slices[..count].iter().map(|slice| &**slice).collect::<Vec<_>>().concat();
+            if bytes.is_empty() {
+                core.finish_flush(key);
+                break;
+            }
+            wire.arrived.extend_from_slice(&bytes);
+            core.sent(key, bytes.len());
+            has_sent = true;
+        }
+        has_sent
+    }
+
+    fn forget(&mut self, id: WireId) {
+        if let Some(at) = self.wires[id.0].at.take() {
+            self.places.remove(&at);
+        }
+    }
+
+    fn forget_key(&mut self, shard: usize, key: Key) -> Option<WireId> {
+        let id = self.places.get(&(shard, key)).copied()?;
+        self.forget(id);
+        Some(id)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // A task that holds a socket would keep its shard alive.
+        self.shards.iter_mut().for_each(Shard::drop_tasks);
+    }
+}
+
+/// The host, shared by a test's server and its clients.
+pub(super) type SharedHost = Rc<std::cell::RefCell<Host>>;

@@ -1,0 +1,208 @@
+//! Tests of a server without a port, without threads, and with a clock that stands still until it is moved.
+//!
+//! A [`TestServer`] runs the very shards that a real one runs, over wires in memory. Its clients speak the
+//! protocol, so whatever they see a stock client would see. It is what Flask-SocketIO's `test_client` is, with
+//! several shards, and with time.
+//!
+//! ```
+//! use std::time::Duration;
+//! use shardcast::{Config, Context, Server, Socket};
+//! use shardcast::testing::TestServer;
+//!
+//! fn chat() -> Server {
+//!     Server::new(Config::default()).namespace("/", |io| {
+//!         io.on_connect(|cx: &mut Context| {
+//!             cx.emit("welcome", "hello");
+//!         });
+//!         io.on("add", |_: &mut Context, a: i64, b: i64| a + b);
+//!         io.on_async("later", |socket: Socket| async move {
+//!             shardcast::sleep(Duration::from_secs(5)).await;
+//!             socket.emit("done", ());
+//!         });
+//!     })
+//! }
+//!
+//! let server = TestServer::new(chat()).unwrap();
+//! let client = server.connect("/").unwrap();
+//! assert_eq!(client.received()[0].to_string(), r#"["welcome","hello"]"#);
+//!
+//! let sum: i64 = client.call("add", (1, 2)).unwrap().first().unwrap();
+//! assert_eq!(sum, 3);
+//!
+//! client.emit("later", ());
+//! assert!(client.received().is_empty());
+//! server.advance(Duration::from_secs(6));
+//! assert_eq!(client.received()[0].name(), "done");
+//! ```
+
+mod client;
+mod host;
+mod session;
+#[cfg(test)]
+mod tests;
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+pub use client::{AckId, Received, RefusedConnection, TestClient, TestClientBuilder};
+
+use crate::mesh::Peer;
+use crate::protocol::http::method::Method;
+use crate::server::handle::Handle;
+use crate::server::{Result, Server};
+use host::{Host, SharedHost};
+
+/// When a test's clock begins: 14 November 2023, 22:13:20 UTC.
+const UNIX_MILLIS: u64 = 1_700_000_000_000;
+
+/// A server in this thread: no port, no waiting. See the [module](self).
+pub struct TestServer {
+    host: SharedHost,
+    handle: Handle,
+    path: String,
+    /// The shard of the next connection.
+    next_shard: Cell<usize>,
+}
+
+impl fmt::Debug for TestServer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("TestServer").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl TestServer {
+    /// Runs a server with as many shards as its configuration says; one if it says none.
+    ///
+    /// # Errors
+    /// Those of [`Server::start`] that concern the configuration and the handlers.
+    pub fn new(server: Server) -> Result<TestServer> {
+        let parts = server.into_parts()?;
+        let shards = parts.config.shards.max(1);
+        let path = parts.config.path.clone();
+        let host = Host::new(&parts, shards, UNIX_MILLIS);
+        let server = TestServer {
+            host: Rc::new(RefCell::new(host)),
+            handle: parts.handle,
+            path,
+            next_shard: Cell::new(0),
+        };
+        server.host.borrow_mut().settle();
+        Ok(server)
+    }
+
+    /// Connects a client to a namespace, with nothing special about its handshake.
+    ///
+    /// # Errors
+    /// The server refused the request, or the namespace refused the client.
+    pub fn connect(&self, namespace: &str) -> std::result::Result<TestClient, RefusedConnection> {
+        self.client().connect(namespace)
+    }
+
+    /// A client whose handshake is yours to write.
+    ///
+    /// ```
+    /// # use shardcast::{Config, Context, Refused, Server, testing::TestServer};
+    /// # use serde_json::{Value, json};
+    /// let server = TestServer::new(Server::new(Config::default()).namespace("/", |io| {
+    ///     io.on_connect(|_: &mut Context, auth: Value| match auth["token"].as_str() {
+    ///         Some("secret") => Ok(()),
+    ///         _ => Err(Refused::new("unauthorized")),
+    ///     });
+    /// })).unwrap();
+    /// assert_eq!(server.connect("/").unwrap_err().message, "unauthorized");
+    /// assert!(server.client().auth(&json!({ "token": "secret" })).connect("/").is_ok());
+    /// ```
+    pub fn client(&self) -> TestClientBuilder {
+        let shard = self.next_shard.replace(self.next_shard.get() + 1);
+        TestClientBuilder::new(Rc::clone(&self.host), &self.path, shard)
+    }
+
+    /// The server's handle, as other threads use it.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Lets time pass: pings go out, sleepers wake, deadlines come. Timers are as coarse as on a real server, where
+    /// [`sleep`](crate::sleep) may take up to 50 ms longer.
+    pub fn advance(&self, duration: Duration) {
+        self.host.borrow_mut().advance(duration);
+    }
+
+    /// The time that the server sees, in seconds since 1970.
+    pub fn unix_time(&self) -> u64 {
+        self.host.borrow().unix_millis() / 1000
+    }
+
+    /// Asks for a page.
+    pub fn get(&self, target: &str) -> TestResponse {
+        self.request(Method::Get, target, &[], b"")
+    }
+
+    /// Sends an HTTP request on a connection of its own and takes the answer.
+    ///
+    /// # Panics
+    /// When none has come: the answer to a poll, for one, may need time to pass.
+    pub fn request(
+        &self,
+        method: Method,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> TestResponse {
+        let mut request = format!("{} {target} HTTP/1.1\r\nHost: localhost\r\n", method.as_str());
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        request.push_str(&format!("Content-Length: {}\r\nConnection: close\r\n\r\n", body.len()));
+        let mut host = self.host.borrow_mut();
+        let shard = self.next_shard.replace(self.next_shard.get() + 1) % host.shards_len();
+        let wire = host.dial(shard, Peer::Tcp(([127, 0, 0, 1], 40_000).into()));
+        host.write(wire, request.as_bytes());
+        host.write(wire, body);
+        host.settle();
+        let arrived = std::mem::take(host.arrived(wire));
+        host.drop_wire(wire);
+        TestResponse::parse(&arrived).expect("the server has answered")
+    }
+}
+
+/// What an HTTP request was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestResponse {
+    /// The status code.
+    pub status: u16,
+    /// The headers, in their order.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl TestResponse {
+    /// A header's value, whatever the case of its name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    fn parse(bytes: &[u8]) -> Option<TestResponse> {
+        let mut headers = [httparse::EMPTY_HEADER; 64];
+        let mut response = httparse::Response::new(&mut headers);
+        let httparse::Status::Complete(head_len) = response.parse(bytes).ok()? else { return None };
+        let headers = response
+            .headers
+            .iter()
+            .map(|header| (header.name.to_owned(), String::from_utf8_lossy(header.value).into_owned()));
+        Some(TestResponse {
+            status: response.code?,
+            headers: headers.collect(),
+            body: bytes[head_len..].to_vec(),
+        })
+    }
+}
