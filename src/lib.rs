@@ -109,6 +109,8 @@ pub mod fuzzing {
 /// The guides, whose code blocks are tests.
 #[cfg(doctest)]
 mod guides {
+    #[doc = include_str!("../docs/flask-examples.md")]
+    struct FlaskExamples;
     #[doc = include_str!("../docs/testing.md")]
     struct Testing;
 }
