@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what scripts/test-clients.sh needs on Debian: Node, Python's venv, nginx and Chromium from Debian, the
+# Installs what scripts/test-clients.sh needs on Debian: Node, Python's venv, nginx, HAProxy and Chromium from Debian, the
 # clients from npm and PyPI. Run it again at any time: what is there already is left alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -40,6 +40,7 @@ need node nodejs
 need npm npm
 need python3 python3
 need nginx nginx-light
+need haproxy haproxy
 need timeout coreutils
 if [ -n "${CHROMIUM:-}" ]; then
   [ -x "$CHROMIUM" ] || fail "chromium: CHROMIUM=$CHROMIUM is not there"
@@ -67,4 +68,4 @@ fi
 "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r tests/clients/python/requirements.txt \
   || fail "pip could not install tests/clients/python/requirements.txt"
 
-echo "node $(node --version), $("$VENV/bin/python" --version), $(nginx -v 2>&1), $("${CHROMIUM:-/usr/bin/chromium}" --version 2>/dev/null | tail -n 1)"
+echo "node $(node --version), $("$VENV/bin/python" --version), $(nginx -v 2>&1), $(haproxy -v | head -n 1), $("${CHROMIUM:-/usr/bin/chromium}" --version 2>/dev/null | tail -n 1)"

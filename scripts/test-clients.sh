@@ -4,7 +4,7 @@
 #   scripts/test-clients.sh [SUITE...]                    against shardcast's release binaries
 #   TARGET=reference scripts/test-clients.sh [SUITE...]   against the npm socket.io server, to prove the tests
 #
-# Suites: engine socketio broadcast sharded-polling socketio-wire websocket http nginx python browser.
+# Suites: engine socketio broadcast sharded-polling socketio-wire websocket http nginx haproxy python browser.
 # CONFORMANCE_BIN and SHARDCAST_BIN name the binaries. Server logs are kept in target/test-clients/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,8 +12,9 @@ cd "$(dirname "$0")/.."
 TARGET="${TARGET:-shardcast}"
 CONFORMANCE_BIN="${CONFORMANCE_BIN:-target/release/examples/conformance}"
 SHARDCAST_BIN="${SHARDCAST_BIN:-target/release/shardcast}"
+export -n SHARDCAST_BIN # the server would take it for a misspelt setting
 SUITES=("$@")
-[ ${#SUITES[@]} -gt 0 ] || SUITES=(engine socketio broadcast sharded-polling socketio-wire websocket http nginx python browser)
+[ ${#SUITES[@]} -gt 0 ] || SUITES=(engine socketio broadcast sharded-polling socketio-wire websocket http nginx haproxy python browser)
 LOGS=target/test-clients
 READY_SECONDS=10
 TOTAL_SECONDS=230
@@ -99,7 +100,8 @@ node_suite() {
 run() {
   case "$1" in
     engine | socketio | broadcast | sharded-polling | socketio-wire | websocket | http) node_suite "tests/clients/js/test/$1.test.mjs" ;;
-    nginx | browser) node_suite "tests/clients/$1/$1.test.mjs" ;;
+    nginx | haproxy) node_suite "tests/clients/proxy/$1.test.mjs" ;;
+    browser) node_suite "tests/clients/browser/browser.test.mjs" ;;
     python) timeout --kill-after=5 "$limit" .deps/venv/bin/pytest -q -p no:cacheprovider tests/clients/python ;;
     *) echo "no such suite: $1"; return 1 ;;
   esac
