@@ -113,4 +113,6 @@ mod guides {
     struct FlaskExamples;
     #[doc = include_str!("../docs/testing.md")]
     struct Testing;
+    #[doc = include_str!("../docs/tokio.md")]
+    struct Tokio;
 }
