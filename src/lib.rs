@@ -47,6 +47,7 @@ pub use protocol::socketio::encode::EncodeError;
 pub use protocol::socketio::event::{Args, ArgsError, ArgsReader};
 pub use protocol::socketio::raw_json::RawJson;
 pub use protocol::websocket::close::CloseCode;
+pub use server::class::{AsyncMethod, ClassNamespace, Method, Methods};
 pub use server::handle::Handle;
 pub use server::handler::{AsyncConnectHandler, AsyncHandler, ConnectHandler, Decision, Handler};
 pub use server::namespace::Namespace;

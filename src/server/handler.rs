@@ -8,6 +8,7 @@ use std::future::Future;
 use serde::de::DeserializeOwned;
 
 use crate::protocol::socketio::event::Args;
+use crate::shard::acks::Answer;
 use crate::shard::app::{ConnectFlow, Flow, HandlerError, Refused};
 use crate::shard::args::Reply;
 use crate::shard::context::{Context, Socket};
@@ -67,11 +68,12 @@ macro_rules! handler {
                 let mut reader = args.reader();
                 $(let $name = reader.next::<$name>()?;)*
                 let future = self(cx.socket(), $($name),*);
-                let (socket, id, event) = (cx.socket(), cx.ack_id(), cx.event().to_owned());
+                let (socket, id) = (cx.socket(), cx.ack_id());
+                let (event, args) = (cx.event().to_owned(), Answer::of(args));
                 Ok(Flow::Later(Box::pin(async move {
                     let reply = future.await;
                     if let Err(error) = socket.acknowledge(id, reply) {
-                        socket.failed(&event, error);
+                        socket.failed(event, args, error);
                     }
                 })))
             }

@@ -1,5 +1,6 @@
 //! The public face: build a server, register what it does, run it.
 
+pub(crate) mod class;
 pub(crate) mod handle;
 pub(crate) mod handler;
 pub(crate) mod load;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use crate::driver::{self, AppMaker, Running, Start, TaskMaker};
 use crate::protocol::http::method::Method;
 use crate::protocol::http::response::Response;
+use crate::server::class::{ClassNamespace, Methods};
 use crate::server::handle::Handle;
 pub(crate) use crate::server::handle::Shared;
 use crate::server::namespace::Namespace;
@@ -137,6 +139,15 @@ impl Server {
     pub fn namespace(mut self, name: &str, setup: impl Fn(&mut Namespace) + Send + Sync + 'static) -> Server {
         self.blueprint.namespaces.push((name.to_owned(), Arc::new(setup)));
         self
+    }
+
+    /// Adds a namespace whose handlers are the methods of a struct. `make` runs once on each shard.
+    pub fn namespace_class<C: ClassNamespace>(
+        self,
+        name: &str,
+        make: impl Fn(ShardInfo) -> C + Send + Sync + 'static,
+    ) -> Server {
+        self.namespace(name, move |io| Methods::register(io, make(io.shard())))
     }
 
     /// Answers GET and HEAD requests to a path. `{name}` in it matches one segment, `{*name}` all the rest.

@@ -6,7 +6,7 @@ use crate::protocol::socketio::encode::is_reserved_event;
 use crate::protocol::socketio::event::Args;
 use crate::server::handle::Handle;
 use crate::server::handler::{AsyncConnectHandler, AsyncHandler, ConnectHandler, Handler};
-use crate::shard::app::{Flow, HandlerError, NamespaceHandlers};
+use crate::shard::app::{self, Flow, HandlerError, NamespaceHandlers};
 use crate::shard::args::Reply;
 use crate::shard::context::{Context, ShardInfo};
 use crate::shard::session::CloseReason;
@@ -17,6 +17,7 @@ use crate::shard::session::CloseReason;
 /// `RefCell`, no locks.
 pub struct Namespace {
     handlers: NamespaceHandlers,
+    on_connect: Option<app::ConnectHandler>,
     shard: ShardInfo,
     handle: Handle,
     faults: Vec<String>,
@@ -31,10 +32,11 @@ impl fmt::Debug for Namespace {
 impl Namespace {
     pub(crate) fn new(name: &str, shard: ShardInfo, handle: Handle) -> Namespace {
         let handlers = NamespaceHandlers { name: name.to_owned(), ..NamespaceHandlers::default() };
-        Namespace { handlers, shard, handle, faults: Vec::new() }
+        Namespace { handlers, on_connect: None, shard, handle, faults: Vec::new() }
     }
 
-    pub(crate) fn finish(self) -> Result<NamespaceHandlers, String> {
+    pub(crate) fn finish(mut self) -> Result<NamespaceHandlers, String> {
+        self.handlers.connect.extend(self.on_connect);
         match self.faults.into_iter().next() {
             Some(fault) => Err(fault),
             None => Ok(self.handlers),
@@ -68,18 +70,68 @@ impl Namespace {
     /// });
     /// ```
     pub fn on_connect<M>(&mut self, handler: impl ConnectHandler<M>) {
-        if self.handlers.connect.is_some() {
-            self.fault("connect");
-        }
-        self.handlers.connect = Some(Box::new(move |cx, auth| handler.call(cx, auth)));
+        self.set_on_connect(Box::new(move |cx, auth| handler.call(cx, auth)));
     }
 
     /// Decides who may connect, in its own time: a look into a database, a question to another service.
     pub fn on_connect_async<M>(&mut self, handler: impl AsyncConnectHandler<M>) {
-        if self.handlers.connect.is_some() {
-            self.fault("connect");
-        }
-        self.handlers.connect = Some(Box::new(move |cx, auth| handler.call(cx, auth)));
+        self.set_on_connect(Box::new(move |cx, auth| handler.call(cx, auth)));
+    }
+
+    /// Asked before `on_connect`, in the order of registration, until one refuses: Node's `namespace.use`.
+    ///
+    /// What it learns it keeps in the socket, for the handlers.
+    ///
+    /// ```
+    /// # use shardcast::{Config, Context, Refused, Server};
+    /// # use shardcast::testing::TestServer;
+    /// #[derive(Clone)]
+    /// struct User(String);
+    ///
+    /// let server = Server::new(Config::default()).namespace("/", |io| {
+    ///     io.use_connect(|cx: &mut Context| {
+    ///         let handshake = cx.handshake();
+    ///         let name = handshake.as_ref().and_then(|handshake| handshake.query("name"));
+    ///         cx.set(User(name.ok_or(Refused::new("tell us your name"))?.into_owned()));
+    ///         Ok::<(), Refused>(())
+    ///     });
+    ///     io.on("who", |cx: &mut Context| cx.get::<User>().map(|user| user.0));
+    /// });
+    /// let server = TestServer::new(server).unwrap();
+    /// assert_eq!(server.connect("/").unwrap_err().message, "tell us your name");
+    /// let client = server.client().query("name", "Ada").connect("/").unwrap();
+    /// assert_eq!(client.call("who", ()).unwrap().first::<String>().unwrap(), "Ada");
+    /// ```
+    pub fn use_connect<M>(&mut self, handler: impl ConnectHandler<M>) {
+        self.handlers.connect.push(Box::new(move |cx, auth| handler.call(cx, auth)));
+    }
+
+    /// The same, in its own time.
+    pub fn use_connect_async<M>(&mut self, handler: impl AsyncConnectHandler<M>) {
+        self.handlers.connect.push(Box::new(move |cx, auth| handler.call(cx, auth)));
+    }
+
+    /// Asked before each event is handled, in the order of registration: Node's `socket.use`. An error keeps the event from
+    /// its handler and goes to `on_error`; the client gets no acknowledgement.
+    ///
+    /// ```
+    /// # use shardcast::{Config, Context, Server};
+    /// # #[derive(Clone)] struct Admin;
+    /// Server::new(Config::default()).namespace("/", |io| {
+    ///     io.before(|cx, _args| {
+    ///         let may = !cx.event().starts_with("admin:") || cx.get::<Admin>().is_some();
+    ///         if may { Ok(()) } else { Err("not for you") }
+    ///     });
+    /// });
+    /// ```
+    pub fn before<E: Into<Box<dyn std::error::Error>>>(
+        &mut self,
+        check: impl Fn(&mut Context<'_>, Args<'_>) -> Result<(), E> + 'static,
+    ) {
+        let check = move |cx: &mut Context<'_>, args: Args<'_>| {
+            check(cx, args).map_err(|error| HandlerError::Failed(error.into()))
+        };
+        self.handlers.before.push(Box::new(check));
     }
 
     /// Handles an event. What it returns is the acknowledgement, if the client asked for one.
@@ -169,6 +221,7 @@ impl Namespace {
     }
 
     /// Called when a handler of this namespace failed: its arguments did not fit, or it returned an error.
+    /// `cx.event()` and `cx.args()` are what the handler was given.
     pub fn on_error(&mut self, handler: impl Fn(&mut Context<'_>, &HandlerError) + 'static) {
         if self.handlers.error.is_some() {
             self.fault("error");
@@ -176,7 +229,13 @@ impl Namespace {
         self.handlers.error = Some(Box::new(handler));
     }
 
-    fn insert(&mut self, event: &str, handler: crate::shard::app::EventHandler) {
+    fn set_on_connect(&mut self, handler: app::ConnectHandler) {
+        if self.on_connect.replace(handler).is_some() {
+            self.fault("connect");
+        }
+    }
+
+    pub(crate) fn insert(&mut self, event: &str, handler: app::EventHandler) {
         if is_reserved_event(event) {
             let name = &self.handlers.name;
             self.faults.push(format!(
@@ -194,9 +253,7 @@ impl Namespace {
     }
 }
 
-fn raw<R: Reply>(
-    handler: impl Fn(&mut Context<'_>, Args<'_>) -> R + 'static,
-) -> crate::shard::app::EventHandler {
+fn raw<R: Reply>(handler: impl Fn(&mut Context<'_>, Args<'_>) -> R + 'static) -> app::EventHandler {
     Box::new(move |cx, args| {
         let reply = handler(cx, args);
         let id = cx.ack_id();

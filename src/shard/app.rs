@@ -18,6 +18,7 @@ pub(crate) type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
 pub(crate) type EventHandler = Box<dyn Fn(&mut Context<'_>, Args<'_>) -> Result<Flow, HandlerError>>;
 pub(crate) type ConnectHandler = Box<dyn Fn(&mut Context<'_>, Args<'_>) -> Result<ConnectFlow, Refused>>;
 pub(crate) type DisconnectHandler = Box<dyn Fn(&mut Context<'_>, CloseReason)>;
+pub(crate) type Check = Box<dyn Fn(&mut Context<'_>, Args<'_>) -> Result<(), HandlerError>>;
 pub(crate) type ErrorHandler = Box<dyn Fn(&mut Context<'_>, &HandlerError)>;
 
 /// Whether a handler is done.
@@ -51,9 +52,12 @@ pub(crate) struct App {
 #[derive(Default)]
 pub(crate) struct NamespaceHandlers {
     pub(crate) name: String,
-    pub(crate) connect: Option<ConnectHandler>,
+    /// Asked one after the other until one refuses; `on_connect` is the last.
+    pub(crate) connect: Vec<ConnectHandler>,
     pub(crate) disconnect: Option<DisconnectHandler>,
     pub(crate) events: FxHashMap<Box<str>, EventHandler>,
+    /// Asked before any event is handled.
+    pub(crate) before: Vec<Check>,
     /// For events without a handler of their own.
     pub(crate) any: Option<EventHandler>,
     pub(crate) error: Option<ErrorHandler>,

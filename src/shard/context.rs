@@ -14,6 +14,7 @@ use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
 use crate::protocol::socketio::encode::EncodeError;
+use crate::protocol::socketio::event::Args;
 use crate::shard::acks::{AckError, Answer};
 use crate::shard::app::HandlerError;
 use crate::shard::args::{Reply, ToArgs};
@@ -56,17 +57,24 @@ pub enum Emitted {
 pub struct Context<'a> {
     socket: Socket,
     event: &'a str,
+    args: Args<'a>,
     id: Option<u64>,
 }
 
 impl<'a> Context<'a> {
-    pub(crate) fn new(socket: Socket, event: &'a str, id: Option<u64>) -> Context<'a> {
-        Context { socket, event, id }
+    pub(crate) fn new(socket: Socket, event: &'a str, args: Args<'a>, id: Option<u64>) -> Context<'a> {
+        Context { socket, event, args, id }
     }
 
     /// The event's name.
     pub fn event(&self) -> &str {
         self.event
+    }
+
+    /// The event's arguments as they came; a connect handler's are the client's auth. An error handler finds here
+    /// what its handler was given.
+    pub fn args(&self) -> Args<'a> {
+        self.args
     }
 
     /// Whether the client asked for an acknowledgement.
@@ -322,8 +330,8 @@ impl Socket {
     }
 
     /// Reports the failure of an asynchronous handler.
-    pub(crate) fn failed(&self, event: &str, error: HandlerError) {
-        self.core.borrow_mut().deferred.push(Deferred::Failed(self.key, event.to_owned(), error));
+    pub(crate) fn failed(&self, event: String, args: Answer, error: HandlerError) {
+        self.core.borrow_mut().deferred.push(Deferred::Failed { socket: self.key, event, args, error });
     }
 
     fn emit_with_id(&self, event: &str, args: impl ToArgs, id: Option<u64>) -> Emitted {

@@ -20,7 +20,7 @@ use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
 use crate::mesh::{Broadcast, Mesh, Peer, ShardMessage, Target};
 use crate::protocol::engineio::session::HeartbeatTimes;
-use crate::shard::acks::{AckError, PendingAck};
+use crate::shard::acks::{AckError, Answer, PendingAck};
 use crate::shard::app::{HandlerError, LocalFuture, Refused};
 use crate::shard::config::Config;
 use crate::shard::connection::Connection;
@@ -66,7 +66,12 @@ pub(crate) enum Deferred {
     /// Drop the values a user kept in a socket: their destructors may use the API.
     Discard(Box<SocketExtra>),
     /// An asynchronous handler failed at this event.
-    Failed(Key, String, HandlerError),
+    Failed {
+        socket: Key,
+        event: String,
+        args: Answer,
+        error: HandlerError,
+    },
     /// A connect handler that took its time has decided.
     Decided(Key, Result<(), Refused>),
 }

@@ -195,8 +195,12 @@ impl Shard {
             tracing::debug!(event = %event.name, namespace = socket.namespace(), "no handler for this event");
             return;
         };
-        let mut cx = Context::new(socket, &event.name, id);
-        match catch_unwind(AssertUnwindSafe(|| handler(&mut cx, event.args))) {
+        let mut cx = Context::new(socket, &event.name, event.args, id);
+        let run = AssertUnwindSafe(|| {
+            handlers.before.iter().try_for_each(|check| check(&mut cx, event.args))?;
+            handler(&mut cx, event.args)
+        });
+        match catch_unwind(run) {
             Ok(Ok(Flow::Done)) => {}
             Ok(Ok(Flow::Later(future))) => self.start_task(future, TaskOwner::Handler(socket_key)),
             Ok(Err(error)) => self.handler_failed(&handlers, &mut cx, &error),
@@ -245,32 +249,51 @@ impl Shard {
             }
             core.add_socket(session, namespace)
         };
-        let Some(socket) = Socket::of(&self.core, socket_key) else { return };
-        let handlers = Rc::clone(&self.app.namespaces[usize::from(socket.namespace_id())]);
-        let Some(on_connect) = &handlers.connect else { return self.decide(socket_key, Ok(())) };
-        let mut cx = Context::new(socket, "connect", None);
-        let auth = Args::of_value(packet.payload);
-        match catch_unwind(AssertUnwindSafe(|| on_connect(&mut cx, auth))) {
-            Ok(Ok(ConnectFlow::Done)) => self.decide(socket_key, Ok(())),
-            Ok(Ok(ConnectFlow::Later(future))) => self.start_task(future, TaskOwner::Connect(socket_key)),
-            Ok(Err(refused)) => self.decide(socket_key, Err(refused)),
-            Err(panic) => {
-                tracing::error!(message = %panic_message(&*panic), "a connect handler panicked; the client is refused");
-                self.core.borrow_mut().counters.handler_panics.add(1);
-                self.decide(socket_key, Err(Refused::new(REFUSED_BY_PANIC)));
-            }
-        }
+        self.ask_connect_handlers(socket_key, 0, packet.payload);
     }
 
-    /// A connect handler has decided: let the socket in, or send it away.
-    pub(crate) fn decide(&mut self, socket: Key, decision: Result<(), Refused>) {
-        match decision {
-            Ok(()) => {
-                self.core.borrow_mut().accept_socket(socket);
-                self.run_waiting(socket);
+    /// Asks the connect handlers from `first` on, until one refuses or takes its time.
+    fn ask_connect_handlers(&mut self, socket_key: Key, first: usize, auth: &str) {
+        let Some(socket) = Socket::of(&self.core, socket_key) else { return };
+        let handlers = Rc::clone(&self.app.namespaces[usize::from(socket.namespace_id())]);
+        let args = Args::of_value(auth);
+        let mut cx = Context::new(socket, "connect", args, None);
+        for (step, ask) in handlers.connect.iter().enumerate().skip(first) {
+            match catch_unwind(AssertUnwindSafe(|| ask(&mut cx, args))) {
+                Ok(Ok(ConnectFlow::Done)) => {}
+                Ok(Ok(ConnectFlow::Later(future))) => {
+                    if step + 1 < handlers.connect.len()
+                        && let Some(socket) = self.core.borrow_mut().sockets.get_mut(socket_key)
+                    {
+                        socket.extra_mut().connect_step = Some((step + 1, auth.to_owned()));
+                    }
+                    return self.start_task(future, TaskOwner::Connect(socket_key));
+                }
+                Ok(Err(refused)) => return self.core.borrow_mut().refuse_socket(socket_key, &refused),
+                Err(panic) => {
+                    tracing::error!(message = %panic_message(&*panic), "a connect handler panicked; the client is refused");
+                    self.core.borrow_mut().counters.handler_panics.add(1);
+                    let refused = Refused::new(REFUSED_BY_PANIC);
+                    return self.core.borrow_mut().refuse_socket(socket_key, &refused);
+                }
             }
-            Err(refused) => self.core.borrow_mut().refuse_socket(socket, &refused),
         }
+        self.core.borrow_mut().accept_socket(socket_key);
+        self.run_waiting(socket_key);
+    }
+
+    /// A connect handler that took its time has decided: ask the next, let the socket in, or send it away.
+    pub(crate) fn decide(&mut self, socket_key: Key, decision: Result<(), Refused>) {
+        if let Err(refused) = decision {
+            return self.core.borrow_mut().refuse_socket(socket_key, &refused);
+        }
+        let next = {
+            let mut core = self.core.borrow_mut();
+            let extra = core.sockets.get_mut(socket_key).and_then(|socket| socket.extra.as_mut());
+            extra.and_then(|extra| extra.connect_step.take())
+        };
+        let (first, auth) = next.unwrap_or((usize::MAX, String::new()));
+        self.ask_connect_handlers(socket_key, first, &auth);
     }
 
     /// `41`: the client leaves a namespace; the connection stays.
@@ -343,7 +366,7 @@ impl Shard {
         if let Some(socket) = Socket::of(&self.core, socket_key) {
             let handlers = Rc::clone(&self.app.namespaces[usize::from(socket.namespace_id())]);
             if let Some(on_disconnect) = &handlers.disconnect {
-                let mut cx = Context::new(socket, "disconnect", None);
+                let mut cx = Context::new(socket, "disconnect", Args::default(), None);
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_disconnect(&mut cx, reason))) {
                     tracing::error!(message = %panic_message(&*panic), "a disconnect handler panicked");
                     self.core.borrow_mut().counters.handler_panics.add(1);

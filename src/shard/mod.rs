@@ -256,10 +256,14 @@ impl Shard {
                 }
             }
             Deferred::Decided(socket, decision) => self.decide(socket, decision),
-            Deferred::Failed(key, event, error) => {
-                if let Some(socket) = Socket::of(&self.core, key) {
+            Deferred::Failed { socket, event, args, error } => {
+                if let Some(socket) = Socket::of(&self.core, socket) {
                     let handlers = Rc::clone(&self.app.namespaces[usize::from(socket.namespace_id())]);
-                    self.handler_failed(&handlers, &mut Context::new(socket, &event, None), &error);
+                    self.handler_failed(
+                        &handlers,
+                        &mut Context::new(socket, &event, args.args(), None),
+                        &error,
+                    );
                 }
             }
         }

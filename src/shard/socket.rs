@@ -44,6 +44,8 @@ pub(crate) struct SocketEntry {
 /// What most sockets never need.
 #[derive(Debug, Default)]
 pub(crate) struct SocketExtra {
+    /// The connect handler to ask once the running one has accepted, and the client's auth.
+    pub(crate) connect_step: Option<(usize, String)>,
     /// Frames held back until the connect handler accepts.
     pub(crate) held: Outbox,
     /// Events that wait behind an asynchronous handler.

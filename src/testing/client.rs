@@ -250,6 +250,12 @@ impl TestClient {
         !session.is_over && matches!(session.joined.get(&self.namespace), Some(Ok(_)))
     }
 
+    /// Why a connect handler that took its time has refused the client, if it has.
+    pub fn refusal(&self) -> Option<RefusedConnection> {
+        let host = self.host.borrow();
+        host.sessions[self.session].joined.get(&self.namespace)?.as_ref().err().cloned()
+    }
+
     /// Joins another namespace over the same connection.
     ///
     /// # Errors

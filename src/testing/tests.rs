@@ -130,3 +130,68 @@ fn routes_answer() {
     assert_eq!(response.header("Content-Type"), Some("text/plain; charset=utf-8"));
     assert_eq!(server.request(Method::Post, "/hello/ada", &[], b"x").status, 405);
 }
+
+#[test]
+fn connect_handlers_are_asked_in_order_until_one_refuses() {
+    #[derive(Clone, Default)]
+    struct Steps(String);
+    let server = Server::new(Config::default()).namespace("/", |io| {
+        io.on_connect(|cx: &mut Context<'_>| {
+            cx.emit("steps", cx.get::<Steps>().unwrap_or_default().0 + " last");
+        });
+        io.use_connect_async(|socket: Socket, auth: serde_json::Value| async move {
+            crate::sleep(Duration::from_millis(10)).await;
+            socket.set(Steps("slow".into()));
+            if auth["slow"] == "no" { Err(Refused::new("slow")) } else { Ok(()) }
+        });
+        io.use_connect(|cx: &mut Context<'_>, auth: serde_json::Value| {
+            cx.update(|steps: &mut Steps| steps.0.push_str(" quick"));
+            assert!(auth["quick"] != "panic", "a connect handler of a test panics");
+            if auth["quick"] == "no" { Err(Refused::new("quick").data(&1)) } else { Ok(()) }
+        });
+    });
+    let server = TestServer::new(server).expect("the server is sound");
+    let connect = |auth: serde_json::Value| {
+        let client = server.client().auth(&auth).connect("/").expect("nobody has decided");
+        client.emit("early", ());
+        server.advance(Duration::from_millis(100));
+        (client.is_connected(), client.refusal().map(|refused| refused.message), texts(&client))
+    };
+    let refused = |message: &str| (false, Some(message.to_owned()), Vec::new());
+    assert_eq!(
+        connect(serde_json::json!({})),
+        (true, None, vec![r#"["steps","slow quick last"]"#.to_owned()])
+    );
+    assert_eq!(connect(serde_json::json!({ "slow": "no" })), refused("slow"));
+    assert_eq!(connect(serde_json::json!({ "quick": "no" })), refused("quick"));
+    assert_eq!(connect(serde_json::json!({ "quick": "panic" })), refused("Connection refused by server"));
+    assert_eq!(server.handle().stats().iter().map(|shard| shard.sockets).sum::<u64>(), 1);
+}
+
+#[test]
+fn what_an_event_is_checked_for_keeps_it_from_its_handler() {
+    let server = Server::new(Config::default()).namespace("/", |io| {
+        io.before(
+            |cx, args| if args.is_empty() { Err(format!("{} needs words", cx.event())) } else { Ok(()) },
+        );
+        io.before(|_, args| if args.raw() == "13" { Err("no thirteen") } else { Ok(()) });
+        io.on("count", |_: &mut Context<'_>, count: u64| count);
+        io.on_async("count_later", |_: Socket, count: u64| async move {
+            if count > 9 { Err(Box::<dyn std::error::Error>::from("too many")) } else { Ok(count) }
+        });
+        io.on_error(|cx, error| {
+            cx.emit("failed", (cx.event(), format!("[{}]", cx.args().raw()), error.to_string()));
+        });
+    });
+    let client = TestServer::new(server).expect("the server is sound").connect("/").expect("everybody may");
+    assert_eq!(client.call("count", 3).expect("an answer").args().raw(), "3");
+    for (event, args, failure) in [
+        ("count", "", r#"["failed","count","[]","count needs words"]"#),
+        ("count", "13", r#"["failed","count","[13]","no thirteen"]"#),
+        ("count_later", "10", r#"["failed","count_later","[10]","too many"]"#),
+    ] {
+        let args = crate::protocol::socketio::event::Args::of_elements(args, &[]);
+        assert!(client.call(event, args).is_none(), "{event} is not acknowledged");
+        assert_eq!(texts(&client), [failure]);
+    }
+}

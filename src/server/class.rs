@@ -1,0 +1,199 @@
+//! Class-based namespaces: a struct whose methods are the handlers.
+
+use std::fmt;
+use std::future::Future;
+use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
+
+use serde::de::DeserializeOwned;
+
+use crate::server::handler::{AsyncHandler, Decision, Handler};
+use crate::server::namespace::Namespace;
+use crate::shard::app::{EventHandler, HandlerError};
+use crate::shard::args::Reply;
+use crate::shard::context::{Context, Socket};
+use crate::shard::session::CloseReason;
+
+/// A namespace as a struct: its fields are the state of one shard, its methods handle the events. It is what a
+/// class that derives from `Namespace` is in Flask-SocketIO.
+///
+/// ```
+/// use std::cell::RefCell;
+/// use std::rc::Rc;
+/// use shardcast::{ClassNamespace, Config, Context, Methods, Server, Socket};
+/// use shardcast::testing::TestServer;
+///
+/// #[derive(Default)]
+/// struct Chat {
+///     lines: RefCell<Vec<String>>,
+/// }
+///
+/// impl ClassNamespace for Chat {
+///     fn register(io: &mut Methods<'_, Self>) {
+///         io.on_connect(Self::connected);
+///         io.on("say", Self::say);
+///         io.on_async("history", Self::history);
+///     }
+/// }
+///
+/// impl Chat {
+///     fn connected(&self, cx: &mut Context) {
+///         cx.emit("lines", self.lines.borrow().len());
+///     }
+///
+///     fn say(&self, cx: &mut Context, line: String) -> bool {
+///         cx.broadcast().emit("said", &line);
+///         self.lines.borrow_mut().push(line);
+///         true
+///     }
+///
+///     async fn history(self: Rc<Self>, _: Socket, last: usize) -> Vec<String> {
+///         let lines = self.lines.borrow();
+///         lines.iter().rev().take(last).cloned().collect()
+///     }
+/// }
+///
+/// let server = Server::new(Config::default()).namespace_class("/chat", |_| Chat::default());
+/// let server = TestServer::new(server).unwrap();
+/// let client = server.connect("/chat").unwrap();
+/// client.emit("say", "hello");
+/// assert_eq!(client.call("history", 5).unwrap().first::<Vec<String>>().unwrap(), ["hello"]);
+/// ```
+pub trait ClassNamespace: Sized + 'static {
+    /// Says which method handles which event.
+    fn register(io: &mut Methods<'_, Self>);
+}
+
+/// Registers methods of one instance as handlers. What has no method form is there as on [`Namespace`].
+pub struct Methods<'a, C> {
+    io: &'a mut Namespace,
+    instance: Rc<C>,
+}
+
+impl<C> fmt::Debug for Methods<'_, C> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Methods").field("io", &self.io).finish_non_exhaustive()
+    }
+}
+
+impl<C> Deref for Methods<'_, C> {
+    type Target = Namespace;
+
+    fn deref(&self) -> &Namespace {
+        self.io
+    }
+}
+
+impl<C> DerefMut for Methods<'_, C> {
+    fn deref_mut(&mut self) -> &mut Namespace {
+        self.io
+    }
+}
+
+impl<'a, C: ClassNamespace> Methods<'a, C> {
+    pub(crate) fn register(io: &'a mut Namespace, instance: C) {
+        C::register(&mut Methods { io, instance: Rc::new(instance) });
+    }
+
+    /// The instance of this shard, for closures and tasks.
+    pub fn instance(&self) -> Rc<C> {
+        Rc::clone(&self.instance)
+    }
+
+    /// Handles an event: see [`Namespace::on`].
+    pub fn on<M>(&mut self, event: &str, method: impl Method<C, M>) {
+        let handler = method.bind(self.instance());
+        self.io.insert(event, handler);
+    }
+
+    /// Handles an event asynchronously: see [`Namespace::on_async`].
+    pub fn on_async<M>(&mut self, event: &str, method: impl AsyncMethod<C, M>) {
+        let handler = method.bind(self.instance());
+        self.io.insert(event, handler);
+    }
+
+    /// Decides who may connect: see [`Namespace::on_connect`]. The client's auth is `cx.args()`.
+    pub fn on_connect<D: Decision>(&mut self, method: impl Fn(&C, &mut Context<'_>) -> D + 'static) {
+        let instance = self.instance();
+        self.io.on_connect(move |cx: &mut Context<'_>| method(&instance, cx));
+    }
+
+    /// Called once when a socket has ended: see [`Namespace::on_disconnect`].
+    pub fn on_disconnect(&mut self, method: impl Fn(&C, &mut Context<'_>, CloseReason) + 'static) {
+        let instance = self.instance();
+        self.io.on_disconnect(move |cx, reason| method(&instance, cx, reason));
+    }
+
+    /// Called when a handler failed: see [`Namespace::on_error`].
+    pub fn on_error(&mut self, method: impl Fn(&C, &mut Context<'_>, &HandlerError) + 'static) {
+        let instance = self.instance();
+        self.io.on_error(move |cx, error| method(&instance, cx, error));
+    }
+}
+
+/// A method that handles events: `fn(&self, &mut Context, A, B, ..) -> R` with up to eight arguments.
+#[diagnostic::on_unimplemented(
+    message = "this method cannot be the handler of an event",
+    label = "not a handler",
+    note = "a handler is `fn(&self, cx: &mut shardcast::Context, a: A, b: B) -> R`, with up to eight arguments that implement `serde::de::DeserializeOwned`"
+)]
+pub trait Method<C, Marker> {
+    /// The handler of one instance.
+    #[doc(hidden)]
+    fn bind(self, instance: Rc<C>) -> EventHandler;
+}
+
+/// A method that takes its time: `async fn(self: Rc<Self>, Socket, A, B, ..) -> R` with up to eight arguments.
+#[diagnostic::on_unimplemented(
+    message = "this method cannot be the asynchronous handler of an event",
+    label = "not an asynchronous handler",
+    note = "an asynchronous handler is `async fn(self: Rc<Self>, socket: shardcast::Socket, a: A, b: B) -> R`, with up to eight arguments that implement `serde::de::DeserializeOwned`"
+)]
+pub trait AsyncMethod<C, Marker> {
+    /// The handler of one instance.
+    #[doc(hidden)]
+    fn bind(self, instance: Rc<C>) -> EventHandler;
+}
+
+macro_rules! method {
+    ($($name:ident),*) => {
+        impl<C, F, R, $($name),*> Method<C, (R, $($name,)*)> for F
+        where
+            C: 'static,
+            F: Fn(&C, &mut Context<'_>, $($name),*) -> R + 'static,
+            R: Reply,
+            $($name: DeserializeOwned,)*
+        {
+            #[allow(non_snake_case)]
+            fn bind(self, instance: Rc<C>) -> EventHandler {
+                let bound = move |cx: &mut Context<'_>, $($name: $name),*| self(&instance, cx, $($name),*);
+                Box::new(move |cx, args| Handler::call(&bound, cx, args))
+            }
+        }
+
+        impl<C, F, Fut, R, $($name),*> AsyncMethod<C, (R, $($name,)*)> for F
+        where
+            C: 'static,
+            F: Fn(Rc<C>, Socket, $($name),*) -> Fut + 'static,
+            Fut: Future<Output = R> + 'static,
+            R: Reply + 'static,
+            $($name: DeserializeOwned,)*
+        {
+            #[allow(non_snake_case)]
+            fn bind(self, instance: Rc<C>) -> EventHandler {
+                let bound = move |socket: Socket, $($name: $name),*| self(Rc::clone(&instance), socket, $($name),*);
+                Box::new(move |cx, args| AsyncHandler::call(&bound, cx, args))
+            }
+        }
+    };
+}
+
+method!();
+method!(A);
+method!(A, B);
+method!(A, B, D);
+method!(A, B, D, E);
+method!(A, B, D, E, G);
+method!(A, B, D, E, G, H);
+method!(A, B, D, E, G, H, I);
+method!(A, B, D, E, G, H, I, J);
