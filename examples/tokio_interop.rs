@@ -49,5 +49,6 @@ fn main() -> shardcast::Result<()> {
             }
         })
         .route("/", |_| Response::html(include_str!("pages/tokio_interop.html")))
+        .static_folder("/pages", concat!(env!("CARGO_MANIFEST_DIR"), "/examples/pages"))
         .run()
 }

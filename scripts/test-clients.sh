@@ -4,7 +4,7 @@
 #   scripts/test-clients.sh [SUITE...]                    against shardcast's release binaries
 #   TARGET=reference scripts/test-clients.sh [SUITE...]   against the npm socket.io server, to prove the tests
 #
-# Suites: engine socketio broadcast sharded-polling socketio-wire websocket http nginx haproxy python browser.
+# Suites: engine socketio broadcast sharded-polling socketio-wire websocket http nginx haproxy python browser examples.
 # CONFORMANCE_BIN and SHARDCAST_BIN name the binaries. Server logs are kept in target/test-clients/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,10 +14,10 @@ CONFORMANCE_BIN="${CONFORMANCE_BIN:-target/release/examples/conformance}"
 SHARDCAST_BIN="${SHARDCAST_BIN:-target/release/shardcast}"
 export -n SHARDCAST_BIN # the server would take it for a misspelt setting
 SUITES=("$@")
-[ ${#SUITES[@]} -gt 0 ] || SUITES=(engine socketio broadcast sharded-polling socketio-wire websocket http nginx haproxy python browser)
+[ ${#SUITES[@]} -gt 0 ] || SUITES=(engine socketio broadcast sharded-polling socketio-wire websocket http nginx haproxy python browser examples)
 LOGS=target/test-clients
 READY_SECONDS=10
-TOTAL_SECONDS=230
+TOTAL_SECONDS=420
 SUITE_SECONDS=75 # node:test applies its timeout to whole files as well; the tests bound their own waiting
 
 fail() { echo "test-clients: $*" >&2; exit 1; }
@@ -87,7 +87,7 @@ start fast "$fast" 4 env SHARDCAST_PING_INTERVAL=300ms SHARDCAST_PING_TIMEOUT=20
 start sharded "$sharded" 16 "${conformance[@]}"
 start http "$http" 2 env SHARDCAST_HEADER_TIMEOUT=1s "${conformance[@]}"
 start demo "$demo_port" 4 "${demo[@]}"
-export TARGET
+export TARGET EXAMPLES_DIR="${CONFORMANCE_BIN%/*}"
 export SERVER_URL="http://127.0.0.1:$main" FAST_URL="http://127.0.0.1:$fast" SHARDED_URL="http://127.0.0.1:$sharded"
 export HTTP_URL="http://127.0.0.1:$http" DEMO_URL="http://127.0.0.1:$demo_port"
 
@@ -101,7 +101,7 @@ run() {
   case "$1" in
     engine | socketio | broadcast | sharded-polling | socketio-wire | websocket | http) node_suite "tests/clients/js/test/$1.test.mjs" ;;
     nginx | haproxy) node_suite "tests/clients/proxy/$1.test.mjs" ;;
-    browser) node_suite "tests/clients/browser/browser.test.mjs" ;;
+    browser | examples) node_suite "tests/clients/browser/$1.test.mjs" ;;
     python) timeout --kill-after=5 "$limit" .deps/venv/bin/pytest -q -p no:cacheprovider tests/clients/python ;;
     *) echo "no such suite: $1"; return 1 ;;
   esac

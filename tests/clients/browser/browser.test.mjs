@@ -1,46 +1,23 @@
 // Two real browser pages on the demo page, on different shards where there are several, chat in one room.
 
 import assert from "node:assert/strict";
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
-import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { isReference, serverUrl } from "../js/lib/target.mjs";
 import { until } from "../js/lib/wait.mjs";
+import { SCREENSHOTS, startBrowser, watch } from "./chromium.mjs";
 
-const { chromium } = createRequire(new URL("../js/package.json", import.meta.url))("playwright-core");
 const DEMO = serverUrl("DEMO_URL");
-const SCREENSHOTS = fileURLToPath(new URL("../../../target/screenshots/", import.meta.url));
 const PAGES_MAX = 16; // their keys reach every one of 4 shards
-let context, profile;
+let browser;
 
-before(async () => {
-  await mkdir(SCREENSHOTS, { recursive: true });
-  profile = await mkdtemp(path.join(tmpdir(), "shardcast-chromium-"));
-  context = await chromium.launchPersistentContext(profile, {
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    headless: true,
-    viewport: { width: 1200, height: 800 },
-    // No sandbox as root; the rest keeps it from calling home.
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-  });
-  context.setDefaultTimeout(8_000);
-});
-
-after(async () => {
-  await context?.close();
-  if (profile) await rm(profile, { recursive: true, force: true });
-});
+before(async () => { browser = await startBrowser(); });
+after(() => browser?.stop());
 
 /** A page that says it is connected, with the errors it met and its shard. */
 async function open(query = "") {
-  const page = await context.newPage();
-  const errors = [];
-  page.on("pageerror", (error) => errors.push(error.message));
-  page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
-  page.on("response", (response) => response.status() >= 400 && errors.push(`${response.status()} ${response.url()}`));
+  const page = await browser.context.newPage();
+  const errors = watch(page);
   await page.goto(`${DEMO}/${query}`);
   await page.locator("#status", { hasText: /^\s*connected/i }).waitFor();
   await page.locator("#shard", { hasText: /\d/ }).waitFor();

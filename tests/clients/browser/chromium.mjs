@@ -1,0 +1,39 @@
+// One headless Chromium with a profile of its own.
+
+import { mkdtemp, mkdir, rm } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+
+const { chromium } = createRequire(new URL("../js/package.json", import.meta.url))("playwright-core");
+
+/** Where screenshots are kept for whoever wants to look. */
+export const SCREENSHOTS = fileURLToPath(new URL("../../../target/screenshots/", import.meta.url));
+
+export async function startBrowser() {
+  await mkdir(SCREENSHOTS, { recursive: true });
+  const profile = await mkdtemp(path.join(tmpdir(), "shardcast-chromium-"));
+  const context = await chromium.launchPersistentContext(profile, {
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    headless: true,
+    viewport: { width: 1200, height: 800 },
+    // No sandbox as root; the rest keeps it from calling home.
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+  });
+  context.setDefaultTimeout(8_000);
+  const stop = async () => {
+    await context.close();
+    await rm(profile, { recursive: true, force: true });
+  };
+  return { context, stop };
+}
+
+/** Collects what a page complains of. */
+export function watch(page) {
+  const errors = [];
+  page.on("pageerror", (error) => errors.push(error.message));
+  page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
+  page.on("response", (response) => response.status() >= 400 && errors.push(`${response.status()} ${response.url()}`));
+  return errors;
+}

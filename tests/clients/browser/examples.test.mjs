@@ -1,0 +1,117 @@
+// Each example as its user sees it: started, its page opened, its buttons pressed.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import net from "node:net";
+import path from "node:path";
+import { after, before, test } from "node:test";
+import { next, until } from "../js/lib/wait.mjs";
+import { SCREENSHOTS, startBrowser, watch } from "./chromium.mjs";
+
+const FOLDER = process.env.EXAMPLES_DIR ?? "target/release/examples";
+const BUNDLE = new URL("../js/node_modules/socket.io-client/dist/socket.io.min.js", import.meta.url);
+let browser;
+
+before(async () => {
+  browser = await startBrowser();
+  // The pages load the client from where everybody does; the tests have no network.
+  const body = await readFile(BUNDLE, "utf8");
+  await browser.context.route("https://cdn.socket.io/**", (route) => route.fulfill({ contentType: "text/javascript", body }));
+});
+after(() => browser?.stop());
+
+/** Starts an example for as long as a test runs; gives a function that opens its page. */
+async function start(t, name) {
+  const port = await freePort();
+  const env = { ...process.env, SHARDCAST_BIND: `127.0.0.1:${port}`, SHARDCAST_SHARDS: "2" };
+  const child = spawn(path.join(FOLDER, name), { stdio: ["ignore", "ignore", "inherit"], env });
+  t.after(async () => {
+    const ended = next(child, "exit");
+    child.kill("SIGTERM");
+    const [code] = await ended;
+    assert.equal(code, 0, `${name} ended with ${code}`);
+  });
+  const url = `http://127.0.0.1:${port}/`;
+  await until(`${name} listens`, () => fetch(url).then((response) => response.ok, () => false), 5_000);
+  return async () => {
+    const page = await browser.context.newPage();
+    const errors = watch(page);
+    t.after(() => assert.deepEqual(errors, []));
+    await page.goto(url);
+    return page;
+  };
+}
+
+function freePort() {
+  return new Promise((resolve) => {
+    const server = net.createServer().listen(0, "127.0.0.1", () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+const press = (page, button) => page.getByRole("button", { name: button }).click();
+const fill = (page, placeholder, text) => page.getByPlaceholder(placeholder, { exact: true }).fill(text);
+const sees = (page, text) => page.getByText(text, { exact: true }).waitFor();
+
+test("echo", async (t) => {
+  const page = await (await start(t, "echo"))();
+  await fill(page, "Say something", "hello");
+  await press(page, "Send");
+  await sees(page, "hello");
+  await sees(page, "HELLO");
+});
+
+test("chat", async (t) => {
+  const open = await start(t, "chat");
+  const [ann, ben] = [await open(), await open()];
+  const enter = async (page, name, room) => {
+    await fill(page, "Your name", name);
+    await fill(page, "Room", room);
+    await press(page, "Enter");
+  };
+  const say = async (page, text) => {
+    await fill(page, "Say something", text);
+    await press(page, "Say");
+  };
+  await enter(ben, "x".repeat(21), "tea");
+  await sees(ben, "a name has 1 to 20 characters");
+  await enter(ann, "Ann", "tea");
+  await sees(ann, "You are in tea.");
+  await enter(ben, "Ben", "tea");
+  await sees(ann, "Ben is here.");
+  await say(ann, "hello <b>");
+  await sees(ben, "Ann: hello <b>");
+  await ann.screenshot({ path: path.join(SCREENSHOTS, "example-chat.png") });
+  await ben.close();
+  await sees(ann, "Ben has left.");
+});
+
+test("private messages", async (t) => {
+  const open = await start(t, "private_messages");
+  const pages = [await open(), await open(), await open()];
+  for (const [page, name] of [[pages[0], "ann"], [pages[1], "ben"], [pages[2], "eve"]]) {
+    await fill(page, "Your name", name);
+    await press(page, "Log in");
+    await sees(page, `Logged in as ${name}.`);
+    await sees(page, `Welcome, ${name}`);
+  }
+  for (const [to, text] of [["ben", "only you"], ["eve", "good bye"]]) {
+    await fill(pages[0], "To", to);
+    await fill(pages[0], "Message", text);
+    await press(pages[0], "Send");
+  }
+  await sees(pages[1], "ann: only you");
+  await sees(pages[2], "ann: good bye");
+  assert.doesNotMatch(await pages[2].locator("#messages").textContent(), /only you/);
+});
+
+test("tokio interop", async (t) => {
+  const page = await (await start(t, "tokio_interop"))();
+  await press(page, "Another one");
+  await sees(page, "Simplicity is prerequisite for reliability.");
+  await press(page, "Another one");
+  await sees(page, "Premature optimization is the root of all evil.");
+});
