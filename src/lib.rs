@@ -76,10 +76,22 @@ pub mod http {
     pub use crate::shard::site::Request;
 }
 
+/// Flask's session cookie, and Flask-Login's: for a page that is logged in to a Flask application.
+pub mod flask {
+    pub use crate::protocol::flask::login::remember_token;
+    pub use crate::protocol::flask::session::Session;
+    pub use crate::protocol::flask::signer::{CookieError, CookieSigner};
+}
+
 /// The bodies of the fuzz targets, which only a build for fuzzing has.
 #[cfg(fuzzing)]
 pub mod fuzzing {
-    use crate::protocol::{engineio, http, socketio, websocket};
+    use crate::protocol::{engineio, flask, http, socketio, websocket};
+
+    /// The payload of a Flask session cookie.
+    pub fn flask_payload(input: &[u8]) {
+        flask::fuzz::payload(input);
+    }
 
     /// A request head, at every cut.
     pub fn http_head(input: &[u8]) {

@@ -1,6 +1,7 @@
 //! Bytes to values and back. No clock, socket, thread or randomness below this line.
 
 pub(crate) mod engineio;
+pub(crate) mod flask;
 pub(crate) mod http;
 pub(crate) mod socketio;
 pub(crate) mod websocket;
