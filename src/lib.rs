@@ -81,6 +81,7 @@ pub mod flask {
     pub use crate::protocol::flask::login::remember_token;
     pub use crate::protocol::flask::session::Session;
     pub use crate::protocol::flask::signer::{CookieError, CookieSigner};
+    pub use crate::server::guard::{AuthenticatedOnly, authenticated_only};
 }
 
 /// The bodies of the fuzz targets, which only a build for fuzzing has.

@@ -1,6 +1,7 @@
 //! The public face: build a server, register what it does, run it.
 
 pub(crate) mod class;
+pub(crate) mod guard;
 pub(crate) mod handle;
 pub(crate) mod handler;
 pub(crate) mod load;
@@ -14,6 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::driver::{self, AppMaker, Running, Start, TaskMaker};
+use crate::protocol::flask::signer::CookieSigner;
 use crate::protocol::http::method::Method;
 use crate::protocol::http::response::Response;
 use crate::server::class::{ClassNamespace, Methods};
@@ -89,6 +91,7 @@ struct Blueprint {
     folders: Vec<(String, PathBuf)>,
     background: Vec<BackgroundFunction>,
     default_error: Option<ErrorFunction>,
+    signer: Option<CookieSigner>,
     handle: Handle,
 }
 
@@ -130,6 +133,7 @@ impl Server {
                 folders: Vec::new(),
                 background: Vec::new(),
                 default_error: None,
+                signer: None,
                 handle: Handle::default(),
             },
         }
@@ -203,6 +207,14 @@ impl Server {
         handler: impl Fn(&mut Context<'_>, &crate::HandlerError) + Send + Sync + 'static,
     ) -> Server {
         self.blueprint.default_error = Some(Arc::new(handler));
+        self
+    }
+
+    /// Believes session cookies that this signer signed: routes find them in
+    /// [`Request::session`](crate::http::Request::session), sockets inherit them ([`Socket::session`](crate::Socket::session)).
+    /// With the `SECRET_KEY` of a Flask application both share one login.
+    pub fn cookie_sessions(mut self, signer: CookieSigner) -> Server {
+        self.blueprint.signer = Some(signer);
         self
     }
 
@@ -320,7 +332,7 @@ impl RunningServer {
 impl Blueprint {
     /// The handlers of one shard.
     fn build(&self, shard: ShardInfo) -> Result<App> {
-        let mut app = App { site: self.site()?, ..App::default() };
+        let mut app = App { site: self.site()?, signer: self.signer.clone(), ..App::default() };
         for (index, (name, setup)) in self.namespaces.iter().enumerate() {
             if !name.starts_with('/') || name.contains(',') {
                 return Err(Error(format!("namespace {name:?}: a name starts with / and has no comma")));

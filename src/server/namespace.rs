@@ -111,6 +111,15 @@ impl Namespace {
         self.handlers.connect.push(Box::new(move |cx, auth| handler.call(cx, auth)));
     }
 
+    /// Refuses who is not logged in with Flask-Login, with the message `unauthorized`. Asked in its turn among
+    /// [`use_connect`](Namespace::use_connect).
+    pub fn require_login(&mut self) {
+        self.use_connect(|cx: &mut Context<'_>| match cx.session().user_id() {
+            Some(_) => Ok(()),
+            None => Err(app::Refused::new("unauthorized")),
+        });
+    }
+
     /// Asked before each event is handled, in the order of registration: Node's `socket.use`. An error keeps the event from
     /// its handler and goes to `on_error`; the client gets no acknowledgement.
     ///

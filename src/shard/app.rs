@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
+use crate::protocol::flask::signer::CookieSigner;
 use crate::protocol::socketio::event::{Args, ArgsError};
 use crate::protocol::socketio::raw_json::RawJson;
 use crate::shard::context::Context;
@@ -46,6 +47,7 @@ pub(crate) struct App {
     pub(crate) namespaces: Vec<Rc<NamespaceHandlers>>,
     pub(crate) default_error: Option<ErrorHandler>,
     pub(crate) site: Site,
+    pub(crate) signer: Option<CookieSigner>,
 }
 
 /// The handlers of one namespace.

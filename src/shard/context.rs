@@ -126,6 +126,10 @@ impl Socket {
         Some(Socket { core: Rc::clone(core), key, sid, namespace, namespace_name })
     }
 
+    pub(crate) fn core(&self) -> &SharedCore {
+        &self.core
+    }
+
     pub(crate) fn key(&self) -> Key {
         self.key
     }

@@ -24,6 +24,7 @@ use crate::shard::acks::{AckError, Answer, PendingAck};
 use crate::shard::app::{HandlerError, LocalFuture, Refused};
 use crate::shard::config::Config;
 use crate::shard::connection::Connection;
+use crate::shard::login::SharedSigner;
 use crate::shard::outbox::Outbox;
 use crate::shard::session::{CloseReason, Session};
 use crate::shard::socket::{Change, SocketEntry, SocketExtra};
@@ -128,6 +129,8 @@ pub(crate) struct Core {
     pub(crate) mesh: Arc<Mesh>,
     pub(crate) counters: Arc<ShardCounters>,
     pub(crate) is_shutting_down: bool,
+    /// Believes cookie sessions, if the server has any.
+    pub(crate) signer: Option<SharedSigner>,
     /// The last broadcast's mark: a socket that bears it has been served.
     pub(crate) mark: u32,
     random: ChaCha12Rng,
@@ -183,6 +186,7 @@ impl Core {
             mesh: parts.mesh,
             counters: parts.counters,
             is_shutting_down: false,
+            signer: None,
             mark: 0,
             config: parts.config,
             random,

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::mesh::Peer;
 use crate::protocol::http::{cookies, query};
+use crate::shard::login::Fork;
 
 /// The HTTP request that opened a session, kept compactly for as long as the session lives.
 #[derive(Debug)]
@@ -13,6 +14,7 @@ pub struct Handshake {
     text: Box<str>,
     peer: Peer,
     issued_unix_millis: u64,
+    pub(crate) fork: Fork,
 }
 
 impl Handshake {
@@ -30,7 +32,7 @@ impl Handshake {
             text.push_str(": ");
             text.push_str(value);
         }
-        Handshake { text: text.into_boxed_str(), peer, issued_unix_millis }
+        Handshake { text: text.into_boxed_str(), peer, issued_unix_millis, fork: Fork::default() }
     }
 
     /// The request's target: path and query as they came.

@@ -18,6 +18,7 @@ pub(crate) mod engine;
 pub(crate) mod frames;
 pub(crate) mod handshake;
 pub(crate) mod http;
+pub(crate) mod login;
 pub(crate) mod origin;
 pub(crate) mod outbox;
 pub(crate) mod raw;
@@ -71,6 +72,7 @@ impl Shard {
     /// A shard with the namespaces of `app`, in that order.
     pub(crate) fn new(parts: CoreParts, app: App) -> Shard {
         let mut core = Core::new(parts);
+        core.signer = app.signer.clone().map(Rc::new);
         for namespace in &app.namespaces {
             core.add_namespace(&namespace.name);
         }

@@ -20,6 +20,7 @@ use crate::shard::connection::{Kind, Role};
 use crate::shard::core::{Core, Output, SharedCore};
 use crate::shard::dispatch::panic_message;
 use crate::shard::engine::validate_handshake;
+use crate::shard::login::SharedSigner;
 use crate::shard::raw::{RawState, WebSocketRoute};
 use crate::shard::recipients::Recipients;
 
@@ -113,6 +114,25 @@ impl<'a> Request<'a> {
             Peer::Tcp(address) => Some(address.ip()),
             Peer::Unix => None,
         }
+    }
+
+    pub(crate) fn signer(&self) -> Option<SharedSigner> {
+        self.core.borrow().signer.clone()
+    }
+
+    pub(crate) fn unix_seconds(&self) -> u64 {
+        self.core.borrow().unix_seconds()
+    }
+
+    /// Whether the page came over https, by the word of the proxy that the configuration trusts.
+    pub fn is_secure(&self) -> bool {
+        let trusts = self.core.borrow().config.trust_forwarded;
+        trusts
+            && self
+                .head
+                .headers
+                .get("x-forwarded-proto")
+                .is_some_and(|proto| proto.eq_ignore_ascii_case("https"))
     }
 
     /// Everybody in a namespace: to emit from a route. `None` when there is no such namespace.

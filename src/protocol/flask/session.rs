@@ -54,6 +54,16 @@ impl Session {
         self.tagged.remove(name).is_some()
     }
 
+    /// Whether the browser is to keep it when it is closed: Flask's `session.permanent`.
+    pub fn is_permanent(&self) -> bool {
+        self.flag("_permanent")
+    }
+
+    /// Sets `session.permanent`.
+    pub fn set_permanent(&mut self, is_permanent: bool) {
+        self.tagged.insert("_permanent".to_owned(), is_permanent.into());
+    }
+
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.tagged.is_empty()
