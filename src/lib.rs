@@ -63,6 +63,7 @@ pub use shard::recipients::Recipients;
 pub use shard::session::CloseReason;
 pub use shard::stats::ShardStats;
 pub use shard::tasks::{sleep, spawn};
+pub use shard::ticks::Tick;
 
 /// HTTP: what routes are given and what they answer with.
 pub mod http {

@@ -1,6 +1,7 @@
 //! Registering handlers: what the closure given to [`Server::namespace`](crate::Server::namespace) works on.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::protocol::socketio::encode::is_reserved_event;
 use crate::protocol::socketio::event::Args;
@@ -10,6 +11,7 @@ use crate::shard::app::{self, Flow, HandlerError, NamespaceHandlers};
 use crate::shard::args::Reply;
 use crate::shard::context::{Context, ShardInfo};
 use crate::shard::session::CloseReason;
+use crate::shard::ticks::{PERIOD_MIN, Tick, Ticker};
 
 /// The handlers of one namespace on one shard.
 ///
@@ -236,6 +238,26 @@ impl Namespace {
             self.fault("error");
         }
         self.handlers.error = Some(Box::new(handler));
+    }
+
+    /// Called on every shard at fixed times, for games: `number` times `period` after the shard began. It does not drift;
+    /// a shard that was held up makes up for three ticks and leaves the others out, which are counted.
+    ///
+    /// Everything that one tick emits leaves in one send a socket. Precise to a millisecond, and so is the shortest period.
+    /// See [`Tick`] for an example, and the guide on games.
+    pub fn every(&mut self, period: Duration, handler: impl Fn(&Tick<'_>) + 'static) {
+        if period < PERIOD_MIN {
+            let name = &self.handlers.name;
+            self.faults
+                .push(format!("namespace {name}: a tick every {period:?}: the least is {PERIOD_MIN:?}"));
+            return;
+        }
+        self.handlers.tickers.push(Ticker { period, handler: Box::new(handler) });
+    }
+
+    /// The same, for each room that has members on the shard.
+    pub fn every_room(&mut self, period: Duration, handler: impl Fn(&Tick<'_>, &str) + 'static) {
+        self.every(period, move |tick| tick.rooms().iter().for_each(|room| handler(tick, room)));
     }
 
     fn set_on_connect(&mut self, handler: app::ConnectHandler) {

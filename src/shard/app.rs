@@ -12,6 +12,7 @@ use crate::protocol::socketio::raw_json::RawJson;
 use crate::shard::context::Context;
 use crate::shard::session::CloseReason;
 use crate::shard::site::Site;
+use crate::shard::ticks::Ticker;
 
 /// A future that stays on its shard.
 pub(crate) type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
@@ -63,6 +64,7 @@ pub(crate) struct NamespaceHandlers {
     /// For events without a handler of their own.
     pub(crate) any: Option<EventHandler>,
     pub(crate) error: Option<ErrorHandler>,
+    pub(crate) tickers: Vec<Ticker>,
 }
 
 /// Sends a client away: what a connect handler returns to refuse it.

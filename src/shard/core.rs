@@ -30,6 +30,7 @@ use crate::shard::session::{CloseReason, Session};
 use crate::shard::socket::{Change, SocketEntry, SocketExtra};
 use crate::shard::stats::ShardCounters;
 use crate::shard::tasks::{Sleep, Task};
+use crate::shard::ticks::Progress;
 use crate::shard::wheel::{TimerOwner, Wheel};
 
 /// The world, shared between the shard and the handles that user code holds on the same thread.
@@ -114,6 +115,7 @@ pub(crate) struct Core {
     pub(crate) tasks: Slab<Task>,
     pub(crate) sleeps: Slab<Sleep>,
     pub(crate) wheel: Wheel,
+    pub(crate) tickers: Vec<Progress>,
     pub(crate) buffers: BufferPool,
     pub(crate) frames: SharedPool<Vec<u8>>,
     pub(crate) broadcasts: SharedPool<Broadcast>,
@@ -174,6 +176,7 @@ impl Core {
             tasks: Slab::default(),
             sleeps: Slab::default(),
             wheel: Wheel::new(parts.config.shortest_time(), parts.now),
+            tickers: Vec::new(),
             buffers: BufferPool::default(),
             frames: SharedPool::default(),
             broadcasts: SharedPool::default(),

@@ -29,6 +29,7 @@ pub(crate) mod site;
 pub(crate) mod socket;
 pub(crate) mod stats;
 pub(crate) mod tasks;
+pub(crate) mod ticks;
 pub(crate) mod wheel;
 
 use std::cell::RefCell;
@@ -77,7 +78,9 @@ impl Shard {
             core.add_namespace(&namespace.name);
         }
         let (core, app) = (Rc::new(RefCell::new(core)), Rc::new(app));
-        Shard { core, app, due: Vec::new(), is_settling: false, running: None }
+        let mut shard = Shard { core, app, due: Vec::new(), is_settling: false, running: None };
+        shard.start_tickers();
+        shard
     }
 
     /// A connection was accepted. `None`: there are too many, close it.
@@ -157,7 +160,8 @@ impl Shard {
 
     /// When `handle_timeout` wants to be called next.
     pub(crate) fn next_timeout(&self) -> Time {
-        self.core.borrow().wheel.next_timeout()
+        let core = self.core.borrow();
+        core.wheel.next_timeout().min(core.next_tick())
     }
 
     /// Time passed: everything due is done.
@@ -165,6 +169,7 @@ impl Shard {
         let late = now.since(self.next_timeout());
         let stall = if late > STALL_MIN { late } else { Duration::ZERO };
         self.work(now, |shard| {
+            shard.run_ticks();
             let mut due = std::mem::take(&mut shard.due);
             shard.core.borrow_mut().wheel.expire(now, &mut due);
             for (owner, deadline) in due.drain(..) {

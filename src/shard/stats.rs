@@ -43,6 +43,8 @@ counters! {
     slow_consumers_closed,
     /// Messages to another shard that found its inbox full and were lost.
     mesh_messages_lost,
+    /// Ticks that were left out, because the shard was held up.
+    ticks_skipped,
     /// Handlers that panicked.
     handler_panics,
     /// Microseconds this shard was awake.

@@ -333,3 +333,58 @@ impl Drop for Host {
 
 /// The host, shared by a test's server and its clients.
 pub(super) type SharedHost = Rc<std::cell::RefCell<Host>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestServer;
+    use crate::{Config, Server};
+
+    #[test]
+    fn everything_that_a_tick_emits_leaves_in_one_send_a_socket() {
+        let server = Server::new(Config::default()).namespace("/", |io| {
+            io.every(Duration::from_millis(20), |tick| {
+                for part in 0..10 {
+                    tick.broadcast().emit("state", (tick.number(), part));
+                }
+            });
+        });
+        let server = TestServer::new(server).expect("the server is sound");
+        let clients = [0, 1, 2].map(|_| server.connect("/").expect("everybody may"));
+        let mut host = server.host.borrow_mut();
+        let next = host.shards[0].next_timeout();
+        assert_eq!(next, Time(21), "a tick is on time to the millisecond");
+        host.now = next;
+        host.shards[0].handle_timeout(next);
+        let mut turn = Turn::default();
+        host.shards[0].end_turn(&mut turn);
+        assert_eq!(turn.dirty.len(), clients.len(), "each connection is to be sent to once");
+        let core = host.shards[0].core.borrow();
+        for key in turn.dirty {
+            let owed = core.connections.get(key).expect("a client is there").outbox.to_bytes();
+            assert_eq!(crate::protocol::websocket::frame::server_frames(&owed).count(), 10);
+        }
+    }
+
+    #[test]
+    fn a_shard_that_was_held_up_makes_up_for_three_ticks() {
+        let server = Server::new(Config::default()).namespace("/", |io| {
+            io.every(Duration::from_millis(10), |tick| {
+                let lateness = tick.lateness().as_millis() as u64;
+                tick.broadcast().emit("tick", (tick.number(), tick.skipped(), lateness));
+            });
+            io.every(Duration::from_millis(15), |_| panic!("a tick of a test panics"));
+        });
+        let server = TestServer::new(server).expect("the server is sound");
+        let client = server.connect("/").expect("everybody may");
+        server.advance(Duration::from_millis(10));
+        // The shard sleeps through the next seven.
+        server.host.borrow_mut().now = Time(81);
+        server.host.borrow_mut().settle();
+        let ticks: Vec<String> = client.received().iter().map(|tick| tick.args().raw().to_owned()).collect();
+        assert_eq!(ticks, ["0,0,0", "5,4,20", "6,0,10", "7,0,0"]);
+        let stats = server.handle().stats()[0];
+        // Of the other ticker's five, two are made up for beyond the first three's bound.
+        assert_eq!((stats.ticks_skipped, stats.handler_panics), (4 + 2, 3));
+    }
+}
