@@ -4,22 +4,28 @@
 //! [`Bell`]; a sender rings it only when the receiver sleeps. Nothing here calls the operating system:
 //! the driver brings the bell.
 
+pub(crate) mod inquiry;
 pub(crate) mod names;
 
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use crate::base::buffer::SharedFrame;
 use crate::base::ids::ShardId;
 use crate::base::slab::Key;
+use crate::mesh::inquiry::{Inquiry, Report, Request};
 use crate::mesh::names::Names;
 
 /// Messages one inbox holds. A full inbox refuses: the sender counts and logs what was lost, and never waits.
 pub(crate) const INBOX_MESSAGES_MAX: usize = 64 * 1024;
+
+/// Ids of acknowledgements from here on, up to twice as many, belong to broadcasts: one id for all who are asked,
+/// so it is unique in the process. Those below belong to one socket. A Java client keeps an id in 31 bits.
+pub(crate) const BROADCAST_ACK_IDS: u64 = 1 << 30;
 
 /// Everything one shard (or another thread of this process) can ask of a shard.
 #[derive(Debug)]
@@ -28,6 +34,12 @@ pub(crate) enum ShardMessage {
     Broadcast(Arc<Broadcast>),
     /// Change the rooms of local sockets, or close them.
     Command(Box<SocketCommand>),
+    /// Ask every shard something on somebody's behalf.
+    Request(Box<Request>),
+    /// Find out, and report to the shard that asks.
+    Inquiry(Arc<Inquiry>),
+    /// What a shard has found out.
+    Report(Box<Report>),
     /// Take over a connection whose next request belongs to one of this shard's sessions.
     Handoff(Box<Handoff>),
     /// A file that a connection of this shard asked for.
@@ -48,18 +60,36 @@ pub(crate) struct Broadcast {
 /// A socket's own id is a room. No rooms and not everyone means nobody.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Target {
+    pub(crate) reach: Reach,
     pub(crate) is_everyone: bool,
     pub(crate) rooms: Names,
     pub(crate) except: Names,
 }
 
+/// How far a call goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Reach {
+    #[default]
+    Everywhere,
+    /// Every shard of this process, and no other process.
+    Process,
+    /// The shard that calls.
+    Shard,
+}
+
 /// By hand, because a derived `clone_from` would not use the memory that is there.
 impl Clone for Target {
     fn clone(&self) -> Target {
-        Target { is_everyone: self.is_everyone, rooms: self.rooms.clone(), except: self.except.clone() }
+        Target {
+            reach: self.reach,
+            is_everyone: self.is_everyone,
+            rooms: self.rooms.clone(),
+            except: self.except.clone(),
+        }
     }
 
     fn clone_from(&mut self, other: &Target) {
+        self.reach = other.reach;
         self.is_everyone = other.is_everyone;
         self.rooms.clone_from(&other.rooms);
         self.except.clone_from(&other.except);
@@ -69,6 +99,7 @@ impl Clone for Target {
 impl Target {
     /// Means nobody again, and keeps its memory.
     pub(crate) fn clear(&mut self) {
+        self.reach = Reach::Everywhere;
         self.is_everyone = false;
         self.rooms.clear();
         self.except.clear();
@@ -172,6 +203,8 @@ struct Inbox {
 /// The sending side of every inbox; all threads share one.
 pub(crate) struct Mesh {
     inboxes: Box<[Inbox]>,
+    /// Broadcasts that were to be answered, whoever sent them: their number is part of the wire id.
+    broadcasts_with_ack: AtomicU32,
 }
 
 /// The receiving side of one inbox; only its shard has it.
@@ -194,12 +227,24 @@ impl Mesh {
                 Inbox { messages, wakes, is_asleep: AtomicBool::new(false), bell }
             })
             .collect();
-        (Arc::new(Mesh { inboxes }), receivers)
+        (Arc::new(Mesh { inboxes, broadcasts_with_ack: AtomicU32::new(0) }), receivers)
     }
 
     /// How many shards there are.
     pub(crate) fn len(&self) -> usize {
         self.inboxes.len()
+    }
+
+    /// The wire id of the next broadcast that clients are to answer. The last of 2^30 is followed by the first.
+    pub(crate) fn next_broadcast_ack_id(&self) -> u64 {
+        let number = self.broadcasts_with_ack.fetch_add(1, Ordering::Relaxed);
+        BROADCAST_ACK_IDS + u64::from(number) % BROADCAST_ACK_IDS
+    }
+
+    /// A shard for what is no shard's own; another one from time to time.
+    pub(crate) fn any_shard(&self) -> ShardId {
+        let number = self.broadcasts_with_ack.load(Ordering::Relaxed) as usize;
+        ShardId((number % self.len().max(1)) as u16)
     }
 
     /// Puts a message into a shard's inbox. The sender rings afterwards, once for all it sent.

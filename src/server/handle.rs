@@ -1,9 +1,11 @@
 //! The server from outside its shards: any thread, any runtime.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::mesh::Mesh;
+use crate::shard::gathering::Gathering;
 use crate::shard::recipients::Recipients;
 use crate::shard::stats::{ShardCounters, ShardStats};
 
@@ -44,7 +46,37 @@ impl Handle {
         Recipients::outside(self.mesh(), namespace, false).to(room)
     }
 
-    /// Every shard's figures, now.
+    /// Everybody in a namespace, to look at or to change.
+    ///
+    /// ```no_run
+    /// # fn example(handle: shardcast::Handle) -> Result<(), shardcast::AckError> {
+    /// for socket in handle.sockets("/").fetch().wait()? {
+    ///     println!("{} {:?}", socket.id(), socket.rooms());
+    /// }
+    /// handle.to("/", "lobby").disconnect();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn sockets<'a>(&'a self, namespace: &'a str) -> Recipients<'a> {
+        self.namespace(namespace)
+    }
+
+    /// The rooms of a namespace on all shards, with how many members each has. The room that every socket's id is
+    /// has no entry.
+    ///
+    /// ```no_run
+    /// # async fn example(handle: shardcast::Handle) -> Result<(), shardcast::AckError> {
+    /// for (room, members) in handle.rooms("/").await? {
+    ///     println!("{members} in {room}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn rooms(&self, namespace: &str) -> Gathering<BTreeMap<String, u64>> {
+        self.namespace(namespace).rooms_by_size()
+    }
+
+    /// Every shard's figures, now: among them how many sockets it has, in all namespaces. Nobody is asked.
     pub fn stats(&self) -> Vec<ShardStats> {
         self.shared
             .get()
@@ -69,7 +101,7 @@ impl Handle {
         let _ = self.shared.set(shared);
     }
 
-    fn mesh(&self) -> &Mesh {
+    fn mesh(&self) -> &Arc<Mesh> {
         match self.shared.get() {
             Some(shared) => &shared.mesh,
             None => NOBODY.get_or_init(|| Mesh::new(Vec::new()).0),

@@ -2,11 +2,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use smallvec::SmallVec;
 
 use crate::base::slab::Key;
+use crate::mesh::BROADCAST_ACK_IDS;
+use crate::mesh::inquiry::{AckError, AnswerText};
 use crate::protocol::socketio::event::{Args, ArgsError};
 use crate::shard::Shard;
 use crate::shard::core::Core;
@@ -27,19 +28,23 @@ pub(crate) struct PendingAck {
 /// What a client answered to an emit.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    raw: String,
-    attachments: Vec<Bytes>,
+    text: AnswerText,
 }
 
 impl Answer {
+    pub(crate) fn new(text: AnswerText) -> Answer {
+        Answer { text }
+    }
+
     /// Keeps what was lent.
     pub(crate) fn of(args: Args<'_>) -> Answer {
-        Answer { raw: args.raw().to_owned(), attachments: args.attachments().to_vec() }
+        let (json, attachments) = (args.raw().to_owned(), args.attachments().to_vec());
+        Answer { text: AnswerText { json, attachments } }
     }
 
     /// The arguments of the answer.
     pub fn args(&self) -> Args<'_> {
-        Args::of_elements(&self.raw, &self.attachments)
+        Args::of_elements(&self.text.json, &self.text.attachments)
     }
 
     /// The first argument, which is all of most answers.
@@ -51,30 +56,6 @@ impl Answer {
     }
 }
 
-/// Why there is no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AckError {
-    /// None came in time.
-    Timeout,
-    /// The socket is gone.
-    Disconnected,
-    /// The event was not sent: its arguments could not be encoded, or too many answers are owed already.
-    NotSent,
-}
-
-impl std::fmt::Display for AckError {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            AckError::Timeout => "the client did not answer in time",
-            AckError::Disconnected => "the client is gone",
-            AckError::NotSent => "the event was not sent",
-        })
-    }
-}
-
-impl std::error::Error for AckError {}
-
 impl std::fmt::Debug for PendingAck {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("PendingAck").field("socket", &self.socket).field("id", &self.id).finish()
@@ -84,6 +65,9 @@ impl std::fmt::Debug for PendingAck {
 impl Shard {
     /// An answer has come. One that nobody awaits is ignored, as in Node.
     pub(crate) fn receive_ack(&mut self, socket: Key, id: u64, args: Args<'_>) {
+        if id >= BROADCAST_ACK_IDS {
+            return self.core.borrow_mut().receive_broadcast_ack(socket, id, args);
+        }
         let pending = self.core.borrow_mut().take_ack(socket, id);
         if let Some(pending) = pending {
             self.finish_ack(pending, Ok(Answer::of(args)));
@@ -127,7 +111,7 @@ impl Core {
             return Err(callback);
         }
         let id = extra.next_ack;
-        extra.next_ack += 1;
+        extra.next_ack = (id + 1) % BROADCAST_ACK_IDS;
         let key = self.acks.insert(PendingAck { socket, id, callback });
         extra.acks.push((id, key));
         Ok((key, id))

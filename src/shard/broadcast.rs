@@ -7,7 +7,7 @@ use crate::base::buffer::{BufferPool, SharedFrame};
 use crate::base::ids::Sid;
 use crate::base::sid_index::SidIndex;
 use crate::base::slab::{Key, Slab};
-use crate::mesh::{Broadcast, ShardMessage, SocketCommand, Target};
+use crate::mesh::{Broadcast, Reach, ShardMessage, SocketCommand, Target};
 use crate::shard::connection::Connection;
 use crate::shard::core::{Core, Deferred, NOWHERE, NamespaceTable, Room, find_socket};
 use crate::shard::session::{CloseReason, Session};
@@ -38,7 +38,7 @@ impl Core {
         frame: &SharedFrame,
     ) -> Option<u64> {
         let count = self.deliver_local(namespace, target, sender, frame);
-        if self.mesh.len() > 1 {
+        if self.mesh.len() > 1 && target.reach != Reach::Shard {
             let except_sender = sender.and_then(|key| self.sockets.get(key)).map(|socket| socket.sid);
             let Core { broadcasts, namespaces, .. } = self;
             let broadcast = broadcasts.share(|broadcast: &mut Broadcast| {
@@ -99,9 +99,21 @@ impl Core {
         count
     }
 
+    /// Queues a frame for these local sockets, which are listed once each.
+    pub(crate) fn deliver_to(&mut self, sockets: &[Key], frame: &SharedFrame) {
+        self.begin_mark();
+        let (mut delivery, ..) = self.delivery();
+        sockets.iter().for_each(|key| delivery.push(key.index, frame));
+        let count = delivery.count;
+        self.counters.messages_sent.add(count);
+    }
+
     /// Applies a change to every socket of a target, here and on the other shards.
     pub(crate) fn change(&mut self, namespace: u16, target: &Target, change: Change<'_>) {
         self.change_local(namespace, target, change);
+        if target.reach == Reach::Shard {
+            return;
+        }
         let name = self.namespaces[usize::from(namespace)].name.to_string();
         for shard in self.other_shards() {
             let command = SocketCommand {

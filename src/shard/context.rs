@@ -2,6 +2,7 @@
 
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::ops::Deref;
@@ -13,18 +14,24 @@ use std::time::Duration;
 use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
+use crate::mesh::inquiry::AckError;
 use crate::protocol::socketio::encode::EncodeError;
 use crate::protocol::socketio::event::Args;
-use crate::shard::acks::{AckError, Answer};
+use crate::protocol::socketio::raw_json::RawJson;
+use crate::shard::acks::Answer;
 use crate::shard::app::HandlerError;
 use crate::shard::args::{Reply, ToArgs};
 use crate::shard::core::{Core, Deferred, SharedCore};
 use crate::shard::encode::{frame_ack, frame_event};
+use crate::shard::gathering::Gathering;
 use crate::shard::handshake::Handshake;
 use crate::shard::recipients::Recipients;
 use crate::shard::session::{CloseReason, Link};
 use crate::shard::socket::SocketState;
 use crate::shard::wheel::TimerOwner;
+
+/// What a socket may publish about itself, in bytes of JSON: each `fetch` copies it.
+const DATA_BYTES_MAX: usize = 64 * 1024;
 
 /// One client in one namespace: a handle that can be kept, cloned and used in asynchronous code on its shard.
 ///
@@ -236,6 +243,9 @@ impl Socket {
     }
 
     /// Puts the socket into a room. False when it is gone, or in `rooms_per_socket_max` rooms already.
+    ///
+    /// A room named like another socket's id gets what is sent to that id, as in Node and Flask-SocketIO. Where
+    /// clients choose names, put something in front: `format!("chat:{name}")`.
     pub fn join(&self, room: impl AsRef<str>) -> bool {
         self.core.borrow_mut().join(self.key, room.as_ref()).is_ok()
     }
@@ -263,6 +273,17 @@ impl Socket {
     /// The members of a room, this socket included if it is one: Flask-SocketIO's `to=`. A socket's id is a room.
     pub fn to(&self, room: impl AsRef<str>) -> Recipients<'_> {
         Recipients::rooms(&self.core, self.namespace, Some(self.key)).to(room)
+    }
+
+    /// Everybody in the socket's namespace, on every shard, to look at or to change: see
+    /// [`fetch`](Recipients::fetch), [`count`](Recipients::count), [`here`](Recipients::here).
+    pub fn sockets(&self) -> Recipients<'_> {
+        self.broadcast()
+    }
+
+    /// The rooms of the socket's namespace on all shards, with how many members each has. Its own id is no entry.
+    pub fn namespace_rooms(&self) -> Gathering<BTreeMap<String, u64>> {
+        self.broadcast().rooms_by_size()
     }
 
     /// Empties a room, on every shard.
@@ -308,6 +329,31 @@ impl Socket {
             socket.extra_mut().values.entry(TypeId::of::<T>()).or_insert(value);
         }
         Some(result)
+    }
+
+    /// Publishes a value, which [`fetch`](Recipients::fetch) shows on every shard: Node's `socket.data`. It replaces
+    /// the one before.
+    ///
+    /// ```no_run
+    /// # fn example(cx: &mut shardcast::Context<'_>) -> Result<(), serde_json::Error> {
+    /// cx.set_data(&serde_json::json!({ "name": "Ada", "score": 3 }))
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The value has no JSON, or more than 64 KiB of it.
+    pub fn set_data(&self, data: &impl serde::Serialize) -> Result<(), serde_json::Error> {
+        let json = RawJson::from_value(data)?;
+        let text = json.as_str();
+        if text.len() > DATA_BYTES_MAX {
+            let message =
+                format!("a socket's data has at most {DATA_BYTES_MAX} bytes, this has {}", text.len());
+            return Err(serde::ser::Error::custom(message));
+        }
+        if let Some(socket) = self.core.borrow_mut().sockets.get_mut(self.key) {
+            socket.extra_mut().data = Some(text.into());
+        }
+        Ok(())
     }
 
     /// Runs a future in the background on this socket's shard. It goes on when the socket is gone.
@@ -416,6 +462,7 @@ impl Core {
     pub(crate) fn share_frame(
         core: &SharedCore,
         namespace: u16,
+        id: Option<u64>,
         event: &str,
         args: &impl ToArgs,
     ) -> Result<SharedFrame, EncodeError> {
@@ -427,7 +474,7 @@ impl Core {
         let mut result = Ok(());
         let frame = frames.share(|bytes| {
             bytes.clear();
-            result = frame_event(bytes, &name, None, event, args);
+            result = frame_event(bytes, &name, id, event, args);
         });
         core.borrow_mut().frames = frames;
         result.map(|()| frame)

@@ -18,12 +18,14 @@ use crate::base::ids::{SID_RANDOM_BYTES, ShardId, Sid};
 use crate::base::sid_index::SidIndex;
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
+use crate::mesh::inquiry::{AckError, Findings, Reply};
 use crate::mesh::{Broadcast, Mesh, Peer, ShardMessage, Target};
 use crate::protocol::engineio::session::HeartbeatTimes;
-use crate::shard::acks::{AckError, Answer, PendingAck};
+use crate::shard::acks::{Answer, PendingAck};
 use crate::shard::app::{HandlerError, LocalFuture, Refused};
 use crate::shard::config::Config;
 use crate::shard::connection::Connection;
+use crate::shard::inquiries::Inquiries;
 use crate::shard::login::SharedSigner;
 use crate::shard::outbox::Outbox;
 use crate::shard::session::{CloseReason, Session};
@@ -65,6 +67,8 @@ pub(crate) enum Deferred {
     Lost(Key),
     /// Tell whoever awaits an answer that there will be none.
     FailAck(PendingAck, AckError),
+    /// Tell whoever asked all shards what they know.
+    Reply(Reply, Result<Findings, AckError>),
     /// Drop the values a user kept in a socket: their destructors may use the API.
     Discard(Box<SocketExtra>),
     /// An asynchronous handler failed at this event.
@@ -84,6 +88,8 @@ pub(crate) struct NamespaceTable {
     pub(crate) name: Rc<str>,
     /// Places in the table of sockets, in memory order.
     pub(crate) members: BTreeSet<u32>,
+    /// How many of the members were let in and are not over.
+    pub(crate) open_sockets: u64,
     pub(crate) room_ids: std::collections::HashMap<Box<str>, Key, ahash::RandomState>,
 }
 
@@ -112,6 +118,7 @@ pub(crate) struct Core {
     pub(crate) namespace_ids: FxHashMap<Rc<str>, u16>,
     pub(crate) rooms: Slab<Room>,
     pub(crate) acks: Slab<PendingAck>,
+    pub(crate) inquiries: Inquiries,
     pub(crate) tasks: Slab<Task>,
     pub(crate) sleeps: Slab<Sleep>,
     pub(crate) wheel: Wheel,
@@ -173,6 +180,7 @@ impl Core {
             namespace_ids: FxHashMap::default(),
             rooms: Slab::default(),
             acks: Slab::default(),
+            inquiries: Inquiries::default(),
             tasks: Slab::default(),
             sleeps: Slab::default(),
             wheel: Wheel::new(parts.config.shortest_time(), parts.now),
@@ -203,7 +211,7 @@ impl Core {
         let id = u16::try_from(self.namespaces.len()).expect("a server has fewer than 65536 namespaces");
         self.namespace_ids.insert(Rc::clone(&name), id);
         let room_ids = std::collections::HashMap::with_hasher(self.hasher.clone());
-        self.namespaces.push(NamespaceTable { name, members: BTreeSet::new(), room_ids });
+        self.namespaces.push(NamespaceTable { name, members: BTreeSet::new(), open_sockets: 0, room_ids });
         id
     }
 

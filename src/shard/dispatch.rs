@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::base::slab::Key;
 use crate::base::time::Time;
+use crate::mesh::inquiry::AckError;
 use crate::protocol::engineio::packet::Packet as EnginePacket;
 use crate::protocol::engineio::payload;
 use crate::protocol::engineio::session::{Beat, Step, Via, step};
@@ -16,7 +17,6 @@ use crate::protocol::socketio::encode;
 use crate::protocol::socketio::event::{Args, Event};
 use crate::protocol::socketio::packet::{self, Packet, PacketKind};
 use crate::shard::Shard;
-use crate::shard::acks::AckError;
 use crate::shard::app::{ConnectFlow, Flow, HandlerError, NamespaceHandlers, Refused};
 use crate::shard::context::{Context, Socket};
 use crate::shard::core::{Core, Deferred, NOWHERE};
@@ -493,6 +493,7 @@ impl Core {
             session.connect_by = Time::NEVER;
         }
         self.counters.sockets.add(1);
+        self.namespaces[usize::from(namespace)].open_sockets += 1;
         while let Some(front) = held.front() {
             let frames = front.to_vec();
             held.advance(frames.len(), &mut self.buffers);
@@ -537,14 +538,17 @@ impl Core {
     /// From here on nothing reaches the socket's peer.
     fn detach_socket(&mut self, key: Key) {
         let Some(socket) = self.sockets.get_mut(key) else { return };
-        if socket.state == SocketState::Open {
+        let (sid, was_open) = (socket.sid, socket.state == SocketState::Open);
+        if was_open {
             self.counters.sockets.subtract(1);
+            self.namespaces[usize::from(socket.namespace)].open_sockets -= 1;
         }
         socket.state = SocketState::Closed;
         socket.connection = NOWHERE;
         if let Some(session) = self.sessions.get_mut(socket.session) {
             session.sockets.retain(|(_, socket)| *socket != key);
         }
+        self.forget_receiver(key, sid, was_open);
     }
 
     fn remove_socket(&mut self, key: Key) {

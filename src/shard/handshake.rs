@@ -35,6 +35,15 @@ impl Handshake {
         Handshake { text: text.into_boxed_str(), peer, issued_unix_millis, fork: Fork::default() }
     }
 
+    /// A handshake that was taken apart, on another shard perhaps.
+    pub(crate) fn from_parts(text: Box<str>, peer: Peer, issued_unix_millis: u64) -> Handshake {
+        Handshake { text, peer, issued_unix_millis, fork: Fork::default() }
+    }
+
+    pub(crate) fn parts(&self) -> (&str, Peer, u64) {
+        (&self.text, self.peer, self.issued_unix_millis)
+    }
+
     /// The request's target: path and query as they came.
     pub fn url(&self) -> &str {
         self.text.lines().next().unwrap_or_default()

@@ -16,8 +16,10 @@ pub(crate) mod dispatch;
 pub(crate) mod encode;
 pub(crate) mod engine;
 pub(crate) mod frames;
+pub(crate) mod gathering;
 pub(crate) mod handshake;
 pub(crate) mod http;
+pub(crate) mod inquiries;
 pub(crate) mod login;
 pub(crate) mod origin;
 pub(crate) mod outbox;
@@ -138,6 +140,11 @@ impl Shard {
                     core.change_local(namespace, &command.target, command.change.as_change());
                 }
             }
+            ShardMessage::Request(request) => shard.core.borrow_mut().ask(*request),
+            ShardMessage::Inquiry(inquiry) => shard.core.borrow_mut().inquire(&inquiry),
+            ShardMessage::Report(report) => {
+                shard.core.borrow_mut().add_report(report.number, report.findings)
+            }
             ShardMessage::File(answer) => {
                 shard.core.borrow_mut().deliver_file(answer.connection, answer.result)
             }
@@ -177,6 +184,8 @@ impl Shard {
                     TimerOwner::Connection(key) => shard.connection_timeout(key, deadline),
                     TimerOwner::Session(key) => shard.session_timeout(key, deadline, stall),
                     TimerOwner::Ack(key) => shard.ack_timeout(key),
+                    TimerOwner::Question(key) => shard.core.borrow_mut().question_timeout(key),
+                    TimerOwner::Asked(key) => shard.core.borrow_mut().inquiry_timeout(key),
                     TimerOwner::Sleep(key) => shard.sleep_over(key),
                 }
             }
@@ -257,6 +266,7 @@ impl Shard {
             Deferred::Resume(connection) => self.resume_connection(connection),
             Deferred::Lost(connection) => self.connection_lost(connection),
             Deferred::FailAck(pending, error) => self.fail_ack(pending, error),
+            Deferred::Reply(reply, result) => self.reply(reply, result),
             Deferred::Discard(extra) => {
                 if catch_unwind(AssertUnwindSafe(|| drop(extra))).is_err() {
                     tracing::error!("the destructor of a value that a socket kept panicked");
@@ -282,6 +292,7 @@ impl Shard {
         for session in sessions {
             self.close_session(session, CloseReason::ServerShutdown);
         }
+        self.core.borrow_mut().end_inquiries();
         // A pending poll takes what its session is owed, before its connection may write no more.
         self.answer_polls();
         let connections: Vec<Key> = self.core.borrow().connections.keys().collect();

@@ -1,14 +1,22 @@
 //! Whom a broadcast is for: rooms, exceptions, and what is to be done with those who are meant.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::base::ids::ShardId;
+use crate::base::buffer::SharedFrame;
+use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
-use crate::mesh::{Broadcast, Mesh, ShardMessage, SocketCommand, Target};
+use crate::mesh::inquiry::{AckError, Ask, Findings};
+use crate::mesh::{Broadcast, Mesh, Reach, ShardMessage, SocketCommand, Target};
+use crate::protocol::socketio::encode::EncodeError;
+use crate::shard::acks::Answer;
 use crate::shard::args::ToArgs;
-use crate::shard::context::Emitted;
+use crate::shard::context::{Emitted, Socket};
 use crate::shard::core::{Core, SharedCore};
 use crate::shard::encode::frame_event;
+use crate::shard::gathering::{
+    Answers, Gathering, RemoteSocket, read_count, read_ids, read_one, read_rooms, read_sockets,
+};
 use crate::shard::socket::Change;
 
 /// Some sockets of one namespace, on every shard: who gets an event, joins a room or is disconnected.
@@ -22,7 +30,7 @@ use crate::shard::socket::Change;
 /// cx.broadcast().emit("entered", &cx.id());
 /// # }
 /// ```
-#[must_use = "nothing happens until emit, join, leave or disconnect is called"]
+#[must_use = "nothing happens until emit, join, fetch or another verb is called"]
 #[derive(Debug)]
 pub struct Recipients<'a> {
     origin: Origin<'a>,
@@ -33,7 +41,7 @@ pub struct Recipients<'a> {
 /// Where the call is made.
 enum Origin<'a> {
     Shard { core: &'a SharedCore, namespace: u16, sender: Option<Key> },
-    Outside { mesh: &'a Mesh, namespace: &'a str },
+    Outside { mesh: &'a Arc<Mesh>, namespace: &'a str },
 }
 
 impl std::fmt::Debug for Origin<'_> {
@@ -57,7 +65,7 @@ impl<'a> Recipients<'a> {
         Recipients { origin: Origin::Shard { core, namespace, sender }, target, includes_sender: true }
     }
 
-    pub(crate) fn outside(mesh: &'a Mesh, namespace: &'a str, is_everyone: bool) -> Recipients<'a> {
+    pub(crate) fn outside(mesh: &'a Arc<Mesh>, namespace: &'a str, is_everyone: bool) -> Recipients<'a> {
         let target = Target { is_everyone, ..Target::default() };
         Recipients { origin: Origin::Outside { mesh, namespace }, target, includes_sender: true }
     }
@@ -86,38 +94,154 @@ impl<'a> Recipients<'a> {
         self
     }
 
+    /// Only the sockets of this process, should others be connected by a message queue: Node's `local`,
+    /// Flask-SocketIO's `ignore_queue`. All shards of the process are meant.
+    pub fn local(mut self) -> Self {
+        self.target.reach = Reach::Process;
+        self
+    }
+
+    /// Only the sockets of the shard that this is called on, with nothing said to others: for rooms whose members
+    /// all came by one `shard_key`. From a [`Handle`](crate::Handle), which is on no shard, nobody.
+    pub fn this_shard(mut self) -> Self {
+        self.target.reach = Reach::Shard;
+        self
+    }
+
     /// Sends them an event, encoded once.
     pub fn emit(self, event: &str, args: impl ToArgs) -> Emitted {
+        let frame = match self.encode(event, None, &args) {
+            Ok(frame) => frame,
+            Err(error) => return Emitted::Refused(error),
+        };
         match self.origin {
             Origin::Shard { core, namespace, sender } => {
-                let frame = match Core::share_frame(core, namespace, event, &args) {
-                    Ok(frame) => frame,
-                    Err(error) => {
-                        tracing::error!(event, %error, "not sent");
-                        return Emitted::Refused(error);
-                    }
-                };
                 let except = sender.filter(|_| !self.includes_sender);
                 match core.borrow_mut().publish(namespace, &self.target, except, &frame) {
                     Some(count) => Emitted::Queued(count),
                     None => Emitted::ShardBusy,
                 }
             }
+            Origin::Outside { .. } if self.target.reach == Reach::Shard => Emitted::Nobody,
             Origin::Outside { mesh, namespace } => {
-                let mut bytes = Vec::new();
-                if let Err(error) = frame_event(&mut bytes, namespace, None, event, &args) {
-                    tracing::error!(event, %error, "not sent");
-                    return Emitted::Refused(error);
-                }
                 let broadcast = Arc::new(Broadcast {
                     namespace: namespace.to_owned(),
                     target: self.target.clone(),
-                    frame: Arc::new(bytes),
+                    frame,
                 });
                 let is_sent = send_everywhere(mesh, || ShardMessage::Broadcast(Arc::clone(&broadcast)));
                 if is_sent { Emitted::Queued(0) } else { Emitted::ShardBusy }
             }
         }
+    }
+
+    /// Sends them an event and gathers what each answers, across all shards: Node's `io.to(..).emitWithAck`.
+    ///
+    /// Who leaves meanwhile is missing at once; when nobody is left to answer, the result is there.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # async fn example(socket: shardcast::Socket) -> Result<(), shardcast::AckError> {
+    /// let answers = socket.to("lobby").emit_with_ack("ready?", ()).timeout(Duration::from_secs(5)).await?;
+    /// for (sid, answer) in &answers.received {
+    ///     println!("{sid}: {:?}", answer.first::<bool>());
+    /// }
+    /// println!("{} did not answer", answers.missing.len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`AckError::NotSent`], [`AckError::Stopped`]. Answers that do not come are no error: see [`Answers`].
+    pub fn emit_with_ack(self, event: &str, args: impl ToArgs) -> Gathering<Answers> {
+        self.question(event, args, Answers::read)
+    }
+
+    /// Sends them an event and calls `then` once, on this shard, with what all have answered within `ack_timeout`.
+    ///
+    /// ```no_run
+    /// # fn example(cx: &mut shardcast::Context<'_>) {
+    /// cx.to("lobby").emit_with_callback("ready?", (), |answers| match answers {
+    ///     Ok(answers) => println!("{} are ready", answers.received.len()),
+    ///     Err(error) => println!("not asked: {error}"),
+    /// });
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// Outside a shard's handlers and tasks: there await [`emit_with_ack`](Recipients::emit_with_ack), or wait.
+    pub fn emit_with_callback(
+        self,
+        event: &str,
+        args: impl ToArgs,
+        then: impl FnOnce(Result<Answers, AckError>) + 'static,
+    ) {
+        self.emit_with_ack(event, args).then(then);
+    }
+
+    /// Sends an event to one socket of any shard, named by its id, and waits for its answer: Flask-SocketIO's `call`.
+    /// When more than one is meant, the result is one of their answers.
+    ///
+    /// ```no_run
+    /// # fn example(handle: shardcast::Handle, sid: shardcast::Sid) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// let answer = handle.to("/", sid).call("question", 42).timeout(Duration::from_secs(1)).wait()?;
+    /// let text: String = answer.first()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`AckError`]: no answer in time, or the client is gone; at once when there is none of that id.
+    pub fn call(self, event: &str, args: impl ToArgs) -> Gathering<Answer> {
+        self.question(event, args, read_one)
+    }
+
+    /// Describes each of them, wherever it is: Node's `fetchSockets`. Takes a walk over all that are meant; to know
+    /// how many, [`count`](Recipients::count).
+    ///
+    /// ```no_run
+    /// # async fn example(socket: shardcast::Socket) -> Result<(), shardcast::AckError> {
+    /// for remote in socket.to("lobby").fetch().await? {
+    ///     println!("{} on shard {}: {:?}", remote.id(), remote.shard(), remote.rooms());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A shard did not report: [`AckError::Timeout`] or [`AckError::NotSent`]. More than 64 MiB would be kept:
+    /// [`AckError::TooLarge`]. There is no list with gaps.
+    pub fn fetch(self) -> Gathering<Vec<RemoteSocket>> {
+        self.gather(Ask::Sockets, read_sockets)
+    }
+
+    /// The ids of them all, wherever they are. Errors are those of [`fetch`](Recipients::fetch).
+    pub fn ids(self) -> Gathering<Vec<Sid>> {
+        self.gather(Ask::Ids, read_ids)
+    }
+
+    /// How many they are on all shards. Everybody, or one room, is a number that each shard has; a mix of rooms or
+    /// an exception is a walk. In a room a client counts that its connect handler has put there and not let in yet.
+    /// Errors are those of [`fetch`](Recipients::fetch).
+    pub fn count(self) -> Gathering<u64> {
+        self.gather(Ask::Count, read_count)
+    }
+
+    /// Those of this shard, now: nobody else is asked. From a [`Handle`](crate::Handle), which is on no shard, nobody.
+    pub fn here(mut self) -> Vec<Socket> {
+        self.except_sender();
+        let Origin::Shard { core, namespace, .. } = self.origin else { return Vec::new() };
+        let sids = core.borrow_mut().open_sids(namespace, &self.target);
+        sids.into_iter().filter_map(|(key, _)| Socket::of(core, key)).collect()
+    }
+
+    /// How many of them are on this shard, as [`count`](Recipients::count) counts; 0 from a [`Handle`](crate::Handle).
+    pub fn count_here(mut self) -> u64 {
+        self.except_sender();
+        let Origin::Shard { core, namespace, .. } = self.origin else { return 0 };
+        core.borrow_mut().count_local(namespace, &self.target)
     }
 
     /// Sends them the unnamed event, `message`.
@@ -145,17 +269,73 @@ impl<'a> Recipients<'a> {
         self.change(Change::Disconnect { close_session: true });
     }
 
-    fn change(mut self, change: Change<'_>) {
-        match self.origin {
-            Origin::Shard { core, namespace, sender } => {
-                let mut core = core.borrow_mut();
-                if !self.includes_sender
-                    && let Some(sid) = sender.and_then(|key| core.sockets.get(key)).map(|socket| socket.sid)
-                {
-                    self.target.except.push(sid.as_str());
-                }
-                core.change(namespace, &self.target, change);
+    /// The rooms of the namespace, whoever is meant.
+    pub(crate) fn rooms_by_size(self) -> Gathering<BTreeMap<String, u64>> {
+        self.gather(Ask::Rooms, read_rooms)
+    }
+
+    fn encode(&self, event: &str, id: Option<u64>, args: &impl ToArgs) -> Result<SharedFrame, EncodeError> {
+        let frame = match self.origin {
+            Origin::Shard { core, namespace, .. } => Core::share_frame(core, namespace, id, event, args),
+            Origin::Outside { namespace, .. } => {
+                let mut bytes = Vec::new();
+                frame_event(&mut bytes, namespace, id, event, args).map(|()| Arc::new(bytes))
             }
+        };
+        frame.inspect_err(|error| tracing::error!(event, %error, "not sent"))
+    }
+
+    fn question<T>(
+        self,
+        event: &str,
+        args: impl ToArgs,
+        read: fn(Findings) -> Result<T, AckError>,
+    ) -> Gathering<T> {
+        let id = match self.origin {
+            Origin::Shard { core, .. } => core.borrow().mesh.next_broadcast_ack_id(),
+            Origin::Outside { mesh, .. } => mesh.next_broadcast_ack_id(),
+        };
+        match self.encode(event, Some(id), &args) {
+            Ok(frame) => self.gather(Ask::Answers { id, frame }, read),
+            Err(_) => Gathering::failed(AckError::NotSent, read),
+        }
+    }
+
+    fn gather<T>(mut self, ask: Ask, read: fn(Findings) -> Result<T, AckError>) -> Gathering<T> {
+        self.except_sender();
+        let mut target = std::mem::take(&mut self.target);
+        match self.origin {
+            Origin::Shard { core, namespace, .. } => {
+                let core = core.borrow();
+                let name = &core.namespaces[usize::from(namespace)].name;
+                Gathering::new((Arc::clone(&core.mesh), core.id), name, target, ask, read)
+            }
+            Origin::Outside { mesh, namespace } => {
+                if target.reach == Reach::Shard {
+                    target.clear();
+                }
+                Gathering::new((Arc::clone(mesh), mesh.any_shard()), namespace, target, ask, read)
+            }
+        }
+    }
+
+    /// Names the sender among the exceptions, for what does not take it apart.
+    fn except_sender(&mut self) {
+        if let Origin::Shard { core, sender: Some(sender), .. } = self.origin
+            && !self.includes_sender
+            && let Some(socket) = core.borrow().sockets.get(sender)
+        {
+            self.target.except.push(socket.sid.as_str());
+        }
+    }
+
+    fn change(mut self, change: Change<'_>) {
+        self.except_sender();
+        match self.origin {
+            Origin::Shard { core, namespace, .. } => {
+                core.borrow_mut().change(namespace, &self.target, change)
+            }
+            Origin::Outside { .. } if self.target.reach == Reach::Shard => {}
             Origin::Outside { mesh, namespace } => {
                 send_everywhere(mesh, || {
                     ShardMessage::Command(Box::new(SocketCommand {

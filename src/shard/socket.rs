@@ -54,6 +54,8 @@ pub(crate) struct SocketExtra {
     /// Acknowledgements this socket still owes: wire id to table key.
     pub(crate) acks: SmallVec<[(u64, Key); 2]>,
     pub(crate) next_ack: u64,
+    /// JSON that other shards may see.
+    pub(crate) data: Option<Box<str>>,
     /// The user's values, by type.
     pub(crate) values: FxHashMap<TypeId, Box<dyn Any>>,
 }

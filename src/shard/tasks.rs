@@ -173,8 +173,7 @@ impl Shard {
 /// # Panics
 /// Outside a shard's handlers and tasks: there is no shard to run it.
 pub fn spawn(future: impl Future<Output = ()> + 'static) {
-    let core =
-        CURRENT.with_borrow(Option::clone).expect("spawn is called within a handler or task of a server");
+    let core = current().expect("spawn is called within a handler or task of a server");
     core.borrow_mut().deferred.push(crate::shard::core::Deferred::Start(Box::pin(future)));
 }
 
@@ -211,8 +210,7 @@ impl Future for Sleeping {
             sleep.waker = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        let core =
-            CURRENT.with_borrow(Option::clone).expect("sleep is awaited in a handler or task of a server");
+        let core = current().expect("sleep is awaited in a handler or task of a server");
         let key = {
             let mut core = core.borrow_mut();
             let key = core.sleeps.insert(Sleep { is_over: false, waker: Some(cx.waker().clone()) });
@@ -233,6 +231,11 @@ impl Drop for Sleeping {
             core.sleeps.remove(*key);
         }
     }
+}
+
+/// The shard that is at work on this thread.
+pub(crate) fn current() -> Option<SharedCore> {
+    CURRENT.with_borrow(Option::clone)
 }
 
 /// Makes `core` the shard of whatever runs inside `run`, so that handlers can `spawn`.

@@ -27,6 +27,10 @@ pub(crate) enum TimerOwner {
     Session(Key),
     /// A pending acknowledgement, by its own table.
     Ack(Key),
+    /// A broadcast that clients owe answers to.
+    Question(Key),
+    /// A question to all shards, at its home.
+    Asked(Key),
     /// A sleeping task.
     Sleep(Key),
 }

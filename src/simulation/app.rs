@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use crate::base::ids::Sid;
+use crate::mesh::inquiry::AckError;
 use crate::protocol::socketio::binary::Binary;
 use crate::protocol::socketio::event::Args;
 use crate::server::handle::Handle;
 use crate::server::namespace::Namespace;
 use crate::shard::acks::Answer;
 use crate::shard::app::{App, Refused};
-use crate::shard::context::{Context, ShardInfo, Socket};
+use crate::shard::context::{Context, Emitted, ShardInfo, Socket};
+use crate::shard::gathering::Answers;
 use crate::shard::tasks::sleep;
 
 /// The namespaces `/` and `/gate`, on one shard.
@@ -16,6 +19,7 @@ pub(super) fn app(shard: ShardInfo) -> App {
     let mut root = Namespace::new("/", shard, Handle::default());
     rooms(&mut root);
     answers(&mut root);
+    targets(&mut root);
     let mut gate = Namespace::new("/gate", shard, Handle::default());
     guard(&mut gate);
     let namespaces =
@@ -93,6 +97,79 @@ fn answers(io: &mut Namespace) {
             cx.to(&room).emit("flood", (number, text.as_str()));
         }
     });
+}
+
+/// Questions to many, and who is where.
+fn targets(io: &mut Namespace) {
+    io.on("id", |cx: &mut Context<'_>| cx.id());
+    io.on_async("ask_room", |socket: Socket, room: String, millis: u64| async move {
+        let timeout = Duration::from_millis(millis);
+        shown(socket.to(room).emit_with_ack("question", 1).timeout(timeout).await)
+    });
+    io.on("ask_others", |cx: &mut Context<'_>, room: String| {
+        let socket = cx.socket();
+        cx.to(&room).emit("news", "before");
+        cx.to(&room).include_self(false).emit_with_callback("question", 2, move |answers| {
+            socket.emit("answers", shown(answers));
+        });
+        cx.to(&room).emit("news", "after");
+    });
+    io.on_async("call", |socket: Socket, sid: String| async move {
+        match socket.to(sid).call("question", 3).await {
+            Ok(answer) => answer.first::<serde_json::Value>().unwrap_or_default(),
+            Err(error) => error.to_string().into(),
+        }
+    });
+    io.on("set_data", |cx: &mut Context<'_>, data: serde_json::Value| cx.set_data(&data).is_ok());
+    io.on_async("fetch", |socket: Socket, room: String| async move {
+        let remote = socket.to(room).fetch().await?;
+        let shown = remote.iter().map(|remote| {
+            let data = remote.data::<serde_json::Value>().unwrap_or_default();
+            serde_json::json!([remote.id(), remote.shard(), remote.rooms(), data])
+        });
+        Ok::<Vec<_>, AckError>(shown.collect())
+    });
+    io.on_async("counts", |socket: Socket, room: String| async move {
+        let everybody = socket.sockets().count().await?;
+        let members = socket.to(&room).count().await?;
+        let others = socket.to(&room).include_self(false).count().await?;
+        let rooms = socket.namespace_rooms().await?;
+        Ok::<_, AckError>((everybody, members, others, rooms))
+    });
+    io.on("here", |cx: &mut Context<'_>, room: String| {
+        let ids: Vec<Sid> = cx.to(&room).here().iter().map(|socket| socket.id()).collect();
+        (ids, cx.to(&room).count_here())
+    });
+    io.on("emit_named", |cx: &mut Context<'_>, name: String| {
+        let refused = |emitted| matches!(emitted, Emitted::Refused(_));
+        let to_one = refused(cx.emit(&name, ()));
+        vec![
+            to_one,
+            refused(cx.broadcast().emit(&name, ())),
+            refused(cx.emit_with_callback(&name, (), |_| {})),
+        ]
+    });
+    io.on("to_this_shard", |cx: &mut Context<'_>, room: String| {
+        cx.to(&room).this_shard().emit("news", "this shard");
+        cx.to(&room).local().emit("news", "this process");
+    });
+}
+
+/// Answers as JSON: who said what, who is missing and why, how many shards are.
+fn shown(answers: Result<Answers, AckError>) -> serde_json::Value {
+    match answers {
+        Ok(answers) => {
+            let received: Vec<_> = answers
+                .received
+                .iter()
+                .map(|(sid, answer)| (sid, answer.first::<serde_json::Value>().unwrap_or_default()))
+                .collect();
+            let missing: Vec<_> =
+                answers.missing.iter().map(|(sid, error)| (sid, error.to_string())).collect();
+            serde_json::json!({ "received": received, "missing": missing, "shards": answers.shards_missing })
+        }
+        Err(error) => serde_json::json!({ "error": error.to_string() }),
+    }
 }
 
 /// `/gate` lets in who says `"yes"`; it takes `millis` for its decision, and asks the client meanwhile.

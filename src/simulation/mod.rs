@@ -9,6 +9,7 @@ mod client;
 mod directed;
 mod no_alloc;
 mod scenario;
+mod targets;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -108,6 +108,11 @@ impl Simulation {
                 ("room_ids", core.namespaces.iter().map(|namespace| namespace.room_ids.len()).sum()),
                 ("members", core.namespaces.iter().map(|namespace| namespace.members.len()).sum()),
                 ("acks", core.acks.len()),
+                ("inquiries", core.inquiries.len()),
+                (
+                    "open_sockets",
+                    core.namespaces.iter().map(|namespace| namespace.open_sockets as usize).sum(),
+                ),
                 ("tasks", core.tasks.len()),
                 ("sleeps", core.sleeps.len()),
                 ("deferred", core.deferred.len()),

@@ -344,11 +344,7 @@ impl World {
                 return Some(id);
             }
             Action::EndTurn(shard) => self.end_turn(shard),
-            Action::Mail(shard) => {
-                if let Some(message) = self.inboxes[shard].next_message() {
-                    self.receive_message(shard, message);
-                }
-            }
+            Action::Mail(shard) => self.read_mail(shard),
             Action::Wake(shard) => {
                 if let Some(task) = self.inboxes[shard].next_wake() {
                     self.work(shard, |shard, now| shard.wake(task, now));
@@ -357,6 +353,13 @@ impl World {
             Action::Timeout(shard) => self.work(shard, Shard::handle_timeout),
         }
         None
+    }
+
+    /// A shard takes one message out of its inbox, if there is one.
+    pub(super) fn read_mail(&mut self, shard: usize) {
+        if let Some(message) = self.inboxes[shard].next_message() {
+            self.receive_message(shard, message);
+        }
     }
 
     pub(super) fn work<R>(&mut self, shard: usize, work: impl FnOnce(&mut Shard, Time) -> R) -> R {

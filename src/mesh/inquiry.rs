@@ -1,0 +1,172 @@
+//! Questions to all shards: what is asked, and what each of them reports.
+//!
+//! A request is asked by one shard, its home, of every shard, itself included. Each finds out in its own time and
+//! reports once; the home adds the reports up and replies once. Nobody waits for anybody: the home has a deadline.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::base::buffer::SharedFrame;
+use crate::base::ids::{ShardId, Sid};
+use crate::base::slab::Key;
+use crate::mesh::{Peer, Target};
+
+/// Takes what was found out. Dropped when the server ends before it knows.
+pub(crate) type Reply = oneshot::Sender<Result<Findings, AckError>>;
+
+/// A question of somebody who is no shard, or of a shard's user code, before it has a home.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) namespace: String,
+    pub(crate) target: Target,
+    pub(crate) ask: Ask,
+    /// `None`: what is usual for such a question.
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) reply: Reply,
+}
+
+/// What is to be found out about the sockets of a target.
+#[derive(Clone, Debug)]
+pub(crate) enum Ask {
+    /// Send them this event, and collect what they answer to its id.
+    Answers {
+        id: u64,
+        frame: SharedFrame,
+    },
+    /// Describe each.
+    Sockets,
+    Ids,
+    Count,
+    /// The rooms of the namespace, whatever the target.
+    Rooms,
+}
+
+/// A question as the home asks it of every shard.
+#[derive(Debug)]
+pub(crate) struct Inquiry {
+    pub(crate) namespace: String,
+    pub(crate) target: Target,
+    pub(crate) ask: Ask,
+    pub(crate) timeout: Duration,
+    pub(crate) home: ShardId,
+    /// The inquiry's place at home.
+    pub(crate) number: Key,
+}
+
+/// What one shard has found out.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) number: Key,
+    pub(crate) findings: Findings,
+}
+
+/// What is known so far. What was not asked for stays empty.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) answers: Vec<(Sid, AnswerText)>,
+    pub(crate) missing: Vec<(Sid, AckError)>,
+    pub(crate) sockets: Vec<SocketFacts>,
+    pub(crate) ids: Vec<Sid>,
+    pub(crate) count: u64,
+    /// Members by room.
+    pub(crate) rooms: BTreeMap<String, u64>,
+    /// What the findings weigh, about.
+    pub(crate) bytes: usize,
+    /// Something was left out, because it weighs too much.
+    pub(crate) is_cut: bool,
+    /// Shards that were not reached: a full inbox, or gone.
+    pub(crate) shards_unreached: usize,
+    /// Shards that did not report in time.
+    pub(crate) shards_late: usize,
+}
+
+impl Findings {
+    /// Adds what another shard has found out.
+    pub(crate) fn add(&mut self, other: Findings) {
+        self.answers.extend(other.answers);
+        self.missing.extend(other.missing);
+        self.sockets.extend(other.sockets);
+        self.ids.extend(other.ids);
+        self.count += other.count;
+        for (name, members) in other.rooms {
+            *self.rooms.entry(name).or_default() += members;
+        }
+        self.bytes += other.bytes;
+        self.is_cut |= other.is_cut;
+        self.shards_unreached += other.shards_unreached;
+        self.shards_late += other.shards_late;
+    }
+
+    /// Leaves out what weighs something; whose answer it was is missing.
+    pub(crate) fn cut(&mut self) {
+        self.missing.extend(self.answers.drain(..).map(|(sid, _)| (sid, AckError::TooLarge)));
+        self.sockets.clear();
+        self.ids.clear();
+        self.rooms.clear();
+        self.bytes = 0;
+        self.is_cut = true;
+    }
+}
+
+/// What a client answered: elements of a JSON array without its brackets, and attachments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AnswerText {
+    pub(crate) json: String,
+    pub(crate) attachments: Vec<Bytes>,
+}
+
+/// A socket as another shard sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct SocketFacts {
+    pub(crate) sid: Sid,
+    /// Its own id first.
+    pub(crate) rooms: Vec<String>,
+    /// The handshake: the target on the first line, then `name: value` lines.
+    pub(crate) request: Box<str>,
+    pub(crate) peer: Peer,
+    pub(crate) issued_unix_millis: u64,
+    /// JSON that the socket's handlers have published.
+    pub(crate) data: Option<Box<str>>,
+}
+
+impl SocketFacts {
+    /// What it weighs, about.
+    pub(crate) fn len_bytes(&self) -> usize {
+        let rooms: usize = self.rooms.iter().map(|room| room.len() + size_of::<String>()).sum();
+        let data = self.data.as_ref().map_or(0, |data| data.len());
+        size_of::<SocketFacts>() + rooms + self.request.len() + data
+    }
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AckError {
+    /// None came in time.
+    Timeout,
+    /// The socket is gone.
+    Disconnected,
+    /// The question was not sent: its arguments could not be encoded, too many answers are owed already, or a
+    /// shard's inbox was full. The log says which.
+    NotSent,
+    /// An answer came, and more is kept already than a shard keeps of answers: 64 MiB.
+    TooLarge,
+    /// The server does not run.
+    Stopped,
+}
+
+impl std::fmt::Display for AckError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            AckError::Timeout => "no answer came in time",
+            AckError::Disconnected => "the client is gone",
+            AckError::NotSent => "the event was not sent",
+            AckError::TooLarge => "the answers are too large to be kept: ask fewer sockets at a time",
+            AckError::Stopped => "the server does not run",
+        })
+    }
+}
+
+impl std::error::Error for AckError {}

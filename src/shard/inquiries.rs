@@ -1,0 +1,342 @@
+//! Questions to all shards, as one shard asks and answers them: broadcasts with answers, and who is where.
+//!
+//! The home of a question ([`Core::ask`]) sends it to every shard and waits for no more than its deadline. A shard
+//! that is asked ([`Core::inquire`]) reports once: at once what it knows, or, when clients must answer, as soon as
+//! each has answered or gone, or the time is over. So a broadcast costs two messages a shard, however many answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::base::buffer::SharedFrame;
+use crate::base::ids::{ShardId, Sid};
+use crate::base::slab::{Key, Slab};
+use crate::mesh::inquiry::{
+    AckError, AnswerText, Ask, Findings, Inquiry, Reply, Report, Request, SocketFacts,
+};
+use crate::mesh::{Reach, ShardMessage, Target};
+use crate::protocol::socketio::event::Args;
+use crate::shard::Shard;
+use crate::shard::core::{Core, Deferred};
+use crate::shard::socket::SocketState;
+use crate::shard::wheel::TimerOwner;
+
+/// Questions one shard asks at a time, and questions of one shard that its clients may owe answers to at a time.
+/// Beyond it nothing is sent.
+const INQUIRIES_MAX: usize = 1024;
+
+/// What one shard keeps of answers and descriptions, for all questions together, in bytes. Beyond it they are
+/// left out, and the sockets are missing.
+const FINDINGS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long the home waits for reports after the time of a question is over: a shard's wheel may be late, and
+/// its report takes its way.
+const REPORT_GRACE: Duration = Duration::from_secs(1);
+
+/// How long shards have to tell what they know. Node's adapters take as long.
+const FACTS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Every question on its way, of this shard and to this shard.
+#[derive(Debug, Default)]
+pub(crate) struct Inquiries {
+    /// Questions whose home this is.
+    asked: Slab<Asked>,
+    /// Questions that clients of this shard owe answers to.
+    open: Slab<Open>,
+    open_by_id: FxHashMap<u64, Key>,
+    bytes: usize,
+}
+
+/// A question, at its home.
+#[derive(Debug)]
+struct Asked {
+    shards_awaited: usize,
+    findings: Findings,
+    reply: Reply,
+}
+
+/// A question that clients have got.
+#[derive(Debug)]
+struct Open {
+    id: u64,
+    home: ShardId,
+    number: Key,
+    waiting: FxHashSet<Key>,
+    findings: Findings,
+}
+
+impl Inquiries {
+    /// How many questions are on their way.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        assert_eq!(self.open.len(), self.open_by_id.len());
+        assert!(self.bytes == 0 || self.open.len() + self.asked.len() > 0, "bytes are kept for a question");
+        self.open.len() + self.asked.len()
+    }
+
+    /// Makes it seem that nothing more can be kept, or gives the room back.
+    #[cfg(test)]
+    pub(crate) fn pretend_full(&mut self, is_full: bool) {
+        self.bytes = if is_full { FINDINGS_BYTES_MAX } else { 0 };
+    }
+}
+
+impl Shard {
+    /// Hands over what was found out. Whoever waits may be woken by code of the user's, so nothing is borrowed.
+    pub(crate) fn reply(&mut self, reply: Reply, result: Result<Findings, AckError>) {
+        // Who does not wait any more does not want to know.
+        let _ = reply.send(result);
+    }
+}
+
+impl Core {
+    /// Asks every shard that the target reaches, this one included.
+    pub(crate) fn ask(&mut self, request: Request) {
+        let Request { namespace, target, ask, timeout, reply } = request;
+        if self.is_shutting_down {
+            return self.deferred.push(Deferred::Reply(reply, Err(AckError::Stopped)));
+        }
+        if self.inquiries.asked.len() >= INQUIRIES_MAX {
+            tracing::error!(
+                INQUIRIES_MAX,
+                namespace,
+                "not sent: too many questions wait for the answers of many"
+            );
+            return self.deferred.push(Deferred::Reply(reply, Err(AckError::NotSent)));
+        }
+        let is_for_clients = matches!(ask, Ask::Answers { .. });
+        let usual = if is_for_clients { self.config.ack_timeout } else { FACTS_TIMEOUT };
+        let timeout = timeout.unwrap_or(usual);
+        let patience = timeout.saturating_add(if is_for_clients { REPORT_GRACE } else { Duration::ZERO });
+        let shards_awaited = if target.reach == Reach::Shard { 1 } else { self.mesh.len() };
+        let findings = Findings::default();
+        let number = self.inquiries.asked.insert(Asked { shards_awaited, findings, reply });
+        let deadline = self.now + patience;
+        self.wheel.arm(TimerOwner::Asked(number), deadline);
+        let inquiry = Arc::new(Inquiry { namespace, target, ask, timeout, home: self.id, number });
+        self.inquire(&inquiry);
+        if inquiry.target.reach == Reach::Shard {
+            return;
+        }
+        for shard in self.other_shards() {
+            if !self.send_to_shard(shard, ShardMessage::Inquiry(Arc::clone(&inquiry))) {
+                self.add_report(number, Findings { shards_unreached: 1, ..Findings::default() });
+            }
+        }
+    }
+
+    /// Finds out what is asked, and reports it now or once it is known.
+    pub(crate) fn inquire(&mut self, inquiry: &Inquiry) {
+        let Some(&namespace) = self.namespace_ids.get(inquiry.namespace.as_str()) else {
+            return self.report(inquiry.home, inquiry.number, Findings::default());
+        };
+        let target = &inquiry.target;
+        let findings = match &inquiry.ask {
+            Ask::Answers { id, frame } => return self.ask_clients(namespace, inquiry, *id, frame),
+            Ask::Sockets => self.describe_sockets(namespace, target),
+            Ask::Ids => {
+                let ids: Vec<Sid> =
+                    self.open_sids(namespace, target).into_iter().map(|(_, sid)| sid).collect();
+                Findings { bytes: size_of_val(ids.as_slice()), ids, ..Findings::default() }
+            }
+            Ask::Count => Findings { count: self.count_local(namespace, target), ..Findings::default() },
+            Ask::Rooms => self.list_rooms(namespace),
+        };
+        self.report(inquiry.home, inquiry.number, findings);
+    }
+
+    /// An answer to a broadcast has come. One that nobody awaits is ignored.
+    pub(crate) fn receive_broadcast_ack(&mut self, socket: Key, id: u64, args: Args<'_>) {
+        let Core { inquiries, sockets, .. } = &mut *self;
+        let Some(&key) = inquiries.open_by_id.get(&id) else { return };
+        let Some(open) = inquiries.open.get_mut(key) else { return };
+        if !open.waiting.remove(&socket) {
+            return;
+        }
+        let Some(sid) = sockets.get(socket).map(|socket| socket.sid) else { return };
+        let attachments: usize = args.attachments().iter().map(bytes::Bytes::len).sum();
+        let bytes = size_of::<(Sid, AnswerText)>() + args.raw().len() + attachments;
+        if inquiries.bytes + bytes <= FINDINGS_BYTES_MAX {
+            let answer = AnswerText { json: args.raw().to_owned(), attachments: args.attachments().to_vec() };
+            open.findings.answers.push((sid, answer));
+            open.findings.bytes += bytes;
+            inquiries.bytes += bytes;
+        } else {
+            tracing::warn!(%sid, bytes, FINDINGS_BYTES_MAX, "an answer to a broadcast is dropped: too much is kept");
+            open.findings.missing.push((sid, AckError::TooLarge));
+        }
+        if open.waiting.is_empty() {
+            self.close_question(key);
+        }
+    }
+
+    /// A socket is over: it answers no more. One that was never let in was not asked.
+    pub(crate) fn forget_receiver(&mut self, socket: Key, sid: Sid, was_open: bool) {
+        if self.inquiries.open.len() == 0 {
+            return;
+        }
+        for key in self.inquiries.open.keys().collect::<Vec<_>>() {
+            let Some(open) = self.inquiries.open.get_mut(key) else { continue };
+            if !open.waiting.remove(&socket) {
+                continue;
+            }
+            if was_open {
+                open.findings.missing.push((sid, AckError::Disconnected));
+            }
+            if open.waiting.is_empty() {
+                self.close_question(key);
+            }
+        }
+    }
+
+    /// The clients' time is over.
+    pub(crate) fn question_timeout(&mut self, key: Key) {
+        let Core { inquiries, sockets, .. } = &mut *self;
+        let Some(open) = inquiries.open.get_mut(key) else { return };
+        let late = open.waiting.drain().filter_map(|socket| sockets.get(socket));
+        open.findings.missing.extend(late.map(|socket| (socket.sid, AckError::Timeout)));
+        self.close_question(key);
+    }
+
+    /// The home's patience is over: what is known must do.
+    pub(crate) fn inquiry_timeout(&mut self, number: Key) {
+        let Some(asked) = self.inquiries.asked.get_mut(number) else { return };
+        asked.findings.shards_late += std::mem::take(&mut asked.shards_awaited);
+        self.finish_inquiry(number);
+    }
+
+    /// A shard has reported. One that was given up is not heard.
+    pub(crate) fn add_report(&mut self, number: Key, mut findings: Findings) {
+        let Inquiries { asked, bytes, .. } = &mut self.inquiries;
+        let Some(asked) = asked.get_mut(number) else { return };
+        if *bytes + findings.bytes > FINDINGS_BYTES_MAX {
+            tracing::warn!(
+                bytes = findings.bytes,
+                FINDINGS_BYTES_MAX,
+                "a shard's report is cut: too much is kept"
+            );
+            findings.cut();
+        }
+        *bytes += findings.bytes;
+        asked.findings.add(findings);
+        asked.shards_awaited -= 1;
+        if asked.shards_awaited == 0 {
+            self.finish_inquiry(number);
+        }
+    }
+
+    /// The shard ends: everybody who waits learns what is known.
+    pub(crate) fn end_inquiries(&mut self) {
+        for number in self.inquiries.asked.keys().collect::<Vec<_>>() {
+            self.inquiry_timeout(number);
+        }
+    }
+
+    /// How many sockets of this shard a target means. Everybody and the members of one room are not walked; in a
+    /// room a client counts whose connect handler has put it there and not decided yet.
+    pub(crate) fn count_local(&mut self, namespace: u16, target: &Target) -> u64 {
+        let table = &self.namespaces[usize::from(namespace)];
+        let mut rooms = target.rooms.iter();
+        if target.except.iter().next().is_none() {
+            match (target.is_everyone, rooms.next(), rooms.next()) {
+                (true, ..) => return table.open_sockets,
+                (false, None, _) => return 0,
+                (false, Some(name), None) if Sid::parse(name).is_none() => {
+                    let room = table.room_ids.get(name).and_then(|room| self.rooms.get(*room));
+                    return room.map_or(0, |room| room.members.len() as u64);
+                }
+                _ => {}
+            }
+        }
+        self.open_sids(namespace, target).len() as u64
+    }
+
+    /// The sockets of a target on this shard that were let in, by place and id.
+    pub(crate) fn open_sids(&mut self, namespace: u16, target: &Target) -> Vec<(Key, Sid)> {
+        let keys = self.members_of(namespace, target);
+        let sid_of = |key: Key| {
+            let socket = self.sockets.get(key).filter(|socket| socket.state == SocketState::Open)?;
+            Some((key, socket.sid))
+        };
+        keys.into_iter().filter_map(sid_of).collect()
+    }
+
+    fn ask_clients(&mut self, namespace: u16, inquiry: &Inquiry, id: u64, frame: &SharedFrame) {
+        let mut findings = Findings::default();
+        let mut receivers = self.members_of(namespace, &inquiry.target);
+        receivers
+            .retain(|key| self.sockets.get(*key).is_some_and(|socket| socket.state != SocketState::Closed));
+        if self.inquiries.open.len() >= INQUIRIES_MAX {
+            tracing::error!(INQUIRIES_MAX, "not sent: clients owe answers to too many broadcasts");
+            let sids = receivers.drain(..).filter_map(|key| self.sockets.get(key));
+            findings.missing.extend(sids.map(|socket| (socket.sid, AckError::NotSent)));
+        }
+        if receivers.is_empty() {
+            return self.report(inquiry.home, inquiry.number, findings);
+        }
+        self.deliver_to(&receivers, frame);
+        let waiting = receivers.into_iter().collect();
+        let open = Open { id, home: inquiry.home, number: inquiry.number, waiting, findings };
+        let key = self.inquiries.open.insert(open);
+        self.inquiries.open_by_id.insert(id, key);
+        let deadline = self.now + inquiry.timeout;
+        self.wheel.arm(TimerOwner::Question(key), deadline);
+    }
+
+    fn close_question(&mut self, key: Key) {
+        let Some(open) = self.inquiries.open.remove(key) else { return };
+        self.inquiries.open_by_id.remove(&open.id);
+        self.inquiries.bytes -= open.findings.bytes;
+        self.report(open.home, open.number, open.findings);
+    }
+
+    fn report(&mut self, home: ShardId, number: Key, findings: Findings) {
+        if home == self.id {
+            self.add_report(number, findings);
+        } else {
+            // A report that is lost is counted there; its home gives up in time.
+            self.send_to_shard(home, ShardMessage::Report(Box::new(Report { number, findings })));
+        }
+    }
+
+    fn finish_inquiry(&mut self, number: Key) {
+        let Some(asked) = self.inquiries.asked.remove(number) else { return };
+        self.inquiries.bytes -= asked.findings.bytes;
+        self.deferred.push(Deferred::Reply(asked.reply, Ok(asked.findings)));
+    }
+
+    fn describe_sockets(&mut self, namespace: u16, target: &Target) -> Findings {
+        let mut findings = Findings::default();
+        for (key, sid) in self.open_sids(namespace, target) {
+            let Some(socket) = self.sockets.get(key) else { continue };
+            let Some(session) = self.sessions.get(socket.session) else { continue };
+            let (request, peer, issued_unix_millis) = session.handshake.parts();
+            let data = socket.extra.as_ref().and_then(|extra| extra.data.clone());
+            let request = request.into();
+            let rooms = self.rooms_of(key);
+            let facts = SocketFacts { sid, rooms, request, peer, issued_unix_millis, data };
+            findings.bytes += facts.len_bytes();
+            if findings.bytes > FINDINGS_BYTES_MAX {
+                findings.cut();
+                return findings;
+            }
+            findings.sockets.push(facts);
+        }
+        findings
+    }
+
+    fn list_rooms(&self, namespace: u16) -> Findings {
+        let table = &self.namespaces[usize::from(namespace)];
+        let mut findings = Findings::default();
+        for (name, room) in &table.room_ids {
+            let Some(room) = self.rooms.get(*room) else { continue };
+            findings.bytes += name.len() + size_of::<(String, u64)>();
+            findings.rooms.insert(name.to_string(), room.members.len() as u64);
+        }
+        if findings.bytes > FINDINGS_BYTES_MAX {
+            findings.cut();
+        }
+        findings
+    }
+}
