@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use shardcast::http::{Method, Response};
-use shardcast::{Args, ArgsError, Config, Context, Error, Namespace, RawJson, Refused, Server, Socket};
+use shardcast::{
+    AckError, Args, ArgsError, Config, Context, Error, Namespace, RawJson, Refused, Server, Socket,
+};
 
 fn main() -> shardcast::Result<()> {
     tracing_subscriber::fmt().with_env_filter("info").with_writer(std::io::stderr).init();
@@ -84,5 +86,44 @@ fn register(io: &mut Namespace) {
         value
     });
     io.on("kick-me", |cx: &mut Context| cx.disconnect());
+    targets(io);
     io.on("boom", |_: &mut Context| -> () { panic!("boom") });
+}
+
+/// Sockets of all shards: asked together, described, counted, called from another thread.
+fn targets(io: &mut Namespace) {
+    io.on_async("ask-room", |socket: Socket, room: String, millis: u64| async move {
+        let timeout = Duration::from_millis(millis);
+        let answers = socket.to(room).emit_with_ack("question", 42).timeout(timeout).await?;
+        let values: Vec<RawJson> =
+            answers.received.iter().filter_map(|(_, answer)| answer.first().ok()).collect();
+        Ok::<_, AckError>((answers.is_complete(), values))
+    });
+    io.on("set-data", |cx: &mut Context, data: RawJson| cx.set_data(&data).is_ok());
+    io.on_async("fetch", |socket: Socket, room: String| async move {
+        let remote = socket.to(room).fetch().await?;
+        let shown = remote.iter().map(|remote| {
+            let (rooms, handshake) = (remote.rooms(), remote.handshake());
+            let data: Option<RawJson> = remote.data().unwrap_or_default();
+            serde_json::json!({ "id": remote.id(), "rooms": rooms, "data": data, "EIO": handshake.query("EIO") })
+        });
+        Ok::<Vec<_>, AckError>(shown.collect())
+    });
+    io.on_async("count", |socket: Socket, room: String| async move { socket.to(room).count().await });
+    io.on("move-room", |cx: &mut Context, from: String, to: String| {
+        cx.to(&from).join(to);
+        cx.close_room(from);
+    });
+    io.on("disconnect-room", |cx: &mut Context, room: String| cx.to(room).disconnect());
+    let handle = io.handle();
+    io.on("call-from-thread", move |cx: &mut Context, sid: String, millis: u64| {
+        let (handle, namespace, caller) = (handle.clone(), cx.namespace().to_owned(), cx.id());
+        let call = move || {
+            let question = handle.to(&namespace, sid).call("question", 42);
+            let answer = question.timeout(Duration::from_millis(millis)).wait();
+            let value = answer.ok().and_then(|answer| answer.first::<RawJson>().ok());
+            handle.to(&namespace, caller).emit("called", value);
+        };
+        std::thread::Builder::new().spawn(call).is_ok()
+    });
 }

@@ -129,6 +129,25 @@ function serve(namespace, socket) {
   socket.on("ask-me", () => {
     socket.timeout(1000).emit("question", 42, (error, value) => (error ? socket.emit("no-answer") : socket.emit("answer", value)));
   });
+  socket.on("ask-room", (room, ms, ack) => {
+    namespace.to(room).timeout(ms).emit("question", 42, (error, values) => ack(!error, values));
+  });
+  socket.on("set-data", (data, ack) => ack(!!(socket.data.published = data)));
+  socket.on("fetch", async (room, ack) => ack((await namespace.in(room).fetchSockets()).map((remote) => ({
+    id: remote.id, rooms: [...remote.rooms], data: remote.data.published ?? null, EIO: remote.handshake.query.EIO,
+  }))));
+  socket.on("count", async (room, ack) => ack((await namespace.in(room).fetchSockets()).length));
+  socket.on("move-room", (from, to, ack) => {
+    namespace.in(from).socketsJoin(to);
+    namespace.in(to).socketsLeave(from);
+    ack();
+  });
+  socket.on("disconnect-room", (room) => namespace.in(room).disconnectSockets());
+  socket.on("call-from-thread", async (sid, ms, ack) => {
+    ack(true);
+    const values = await namespace.in(sid).timeout(ms).emitWithAck("question", 42).catch(() => []);
+    socket.emit("called", values[0] ?? null);
+  });
   socket.on("shard", (ack) => ack(0));
   socket.on("counter", (ack) => ack(++counter));
   socket.on("slow", (ms, value, ack) => setTimeout(() => (ack(value), socket.data.resume()), ms));
