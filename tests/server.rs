@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use shardcast::http::Response;
-use shardcast::{Config, Io, RunningServer, Server};
+use shardcast::{AckError, Config, Io, RunningServer, Server};
 
 const WIRES: [Io; 3] = [Io::Auto, Io::Monoio, Io::Epoll];
 
@@ -222,5 +222,29 @@ fn mistakes_on_the_command_line_are_named() {
             .expect("the program runs");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains(expected), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn shards_are_asked_from_threads_and_from_tokio() {
+    for io in WIRES {
+        let server = start(config(io, &["127.0.0.1:0"]));
+        let handle = server.handle();
+        assert_eq!(handle.sockets("/").count().wait(), Ok(0), "{io:?}");
+        assert!(handle.to("/", "room").emit_with_ack("question", 1).wait().expect("asked").is_complete());
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+        let asking = handle.clone();
+        let asked = runtime.block_on(async {
+            let task = tokio::spawn(async move {
+                let rooms = asking.rooms("/").await?;
+                let call = asking.to("/", "nobody").call("question", 1).timeout(PATIENCE).await;
+                assert_eq!(call.expect_err("nobody is there"), AckError::Disconnected);
+                Ok::<_, AckError>(rooms.len() + asking.sockets("/").fetch().await?.len())
+            });
+            tokio::time::timeout(PATIENCE, task).await.expect("in time").expect("it does not panic")
+        });
+        assert_eq!(asked, Ok(0), "{io:?}");
+        server.stop();
+        assert_eq!(handle.sockets("/").count().wait(), Err(AckError::Stopped), "{io:?}");
     }
 }

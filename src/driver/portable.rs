@@ -75,7 +75,8 @@ struct World {
     shard: RefCell<Shard>,
     wires: RefCell<Vec<Option<KeyedWire>>>,
     mesh: std::sync::Arc<Mesh>,
-    inbox: InboxReceiver,
+    /// `None` once the shard has ended: tasks that the runtime keeps hold this world, and nobody may wait for mail.
+    inbox: RefCell<Option<InboxReceiver>>,
     files: FileReader,
     balance: Balance,
     clock: Clock,
@@ -135,7 +136,7 @@ async fn serve(parts: ShardParts, ready: Sender<Result<(), String>>) {
         shard: RefCell::new(shard),
         wires: RefCell::default(),
         mesh,
-        inbox,
+        inbox: RefCell::new(Some(inbox)),
         files,
         balance,
         clock,
@@ -169,6 +170,7 @@ async fn serve(parts: ShardParts, ready: Sender<Result<(), String>>) {
     };
     either(patience, monoio::time::sleep(shutdown_timeout)).await;
     world.shard.borrow_mut().drop_tasks();
+    drop(world.inbox.take());
 }
 
 impl World {
@@ -434,8 +436,8 @@ async fn answer_bell(world: Rc<World>, bell: std::sync::Arc<OwnedFd>) {
         let mut taken = 0;
         world.mesh.wake_up(world.id);
         while taken < MESSAGES_PER_WAKE_MAX {
-            let message = world.inbox.next_message();
-            let wake = world.inbox.next_wake();
+            let message = world.inbox.borrow().as_ref().and_then(InboxReceiver::next_message);
+            let wake = world.inbox.borrow().as_ref().and_then(InboxReceiver::next_wake);
             if message.is_none() && wake.is_none() {
                 break;
             }
@@ -447,7 +449,9 @@ async fn answer_bell(world: Rc<World>, bell: std::sync::Arc<OwnedFd>) {
                 world.work(|shard, now| shard.wake(task, now));
             }
         }
-        if taken == MESSAGES_PER_WAKE_MAX || !world.mesh.fall_asleep(world.id, &world.inbox) {
+        let may_sleep =
+            world.inbox.borrow().as_ref().is_none_or(|inbox| world.mesh.fall_asleep(world.id, inbox));
+        if taken == MESSAGES_PER_WAKE_MAX || !may_sleep {
             // More is there: the bell brings us back after the other tasks had their turn.
             rustix::io::write(&*bell, &1_u64.to_ne_bytes()).ok();
         }

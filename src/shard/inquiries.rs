@@ -26,8 +26,12 @@ use crate::shard::wheel::TimerOwner;
 /// Beyond it nothing is sent.
 const INQUIRIES_MAX: usize = 1024;
 
-/// What one shard keeps of answers and descriptions, for all questions together, in bytes. Beyond it they are
-/// left out, and the sockets are missing.
+/// Sockets of one shard that owe answers to broadcasts, each counted once for every question, until the question
+/// is closed. Beyond it nothing is sent.
+const RECEIVERS_MAX: usize = 4 * 1024 * 1024;
+
+/// What one shard keeps of answers' texts and of descriptions, for all questions together, in bytes. Beyond it they
+/// are left out, and the sockets are missing.
 const FINDINGS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How long the home waits for reports after the time of a question is over: a shard's wheel may be late, and
@@ -45,6 +49,8 @@ pub(crate) struct Inquiries {
     /// Questions that clients of this shard owe answers to.
     open: Slab<Open>,
     open_by_id: FxHashMap<u64, Key>,
+    /// Sockets that the open questions went to.
+    receivers: usize,
     bytes: usize,
 }
 
@@ -62,6 +68,7 @@ struct Open {
     id: u64,
     home: ShardId,
     number: Key,
+    receivers: usize,
     waiting: FxHashSet<Key>,
     findings: Findings,
 }
@@ -71,6 +78,7 @@ impl Inquiries {
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         assert_eq!(self.open.len(), self.open_by_id.len());
+        assert!(self.receivers == 0 || self.open.len() > 0, "receivers are of a question");
         assert!(self.bytes == 0 || self.open.len() + self.asked.len() > 0, "bytes are kept for a question");
         self.open.len() + self.asked.len()
     }
@@ -156,7 +164,7 @@ impl Core {
         }
         let Some(sid) = sockets.get(socket).map(|socket| socket.sid) else { return };
         let attachments: usize = args.attachments().iter().map(bytes::Bytes::len).sum();
-        let bytes = size_of::<(Sid, AnswerText)>() + args.raw().len() + attachments;
+        let bytes = args.raw().len() + attachments;
         if inquiries.bytes + bytes <= FINDINGS_BYTES_MAX {
             let answer = AnswerText { json: args.raw().to_owned(), attachments: args.attachments().to_vec() };
             open.findings.answers.push((sid, answer));
@@ -267,8 +275,13 @@ impl Core {
         let mut receivers = self.members_of(namespace, &inquiry.target);
         receivers
             .retain(|key| self.sockets.get(*key).is_some_and(|socket| socket.state != SocketState::Closed));
-        if self.inquiries.open.len() >= INQUIRIES_MAX {
-            tracing::error!(INQUIRIES_MAX, "not sent: clients owe answers to too many broadcasts");
+        let is_full = self.inquiries.receivers + receivers.len() > RECEIVERS_MAX;
+        if is_full || self.inquiries.open.len() >= INQUIRIES_MAX {
+            tracing::error!(
+                INQUIRIES_MAX,
+                RECEIVERS_MAX,
+                "not sent: clients of this shard owe answers to too many broadcasts; shorten their timeout"
+            );
             let sids = receivers.drain(..).filter_map(|key| self.sockets.get(key));
             findings.missing.extend(sids.map(|socket| (socket.sid, AckError::NotSent)));
         }
@@ -276,8 +289,10 @@ impl Core {
             return self.report(inquiry.home, inquiry.number, findings);
         }
         self.deliver_to(&receivers, frame);
-        let waiting = receivers.into_iter().collect();
-        let open = Open { id, home: inquiry.home, number: inquiry.number, waiting, findings };
+        let (home, number) = (inquiry.home, inquiry.number);
+        let (receivers, waiting) = (receivers.len(), receivers.into_iter().collect());
+        let open = Open { id, home, number, receivers, waiting, findings };
+        self.inquiries.receivers += receivers;
         let key = self.inquiries.open.insert(open);
         self.inquiries.open_by_id.insert(id, key);
         let deadline = self.now + inquiry.timeout;
@@ -287,6 +302,7 @@ impl Core {
     fn close_question(&mut self, key: Key) {
         let Some(open) = self.inquiries.open.remove(key) else { return };
         self.inquiries.open_by_id.remove(&open.id);
+        self.inquiries.receivers -= open.receivers;
         self.inquiries.bytes -= open.findings.bytes;
         self.report(open.home, open.number, open.findings);
     }

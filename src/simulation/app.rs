@@ -136,6 +136,9 @@ fn targets(io: &mut Namespace) {
         let rooms = socket.namespace_rooms().await?;
         Ok::<_, AckError>((everybody, members, others, rooms))
     });
+    io.on("wait", |cx: &mut Context<'_>| {
+        cx.sockets().count().wait().map_err(|error| error.to_string()).err()
+    });
     io.on("here", |cx: &mut Context<'_>, room: String| {
         let ids: Vec<Sid> = cx.to(&room).here().iter().map(|socket| socket.id()).collect();
         (ids, cx.to(&room).count_here())

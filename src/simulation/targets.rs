@@ -554,6 +554,36 @@ fn reserved_names_are_refused_by_whomever_they_are_sent() {
 }
 
 #[test]
+fn a_shard_does_not_wait_for_itself() {
+    let mut crowd = Crowd::new(21, 2, 1);
+    crowd.emit(0, &json!(["wait"]));
+    crowd.run(A_MOMENT);
+    assert_eq!(crowd.result(0), Some(json!(AckError::NotSent.to_string())));
+    crowd.end();
+}
+
+#[test]
+fn more_questions_than_may_wait_are_not_sent() {
+    let mut crowd = Crowd::new(22, 2, 2);
+    let handle = crowd.handle();
+    let ask = || handle.to("/", "room").emit_with_ack("question", ()).timeout(Duration::from_secs(2));
+    let mut asked: Vec<_> = (0..2_100).map(|_| ask()).collect();
+    assert!(asked.iter_mut().all(|one| poll(one).is_pending()));
+    let (mut late, mut refused) = (0, 0);
+    for one in asked {
+        match crowd.gather(one) {
+            Err(AckError::NotSent) => refused += 1,
+            Ok(answers) if answers.missing[0].1 == AckError::NotSent => refused += 1,
+            Ok(answers) if answers.missing[0].1 == AckError::Timeout => late += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((late, refused), (1024, 2_100 - 1024), "the member's shard takes no more");
+    assert_eq!(crowd.questions(1).len(), late);
+    crowd.end();
+}
+
+#[test]
 fn a_shutdown_answers_everybody_who_waits() {
     let mut crowd = Crowd::new(20, 3, 5);
     let handle = crowd.handle();
