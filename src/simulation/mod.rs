@@ -2,7 +2,7 @@
 //!
 //! `cargo test simulation` runs a few fixed seeds. `SHARDCAST_SEEDS=1000` runs more of them, and
 //! `SHARDCAST_SEED=..` replays one that failed; with `SHARDCAST_LOG=debug` the shards say why. `world` moves bytes, `client` speaks the protocols, `scenario`
-//! holds the model that judges; `directed` has the situations that chance would rarely reach.
+//! holds the model that judges; `directed` has the situations that chance would rarely reach, `targets` questions to many.
 
 mod app;
 mod client;
