@@ -3,11 +3,14 @@
 //! `cargo run --example conformance -- --bind 127.0.0.1:5000 --shards 2`. The contract is in
 //! tests/clients/README.md; all other settings come from `SHARDCAST_` variables.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use shardcast::http::{Method, Response};
 use shardcast::{
-    AckError, Args, ArgsError, Config, Context, Error, Namespace, RawJson, Refused, Server, Socket,
+    AckError, Args, ArgsError, ClassNamespace, Config, Context, Error, Methods, Namespace, RawJson, Refused,
+    Server, Socket,
 };
 
 fn main() -> shardcast::Result<()> {
@@ -30,6 +33,8 @@ fn main() -> shardcast::Result<()> {
                 Err::<(), _>(Refused::new("unauthorized").data(&serde_json::json!({ "retry": false })))
             });
         })
+        .namespace("/game/{id}", game)
+        .namespace_class("/class", |_| Counter::default())
         .route("/", |_| Response::html("<!doctype html><html><title>conformance</title></html>"))
         .route("/hello", |_| Response::text("hello"))
         .route_method(Method::Post, "/echo", |request| Response::text("").body(request.body().to_vec()))
@@ -126,4 +131,68 @@ fn targets(io: &mut Namespace) {
         };
         std::thread::Builder::new().spawn(call).is_ok()
     });
+}
+
+/// Namespaces that come and go, with everything that is asked before a handler.
+fn game(io: &mut Namespace) {
+    io.use_connect_async(|socket: Socket, auth: serde_json::Value| async move {
+        shardcast::sleep(Duration::from_millis(20)).await;
+        match auth["token"].as_str() {
+            Some(token) => {
+                socket.set(token.to_owned());
+                Ok(())
+            }
+            None => Err(Refused::new("unauthorized").data(&serde_json::json!({ "retry": false }))),
+        }
+    });
+    io.use_connect(|cx: &mut Context| match cx.param("id") {
+        Some("closed") => Err(Refused::new("closed")),
+        _ => Ok(()),
+    });
+    io.before(|cx, _| if cx.event() == "cheat" { Err("no cheating") } else { Ok(()) });
+    io.on("where", |cx: &mut Context| (cx.namespace().to_owned(), cx.get::<String>()));
+    io.on_raw("move", |cx: &mut Context, args: Args<'_>| {
+        cx.broadcast().emit("moved", args);
+    });
+    io.on_any(|cx: &mut Context, args: Args<'_>| (cx.event().to_owned(), args.len()));
+    io.on_error(|cx, error| {
+        cx.emit("failed", (cx.event(), error.to_string(), cx.args().len()));
+    });
+}
+
+/// A namespace as a class.
+#[derive(Default)]
+struct Counter {
+    total: Cell<i64>,
+}
+
+#[derive(serde::Deserialize)]
+struct Start {
+    start: i64,
+}
+
+impl ClassNamespace for Counter {
+    fn register(io: &mut Methods<'_, Self>) {
+        io.on_connect(Self::on_connect);
+        io.on("add", Self::on_add);
+        io.on_async("later", Self::on_later);
+    }
+}
+
+impl Counter {
+    fn on_connect(&self, cx: &mut Context, start: Option<Start>) -> Result<(), Refused> {
+        self.total.set(start.ok_or(Refused::new("where do we start?"))?.start);
+        cx.emit("started", self.total.get());
+        Ok(())
+    }
+
+    fn on_add(&self, _: &mut Context, number: i64) -> i64 {
+        self.total.set(self.total.get() + number);
+        self.total.get()
+    }
+
+    async fn on_later(self: Rc<Self>, _: Socket, millis: u64) -> i64 {
+        shardcast::sleep(Duration::from_millis(millis)).await;
+        self.total.get()
+    }
 }

@@ -48,7 +48,7 @@ pub use protocol::socketio::encode::EncodeError;
 pub use protocol::socketio::event::{Args, ArgsError, ArgsReader};
 pub use protocol::socketio::raw_json::RawJson;
 pub use protocol::websocket::close::CloseCode;
-pub use server::class::{AsyncMethod, ClassNamespace, Method, Methods};
+pub use server::class::{AsyncConnectMethod, AsyncMethod, ClassNamespace, ConnectMethod, Method, Methods};
 pub use server::handle::Handle;
 pub use server::handler::{AsyncConnectHandler, AsyncHandler, ConnectHandler, Decision, Handler};
 pub use server::namespace::Namespace;
@@ -126,6 +126,10 @@ pub mod fuzzing {
 /// The guides, whose code blocks are tests.
 #[cfg(doctest)]
 mod guides {
+    #[doc = include_str!("../docs/coming-from-flask-socketio.md")]
+    struct ComingFromFlaskSocketIo;
+    #[doc = include_str!("../docs/coming-from-node.md")]
+    struct ComingFromNode;
     #[doc = include_str!("../docs/flask-examples.md")]
     struct FlaskExamples;
     #[doc = include_str!("../docs/testing.md")]

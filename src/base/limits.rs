@@ -23,3 +23,15 @@ pub(crate) const POLL_PACKETS_MAX: usize = 16;
 
 /// A namespace's name in a packet, in bytes. Longer ones are refused as unknown.
 pub(crate) const NAMESPACE_BYTES_MAX: usize = 512;
+
+/// Namespaces and patterns that can be registered.
+pub(crate) const NAMESPACES_REGISTERED_MAX: usize = 8 * 1024;
+
+/// The most that `namespaces_max` can be.
+pub(crate) const NAMESPACES_MADE_MAX: usize = 48 * 1024;
+
+// A namespace's number has 16 bits, and the last stands for none.
+const _: () = assert!(NAMESPACES_REGISTERED_MAX + NAMESPACES_MADE_MAX < u16::MAX as usize);
+
+/// Namespaces of patterns that one session may be in: each of its packets is looked up among them.
+pub(crate) const NAMESPACES_PER_SESSION_MAX: usize = 64;

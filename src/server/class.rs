@@ -7,7 +7,8 @@ use std::rc::Rc;
 
 use serde::de::DeserializeOwned;
 
-use crate::server::handler::{AsyncHandler, Decision, Handler};
+use crate::protocol::socketio::event::Args;
+use crate::server::handler::{AsyncConnectHandler, AsyncHandler, ConnectHandler, Decision, Handler};
 use crate::server::namespace::Namespace;
 use crate::shard::app::{EventHandler, HandlerError};
 use crate::shard::args::Reply;
@@ -112,10 +113,49 @@ impl<'a, C: ClassNamespace> Methods<'a, C> {
         self.io.insert(event, handler);
     }
 
-    /// Decides who may connect: see [`Namespace::on_connect`]. The client's auth is `cx.args()`.
-    pub fn on_connect<D: Decision>(&mut self, method: impl Fn(&C, &mut Context<'_>) -> D + 'static) {
+    /// Handles an event without parsing it: see [`Namespace::on_raw`].
+    pub fn on_raw<R: Reply>(
+        &mut self,
+        event: &str,
+        method: impl Fn(&C, &mut Context<'_>, Args<'_>) -> R + 'static,
+    ) {
         let instance = self.instance();
-        self.io.on_connect(move |cx: &mut Context<'_>| method(&instance, cx));
+        self.io.on_raw(event, move |cx, args| method(&instance, cx, args));
+    }
+
+    /// Handles every event that has no handler of its own: see [`Namespace::on_any`].
+    pub fn on_any<R: Reply>(&mut self, method: impl Fn(&C, &mut Context<'_>, Args<'_>) -> R + 'static) {
+        let instance = self.instance();
+        self.io.on_any(move |cx, args| method(&instance, cx, args));
+    }
+
+    /// Decides who may connect: see [`Namespace::on_connect`].
+    pub fn on_connect<M>(&mut self, method: impl ConnectMethod<C, M>) {
+        self.io.on_connect(method.bind(self.instance()));
+    }
+
+    /// Decides who may connect, in its own time: see [`Namespace::on_connect_async`].
+    pub fn on_connect_async<M>(&mut self, method: impl AsyncConnectMethod<C, M>) {
+        self.io.on_connect_async(method.bind(self.instance()));
+    }
+
+    /// Asked before `on_connect`: see [`Namespace::use_connect`].
+    pub fn use_connect<M>(&mut self, method: impl ConnectMethod<C, M>) {
+        self.io.use_connect(method.bind(self.instance()));
+    }
+
+    /// The same, in its own time.
+    pub fn use_connect_async<M>(&mut self, method: impl AsyncConnectMethod<C, M>) {
+        self.io.use_connect_async(method.bind(self.instance()));
+    }
+
+    /// Asked before each event: see [`Namespace::before`].
+    pub fn before<E: Into<Box<dyn std::error::Error>>>(
+        &mut self,
+        check: impl Fn(&C, &mut Context<'_>, Args<'_>) -> Result<(), E> + 'static,
+    ) {
+        let instance = self.instance();
+        self.io.before(move |cx, args| check(&instance, cx, args));
     }
 
     /// Called once when a socket has ended: see [`Namespace::on_disconnect`].
@@ -197,3 +237,58 @@ method!(A, B, D, E, G);
 method!(A, B, D, E, G, H);
 method!(A, B, D, E, G, H, I);
 method!(A, B, D, E, G, H, I, J);
+
+/// A method that decides who may connect: `fn(&self, &mut Context) -> D` or `fn(&self, &mut Context, Auth) -> D`.
+#[diagnostic::on_unimplemented(
+    message = "this cannot be a connect handler",
+    label = "not a method that decides who may connect",
+    note = "a connect handler is `fn name(&self, cx: &mut shardcast::Context) -> D` or `fn name(&self, cx: &mut shardcast::Context, auth: A) -> D`; make it `Option<A>` if a client may send none"
+)]
+pub trait ConnectMethod<C, Marker>: 'static {
+    /// The handler of one instance.
+    #[doc(hidden)]
+    fn bind(self, instance: Rc<C>) -> impl ConnectHandler<Marker>;
+}
+
+impl<C, F, D> ConnectMethod<C, (D,)> for F
+where
+    F: Fn(&C, &mut Context<'_>) -> D + 'static,
+    C: 'static,
+    D: Decision,
+{
+    fn bind(self, instance: Rc<C>) -> impl ConnectHandler<(D,)> {
+        move |cx: &mut Context<'_>| self(&instance, cx)
+    }
+}
+
+impl<C, F, D, A> ConnectMethod<C, (D, A)> for F
+where
+    F: Fn(&C, &mut Context<'_>, A) -> D + 'static,
+    C: 'static,
+    D: Decision,
+    A: DeserializeOwned,
+{
+    fn bind(self, instance: Rc<C>) -> impl ConnectHandler<(D, A)> {
+        move |cx: &mut Context<'_>, auth: A| self(&instance, cx, auth)
+    }
+}
+
+/// A method that decides in its own time who may connect: `async fn(self: Rc<Self>, Socket, Auth) -> D`.
+pub trait AsyncConnectMethod<C, Marker>: 'static {
+    /// The handler of one instance.
+    #[doc(hidden)]
+    fn bind(self, instance: Rc<C>) -> impl AsyncConnectHandler<Marker>;
+}
+
+impl<C, F, Fut, D, A> AsyncConnectMethod<C, (D, A)> for F
+where
+    F: Fn(Rc<C>, Socket, A) -> Fut + 'static,
+    C: 'static,
+    Fut: Future<Output = D> + 'static,
+    D: Decision + 'static,
+    A: DeserializeOwned,
+{
+    fn bind(self, instance: Rc<C>) -> impl AsyncConnectHandler<(D, A)> {
+        move |socket: Socket, auth: A| self(Rc::clone(&instance), socket, auth)
+    }
+}

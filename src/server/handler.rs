@@ -8,7 +8,6 @@ use std::future::Future;
 use serde::de::DeserializeOwned;
 
 use crate::protocol::socketio::event::Args;
-use crate::shard::acks::Answer;
 use crate::shard::app::{ConnectFlow, Flow, HandlerError, Refused};
 use crate::shard::args::Reply;
 use crate::shard::context::{Context, Socket};
@@ -69,7 +68,7 @@ macro_rules! handler {
                 $(let $name = reader.next::<$name>()?;)*
                 let future = self(cx.socket(), $($name),*);
                 let (socket, id) = (cx.socket(), cx.ack_id());
-                let (event, args) = (cx.event().to_owned(), Answer::of(args));
+                let (event, args) = (cx.event().to_owned(), cx.kept_args());
                 Ok(Flow::Later(Box::pin(async move {
                     let reply = future.await;
                     if let Err(error) = socket.acknowledge(id, reply) {

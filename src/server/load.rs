@@ -44,6 +44,7 @@ impl Config {
         "connections_max",
         "sessions_max",
         "rooms_per_socket_max",
+        "namespaces_max",
         "backlog",
         "static_file_bytes_max",
         "shutdown_timeout",

@@ -140,6 +140,24 @@ impl Server {
     }
 
     /// Adds a namespace. `setup` runs once on each shard and registers its handlers.
+    ///
+    /// A name with parts in braces is a pattern: `{id}` stands for one part between slashes, `{*name}`, at the end, for
+    /// all the rest. A namespace that matches is made when its first client asks for it, and is gone with its last;
+    /// all share these handlers. The exact name wins, then the nearest pattern. `namespaces_max` bounds how many there
+    /// are.
+    ///
+    /// ```
+    /// # use shardcast::{Config, Context, Server};
+    /// Server::new(Config::default())
+    ///     .namespace("/game/{id}", |io| {
+    ///         io.on_connect(|cx: &mut Context| cx.param("id").is_some_and(|id| id.len() < 10));
+    ///         // Everybody in this game, and in no other.
+    ///         io.on("move", |cx: &mut Context, to: String| { cx.broadcast().emit("moved", to); });
+    ///     })
+    ///     .namespace("/{*name}", |io| {
+    ///         io.on("where", |cx: &mut Context| cx.namespace().to_owned());
+    ///     });
+    /// ```
     pub fn namespace(mut self, name: &str, setup: impl Fn(&mut Namespace) + Send + Sync + 'static) -> Server {
         self.blueprint.namespaces.push((name.to_owned(), Arc::new(setup)));
         self
@@ -333,18 +351,10 @@ impl Blueprint {
     /// The handlers of one shard.
     fn build(&self, shard: ShardInfo) -> Result<App> {
         let mut app = App { site: self.site()?, signer: self.signer.clone(), ..App::default() };
-        for (index, (name, setup)) in self.namespaces.iter().enumerate() {
-            if !name.starts_with('/') || name.contains(',') {
-                return Err(Error(format!("namespace {name:?}: a name starts with / and has no comma")));
-            }
-            if self.namespaces[..index].iter().any(|(other, _)| other == name) {
-                return Err(Error(format!(
-                    "namespace {name:?} is registered twice; put its handlers into one closure"
-                )));
-            }
+        for (name, setup) in &self.namespaces {
             let mut namespace = Namespace::new(name, shard, self.handle.clone());
             setup(&mut namespace);
-            app.namespaces.push(Rc::new(namespace.finish()?));
+            app.add_namespace(namespace.finish()?)?;
         }
         if let Some(on_error) = self.default_error.clone() {
             app.default_error = Some(Box::new(move |cx, error| on_error(cx, error)));

@@ -122,8 +122,8 @@ impl Namespace {
         });
     }
 
-    /// Asked before each event is handled, in the order of registration: Node's `socket.use`. An error keeps the event from
-    /// its handler and goes to `on_error`; the client gets no acknowledgement.
+    /// Asked before each event is handled, also one that has no handler, in the order of registration: Node's `socket.use`.
+    /// An error keeps the event from its handler and goes to `on_error`; the client gets no acknowledgement.
     ///
     /// ```
     /// # use shardcast::{Config, Context, Server};
@@ -223,7 +223,8 @@ impl Namespace {
         self.handlers.any = Some(raw(handler));
     }
 
-    /// Called once when a socket has ended, after everything else of that socket; its rooms are still there.
+    /// Called once when a socket has ended, after everything else of that socket. Its rooms are still there, as in
+    /// Node's `disconnecting`: `cx.rooms()` lists them, and `cx.to(room)` reaches the others.
     pub fn on_disconnect(&mut self, handler: impl Fn(&mut Context<'_>, CloseReason) + 'static) {
         if self.handlers.disconnect.is_some() {
             self.fault("disconnect");

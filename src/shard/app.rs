@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
+use crate::base::limits::NAMESPACES_REGISTERED_MAX;
 use crate::protocol::flask::signer::CookieSigner;
 use crate::protocol::socketio::event::{Args, ArgsError};
 use crate::protocol::socketio::raw_json::RawJson;
@@ -44,11 +45,50 @@ pub enum ConnectFlow {
 /// Everything registered for one server, on one shard.
 #[derive(Default)]
 pub(crate) struct App {
-    /// In the order of registration: the place is the namespace's number.
+    /// In the order of registration.
     pub(crate) namespaces: Vec<Rc<NamespaceHandlers>>,
+    /// From the names that are patterns to places in `namespaces`.
+    pub(crate) patterns: matchit::Router<u16>,
     pub(crate) default_error: Option<ErrorHandler>,
     pub(crate) site: Site,
     pub(crate) signer: Option<CookieSigner>,
+}
+
+impl App {
+    /// Adds the handlers of a namespace, or of all that a pattern matches.
+    ///
+    /// # Errors
+    /// What is wrong with the name, in words for whoever registered it.
+    pub(crate) fn add_namespace(&mut self, handlers: NamespaceHandlers) -> Result<(), String> {
+        let name = &handlers.name;
+        if !name.starts_with('/') || name.contains(',') || name.contains(char::is_control) {
+            let advice = if name == "*" {
+                "; every namespace that has no handlers of its own is /{*name}"
+            } else {
+                ""
+            };
+            return Err(format!("namespace {name:?}: a name starts with / and has no comma{advice}"));
+        }
+        if self.namespaces.iter().any(|other| other.name == *name) {
+            return Err(format!("namespace {name:?} is registered twice; put its handlers into one closure"));
+        }
+        if self.namespaces.len() >= NAMESPACES_REGISTERED_MAX {
+            return Err(format!(
+                "namespace {name:?}: the most that can be registered is {NAMESPACES_REGISTERED_MAX}"
+            ));
+        }
+        if is_pattern(name) {
+            let setup = self.namespaces.len() as u16;
+            self.patterns.insert(name, setup).map_err(|error| format!("namespace {name:?}: {error}"))?;
+        }
+        self.namespaces.push(Rc::new(handlers));
+        Ok(())
+    }
+}
+
+/// Whether a namespace's name has parts in braces, and so stands for many.
+pub(crate) fn is_pattern(name: &str) -> bool {
+    name.contains(['{', '}'])
 }
 
 /// The handlers of one namespace.

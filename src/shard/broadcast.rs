@@ -1,6 +1,7 @@
 //! Delivery: one encoded frame to every socket that a target names on this shard, each once.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::buffer::{BufferPool, SharedFrame};
@@ -9,7 +10,8 @@ use crate::base::sid_index::SidIndex;
 use crate::base::slab::{Key, Slab};
 use crate::mesh::{Broadcast, Reach, ShardMessage, SocketCommand, Target};
 use crate::shard::connection::Connection;
-use crate::shard::core::{Core, Deferred, NOWHERE, NamespaceTable, Room, find_socket};
+use crate::shard::core::{Core, Deferred, NOWHERE, Room, find_socket};
+use crate::shard::namespaces::{NamespaceRef, Namespaces};
 use crate::shard::session::{CloseReason, Session};
 use crate::shard::socket::{Change, SocketEntry, SocketState};
 
@@ -32,18 +34,18 @@ impl Core {
     /// `None` when another shard's inbox was full.
     pub(crate) fn publish(
         &mut self,
-        namespace: u16,
+        namespace: &Rc<NamespaceRef>,
         target: &Target,
         sender: Option<Key>,
         frame: &SharedFrame,
     ) -> Option<u64> {
-        let count = self.deliver_local(namespace, target, sender, frame);
+        let here = self.namespaces.resolve(namespace);
+        let count = here.map_or(0, |number| self.deliver_local(number, target, sender, frame));
         if self.mesh.len() > 1 && target.reach != Reach::Shard {
             let except_sender = sender.and_then(|key| self.sockets.get(key)).map(|socket| socket.sid);
-            let Core { broadcasts, namespaces, .. } = self;
-            let broadcast = broadcasts.share(|broadcast: &mut Broadcast| {
+            let broadcast = self.broadcasts.share(|broadcast: &mut Broadcast| {
                 broadcast.namespace.clear();
-                broadcast.namespace.push_str(&namespaces[usize::from(namespace)].name);
+                broadcast.namespace.push_str(&namespace.name);
                 broadcast.target.clone_from(target);
                 if let Some(sid) = except_sender {
                     broadcast.target.except.push(sid.as_str());
@@ -63,7 +65,7 @@ impl Core {
 
     /// Delivers what another shard or thread published.
     pub(crate) fn deliver_broadcast(&mut self, broadcast: &Broadcast) {
-        if let Some(&namespace) = self.namespace_ids.get(broadcast.namespace.as_str()) {
+        if let Some(namespace) = self.namespaces.find(&broadcast.namespace) {
             self.deliver_local(namespace, &broadcast.target, None, &broadcast.frame);
         }
     }
@@ -79,7 +81,7 @@ impl Core {
         self.begin_mark();
         self.mark_except(namespace, target, sender);
         let (mut delivery, namespaces, rooms, socket_ids) = self.delivery();
-        let table = &namespaces[usize::from(namespace)];
+        let table = &namespaces[namespace];
         if target.is_everyone {
             delivery.push_all(&table.members, frame);
         }
@@ -109,15 +111,16 @@ impl Core {
     }
 
     /// Applies a change to every socket of a target, here and on the other shards.
-    pub(crate) fn change(&mut self, namespace: u16, target: &Target, change: Change<'_>) {
-        self.change_local(namespace, target, change);
+    pub(crate) fn change(&mut self, namespace: &Rc<NamespaceRef>, target: &Target, change: Change<'_>) {
+        if let Some(number) = self.namespaces.resolve(namespace) {
+            self.change_local(number, target, change);
+        }
         if target.reach == Reach::Shard {
             return;
         }
-        let name = self.namespaces[usize::from(namespace)].name.to_string();
         for shard in self.other_shards() {
             let command = SocketCommand {
-                namespace: name.clone(),
+                namespace: namespace.name.to_string(),
                 target: target.clone(),
                 change: change.to_message(),
             };
@@ -136,7 +139,7 @@ impl Core {
     pub(crate) fn members_of(&mut self, namespace: u16, target: &Target) -> Vec<Key> {
         self.begin_mark();
         self.mark_except(namespace, target, None);
-        let table = &self.namespaces[usize::from(namespace)];
+        let table = &self.namespaces[namespace];
         let mut places = BTreeSet::new();
         if target.is_everyone {
             places.extend(&table.members);
@@ -154,7 +157,7 @@ impl Core {
     }
 
     /// What a delivery changes, beside the tables in which it looks up who is meant.
-    fn delivery(&mut self) -> (Delivery<'_>, &[NamespaceTable], &Slab<Room>, &SidIndex) {
+    fn delivery(&mut self) -> (Delivery<'_>, &Namespaces, &Slab<Room>, &SidIndex) {
         let delivery = Delivery {
             sockets: &mut self.sockets,
             connections: &mut self.connections,
@@ -188,7 +191,7 @@ impl Core {
         if let Some(socket) = sender.and_then(|key| self.sockets.get_mut(key)) {
             socket.mark = mark;
         }
-        let table = &self.namespaces[usize::from(namespace)];
+        let table = &self.namespaces[namespace];
         for name in target.except.iter() {
             if let Some(room) = table.room_ids.get(name).and_then(|key| self.rooms.get(*key)) {
                 for &index in &room.members {

@@ -90,6 +90,9 @@ pub struct Config {
     pub sessions_max: usize,
     /// Rooms one socket may be in, its own id not counted. Default 1,024.
     pub rooms_per_socket_max: usize,
+    /// Namespaces that patterns may have made on one shard at a time; beyond it a client that asks for another one
+    /// is refused. Default 10,000, at most 49,152.
+    pub namespaces_max: usize,
     /// Connections the kernel holds before they are accepted, for each shard. Default 4,096; the kernel caps it at
     /// `net.core.somaxconn`.
     pub backlog: i32,
@@ -145,6 +148,7 @@ impl Default for Config {
             connections_max: 1_000_000,
             sessions_max: 1_000_000,
             rooms_per_socket_max: 1024,
+            namespaces_max: 10_000,
             backlog: 4096,
             static_file_bytes_max: 64 * 1024 * 1024,
             shutdown_timeout: Duration::from_secs(5),
@@ -182,6 +186,13 @@ impl Config {
         }
         if self.shards > usize::from(u16::MAX) {
             return Err(format!("shards = {}: the most is {}", self.shards, u16::MAX));
+        }
+        if self.namespaces_max > limits::NAMESPACES_MADE_MAX {
+            return Err(format!(
+                "namespaces_max = {}: the most is {}",
+                self.namespaces_max,
+                limits::NAMESPACES_MADE_MAX
+            ));
         }
         if self.flush_window > FLUSH_WINDOW_MAX {
             return Err(format!("flush_window = {:?}: the most is {FLUSH_WINDOW_MAX:?}", self.flush_window));
@@ -293,6 +304,7 @@ mod tests {
             (Config { bind: vec![], ..Config::default() }, "bind"),
             (Config { polling: false, websocket: false, ..Config::default() }, "polling"),
             (Config { ping_timeout: Duration::ZERO, ..Config::default() }, "ping_timeout"),
+            (Config { namespaces_max: 50_000, ..Config::default() }, "namespaces_max"),
             (Config { outbox_bytes_max: 0, ..Config::default() }, "outbox_bytes_max"),
         ];
         for (config, name) in rows {

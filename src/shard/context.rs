@@ -25,6 +25,7 @@ use crate::shard::core::{Core, Deferred, SharedCore};
 use crate::shard::encode::{frame_ack, frame_event};
 use crate::shard::gathering::Gathering;
 use crate::shard::handshake::Handshake;
+use crate::shard::namespaces::NamespaceRef;
 use crate::shard::recipients::Recipients;
 use crate::shard::session::{CloseReason, Link};
 use crate::shard::socket::SocketState;
@@ -42,8 +43,7 @@ pub struct Socket {
     core: SharedCore,
     key: Key,
     sid: Sid,
-    namespace: u16,
-    namespace_name: Rc<str>,
+    namespace: Rc<NamespaceRef>,
 }
 
 /// What became of an emit.
@@ -66,11 +66,13 @@ pub struct Context<'a> {
     event: &'a str,
     args: Args<'a>,
     id: Option<u64>,
+    /// Somebody wants to see the arguments of an event that fails later.
+    pub(crate) keeps_args: bool,
 }
 
 impl<'a> Context<'a> {
     pub(crate) fn new(socket: Socket, event: &'a str, args: Args<'a>, id: Option<u64>) -> Context<'a> {
-        Context { socket, event, args, id }
+        Context { socket, event, args, id, keeps_args: false }
     }
 
     /// The event's name.
@@ -97,6 +99,11 @@ impl<'a> Context<'a> {
     pub(crate) fn ack_id(&self) -> Option<u64> {
         self.id
     }
+
+    /// The arguments for when an asynchronous handler fails: none if nobody would look at them.
+    pub(crate) fn kept_args(&self) -> Answer {
+        Answer::of(if self.keeps_args { self.args } else { Args::default() })
+    }
 }
 
 impl Deref for Context<'_> {
@@ -115,11 +122,7 @@ impl fmt::Debug for Context<'_> {
 
 impl fmt::Debug for Socket {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Socket")
-            .field("id", &self.sid)
-            .field("namespace", &self.namespace_name)
-            .finish()
+        formatter.debug_struct("Socket").field("id", &self.sid).field("namespace", &self.namespace()).finish()
     }
 }
 
@@ -127,10 +130,8 @@ impl Socket {
     pub(crate) fn of(core: &SharedCore, key: Key) -> Option<Socket> {
         let borrowed = core.borrow();
         let entry = borrowed.sockets.get(key)?;
-        let namespace_name = Rc::clone(&borrowed.namespaces[usize::from(entry.namespace)].name);
-        let (sid, namespace) = (entry.sid, entry.namespace);
-        drop(borrowed);
-        Some(Socket { core: Rc::clone(core), key, sid, namespace, namespace_name })
+        let namespace = Rc::clone(&borrowed.namespaces[entry.namespace].namespace);
+        Some(Socket { core: Rc::clone(core), key, sid: entry.sid, namespace })
     }
 
     pub(crate) fn core(&self) -> &SharedCore {
@@ -141,8 +142,9 @@ impl Socket {
         self.key
     }
 
-    pub(crate) fn namespace_id(&self) -> u16 {
-        self.namespace
+    /// The place of its namespace's handlers.
+    pub(crate) fn setup(&self) -> usize {
+        usize::from(self.namespace.setup)
     }
 
     /// The socket's id. It is also the name of a room that only this socket is in.
@@ -150,9 +152,14 @@ impl Socket {
         self.sid
     }
 
-    /// The namespace's name, such as `/` or `/admin`.
+    /// The namespace's name, such as `/` or `/admin`; for one that a pattern made, the name the client asked for.
     pub fn namespace(&self) -> &str {
-        &self.namespace_name
+        &self.namespace.name
+    }
+
+    /// What a part of the namespace's pattern stands for: `"7"` for `id` in `/game/7`, registered as `/game/{id}`.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.namespace.params.iter().find(|(key, _)| **key == *name).map(|(_, value)| &**value)
     }
 
     /// The number of the shard that owns the socket.
@@ -267,12 +274,12 @@ impl Socket {
 
     /// Everybody in the socket's namespace, this socket included: Flask-SocketIO's `broadcast=True`.
     pub fn broadcast(&self) -> Recipients<'_> {
-        Recipients::everyone(&self.core, self.namespace, Some(self.key))
+        Recipients::everyone(&self.core, Rc::clone(&self.namespace), Some(self.key))
     }
 
     /// The members of a room, this socket included if it is one: Flask-SocketIO's `to=`. A socket's id is a room.
     pub fn to(&self, room: impl AsRef<str>) -> Recipients<'_> {
-        Recipients::rooms(&self.core, self.namespace, Some(self.key)).to(room)
+        Recipients::rooms(&self.core, Rc::clone(&self.namespace), Some(self.key)).to(room)
     }
 
     /// Everybody in the socket's namespace, on every shard, to look at or to change: see
@@ -366,7 +373,7 @@ impl Socket {
         let args = reply.into_reply()?;
         let Some(id) = id else { return Ok(()) };
         let mut frames = self.core.borrow_mut().buffers.take();
-        match frame_ack(&mut frames, &self.namespace_name, id, &args) {
+        match frame_ack(&mut frames, &self.namespace.name, id, &args) {
             Ok(()) => {
                 self.core.borrow_mut().send_from_socket(self.key, frames);
                 Ok(())
@@ -387,7 +394,7 @@ impl Socket {
     fn emit_with_id(&self, event: &str, args: impl ToArgs, id: Option<u64>) -> Emitted {
         // The arguments are encoded by the user's own code, so no borrow may be held meanwhile.
         let mut frames = self.core.borrow_mut().buffers.take();
-        if let Err(error) = frame_event(&mut frames, &self.namespace_name, id, event, &args) {
+        if let Err(error) = frame_event(&mut frames, &self.namespace.name, id, event, &args) {
             tracing::error!(event, %error, "not sent");
             return Emitted::Refused(error);
         }
@@ -461,20 +468,17 @@ impl Core {
     /// Encodes an event once, for whoever is to get it.
     pub(crate) fn share_frame(
         core: &SharedCore,
-        namespace: u16,
+        namespace: &str,
         id: Option<u64>,
         event: &str,
         args: &impl ToArgs,
     ) -> Result<SharedFrame, EncodeError> {
         // The pool is taken out while user code encodes; a nested emit makes do without.
-        let (mut frames, name) = {
-            let mut core = core.borrow_mut();
-            (std::mem::take(&mut core.frames), Rc::clone(&core.namespaces[usize::from(namespace)].name))
-        };
+        let mut frames = std::mem::take(&mut core.borrow_mut().frames);
         let mut result = Ok(());
         let frame = frames.share(|bytes| {
             bytes.clear();
-            result = frame_event(bytes, &name, id, event, args);
+            result = frame_event(bytes, namespace, id, event, args);
         });
         core.borrow_mut().frames = frames;
         result.map(|()| frame)

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
-use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::base::buffer::{BufferPool, SharedPool};
@@ -27,6 +26,7 @@ use crate::shard::config::Config;
 use crate::shard::connection::Connection;
 use crate::shard::inquiries::Inquiries;
 use crate::shard::login::SharedSigner;
+use crate::shard::namespaces::Namespaces;
 use crate::shard::outbox::Outbox;
 use crate::shard::session::{CloseReason, Session};
 use crate::shard::socket::{Change, SocketEntry, SocketExtra};
@@ -82,17 +82,6 @@ pub(crate) enum Deferred {
     Decided(Key, Result<(), Refused>),
 }
 
-/// Sockets of one namespace on this shard, and its rooms.
-#[derive(Debug)]
-pub(crate) struct NamespaceTable {
-    pub(crate) name: Rc<str>,
-    /// Places in the table of sockets, in memory order.
-    pub(crate) members: BTreeSet<u32>,
-    /// How many of the members were let in and are not over.
-    pub(crate) open_sockets: u64,
-    pub(crate) room_ids: std::collections::HashMap<Box<str>, Key, ahash::RandomState>,
-}
-
 /// A room's members on this shard.
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -114,8 +103,7 @@ pub(crate) struct Core {
     pub(crate) session_ids: SidIndex,
     pub(crate) sockets: Slab<SocketEntry>,
     pub(crate) socket_ids: SidIndex,
-    pub(crate) namespaces: Vec<NamespaceTable>,
-    pub(crate) namespace_ids: FxHashMap<Rc<str>, u16>,
+    pub(crate) namespaces: Namespaces,
     pub(crate) rooms: Slab<Room>,
     pub(crate) acks: Slab<PendingAck>,
     pub(crate) inquiries: Inquiries,
@@ -143,7 +131,6 @@ pub(crate) struct Core {
     /// The last broadcast's mark: a socket that bears it has been served.
     pub(crate) mark: u32,
     random: ChaCha12Rng,
-    hasher: ahash::RandomState,
 }
 
 /// What a shard is made of.
@@ -176,8 +163,7 @@ impl Core {
             session_ids: SidIndex::default(),
             sockets: Slab::default(),
             socket_ids: SidIndex::default(),
-            namespaces: Vec::new(),
-            namespace_ids: FxHashMap::default(),
+            namespaces: Namespaces::new(parts.config.namespaces_max, hasher),
             rooms: Slab::default(),
             acks: Slab::default(),
             inquiries: Inquiries::default(),
@@ -201,18 +187,7 @@ impl Core {
             mark: 0,
             config: parts.config,
             random,
-            hasher,
         }
-    }
-
-    /// Makes a namespace's table; its number is its place in the order of making.
-    pub(crate) fn add_namespace(&mut self, name: &str) -> u16 {
-        let name: Rc<str> = Rc::from(name);
-        let id = u16::try_from(self.namespaces.len()).expect("a server has fewer than 65536 namespaces");
-        self.namespace_ids.insert(Rc::clone(&name), id);
-        let room_ids = std::collections::HashMap::with_hasher(self.hasher.clone());
-        self.namespaces.push(NamespaceTable { name, members: BTreeSet::new(), open_sockets: 0, room_ids });
-        id
     }
 
     pub(crate) fn heartbeat_times(&self) -> HeartbeatTimes {

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use crate::base::limits::NAMESPACES_PER_SESSION_MAX;
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::mesh::inquiry::AckError;
@@ -21,6 +22,7 @@ use crate::shard::app::{ConnectFlow, Flow, HandlerError, NamespaceHandlers, Refu
 use crate::shard::context::{Context, Socket};
 use crate::shard::core::{Core, Deferred, NOWHERE};
 use crate::shard::encode::frame_packet;
+use crate::shard::namespaces::NamespaceError;
 use crate::shard::session::CloseReason;
 use crate::shard::socket::{SocketEntry, SocketState, Waiting};
 use crate::shard::tasks::TaskOwner;
@@ -186,21 +188,14 @@ impl Shard {
         attachments: &[Bytes],
     ) {
         let Some(socket) = Socket::of(&self.core, socket_key) else { return };
-        let handlers = Rc::clone(&self.app.namespaces[usize::from(socket.namespace_id())]);
+        let handlers = self.handlers_of(&socket);
         let Ok(event) = Event::decode(payload, attachments) else {
             debug_assert!(false, "a payload is checked when its packet is decoded");
             return;
         };
-        let Some(handler) = handlers.events.get(event.name.as_ref()).or(handlers.any.as_ref()) else {
-            tracing::debug!(event = %event.name, namespace = socket.namespace(), "no handler for this event");
-            return;
-        };
         let mut cx = Context::new(socket, &event.name, event.args, id);
-        let run = AssertUnwindSafe(|| {
-            handlers.before.iter().try_for_each(|check| check(&mut cx, event.args))?;
-            handler(&mut cx, event.args)
-        });
-        match catch_unwind(run) {
+        cx.keeps_args = handlers.error.is_some() || self.app.default_error.is_some();
+        match catch_unwind(AssertUnwindSafe(|| handle_event(&handlers, &mut cx))) {
             Ok(Ok(Flow::Done)) => {}
             Ok(Ok(Flow::Later(future))) => self.start_task(future, TaskOwner::Handler(socket_key)),
             Ok(Err(error)) => self.handler_failed(&handlers, &mut cx, &error),
@@ -236,10 +231,9 @@ impl Shard {
     fn connect(&mut self, session: Key, packet: &Packet<'_>) {
         let socket_key = {
             let mut core = self.core.borrow_mut();
-            let Some(&namespace) = core.namespace_ids.get(packet.namespace) else {
-                let refused = Refused::new("Invalid namespace");
-                core.send_connect_error(session, packet.namespace, &refused);
-                return;
+            let namespace = match core.open_namespace(session, packet.namespace) {
+                Ok(namespace) => namespace,
+                Err(refused) => return core.send_connect_error(session, packet.namespace, &refused),
             };
             let is_joined =
                 core.sessions.get(session).is_none_or(|session| session.socket_in(namespace).is_some());
@@ -255,7 +249,7 @@ impl Shard {
     /// Asks the connect handlers from `first` on, until one refuses or takes its time.
     fn ask_connect_handlers(&mut self, socket_key: Key, first: usize, auth: &str) {
         let Some(socket) = Socket::of(&self.core, socket_key) else { return };
-        let handlers = Rc::clone(&self.app.namespaces[usize::from(socket.namespace_id())]);
+        let handlers = self.handlers_of(&socket);
         let args = Args::of_value(auth);
         let mut cx = Context::new(socket, "connect", args, None);
         for (step, ask) in handlers.connect.iter().enumerate().skip(first) {
@@ -294,6 +288,11 @@ impl Shard {
         };
         let (first, auth) = next.unwrap_or((usize::MAX, String::new()));
         self.ask_connect_handlers(socket_key, first, &auth);
+    }
+
+    /// The handlers of a socket's namespace.
+    pub(crate) fn handlers_of(&self, socket: &Socket) -> Rc<NamespaceHandlers> {
+        Rc::clone(&self.app.namespaces[socket.setup()])
     }
 
     /// `41`: the client leaves a namespace; the connection stays.
@@ -364,7 +363,7 @@ impl Shard {
     /// The last of a socket: its disconnect handler, with the rooms still there; then nothing is left of it.
     fn finish_socket(&mut self, socket_key: Key, reason: CloseReason) {
         if let Some(socket) = Socket::of(&self.core, socket_key) {
-            let handlers = Rc::clone(&self.app.namespaces[usize::from(socket.namespace_id())]);
+            let handlers = self.handlers_of(&socket);
             if let Some(on_disconnect) = &handlers.disconnect {
                 let mut cx = Context::new(socket, "disconnect", Args::default(), None);
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_disconnect(&mut cx, reason))) {
@@ -449,8 +448,29 @@ impl Shard {
 impl Core {
     /// The session's socket in a namespace, by name.
     fn socket_of(&self, session: Key, namespace: &str) -> Option<Key> {
-        let id = self.namespace_ids.get(namespace)?;
-        self.sessions.get(session)?.socket_in(*id)
+        let number = self.namespaces.find(namespace)?;
+        self.sessions.get(session)?.socket_in(number)
+    }
+
+    /// The number of the namespace that a client asks for. One that a pattern makes gets its first member at once.
+    fn open_namespace(&mut self, session: Key, name: &str) -> Result<u16, Refused> {
+        let joined = self.sessions.get(session).map_or(0, |session| session.sockets.len());
+        let is_registered = self.namespaces.find(name).is_some_and(|number| !self.namespaces[number].is_made);
+        if joined >= NAMESPACES_PER_SESSION_MAX && !is_registered {
+            tracing::info!(
+                namespace = name,
+                "refused: a session may be in {NAMESPACES_PER_SESSION_MAX} namespaces of patterns"
+            );
+            return Err(Refused::new("Too many namespaces"));
+        }
+        self.namespaces.open(name).map_err(|error| match error {
+            NamespaceError::Unknown => Refused::new("Invalid namespace"),
+            NamespaceError::Full => {
+                let namespaces_max = self.config.namespaces_max;
+                tracing::warn!(namespace = name, namespaces_max, "refused: namespaces_max is reached");
+                Refused::new("Too many namespaces")
+            }
+        })
     }
 
     /// What comes next behind an asynchronous handler, unless one runs.
@@ -467,7 +487,7 @@ impl Core {
         let key = self.sockets.insert(SocketEntry::new(sid, namespace, session));
         let Core { socket_ids, sockets, .. } = &mut *self;
         socket_ids.insert(&sid, key.index, |place| sockets.at(place).map(|socket| socket.sid));
-        self.namespaces[usize::from(namespace)].members.insert(key.index);
+        self.namespaces[namespace].members.insert(key.index);
         if let Some(session) = self.sessions.get_mut(session) {
             session.sockets.push((namespace, key));
         }
@@ -487,13 +507,13 @@ impl Core {
         if let Some(socket) = self.sockets.get_mut(key) {
             socket.connection = place;
         }
-        let name = Rc::clone(&self.namespaces[usize::from(namespace)].name);
-        self.send_message(session, |out| encode::encode_connect(out, &name, sid.as_str(), None));
+        self.namespaces[namespace].open_sockets += 1;
+        let namespace = Rc::clone(&self.namespaces[namespace].namespace);
+        self.send_message(session, |out| encode::encode_connect(out, &namespace.name, sid.as_str(), None));
         if let Some(session) = self.sessions.get_mut(session) {
             session.connect_by = Time::NEVER;
         }
         self.counters.sockets.add(1);
-        self.namespaces[usize::from(namespace)].open_sockets += 1;
         while let Some(front) = held.front() {
             let frames = front.to_vec();
             held.advance(frames.len(), &mut self.buffers);
@@ -504,8 +524,8 @@ impl Core {
     fn refuse_socket(&mut self, key: Key, refused: &Refused) {
         let Some(socket) = self.sockets.get(key) else { return };
         let (session, namespace) = (socket.session, socket.namespace);
-        let name = Rc::clone(&self.namespaces[usize::from(namespace)].name);
-        self.send_connect_error(session, &name, refused);
+        let namespace = Rc::clone(&self.namespaces[namespace].namespace);
+        self.send_connect_error(session, &namespace.name, refused);
         self.detach_socket(key);
         self.remove_socket(key);
     }
@@ -520,8 +540,8 @@ impl Core {
     fn send_disconnect(&mut self, key: Key) {
         let Some(socket) = self.sockets.get(key) else { return };
         let (session, namespace) = (socket.session, socket.namespace);
-        let name = Rc::clone(&self.namespaces[usize::from(namespace)].name);
-        self.send_message(session, |out| encode::encode_disconnect(out, &name));
+        let namespace = Rc::clone(&self.namespaces[namespace].namespace);
+        self.send_message(session, |out| encode::encode_disconnect(out, &namespace.name));
     }
 
     /// Sends one Socket.IO packet that has no attachments.
@@ -541,7 +561,7 @@ impl Core {
         let (sid, was_open) = (socket.sid, socket.state == SocketState::Open);
         if was_open {
             self.counters.sockets.subtract(1);
-            self.namespaces[usize::from(socket.namespace)].open_sockets -= 1;
+            self.namespaces[socket.namespace].open_sockets -= 1;
         }
         socket.state = SocketState::Closed;
         socket.connection = NOWHERE;
@@ -562,7 +582,8 @@ impl Core {
             self.deferred.push(Deferred::Discard(extra));
         }
         self.socket_ids.remove(&socket.sid, key.index);
-        self.namespaces[usize::from(socket.namespace)].members.remove(&key.index);
+        self.namespaces[socket.namespace].members.remove(&key.index);
+        self.namespaces.release(socket.namespace);
     }
 
     /// A peer that does not read gets nothing more: what it is owed is forgotten.
@@ -574,6 +595,19 @@ impl Core {
             && connections.get(key).is_some()
         {
             self.drop_connection(key);
+        }
+    }
+}
+
+/// Asks who wants to see every event, then the event's own handler.
+fn handle_event(handlers: &NamespaceHandlers, cx: &mut Context<'_>) -> Result<Flow, HandlerError> {
+    let args = cx.args();
+    handlers.before.iter().try_for_each(|check| check(cx, args))?;
+    match handlers.events.get(cx.event()).or(handlers.any.as_ref()) {
+        Some(handler) => handler(cx, args),
+        None => {
+            tracing::debug!(event = cx.event(), namespace = cx.namespace(), "no handler for this event");
+            Ok(Flow::Done)
         }
     }
 }

@@ -136,7 +136,7 @@ impl Core {
 
     /// Finds out what is asked, and reports it now or once it is known.
     pub(crate) fn inquire(&mut self, inquiry: &Inquiry) {
-        let Some(&namespace) = self.namespace_ids.get(inquiry.namespace.as_str()) else {
+        let Some(namespace) = self.namespaces.find(&inquiry.namespace) else {
             return self.report(inquiry.home, inquiry.number, Findings::default());
         };
         let target = &inquiry.target;
@@ -244,7 +244,7 @@ impl Core {
     /// How many sockets of this shard a target means. Everybody and the members of one room are not walked; in a
     /// room a client counts whose connect handler has put it there and not decided yet.
     pub(crate) fn count_local(&mut self, namespace: u16, target: &Target) -> u64 {
-        let table = &self.namespaces[usize::from(namespace)];
+        let table = &self.namespaces[namespace];
         let mut rooms = target.rooms.iter();
         if target.except.iter().next().is_none() {
             match (target.is_everyone, rooms.next(), rooms.next()) {
@@ -343,7 +343,7 @@ impl Core {
     }
 
     fn list_rooms(&self, namespace: u16) -> Findings {
-        let table = &self.namespaces[usize::from(namespace)];
+        let table = &self.namespaces[namespace];
         let mut findings = Findings::default();
         for (name, room) in &table.room_ids {
             let Some(room) = self.rooms.get(*room) else { continue };

@@ -21,6 +21,7 @@ pub(crate) mod handshake;
 pub(crate) mod http;
 pub(crate) mod inquiries;
 pub(crate) mod login;
+pub(crate) mod namespaces;
 pub(crate) mod origin;
 pub(crate) mod outbox;
 pub(crate) mod raw;
@@ -43,7 +44,7 @@ use crate::base::ids::ShardId;
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::mesh::{Peer, ShardMessage};
-use crate::shard::app::App;
+use crate::shard::app::{App, is_pattern};
 use crate::shard::context::{Context, Socket};
 use crate::shard::core::{Core, CoreParts, Deferred, Output, SharedCore};
 use crate::shard::session::CloseReason;
@@ -72,13 +73,16 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// A shard with the namespaces of `app`, in that order.
-    pub(crate) fn new(parts: CoreParts, app: App) -> Shard {
+    /// A shard with the namespaces of `app`.
+    pub(crate) fn new(parts: CoreParts, mut app: App) -> Shard {
         let mut core = Core::new(parts);
         core.signer = app.signer.clone().map(Rc::new);
-        for namespace in &app.namespaces {
-            core.add_namespace(&namespace.name);
+        for (setup, handlers) in (0..).zip(&app.namespaces) {
+            if !is_pattern(&handlers.name) {
+                core.namespaces.register(&handlers.name, setup);
+            }
         }
+        core.namespaces.set_patterns(std::mem::take(&mut app.patterns));
         let (core, app) = (Rc::new(RefCell::new(core)), Rc::new(app));
         let mut shard = Shard { core, app, due: Vec::new(), is_settling: false, running: None };
         shard.start_tickers();
@@ -136,7 +140,7 @@ impl Shard {
             ShardMessage::Broadcast(broadcast) => shard.core.borrow_mut().deliver_broadcast(&broadcast),
             ShardMessage::Command(command) => {
                 let mut core = shard.core.borrow_mut();
-                if let Some(&namespace) = core.namespace_ids.get(command.namespace.as_str()) {
+                if let Some(namespace) = core.namespaces.find(&command.namespace) {
                     core.change_local(namespace, &command.target, command.change.as_change());
                 }
             }
@@ -275,7 +279,7 @@ impl Shard {
             Deferred::Decided(socket, decision) => self.decide(socket, decision),
             Deferred::Failed { socket, event, args, error } => {
                 if let Some(socket) = Socket::of(&self.core, socket) {
-                    let handlers = Rc::clone(&self.app.namespaces[usize::from(socket.namespace_id())]);
+                    let handlers = self.handlers_of(&socket);
                     self.handler_failed(
                         &handlers,
                         &mut Context::new(socket, &event, args.args(), None),

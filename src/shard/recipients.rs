@@ -1,6 +1,7 @@
 //! Whom a broadcast is for: rooms, exceptions, and what is to be done with those who are meant.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::buffer::SharedFrame;
@@ -17,6 +18,7 @@ use crate::shard::encode::frame_event;
 use crate::shard::gathering::{
     Answers, Gathering, RemoteSocket, read_count, read_ids, read_one, read_rooms, read_sockets,
 };
+use crate::shard::namespaces::NamespaceRef;
 use crate::shard::socket::Change;
 
 /// Some sockets of one namespace, on every shard: who gets an event, joins a room or is disconnected.
@@ -40,7 +42,7 @@ pub struct Recipients<'a> {
 
 /// Where the call is made.
 enum Origin<'a> {
-    Shard { core: &'a SharedCore, namespace: u16, sender: Option<Key> },
+    Shard { core: &'a SharedCore, namespace: Rc<NamespaceRef>, sender: Option<Key> },
     Outside { mesh: &'a Arc<Mesh>, namespace: &'a str },
 }
 
@@ -54,13 +56,21 @@ impl std::fmt::Debug for Origin<'_> {
 }
 
 impl<'a> Recipients<'a> {
-    pub(crate) fn everyone(core: &'a SharedCore, namespace: u16, sender: Option<Key>) -> Recipients<'a> {
+    pub(crate) fn everyone(
+        core: &'a SharedCore,
+        namespace: Rc<NamespaceRef>,
+        sender: Option<Key>,
+    ) -> Recipients<'a> {
         let mut recipients = Recipients::rooms(core, namespace, sender);
         recipients.target.is_everyone = true;
         recipients
     }
 
-    pub(crate) fn rooms(core: &'a SharedCore, namespace: u16, sender: Option<Key>) -> Recipients<'a> {
+    pub(crate) fn rooms(
+        core: &'a SharedCore,
+        namespace: Rc<NamespaceRef>,
+        sender: Option<Key>,
+    ) -> Recipients<'a> {
         let target = core.borrow_mut().spare_targets.pop().unwrap_or_default();
         Recipients { origin: Origin::Shard { core, namespace, sender }, target, includes_sender: true }
     }
@@ -114,7 +124,7 @@ impl<'a> Recipients<'a> {
             Ok(frame) => frame,
             Err(error) => return Emitted::Refused(error),
         };
-        match self.origin {
+        match &self.origin {
             Origin::Shard { core, namespace, sender } => {
                 let except = sender.filter(|_| !self.includes_sender);
                 match core.borrow_mut().publish(namespace, &self.target, except, &frame) {
@@ -125,7 +135,7 @@ impl<'a> Recipients<'a> {
             Origin::Outside { .. } if self.target.reach == Reach::Shard => Emitted::Nobody,
             Origin::Outside { mesh, namespace } => {
                 let broadcast = Arc::new(Broadcast {
-                    namespace: namespace.to_owned(),
+                    namespace: (*namespace).to_owned(),
                     target: self.target.clone(),
                     frame,
                 });
@@ -232,16 +242,21 @@ impl<'a> Recipients<'a> {
     /// Those of this shard, now: nobody else is asked. From a [`Handle`](crate::Handle), which is on no shard, nobody.
     pub fn here(mut self) -> Vec<Socket> {
         self.except_sender();
-        let Origin::Shard { core, namespace, .. } = self.origin else { return Vec::new() };
-        let sids = core.borrow_mut().open_sids(namespace, &self.target);
+        let Origin::Shard { core, namespace, .. } = &self.origin else { return Vec::new() };
+        let mut core_now = core.borrow_mut();
+        let Some(number) = core_now.namespaces.resolve(namespace) else { return Vec::new() };
+        let sids = core_now.open_sids(number, &self.target);
+        drop(core_now);
         sids.into_iter().filter_map(|(key, _)| Socket::of(core, key)).collect()
     }
 
     /// How many of them are on this shard, as [`count`](Recipients::count) counts; 0 from a [`Handle`](crate::Handle).
     pub fn count_here(mut self) -> u64 {
         self.except_sender();
-        let Origin::Shard { core, namespace, .. } = self.origin else { return 0 };
-        core.borrow_mut().count_local(namespace, &self.target)
+        let Origin::Shard { core, namespace, .. } = &self.origin else { return 0 };
+        let mut core = core.borrow_mut();
+        let Some(number) = core.namespaces.resolve(namespace) else { return 0 };
+        core.count_local(number, &self.target)
     }
 
     /// Sends them the unnamed event, `message`.
@@ -275,8 +290,10 @@ impl<'a> Recipients<'a> {
     }
 
     fn encode(&self, event: &str, id: Option<u64>, args: &impl ToArgs) -> Result<SharedFrame, EncodeError> {
-        let frame = match self.origin {
-            Origin::Shard { core, namespace, .. } => Core::share_frame(core, namespace, id, event, args),
+        let frame = match &self.origin {
+            Origin::Shard { core, namespace, .. } => {
+                Core::share_frame(core, &namespace.name, id, event, args)
+            }
             Origin::Outside { namespace, .. } => {
                 let mut bytes = Vec::new();
                 frame_event(&mut bytes, namespace, id, event, args).map(|()| Arc::new(bytes))
@@ -291,7 +308,7 @@ impl<'a> Recipients<'a> {
         args: impl ToArgs,
         read: fn(Findings) -> Result<T, AckError>,
     ) -> Gathering<T> {
-        let id = match self.origin {
+        let id = match &self.origin {
             Origin::Shard { core, .. } => core.borrow().mesh.next_broadcast_ack_id(),
             Origin::Outside { mesh, .. } => mesh.next_broadcast_ack_id(),
         };
@@ -304,11 +321,10 @@ impl<'a> Recipients<'a> {
     fn gather<T>(mut self, ask: Ask, read: fn(Findings) -> Result<T, AckError>) -> Gathering<T> {
         self.except_sender();
         let mut target = std::mem::take(&mut self.target);
-        match self.origin {
+        match &self.origin {
             Origin::Shard { core, namespace, .. } => {
                 let core = core.borrow();
-                let name = &core.namespaces[usize::from(namespace)].name;
-                Gathering::new((Arc::clone(&core.mesh), core.id), name, target, ask, read)
+                Gathering::new((Arc::clone(&core.mesh), core.id), &namespace.name, target, ask, read)
             }
             Origin::Outside { mesh, namespace } => {
                 if target.reach == Reach::Shard {
@@ -321,9 +337,9 @@ impl<'a> Recipients<'a> {
 
     /// Names the sender among the exceptions, for what does not take it apart.
     fn except_sender(&mut self) {
-        if let Origin::Shard { core, sender: Some(sender), .. } = self.origin
+        if let Origin::Shard { core, sender: Some(sender), .. } = &self.origin
             && !self.includes_sender
-            && let Some(socket) = core.borrow().sockets.get(sender)
+            && let Some(socket) = core.borrow().sockets.get(*sender)
         {
             self.target.except.push(socket.sid.as_str());
         }
@@ -331,7 +347,7 @@ impl<'a> Recipients<'a> {
 
     fn change(mut self, change: Change<'_>) {
         self.except_sender();
-        match self.origin {
+        match &self.origin {
             Origin::Shard { core, namespace, .. } => {
                 core.borrow_mut().change(namespace, &self.target, change)
             }
@@ -339,7 +355,7 @@ impl<'a> Recipients<'a> {
             Origin::Outside { mesh, namespace } => {
                 send_everywhere(mesh, || {
                     ShardMessage::Command(Box::new(SocketCommand {
-                        namespace: namespace.to_owned(),
+                        namespace: (*namespace).to_owned(),
                         target: self.target.clone(),
                         change: change.to_message(),
                     }))
@@ -351,7 +367,7 @@ impl<'a> Recipients<'a> {
 
 impl Drop for Recipients<'_> {
     fn drop(&mut self) {
-        if let Origin::Shard { core, .. } = self.origin
+        if let Origin::Shard { core, .. } = &self.origin
             && let Ok(mut core) = core.try_borrow_mut()
         {
             let mut target = std::mem::take(&mut self.target);

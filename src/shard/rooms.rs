@@ -29,7 +29,7 @@ impl Core {
             return Err(JoinError::NameTooLong);
         }
         let namespace = socket.namespace;
-        let table = &mut self.namespaces[usize::from(namespace)];
+        let table = &mut self.namespaces[namespace];
         let known = table.room_ids.get(name).copied();
         if known.is_some_and(|room| socket.rooms.contains(&room)) {
             return Ok(());
@@ -51,7 +51,7 @@ impl Core {
     /// Takes a socket out of a room; the room goes with its last member.
     pub(crate) fn leave(&mut self, socket_key: Key, name: &str) {
         let Some(socket) = self.sockets.get_mut(socket_key) else { return };
-        let Some(&room) = self.namespaces[usize::from(socket.namespace)].room_ids.get(name) else { return };
+        let Some(&room) = self.namespaces[socket.namespace].room_ids.get(name) else { return };
         let before = socket.rooms.len();
         socket.rooms.retain(|joined| *joined != room);
         if socket.rooms.len() < before {
@@ -81,7 +81,7 @@ impl Core {
         if room.members.is_empty()
             && let Some(room) = self.rooms.remove(key)
         {
-            self.namespaces[usize::from(room.namespace)].room_ids.remove(&room.name);
+            self.namespaces[room.namespace].room_ids.remove(&room.name);
         }
     }
 }

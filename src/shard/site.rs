@@ -137,14 +137,14 @@ impl<'a> Request<'a> {
 
     /// Everybody in a namespace: to emit from a route. `None` when there is no such namespace.
     pub fn broadcast(&self, namespace: &str) -> Option<Recipients<'_>> {
-        let id = self.core.borrow().namespace_ids.get(namespace).copied()?;
-        Some(Recipients::everyone(self.core, id, None))
+        let namespace = self.core.borrow().namespaces.refer(namespace)?;
+        Some(Recipients::everyone(self.core, namespace, None))
     }
 
     /// The members of a room of a namespace. `None` when there is no such namespace.
     pub fn to(&self, namespace: &str, room: &str) -> Option<Recipients<'_>> {
-        let id = self.core.borrow().namespace_ids.get(namespace).copied()?;
-        Some(Recipients::rooms(self.core, id, None).to(room))
+        let namespace = self.core.borrow().namespaces.refer(namespace)?;
+        Some(Recipients::rooms(self.core, namespace, None).to(room))
     }
 }
 

@@ -11,6 +11,7 @@ use crate::base::time::Time;
 use crate::shard::Shard;
 use crate::shard::core::{Core, SharedCore};
 use crate::shard::dispatch::panic_message;
+use crate::shard::namespaces::NamespaceRef;
 use crate::shard::recipients::Recipients;
 
 /// Missed ticks that are made up for, one right after the other; those beyond are skipped.
@@ -84,7 +85,7 @@ impl Progress {
 /// ```
 pub struct Tick<'a> {
     core: &'a SharedCore,
-    namespace: u16,
+    namespace: &'a Rc<NamespaceRef>,
     number: u64,
     period: Duration,
     lateness: Duration,
@@ -124,20 +125,26 @@ impl Tick<'_> {
         self.skipped
     }
 
+    /// The namespace. Where a pattern was registered, each tick runs once for every namespace of it that is on this shard.
+    pub fn namespace(&self) -> &str {
+        &self.namespace.name
+    }
+
     /// Everybody in the namespace.
     pub fn broadcast(&self) -> Recipients<'_> {
-        Recipients::everyone(self.core, self.namespace, None)
+        Recipients::everyone(self.core, Rc::clone(self.namespace), None)
     }
 
     /// The members of a room.
     pub fn to(&self, room: impl AsRef<str>) -> Recipients<'_> {
-        Recipients::rooms(self.core, self.namespace, None).to(room)
+        Recipients::rooms(self.core, Rc::clone(self.namespace), None).to(room)
     }
 
     /// The rooms that have members on this shard. With `shard_key` all members of one room are on one shard.
     pub fn rooms(&self) -> Vec<String> {
         let core = self.core.borrow();
-        core.namespaces[usize::from(self.namespace)].room_ids.keys().map(|name| name.to_string()).collect()
+        let Some(number) = core.namespaces.resolve(self.namespace) else { return Vec::new() };
+        core.namespaces[number].room_ids.keys().map(|name| name.to_string()).collect()
     }
 }
 
@@ -199,13 +206,15 @@ impl Shard {
             let handlers = Rc::clone(&self.app.namespaces[namespace]);
             let Some(Ticker { period, handler }) = handlers.tickers.get(ticker) else { return };
             let skipped = std::mem::take(&mut skipped);
-            let tick =
-                Tick { core: &core, namespace: namespace as u16, number, period: *period, lateness, skipped };
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| handler(&tick))) {
-                tracing::error!(namespace = handlers.name, message = %panic_message(&*panic), "a tick panicked");
-                core.borrow_mut().counters.handler_panics.add(1);
+            let here = core.borrow().namespaces.of_setup(namespace);
+            for namespace in &here {
+                let tick = Tick { core: &core, namespace, number, period: *period, lateness, skipped };
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| handler(&tick))) {
+                    tracing::error!(namespace = %namespace.name, message = %panic_message(&*panic), "a tick panicked");
+                    core.borrow_mut().counters.handler_panics.add(1);
+                }
+                self.settle();
             }
-            self.settle();
         }
     }
 }

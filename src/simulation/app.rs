@@ -14,7 +14,7 @@ use crate::shard::context::{Context, Emitted, ShardInfo, Socket};
 use crate::shard::gathering::Answers;
 use crate::shard::tasks::sleep;
 
-/// The namespaces `/` and `/gate`, on one shard.
+/// The namespaces `/`, `/gate` and, with the same handlers as `/`, all of `/play/{id}`, on one shard.
 pub(super) fn app(shard: ShardInfo) -> App {
     let mut root = Namespace::new("/", shard, Handle::default());
     rooms(&mut root);
@@ -22,9 +22,15 @@ pub(super) fn app(shard: ShardInfo) -> App {
     targets(&mut root);
     let mut gate = Namespace::new("/gate", shard, Handle::default());
     guard(&mut gate);
-    let namespaces =
-        [root, gate].map(|namespace| namespace.finish().expect("every handler is there once").into());
-    App { namespaces: namespaces.into(), ..App::default() }
+    let mut play = Namespace::new("/play/{id}", shard, Handle::default());
+    rooms(&mut play);
+    answers(&mut play);
+    let mut app = App::default();
+    for namespace in [root, gate, play] {
+        let handlers = namespace.finish().expect("every handler is there once");
+        app.add_namespace(handlers).expect("every namespace is there once");
+    }
+    app
 }
 
 /// Joining, leaving and publishing. A message is `[publisher, sequence, padding]`.

@@ -59,6 +59,8 @@ struct Probe {
 pub(super) struct Client {
     pub(super) id: usize,
     pub(super) habits: Habits,
+    /// Where what it sends goes.
+    pub(super) namespace: &'static str,
     pub(super) sid: Option<String>,
     poll: Option<WireId>,
     post: Option<WireId>,
@@ -88,6 +90,7 @@ impl Client {
         let mut client = Client {
             id,
             habits,
+            namespace: "/",
             sid: None,
             poll: None,
             post: None,
@@ -114,9 +117,12 @@ impl Client {
         client
     }
 
-    /// Queues a Socket.IO packet's text, and its attachments.
+    /// Queues a Socket.IO packet's text, with the namespace put in, and its attachments.
     pub(super) fn send(&mut self, text: &str, attachments: &[Vec<u8>]) {
-        self.queue.push_back(Packet::Text(format!("4{text}")));
+        let head = if attachments.is_empty() { 1 } else { text.find('-').map_or(1, |place| place + 1) };
+        let (head, rest) = text.split_at(head);
+        let namespace = if self.namespace == "/" { String::new() } else { format!("{},", self.namespace) };
+        self.queue.push_back(Packet::Text(format!("4{head}{namespace}{rest}")));
         self.queue.extend(attachments.iter().cloned().map(Packet::Binary));
     }
 

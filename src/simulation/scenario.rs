@@ -16,6 +16,9 @@ use crate::simulation::world::{Random, Weather, World};
 
 const ROOMS: [&str; 3] = ["red", "green", "blue"];
 
+/// Where clients go: one namespace that is always there, and two of a pattern that come and go.
+const NAMESPACES: [&str; 3] = ["/", "/play/1", "/play/2"];
+
 /// The room of everybody, in the model.
 const EVERYONE: &str = "*";
 
@@ -105,13 +108,14 @@ impl Simulation {
                 ("sockets", core.sockets.len()),
                 ("socket_ids", core.socket_ids.len()),
                 ("rooms", core.rooms.len()),
-                ("room_ids", core.namespaces.iter().map(|namespace| namespace.room_ids.len()).sum()),
-                ("members", core.namespaces.iter().map(|namespace| namespace.members.len()).sum()),
+                ("room_ids", core.namespaces.tables().iter().map(|table| table.room_ids.len()).sum()),
+                ("members", core.namespaces.tables().iter().map(|table| table.members.len()).sum()),
+                ("namespaces of patterns", core.namespaces.made()),
                 ("acks", core.acks.len()),
                 ("inquiries", core.inquiries.len()),
                 (
                     "open_sockets",
-                    core.namespaces.iter().map(|namespace| namespace.open_sockets as usize).sum(),
+                    core.namespaces.tables().iter().map(|table| table.open_sockets as usize).sum(),
                 ),
                 ("tasks", core.tasks.len()),
                 ("sleeps", core.sleeps.len()),
@@ -281,6 +285,7 @@ impl Scenario {
         };
         let id = self.simulation.open(habits);
         self.simulation.clients[id].fragments = self.choice.chance(50);
+        self.simulation.clients[id].namespace = self.choice.pick(&NAMESPACES);
         self.actors.push(Actor::default());
         self.enter(id);
     }
@@ -476,6 +481,7 @@ impl Scenario {
 
     fn read(&mut self, id: usize, message: &Message) {
         let moment = self.moment();
+        assert_eq!(message.namespace, self.simulation.clients[id].namespace, "client {id} got {message:?}");
         match message.kind {
             '0' => {
                 self.actors[id].is_in = true;
@@ -532,6 +538,8 @@ impl Scenario {
             self.published.iter().position(|one| one.publisher == publisher && one.sequence == sequence);
         let index = index.expect("somebody published it");
         let published = &self.published[index];
+        let namespace = |id: usize| self.simulation.clients[id].namespace;
+        assert_eq!(namespace(id), namespace(publisher), "client {id} heard another namespace: {published:?}");
         let actor = &mut self.actors[id];
         let is_possible = published.rooms.iter().any(|room| !actor.is_surely_out(room, published.sent));
         assert!(is_possible, "client {id} was out of {published:?}: {:?}", actor.stays);
@@ -568,7 +576,8 @@ impl Scenario {
                 let is_in = published.rooms.iter().any(|room| actor.is_surely_in(room, published.sent));
                 let is_out = published.except.is_some_and(|room| !actor.is_surely_out(room, published.sent));
                 let is_own = !published.includes_publisher && published.publisher == id;
-                if is_in && !is_out && !is_own {
+                let is_here = self.simulation.clients[published.publisher].namespace == client.namespace;
+                if is_here && is_in && !is_out && !is_own {
                     assert!(actor.seen.contains(&index), "client {id} missed {published:?}");
                 }
             }

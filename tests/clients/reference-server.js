@@ -114,6 +114,39 @@ for (const name of ["/", "/custom"]) {
 }
 io.of("/refuse").use((_socket, next) => next(Object.assign(new Error("unauthorized"), { data: { retry: false } })));
 
+const games = io.of(/^\/game\/[^/]+$/);
+games.use((socket, next) => setTimeout(() => {
+  const { token } = socket.handshake.auth;
+  if (token === undefined) return next(Object.assign(new Error("unauthorized"), { data: { retry: false } }));
+  socket.data.token = token;
+  next();
+}, 20));
+games.use((socket, next) => next(socket.nsp.name === "/game/closed" ? new Error("closed") : undefined));
+games.on("connection", (socket) => {
+  socket.use(([event, ...args], next) => {
+    if (event !== "cheat") return next();
+    socket.emit("failed", event, "no cheating", args.filter((arg) => typeof arg !== "function").length);
+  });
+  socket.on("where", (ack) => ack(socket.nsp.name, socket.data.token));
+  socket.on("move", (to) => socket.nsp.emit("moved", to));
+  socket.onAny((event, ...args) => {
+    const ack = args.at(-1);
+    if (!["where", "move", "cheat"].includes(event) && typeof ack === "function") ack(event, args.length - 1);
+  });
+});
+
+const counter = { total: 0 };
+io.of("/class").use((socket, next) => {
+  const { start } = socket.handshake.auth;
+  if (start === undefined) return next(new Error("where do we start?"));
+  counter.total = start;
+  next();
+}).on("connection", (socket) => {
+  socket.emit("started", counter.total);
+  socket.on("add", (number, ack) => ack((counter.total += number)));
+  socket.on("later", (millis, ack) => setTimeout(() => ack(counter.total), millis));
+});
+
 function serve(namespace, socket) {
   let counter = 0;
   keepOrder(socket);

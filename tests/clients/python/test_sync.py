@@ -174,3 +174,36 @@ def test_clients_on_threads_do_not_mix_their_answers(connect):
         assert not thread.is_alive()
     assert wrong == []
     assert [client.call("counter", timeout=WAIT_SECONDS) for client in clients] == [1] * 4
+
+
+def test_a_namespace_as_a_class_meets_one(url, transports):
+    class Counter(socketio.ClientNamespace):
+        started = Inbox()
+
+        def on_started(self, total):
+            self.started(total)
+
+    client = socketio.Client(reconnection=False)
+    client.register_namespace(Counter("/class"))
+    client.connect(url, transports=transports, auth={"start": 5}, wait_timeout=WAIT_SECONDS)
+    try:
+        assert Counter.started.first() == [(5,)]
+        assert client.call("add", 2, namespace="/class", timeout=WAIT_SECONDS) == 7
+        assert client.call("later", 10, namespace="/class", timeout=WAIT_SECONDS) == 7
+    finally:
+        client.disconnect()
+
+
+def test_a_namespace_of_a_pattern_refuses_with_data_and_lets_in(url, transports):
+    for auth, refusal in [({}, {"message": "unauthorized", "data": {"retry": False}}), ({"token": "t"}, None)]:
+        client = socketio.Client(reconnection=False)
+        refused = Inbox()
+        client.on("connect_error", refused, namespace="/game/python")
+        try:
+            client.connect(url, transports=transports, auth=auth, namespaces=["/game/python"], wait_timeout=WAIT_SECONDS)
+            assert client.call("where", namespace="/game/python", timeout=WAIT_SECONDS) == ("/game/python", "t")
+            assert refusal is None
+        except socketio.exceptions.ConnectionError:
+            assert refused.first() == [(refusal,)]
+        finally:
+            client.disconnect()

@@ -1,0 +1,299 @@
+//! The namespaces of one shard: those that were registered, and those that a pattern makes when a client asks.
+//!
+//! A namespace has a number, its place in a table. The number of one that a pattern made is given again after its
+//! last socket has gone. Sockets and rooms keep their namespace there, so they go by number; what user code holds
+//! goes by [`NamespaceRef`], which knows when its number is another's.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::{Index, IndexMut};
+use std::rc::Rc;
+
+use smallvec::SmallVec;
+
+use crate::base::slab::Key;
+
+/// The number of a namespace that has no table on this shard.
+const NO_NUMBER: u16 = u16::MAX;
+
+/// What the parts of a pattern stand for, by name.
+type Params = Box<[(Box<str>, Box<str>)]>;
+
+/// One namespace, as handles of it know it.
+#[derive(Debug)]
+pub(crate) struct NamespaceRef {
+    pub(crate) name: Box<str>,
+    pub(crate) params: Params,
+    /// The place of its handlers in `App::namespaces`.
+    pub(crate) setup: u16,
+    /// Where its table was when this was made.
+    number: u16,
+}
+
+/// Nobody's: what a vacant table has.
+impl Default for NamespaceRef {
+    fn default() -> NamespaceRef {
+        NamespaceRef { name: Box::default(), params: Box::default(), setup: 0, number: NO_NUMBER }
+    }
+}
+
+/// Sockets of one namespace on this shard, and its rooms.
+#[derive(Debug)]
+pub(crate) struct NamespaceTable {
+    pub(crate) namespace: Rc<NamespaceRef>,
+    /// Places in the table of sockets, in memory order.
+    pub(crate) members: BTreeSet<u32>,
+    /// How many of the members were let in and are not over.
+    pub(crate) open_sockets: u64,
+    pub(crate) room_ids: HashMap<Box<str>, Key, ahash::RandomState>,
+    /// A pattern made it: it goes with its last member.
+    pub(crate) is_made: bool,
+}
+
+/// Why there is no namespace of that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NamespaceError {
+    /// Nothing registered has this name, and no pattern matches it.
+    Unknown,
+    /// Patterns have made `namespaces_max` namespaces.
+    Full,
+}
+
+/// Every namespace of one shard.
+///
+/// `numbers` has exactly the tables that are in use; a table that is not is in `vacant` and has no member.
+#[derive(Debug)]
+pub(crate) struct Namespaces {
+    tables: Vec<NamespaceTable>,
+    /// By name. Clients choose names, so the hash is keyed.
+    numbers: HashMap<Box<str>, u16, ahash::RandomState>,
+    /// From a pattern to the place of its handlers.
+    patterns: matchit::Router<u16>,
+    vacant: Vec<u16>,
+    made: usize,
+    made_max: usize,
+    hasher: ahash::RandomState,
+}
+
+impl Namespaces {
+    pub(crate) fn new(made_max: usize, hasher: ahash::RandomState) -> Namespaces {
+        Namespaces {
+            tables: Vec::new(),
+            numbers: HashMap::with_hasher(hasher.clone()),
+            patterns: matchit::Router::new(),
+            vacant: Vec::new(),
+            made: 0,
+            made_max,
+            hasher,
+        }
+    }
+
+    /// Takes in what was registered: `setup` is the place of its handlers.
+    pub(crate) fn register(&mut self, name: &str, setup: u16) {
+        self.insert(name, setup, Box::default(), false);
+    }
+
+    /// Takes in the patterns, which lead to the places of their handlers.
+    pub(crate) fn set_patterns(&mut self, patterns: matchit::Router<u16>) {
+        self.patterns = patterns;
+    }
+
+    /// The number of a namespace that is there.
+    pub(crate) fn find(&self, name: &str) -> Option<u16> {
+        self.numbers.get(name).copied()
+    }
+
+    /// The number of a namespace that a client asks for: it is made if a pattern matches.
+    pub(crate) fn open(&mut self, name: &str) -> Result<u16, NamespaceError> {
+        if let Some(number) = self.find(name) {
+            return Ok(number);
+        }
+        let (setup, params) = self.match_pattern(name).ok_or(NamespaceError::Unknown)?;
+        if self.made >= self.made_max {
+            return Err(NamespaceError::Full);
+        }
+        self.made += 1;
+        Ok(self.insert(name, setup, params, true))
+    }
+
+    /// Lets go of a namespace that a pattern made and nobody is in.
+    pub(crate) fn release(&mut self, number: u16) {
+        let table = &mut self[number];
+        if !table.is_made || !table.members.is_empty() {
+            return;
+        }
+        debug_assert!(table.room_ids.is_empty(), "a room has members, and they are members of the namespace");
+        table.is_made = false;
+        let namespace = std::mem::take(&mut table.namespace);
+        self.numbers.remove(&namespace.name);
+        self.made -= 1;
+        self.vacant.push(number);
+    }
+
+    /// The number that a handle means, wherever its namespace is by now. `None`: it has no member here.
+    #[inline]
+    pub(crate) fn resolve(&self, namespace: &Rc<NamespaceRef>) -> Option<u16> {
+        match self.tables.get(usize::from(namespace.number)) {
+            Some(table) if Rc::ptr_eq(&table.namespace, namespace) => Some(namespace.number),
+            _ => self.find(&namespace.name),
+        }
+    }
+
+    /// A namespace to send to, whether or not it has a member here. `None`: there can be none of that name.
+    pub(crate) fn refer(&self, name: &str) -> Option<Rc<NamespaceRef>> {
+        if let Some(number) = self.find(name) {
+            return Some(Rc::clone(&self[number].namespace));
+        }
+        let (setup, params) = self.match_pattern(name)?;
+        Some(Rc::new(NamespaceRef { name: name.into(), params, setup, number: NO_NUMBER }))
+    }
+
+    /// The namespaces with these handlers: one that was registered, or those that a pattern has made.
+    pub(crate) fn of_setup(&self, setup: usize) -> SmallVec<[Rc<NamespaceRef>; 1]> {
+        let mut found = SmallVec::new();
+        for table in self.tables.iter().filter(|table| table.namespace.number != NO_NUMBER) {
+            if usize::from(table.namespace.setup) == setup {
+                found.push(Rc::clone(&table.namespace));
+                // What was registered stands before all that was made, and is alone.
+                if !table.is_made {
+                    break;
+                }
+            }
+        }
+        found
+    }
+
+    /// How many namespaces patterns have made that are still there.
+    #[cfg(test)]
+    pub(crate) fn made(&self) -> usize {
+        self.made
+    }
+
+    /// Every table, those that are vacant included.
+    #[cfg(test)]
+    pub(crate) fn tables(&self) -> &[NamespaceTable] {
+        &self.tables
+    }
+
+    /// Names of clients' making have no control characters: they are logged, and a poll's body is cut at one.
+    fn match_pattern(&self, name: &str) -> Option<(u16, Params)> {
+        if !name.starts_with('/') || name.contains(char::is_control) {
+            return None;
+        }
+        let found = self.patterns.at(name).ok()?;
+        let params = found.params.iter().map(|(key, value)| (key.into(), value.into())).collect();
+        Some((*found.value, params))
+    }
+
+    fn insert(&mut self, name: &str, setup: u16, params: Params, is_made: bool) -> u16 {
+        let number = self.vacant.pop().unwrap_or_else(|| {
+            u16::try_from(self.tables.len()).expect("App::add_namespace and namespaces_max bound the tables")
+        });
+        let table = NamespaceTable {
+            namespace: Rc::new(NamespaceRef { name: name.into(), params, setup, number }),
+            members: BTreeSet::new(),
+            open_sockets: 0,
+            room_ids: HashMap::with_hasher(self.hasher.clone()),
+            is_made,
+        };
+        match self.tables.get_mut(usize::from(number)) {
+            Some(vacant) => *vacant = table,
+            None => self.tables.push(table),
+        }
+        self.numbers.insert(name.into(), number);
+        number
+    }
+}
+
+impl Index<u16> for Namespaces {
+    type Output = NamespaceTable;
+
+    fn index(&self, number: u16) -> &NamespaceTable {
+        &self.tables[usize::from(number)]
+    }
+}
+
+impl IndexMut<u16> for Namespaces {
+    fn index_mut(&mut self, number: u16) -> &mut NamespaceTable {
+        &mut self.tables[usize::from(number)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn namespaces(made_max: usize) -> Namespaces {
+        let mut namespaces = Namespaces::new(made_max, ahash::RandomState::with_seeds(1, 2, 3, 4));
+        namespaces.register("/", 0);
+        namespaces.register("/game/lobby", 1);
+        let mut patterns = matchit::Router::new();
+        patterns.insert("/game/{id}", 2).unwrap();
+        patterns.insert("/{*name}", 3).unwrap();
+        namespaces.set_patterns(patterns);
+        namespaces
+    }
+
+    #[test]
+    fn a_concrete_name_wins_and_the_nearest_pattern_follows() {
+        let mut namespaces = namespaces(10);
+        let rows = [
+            ("/", Some((0, ""))),
+            ("/game/lobby", Some((1, ""))),
+            ("/game/7", Some((2, "7"))),
+            ("/game/é ?x=1", Some((2, "é ?x=1"))),
+            ("/game/7/chat", Some((3, "game/7/chat"))),
+            ("/other", Some((3, "other"))),
+            ("", None),
+            ("other", None),
+            ("/game/\u{1e}4", None),
+            ("/a\nb", None),
+            ("/a\u{85}", None),
+        ];
+        for (name, expected) in rows {
+            let opened = namespaces.open(name).map(|number| Rc::clone(&namespaces[number].namespace));
+            let found = opened
+                .as_ref()
+                .ok()
+                .map(|namespace| (namespace.setup, namespace.params.first().map_or("", |(_, value)| value)));
+            assert_eq!(found, expected, "{name:?}");
+            assert_eq!(namespaces.find(name).is_some(), expected.is_some(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_given_again_is_not_what_an_old_handle_means() {
+        let mut namespaces = namespaces(2);
+        let first = namespaces.open("/game/1").unwrap();
+        let old = Rc::clone(&namespaces[first].namespace);
+        let other = namespaces.open("/game/other").unwrap();
+        assert_eq!(namespaces.open("/game/2"), Err(NamespaceError::Full));
+        namespaces[first].members.insert(0);
+        namespaces.release(first);
+        assert_eq!(namespaces.find("/game/1"), Some(first), "somebody is in");
+        namespaces[first].members.clear();
+        namespaces.release(first);
+        namespaces.release(first);
+        assert_eq!(
+            (namespaces.find("/game/1"), namespaces.resolve(&old), namespaces.made()),
+            (None, None, 1)
+        );
+        let second = namespaces.open("/game/2").unwrap();
+        assert_eq!(first, second, "the place is reused");
+        assert_eq!(namespaces.resolve(&old), None, "and the old handle does not mean it");
+        namespaces.release(second);
+        namespaces.release(other);
+        let third = namespaces.open("/game/1").unwrap();
+        assert_eq!(third, other, "at another place");
+        assert_eq!(namespaces.resolve(&old), Some(third), "the same name is the same namespace");
+    }
+
+    #[test]
+    fn what_is_registered_stays() {
+        let mut namespaces = namespaces(1);
+        namespaces.release(0);
+        assert_eq!(namespaces.find("/"), Some(0));
+        assert!(
+            namespaces.refer("/game/9").is_some_and(|namespace| namespaces.resolve(&namespace).is_none())
+        );
+    }
+}

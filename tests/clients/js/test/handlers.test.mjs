@@ -1,0 +1,71 @@
+// Namespaces by pattern, a namespace as a class, and what is asked before a handler, with the stock JavaScript client.
+
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { VARIANTS, arrival, ask, client, connected } from "../lib/clients.mjs";
+import { serverUrl } from "../lib/target.mjs";
+import { collect, next, until } from "../lib/wait.mjs";
+
+const URL = serverUrl("SERVER_URL");
+
+/** A game that no other test plays. */
+let games = 0;
+const game = () => `/game/${process.pid}-${(games += 1)}`;
+
+for (const [variant, options] of Object.entries(VARIANTS)) describe(variant, { concurrency: false }, () => {
+  const play = (t, name, more = {}) => connected(t, URL + name, { ...options, auth: { token: "t" }, ...more });
+  const refusal = async (t, name, auth) => arrival(client(t, URL + name, { ...options, auth })).then(() => assert.fail(`${name} let in`), (error) => error);
+
+  test("a pattern makes a namespace for each name, on every shard, and nobody hears another's", async (t) => {
+    const [here, there] = [game(), game()];
+    const players = await Promise.all([here, here, here, here, there].map((name) => play(t, name)));
+    const heard = players.map((player) => collect(player, "moved"));
+    for (const [index, player] of players.entries()) {
+      assert.deepEqual(await new Promise((resolve) => player.emit("where", (...args) => resolve(args))), [index < 4 ? here : there, "t"]);
+    }
+    players[0].emit("move", { to: "e4", bytes: Buffer.from([0, 255]) });
+    players[4].emit("move", "d4");
+    await until("everybody has heard their game", () => heard.every((moves) => moves.length === 1));
+    assert.deepEqual([...heard[3]], [{ to: "e4", bytes: Buffer.from([0, 255]) }]);
+    assert.deepEqual([...heard[4]], ["d4"]);
+  });
+
+  test("a namespace can be left to its end and entered again", async (t) => {
+    const name = game();
+    for (let round = 0; round < 5; round += 1) {
+      const player = await play(t, name);
+      const moved = next(player, "moved");
+      player.emit("move", round);
+      assert.deepEqual(await moved, [round]);
+      player.disconnect();
+    }
+  });
+
+  test("who is asked before the connection may refuse, with data", async (t) => {
+    const unauthorized = await refusal(t, game(), {});
+    assert.equal(unauthorized.message, "unauthorized");
+    assert.deepEqual(unauthorized.data, { retry: false });
+    assert.equal((await refusal(t, "/game/closed", { token: "t" })).message, "closed");
+    for (const name of ["/game/", "/game/7/8", "/games"]) assert.equal((await refusal(t, name, { token: "t" })).message, "Invalid namespace");
+  });
+
+  test("an event may be refused before its handler, and any other has one", async (t) => {
+    const player = await play(t, game());
+    const failed = next(player, "failed");
+    let isAnswered = false;
+    player.emit("cheat", 1, "two", () => (isAnswered = true));
+    assert.deepEqual(await failed, ["cheat", "no cheating", 2]);
+    for (const event of ["*", "anything", "error"]) {
+      assert.deepEqual(await new Promise((resolve) => player.emit(event, [], {}, (...args) => resolve(args))), [event, 2]);
+    }
+    assert.equal(isAnswered, false);
+  });
+
+  test("the methods of a class are handlers", async (t) => {
+    assert.equal((await refusal(t, "/class")).message, "where do we start?");
+    const counter = client(t, `${URL}/class`, { ...options, auth: { start: 40 } });
+    assert.deepEqual(await next(counter, "started"), [40]);
+    assert.equal(await ask(counter, "add", 2), 42);
+    assert.equal(await ask(counter, "later", 10), 42);
+  });
+});
