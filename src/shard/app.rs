@@ -10,6 +10,7 @@ use crate::protocol::flask::signer::CookieSigner;
 use crate::protocol::socketio::event::{Args, ArgsError};
 use crate::protocol::socketio::raw_json::RawJson;
 use crate::shard::context::Context;
+use crate::shard::endpoint::EndpointHandlers;
 use crate::shard::session::CloseReason;
 use crate::shard::site::Site;
 use crate::shard::ticks::Ticker;
@@ -44,6 +45,8 @@ pub enum ConnectFlow {
 /// Everything registered for one server, on one shard.
 #[derive(Default)]
 pub(crate) struct App {
+    /// The place is the endpoint's number. None at all means the configuration's own.
+    pub(crate) endpoints: Vec<EndpointHandlers>,
     /// In the order of registration: the place is the namespace's number.
     pub(crate) namespaces: Vec<Rc<NamespaceHandlers>>,
     pub(crate) default_error: Option<ErrorHandler>,
@@ -51,9 +54,16 @@ pub(crate) struct App {
     pub(crate) signer: Option<CookieSigner>,
 }
 
+impl App {
+    pub(crate) fn endpoint(&self, endpoint: u8) -> Option<&EndpointHandlers> {
+        self.endpoints.get(usize::from(endpoint))
+    }
+}
+
 /// The handlers of one namespace.
 #[derive(Default)]
 pub(crate) struct NamespaceHandlers {
+    pub(crate) endpoint: u8,
     pub(crate) name: String,
     /// Asked one after the other until one refuses; `on_connect` is the last.
     pub(crate) connect: Vec<ConnectHandler>,
@@ -94,7 +104,9 @@ impl Refused {
     pub fn data(mut self, data: &impl serde::Serialize) -> Refused {
         match RawJson::from_value(data) {
             Ok(json) => self.data = Some(json),
-            Err(error) => tracing::warn!(%error, "a refusal's data is no JSON; it is sent without"),
+            Err(error) => {
+                tracing::warn!(target: super::SOCKETIO, %error, "a refusal's data is no JSON; it is sent without")
+            }
         }
         self
     }

@@ -12,6 +12,7 @@ use crate::shard::connection::Connection;
 use crate::shard::core::{Core, Deferred, NOWHERE, NamespaceTable, Room, find_socket};
 use crate::shard::session::{CloseReason, Session};
 use crate::shard::socket::{Change, SocketEntry, SocketState};
+use crate::shard::trace::trace_sent;
 
 /// Whoever hears a broadcast, by place, each once.
 struct Delivery<'a> {
@@ -43,7 +44,7 @@ impl Core {
             let Core { broadcasts, namespaces, .. } = self;
             let broadcast = broadcasts.share(|broadcast: &mut Broadcast| {
                 broadcast.namespace.clear();
-                broadcast.namespace.push_str(&namespaces[usize::from(namespace)].name);
+                broadcast.namespace.push_str(&namespaces[usize::from(namespace)].address);
                 broadcast.target.clone_from(target);
                 if let Some(sid) = except_sender {
                     broadcast.target.except.push(sid.as_str());
@@ -114,7 +115,7 @@ impl Core {
         if target.reach == Reach::Shard {
             return;
         }
-        let name = self.namespaces[usize::from(namespace)].name.to_string();
+        let name = self.namespaces[usize::from(namespace)].address.to_string();
         for shard in self.other_shards() {
             let command = SocketCommand {
                 namespace: name.clone(),
@@ -237,6 +238,11 @@ impl Delivery<'_> {
         }
         let Some(connection) = self.connections.at_mut(socket.connection) else { return };
         connection.outbox.push_shared(frame, self.buffers);
+        if connection.is_traced
+            && let Some(session) = self.sessions.get(socket.session)
+        {
+            trace_sent(&session.sid, frame);
+        }
         let is_over = connection.outbox.len() - frame.len() > self.outbox_bytes_max;
         if !connection.is_dirty {
             connection.is_dirty = true;
@@ -255,6 +261,9 @@ impl Delivery<'_> {
             return;
         }
         session.backlog.push_shared(frame, self.buffers);
+        if session.is_traced {
+            trace_sent(&session.sid, frame);
+        }
         if !session.is_poll_due {
             session.is_poll_due = true;
             self.polls_due.push(key);

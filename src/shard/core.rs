@@ -20,11 +20,11 @@ use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
 use crate::mesh::inquiry::{AckError, Findings, Reply};
 use crate::mesh::{Broadcast, Mesh, Peer, ShardMessage, Target};
-use crate::protocol::engineio::session::HeartbeatTimes;
 use crate::shard::acks::{Answer, PendingAck};
 use crate::shard::app::{HandlerError, LocalFuture, Refused};
 use crate::shard::config::Config;
 use crate::shard::connection::Connection;
+use crate::shard::endpoint::{self, EndpointTable, MAIN};
 use crate::shard::inquiries::Inquiries;
 use crate::shard::login::SharedSigner;
 use crate::shard::outbox::Outbox;
@@ -85,7 +85,10 @@ pub(crate) enum Deferred {
 /// Sockets of one namespace on this shard, and its rooms.
 #[derive(Debug)]
 pub(crate) struct NamespaceTable {
+    /// The name that clients use.
     pub(crate) name: Rc<str>,
+    /// What shards call it among themselves: the name, unless it is of a further endpoint.
+    pub(crate) address: Rc<str>,
     /// Places in the table of sockets, in memory order.
     pub(crate) members: BTreeSet<u32>,
     /// How many of the members were let in and are not over.
@@ -115,7 +118,10 @@ pub(crate) struct Core {
     pub(crate) sockets: Slab<SocketEntry>,
     pub(crate) socket_ids: SidIndex,
     pub(crate) namespaces: Vec<NamespaceTable>,
+    /// By address.
     pub(crate) namespace_ids: FxHashMap<Rc<str>, u16>,
+    /// The first is the configuration's own.
+    pub(crate) endpoints: Vec<EndpointTable>,
     pub(crate) rooms: Slab<Room>,
     pub(crate) acks: Slab<PendingAck>,
     pub(crate) inquiries: Inquiries,
@@ -159,7 +165,9 @@ pub(crate) struct CoreParts {
 }
 
 impl Core {
-    pub(crate) fn new(parts: CoreParts) -> Core {
+    pub(crate) fn new(parts: CoreParts, endpoints: Vec<EndpointTable>) -> Core {
+        let shortest_time = endpoints.iter().map(|endpoint| endpoint.options.shortest_time());
+        let shortest_time = shortest_time.fold(parts.config.shortest_time(), Duration::min);
         let mut random = ChaCha12Rng::from_seed(parts.seed);
         let hasher = ahash::RandomState::with_seeds(
             random.next_u64(),
@@ -178,12 +186,13 @@ impl Core {
             socket_ids: SidIndex::default(),
             namespaces: Vec::new(),
             namespace_ids: FxHashMap::default(),
+            endpoints,
             rooms: Slab::default(),
             acks: Slab::default(),
             inquiries: Inquiries::default(),
             tasks: Slab::default(),
             sleeps: Slab::default(),
-            wheel: Wheel::new(parts.config.shortest_time(), parts.now),
+            wheel: Wheel::new(shortest_time, parts.now),
             tickers: Vec::new(),
             buffers: BufferPool::default(),
             frames: SharedPool::default(),
@@ -206,17 +215,31 @@ impl Core {
     }
 
     /// Makes a namespace's table; its number is its place in the order of making.
-    pub(crate) fn add_namespace(&mut self, name: &str) -> u16 {
+    pub(crate) fn add_namespace(&mut self, endpoint: u8, name: &str) -> u16 {
         let name: Rc<str> = Rc::from(name);
+        let table = &mut self.endpoints[usize::from(endpoint)];
+        let address = match endpoint {
+            MAIN => Rc::clone(&name),
+            _ => Rc::from(endpoint::address(&table.options.path, &name)),
+        };
         let id = u16::try_from(self.namespaces.len()).expect("a server has fewer than 65536 namespaces");
-        self.namespace_ids.insert(Rc::clone(&name), id);
+        table.namespace_ids.insert(Rc::clone(&name), id);
+        self.namespace_ids.insert(Rc::clone(&address), id);
         let room_ids = std::collections::HashMap::with_hasher(self.hasher.clone());
-        self.namespaces.push(NamespaceTable { name, members: BTreeSet::new(), open_sockets: 0, room_ids });
+        self.namespaces.push(NamespaceTable {
+            name,
+            address,
+            members: BTreeSet::new(),
+            open_sockets: 0,
+            room_ids,
+        });
         id
     }
 
-    pub(crate) fn heartbeat_times(&self) -> HeartbeatTimes {
-        HeartbeatTimes { interval: self.config.ping_interval, timeout: self.config.ping_timeout }
+    /// An endpoint by the number that a session or a request has.
+    #[inline]
+    pub(crate) fn endpoint(&self, endpoint: u8) -> &EndpointTable {
+        &self.endpoints[usize::from(endpoint)]
     }
 
     /// A new id that names this shard.

@@ -8,19 +8,23 @@ pub(crate) mod acks;
 pub(crate) mod app;
 pub(crate) mod args;
 pub(crate) mod broadcast;
+pub(crate) mod bundle;
 pub(crate) mod config;
 pub(crate) mod connection;
 pub(crate) mod context;
 pub(crate) mod core;
 pub(crate) mod dispatch;
 pub(crate) mod encode;
+pub(crate) mod endpoint;
 pub(crate) mod engine;
+pub(crate) mod engine_route;
 pub(crate) mod frames;
 pub(crate) mod gathering;
 pub(crate) mod handshake;
 pub(crate) mod http;
 pub(crate) mod inquiries;
 pub(crate) mod login;
+pub(crate) mod options;
 pub(crate) mod origin;
 pub(crate) mod outbox;
 pub(crate) mod raw;
@@ -32,6 +36,7 @@ pub(crate) mod socket;
 pub(crate) mod stats;
 pub(crate) mod tasks;
 pub(crate) mod ticks;
+pub(crate) mod trace;
 pub(crate) mod wheel;
 
 use std::cell::RefCell;
@@ -46,9 +51,16 @@ use crate::mesh::{Peer, ShardMessage};
 use crate::shard::app::App;
 use crate::shard::context::{Context, Socket};
 use crate::shard::core::{Core, CoreParts, Deferred, Output, SharedCore};
+use crate::shard::endpoint::{EndpointHandlers, EndpointTable};
 use crate::shard::session::CloseReason;
 use crate::shard::tasks::{TaskOwner, with_current};
 use crate::shard::wheel::TimerOwner;
+
+/// Target of what is logged about Engine.IO: requests, sessions, transports. The setting `engineio_log` is its level.
+pub(crate) const ENGINEIO: &str = "shardcast::engineio";
+
+/// Target of what is logged about Socket.IO: packets, namespaces, handlers. The setting `socketio_log` is its level.
+pub(crate) const SOCKETIO: &str = "shardcast::socketio";
 
 /// Being later than this for a deadline counts as a stall of our own, which no peer is punished for.
 const STALL_MIN: Duration = Duration::from_millis(200);
@@ -73,11 +85,14 @@ pub(crate) struct Shard {
 
 impl Shard {
     /// A shard with the namespaces of `app`, in that order.
-    pub(crate) fn new(parts: CoreParts, app: App) -> Shard {
-        let mut core = Core::new(parts);
+    pub(crate) fn new(parts: CoreParts, mut app: App) -> Shard {
+        if app.endpoints.is_empty() {
+            app.endpoints.push(EndpointHandlers::new(parts.config.engine.clone()));
+        }
+        let mut core = Core::new(parts, app.endpoints.iter().map(EndpointTable::new).collect());
         core.signer = app.signer.clone().map(Rc::new);
         for namespace in &app.namespaces {
-            core.add_namespace(&namespace.name);
+            core.add_namespace(namespace.endpoint, &namespace.name);
         }
         let (core, app) = (Rc::new(RefCell::new(core)), Rc::new(app));
         let mut shard = Shard { core, app, due: Vec::new(), is_settling: false, running: None };
@@ -148,6 +163,7 @@ impl Shard {
             ShardMessage::File(answer) => {
                 shard.core.borrow_mut().deliver_file(answer.connection, answer.result)
             }
+            ShardMessage::Trace { sid, is_on } => shard.core.borrow_mut().trace(&sid, is_on),
             ShardMessage::Shutdown => shard.shut_down(),
             ShardMessage::Handoff(_) => {
                 debug_assert!(false, "a driver adopts handed over connections itself")

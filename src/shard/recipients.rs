@@ -1,5 +1,6 @@
 //! Whom a broadcast is for: rooms, exceptions, and what is to be done with those who are meant.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use crate::shard::args::ToArgs;
 use crate::shard::context::{Emitted, Socket};
 use crate::shard::core::{Core, SharedCore};
 use crate::shard::encode::frame_event;
+use crate::shard::endpoint::name_of;
 use crate::shard::gathering::{
     Answers, Gathering, RemoteSocket, read_count, read_ids, read_one, read_rooms, read_sockets,
 };
@@ -40,8 +42,16 @@ pub struct Recipients<'a> {
 
 /// Where the call is made.
 enum Origin<'a> {
-    Shard { core: &'a SharedCore, namespace: u16, sender: Option<Key> },
-    Outside { mesh: &'a Arc<Mesh>, namespace: &'a str },
+    Shard {
+        core: &'a SharedCore,
+        namespace: u16,
+        sender: Option<Key>,
+    },
+    /// With the namespace's address.
+    Outside {
+        mesh: &'a Arc<Mesh>,
+        namespace: Cow<'a, str>,
+    },
 }
 
 impl std::fmt::Debug for Origin<'_> {
@@ -65,7 +75,7 @@ impl<'a> Recipients<'a> {
         Recipients { origin: Origin::Shard { core, namespace, sender }, target, includes_sender: true }
     }
 
-    pub(crate) fn outside(mesh: &'a Arc<Mesh>, namespace: &'a str, is_everyone: bool) -> Recipients<'a> {
+    pub(crate) fn outside(mesh: &'a Arc<Mesh>, namespace: Cow<'a, str>, is_everyone: bool) -> Recipients<'a> {
         let target = Target { is_everyone, ..Target::default() };
         Recipients { origin: Origin::Outside { mesh, namespace }, target, includes_sender: true }
     }
@@ -114,8 +124,8 @@ impl<'a> Recipients<'a> {
             Ok(frame) => frame,
             Err(error) => return Emitted::Refused(error),
         };
-        match self.origin {
-            Origin::Shard { core, namespace, sender } => {
+        match &self.origin {
+            &Origin::Shard { core, namespace, sender } => {
                 let except = sender.filter(|_| !self.includes_sender);
                 match core.borrow_mut().publish(namespace, &self.target, except, &frame) {
                     Some(count) => Emitted::Queued(count),
@@ -125,7 +135,7 @@ impl<'a> Recipients<'a> {
             Origin::Outside { .. } if self.target.reach == Reach::Shard => Emitted::Nobody,
             Origin::Outside { mesh, namespace } => {
                 let broadcast = Arc::new(Broadcast {
-                    namespace: namespace.to_owned(),
+                    namespace: namespace.clone().into_owned(),
                     target: self.target.clone(),
                     frame,
                 });
@@ -275,14 +285,14 @@ impl<'a> Recipients<'a> {
     }
 
     fn encode(&self, event: &str, id: Option<u64>, args: &impl ToArgs) -> Result<SharedFrame, EncodeError> {
-        let frame = match self.origin {
-            Origin::Shard { core, namespace, .. } => Core::share_frame(core, namespace, id, event, args),
+        let frame = match &self.origin {
+            &Origin::Shard { core, namespace, .. } => Core::share_frame(core, namespace, id, event, args),
             Origin::Outside { namespace, .. } => {
                 let mut bytes = Vec::new();
-                frame_event(&mut bytes, namespace, id, event, args).map(|()| Arc::new(bytes))
+                frame_event(&mut bytes, name_of(namespace), id, event, args).map(|()| Arc::new(bytes))
             }
         };
-        frame.inspect_err(|error| tracing::error!(event, %error, "not sent"))
+        frame.inspect_err(|error| tracing::error!(target: super::SOCKETIO, event, %error, "not sent"))
     }
 
     fn question<T>(
@@ -291,7 +301,7 @@ impl<'a> Recipients<'a> {
         args: impl ToArgs,
         read: fn(Findings) -> Result<T, AckError>,
     ) -> Gathering<T> {
-        let id = match self.origin {
+        let id = match &self.origin {
             Origin::Shard { core, .. } => core.borrow().mesh.next_broadcast_ack_id(),
             Origin::Outside { mesh, .. } => mesh.next_broadcast_ack_id(),
         };
@@ -304,10 +314,10 @@ impl<'a> Recipients<'a> {
     fn gather<T>(mut self, ask: Ask, read: fn(Findings) -> Result<T, AckError>) -> Gathering<T> {
         self.except_sender();
         let mut target = std::mem::take(&mut self.target);
-        match self.origin {
-            Origin::Shard { core, namespace, .. } => {
+        match &self.origin {
+            &Origin::Shard { core, namespace, .. } => {
                 let core = core.borrow();
-                let name = &core.namespaces[usize::from(namespace)].name;
+                let name = &core.namespaces[usize::from(namespace)].address;
                 Gathering::new((Arc::clone(&core.mesh), core.id), name, target, ask, read)
             }
             Origin::Outside { mesh, namespace } => {
@@ -331,15 +341,15 @@ impl<'a> Recipients<'a> {
 
     fn change(mut self, change: Change<'_>) {
         self.except_sender();
-        match self.origin {
-            Origin::Shard { core, namespace, .. } => {
+        match &self.origin {
+            &Origin::Shard { core, namespace, .. } => {
                 core.borrow_mut().change(namespace, &self.target, change)
             }
             Origin::Outside { .. } if self.target.reach == Reach::Shard => {}
             Origin::Outside { mesh, namespace } => {
                 send_everywhere(mesh, || {
                     ShardMessage::Command(Box::new(SocketCommand {
-                        namespace: namespace.to_owned(),
+                        namespace: namespace.clone().into_owned(),
                         target: self.target.clone(),
                         change: change.to_message(),
                     }))

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::mesh::ShardMessage;
 use crate::shard::config::Config;
+use crate::shard::options::EngineOptions;
 use crate::simulation::client::{Habits, Message, Packet};
 use crate::simulation::scenario::Simulation;
 use crate::simulation::world::Weather;
@@ -209,11 +210,12 @@ fn nothing_reaches_a_client_before_its_connect_handler_has_decided() {
 #[test]
 fn a_silent_client_is_gone_one_interval_and_one_timeout_after_it_connected() {
     for habits in [WEBSOCKET, POLLING] {
-        let config = Config {
+        let engine = EngineOptions {
             ping_interval: Duration::from_millis(300),
             ping_timeout: Duration::from_millis(200),
-            ..Config::default()
+            ..EngineOptions::default()
         };
+        let config = Config { engine, ..Config::default() };
         let mut simulation = Simulation::new(1, Weather { config, ..weather(1) });
         let id = simulation.open(habits);
         simulation.clients[id].is_silent = true;
