@@ -104,8 +104,9 @@ fn layers_below_the_driver_do_not_name_the_system() {
 #[test]
 fn tuning_names_every_field_and_every_limit() {
     let tuning = read_named("tuning.md").text;
-    let fields = rules::fields(&read_named("src/shard/config.rs").text, "Config");
-    assert!(fields.len() > 20, "the fields of Config were not understood: {fields:?}");
+    let mut fields = rules::fields(&read_named("src/shard/config.rs").text, "Config");
+    fields.extend(rules::fields(&read_named("src/shard/options.rs").text, "EngineOptions"));
+    assert!(fields.len() > 30, "the fields of Config were not understood: {fields:?}");
     let limits = rules::constants(&read_named("src/base/limits.rs").text);
     assert!(!limits.is_empty(), "no limit was found");
     let faults = rules::unnamed(&tuning, fields.iter().chain(&limits));
