@@ -134,7 +134,8 @@ impl Handle {
     /// Asks every shard to say goodbye to its clients and stop: Node's `io.close()`. Returns at once.
     ///
     /// The shards stop listening first. Then every socket ends with the reason `server shutting down`, pending polls
-    /// are answered, WebSockets are closed, and what is owed is written for up to `shutdown_timeout`.
+    /// are answered, WebSockets are closed, and what is owed is written for up to `shutdown_timeout`. With
+    /// `shutdown_spread` sessions end over that time; a second call ends it all at once.
     pub fn stop(&self) {
         if let Some(shared) = self.shared.get() {
             crate::driver::Running::request_stop(&shared.mesh);

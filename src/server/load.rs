@@ -51,6 +51,7 @@ impl Config {
         "rooms_per_socket_max",
         "backlog",
         "static_file_bytes_max",
+        "shutdown_spread",
         "shutdown_timeout",
     ];
 

@@ -154,8 +154,8 @@ impl Server {
     /// Adds an Engine.IO endpoint at a path of its own: Node's further instances of `Server`, Flask-SocketIO's further
     /// `SocketIO` objects.
     ///
-    /// It begins with the options in `Config::engine`, and has namespaces of its own. `setup` runs once, now. Of two
-    /// paths of which one begins with the other, a request goes to the longer.
+    /// It begins with a copy of the main endpoint's options as they are now, and has namespaces and an `allow_request`
+    /// of its own. `setup` runs once, now. Of two paths of which one begins with the other, a request goes to the longer.
     ///
     /// ```
     /// # use shardcast::{Config, Context, Server};

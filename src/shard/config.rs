@@ -77,6 +77,10 @@ pub struct Config {
     pub backlog: i32,
     /// The largest static file served, in bytes. Default 64 MiB.
     pub static_file_bytes_max: usize,
+    /// Over how long a shutdown ends its sessions, so that clients come back to another process one after another. No session
+    /// opens meanwhile; those there are go on until it is their turn. Default 0: all at once.
+    #[serde(deserialize_with = "duration")]
+    pub shutdown_spread: Duration,
     /// How long a shutdown waits for what is still owed to clients. Default 5 s.
     #[serde(deserialize_with = "duration")]
     pub shutdown_timeout: Duration,
@@ -119,6 +123,7 @@ impl Default for Config {
             rooms_per_socket_max: 1024,
             backlog: 4096,
             static_file_bytes_max: 64 * 1024 * 1024,
+            shutdown_spread: Duration::ZERO,
             shutdown_timeout: Duration::from_secs(5),
         }
     }
@@ -142,6 +147,11 @@ impl Config {
             }
         }
         filter
+    }
+
+    /// How long a wire keeps a shard that was asked to stop.
+    pub(crate) fn shutdown_patience(&self) -> Duration {
+        self.shutdown_spread.saturating_add(self.shutdown_timeout)
     }
 
     /// The shortest of the times that the timer wheel keeps: its tick follows it.

@@ -24,6 +24,7 @@ use crate::shard::acks::{Answer, PendingAck};
 use crate::shard::app::{HandlerError, LocalFuture, Refused};
 use crate::shard::config::Config;
 use crate::shard::connection::Connection;
+use crate::shard::drain::Drain;
 use crate::shard::endpoint::{self, EndpointTable, MAIN};
 use crate::shard::inquiries::Inquiries;
 use crate::shard::login::SharedSigner;
@@ -143,6 +144,8 @@ pub(crate) struct Core {
     pub(crate) bells: Vec<ShardId>,
     pub(crate) mesh: Arc<Mesh>,
     pub(crate) counters: Arc<ShardCounters>,
+    /// Set once the shard is asked to stop.
+    pub(crate) drain: Option<Drain>,
     pub(crate) is_shutting_down: bool,
     /// Believes cookie sessions, if the server has any.
     pub(crate) signer: Option<SharedSigner>,
@@ -205,6 +208,7 @@ impl Core {
             bells: Vec::new(),
             mesh: parts.mesh,
             counters: parts.counters,
+            drain: None,
             is_shutting_down: false,
             signer: None,
             mark: 0,

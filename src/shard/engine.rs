@@ -77,16 +77,9 @@ impl Shard {
         let admitted = self.admit(endpoint, head, &query);
         match admitted.and_then(|admission| self.allow(key, endpoint, head, admission)) {
             Err(refusal) => self.core.borrow_mut().refuse_engine(key, endpoint, head, &refusal),
-            Ok(Admission::OpenPolling | Admission::OpenWebSocket(_)) if self.core.borrow().is_crowded() => {
+            Ok(Admission::OpenPolling | Admission::OpenWebSocket(_)) if self.core.borrow().is_full() => {
                 let mut core = self.core.borrow_mut();
-                core.counters.requests_refused.add(1);
-                tracing::warn!(
-                    target: super::ENGINEIO,
-                    sessions_max = core.config.sessions_max,
-                    "session refused: this shard holds sessions_max; raise it, or add shards"
-                );
-                let response = Response::text("too many sessions").with_status(Status::SERVICE_UNAVAILABLE);
-                core.respond_engine(key, endpoint, head, response.header("retry-after", "5"));
+                core.refuse_session(key, endpoint, head);
             }
             Ok(Admission::OpenPolling) => {
                 let session = self.core.borrow_mut().open_polling(key, endpoint, head);
@@ -384,8 +377,25 @@ pub(crate) fn validate_handshake(head: &Head<'_, '_>) -> Result<AcceptKey, hands
 
 impl Core {
     /// Whether no further session may open here.
-    fn is_crowded(&self) -> bool {
-        self.sessions.len() >= self.config.sessions_max
+    fn is_full(&self) -> bool {
+        self.sessions.len() >= self.config.sessions_max || self.is_draining()
+    }
+
+    fn refuse_session(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>) {
+        self.counters.requests_refused.add(1);
+        let reason = if self.is_draining() {
+            tracing::info!(target: super::ENGINEIO, "session refused: the server is shutting down");
+            "shutting down"
+        } else {
+            tracing::warn!(
+                target: super::ENGINEIO,
+                sessions_max = self.config.sessions_max,
+                "session refused: this shard holds sessions_max; raise it, or add shards"
+            );
+            "too many sessions"
+        };
+        let response = Response::text(reason).with_status(Status::SERVICE_UNAVAILABLE);
+        self.respond_engine(key, endpoint, head, response.header("retry-after", "5"));
     }
 
     /// Whether a session is open for its peer.
@@ -637,7 +647,9 @@ impl Core {
                     reason,
                     CloseReason::ServerDisconnect | CloseReason::ServerShutdown | CloseReason::ForcedClose
                 );
-                if is_owed && is_ours {
+                // Between two polls there is nobody to tell: the next one hears of it.
+                let is_untold = poll.is_none() && reason != CloseReason::ForcedClose;
+                if is_ours && (is_owed || is_untold) {
                     self.await_last_poll(session_key, poll.is_some());
                 } else {
                     let farewell = if reason == CloseReason::TransportClose { "6" } else { "1" };

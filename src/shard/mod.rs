@@ -14,6 +14,7 @@ pub(crate) mod connection;
 pub(crate) mod context;
 pub(crate) mod core;
 pub(crate) mod dispatch;
+pub(crate) mod drain;
 pub(crate) mod encode;
 pub(crate) mod endpoint;
 pub(crate) mod engine;
@@ -164,7 +165,7 @@ impl Shard {
                 shard.core.borrow_mut().deliver_file(answer.connection, answer.result)
             }
             ShardMessage::Trace { sid, is_on } => shard.core.borrow_mut().trace(&sid, is_on),
-            ShardMessage::Shutdown => shard.shut_down(),
+            ShardMessage::Shutdown => shard.stop(),
             ShardMessage::Handoff(_) => {
                 debug_assert!(false, "a driver adopts handed over connections itself")
             }
@@ -199,6 +200,7 @@ impl Shard {
                 match owner {
                     TimerOwner::Connection(key) => shard.connection_timeout(key, deadline),
                     TimerOwner::Session(key) => shard.session_timeout(key, deadline, stall),
+                    TimerOwner::Drain => shard.drain(),
                     TimerOwner::Ack(key) => shard.ack_timeout(key),
                     TimerOwner::Question(key) => shard.core.borrow_mut().question_timeout(key),
                     TimerOwner::Asked(key) => shard.core.borrow_mut().inquiry_timeout(key),
@@ -241,7 +243,7 @@ impl Shard {
         });
     }
 
-    fn answer_polls(&mut self) {
+    pub(crate) fn answer_polls(&mut self) {
         loop {
             let mut polls = std::mem::take(&mut self.core.borrow_mut().polls_due);
             if polls.is_empty() {
@@ -299,21 +301,6 @@ impl Shard {
                     );
                 }
             }
-        }
-    }
-
-    fn shut_down(&mut self) {
-        self.core.borrow_mut().is_shutting_down = true;
-        let sessions: Vec<Key> = self.core.borrow().sessions.keys().collect();
-        for session in sessions {
-            self.close_session(session, CloseReason::ServerShutdown);
-        }
-        self.core.borrow_mut().end_inquiries();
-        // A pending poll takes what its session is owed, before its connection may write no more.
-        self.answer_polls();
-        let connections: Vec<Key> = self.core.borrow().connections.keys().collect();
-        for connection in connections {
-            self.core.borrow_mut().close_after_flush(connection);
         }
     }
 }

@@ -368,6 +368,34 @@ fn a_shutdown_says_goodbye_to_everybody_and_leaves_nothing() {
 }
 
 #[test]
+fn a_shutdown_may_be_spread_over_time() {
+    let config = Config { shutdown_spread: Duration::from_secs(10), ..Config::default() };
+    let mut simulation = Simulation::new(5, Weather { config, ..weather(2) });
+    let clients: Vec<usize> =
+        (0..40).map(|number| simulation.connect(if number % 2 == 0 { WEBSOCKET } else { POLLING })).collect();
+    let stop = |simulation: &mut Simulation| {
+        for shard in 0..2 {
+            simulation.world.work(shard, |shard, now| shard.deliver(ShardMessage::Shutdown, now));
+        }
+    };
+    let live =
+        |simulation: &Simulation| clients.iter().filter(|&&id| !simulation.clients[id].is_over).count();
+    stop(&mut simulation);
+    for (seconds, expected) in [(2, 26..=38), (5, 12..=28), (8, 2..=16), (11, 0..=0)] {
+        simulation.run(Duration::from_millis(if seconds == 2 { 2000 } else { 3000 }));
+        let count = live(&simulation);
+        assert!(expected.contains(&count), "{count} live after {seconds} s");
+        if seconds == 5 {
+            let late = simulation.open(WEBSOCKET);
+            simulation.run(A_MOMENT);
+            assert!(simulation.clients[late].sid.is_none(), "no session opens");
+        }
+    }
+    simulation.run(LONG_AFTER);
+    simulation.assert_empty();
+}
+
+#[test]
 fn a_request_pipelined_behind_a_poll_may_start_tasks() {
     let mut simulation = simulation(1);
     let id = simulation.connect(POLLING);

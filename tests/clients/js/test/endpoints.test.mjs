@@ -348,4 +348,37 @@ describe("the end of a server", betterThanNode, () => {
     child.kill("SIGTERM");
     assert.equal((await poll).text, "1");
   });
+
+  for (const io of ["auto", "epoll"]) {
+    test(`it may be spread over time: ${io}`, async (t) => {
+      const { url, child, exited } = await server(t, { SHARDCAST_IO: io, SHARDCAST_SHUTDOWN_SPREAD: "1s" });
+      const sockets = await Promise.all(Array.from({ length: 20 }, (_, number) =>
+        connected(t, url, { transports: [number % 2 ? "websocket" : "polling"] })));
+      const raw = new Wire(`${url.replace("http", "ws")}/ws`);
+      await raw.opened;
+      await pause(200);
+      const began = performance.now();
+      const ends = sockets.map((socket) => next(socket, "disconnect").then(() => performance.now() - began));
+      child.kill("SIGTERM");
+      await pause(100);
+      const last = sockets.filter((socket) => socket.connected && socket.io.engine.transport.name === "websocket").at(-1);
+      assert.equal(await ask(last, "counter"), 1, "who is not yet sent away goes on");
+      await assert.rejects(request(url, "/hello"), /ECONNREFUSED|ECONNRESET/);
+      const times = await Promise.all(ends);
+      assert.ok(Math.max(...times) > 700 && Math.min(...times) < 400, `${times.map(Math.round)}`);
+      assert.equal(await raw.ends(), 1001);
+      assert.deepEqual(await within(5_000, "the exit", exited), [0, null]);
+    });
+  }
+
+  test("a second SIGTERM does not wait", async (t) => {
+    const { url, child, exited } = await server(t, { SHARDCAST_SHUTDOWN_SPREAD: "60s" });
+    const socket = await connected(t, url, { transports: ["websocket"] });
+    child.kill("SIGTERM");
+    await pause(100);
+    assert.equal(socket.connected, true);
+    child.kill("SIGTERM");
+    await next(socket, "disconnect");
+    assert.deepEqual(await within(5_000, "the exit", exited), [130, null]);
+  });
 });
