@@ -5,6 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::server::class::{ClassNamespace, Methods};
 use crate::server::handle::Handle;
 use crate::server::namespace::Namespace;
 use crate::server::{Error, Result, Setup};
@@ -44,6 +45,15 @@ impl Endpoint {
     /// Adds a namespace. `setup` runs once on each shard and registers its handlers.
     pub fn namespace(&mut self, name: &str, setup: impl Fn(&mut Namespace) + Send + Sync + 'static) {
         self.namespaces.push((name.to_owned(), Arc::new(setup)));
+    }
+
+    /// Adds a namespace whose handlers are the methods of a struct. `make` runs once on each shard.
+    pub fn namespace_class<C: ClassNamespace>(
+        &mut self,
+        name: &str,
+        make: impl Fn(ShardInfo) -> C + Send + Sync + 'static,
+    ) {
+        self.namespace(name, move |io| Methods::register(io, make(io.shard())));
     }
 
     /// Decides which sessions may open; see [`Server::allow_request`](crate::Server::allow_request).

@@ -19,7 +19,7 @@ use crate::driver::{self, AppMaker, Running, Start, TaskMaker};
 use crate::protocol::flask::signer::CookieSigner;
 use crate::protocol::http::method::Method;
 use crate::protocol::http::response::Response;
-use crate::server::class::{ClassNamespace, Methods};
+use crate::server::class::ClassNamespace;
 use crate::server::endpoint::Endpoint;
 use crate::server::handle::Handle;
 pub(crate) use crate::server::handle::Shared;
@@ -222,11 +222,12 @@ impl Server {
 
     /// Adds a namespace whose handlers are the methods of a struct. `make` runs once on each shard.
     pub fn namespace_class<C: ClassNamespace>(
-        self,
+        mut self,
         name: &str,
         make: impl Fn(ShardInfo) -> C + Send + Sync + 'static,
     ) -> Server {
-        self.namespace(name, move |io| Methods::register(io, make(io.shard())))
+        self.blueprint.endpoints[0].namespace_class(name, make);
+        self
     }
 
     /// Answers GET and HEAD requests to a path. `{name}` in it matches one segment, `{*name}` all the rest.
