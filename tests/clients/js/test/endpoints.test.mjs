@@ -65,6 +65,18 @@ describe("two endpoints side by side", () => {
     assert.deepEqual(plain(heard), { user: ["for users"], admin: ["for admins"] });
   });
 
+  test("counts, and calls from a thread, keep to the endpoint", betterThanNode, async (t) => {
+    const users = await Promise.all(Array.from({ length: 3 }, () => connected(t, URL)));
+    const admins = await Promise.all(Array.from({ length: 5 }, () => connected(t, URL, { path: "/admin.io/" })));
+    for (const socket of [...users, ...admins]) await ask(socket, "join", "counted");
+    assert.equal(await ask(users[0], "count", "counted"), 3);
+    assert.equal(await ask(admins[0], "count", "counted"), 5);
+    admins[1].on("question", (_, answer) => answer("an administrator"));
+    const called = next(admins[0], "called");
+    await ask(admins[0], "call-from-thread", admins[1].id, 2000);
+    assert.deepEqual(await called, ["an administrator"]);
+  });
+
   test("namespaces are looked up at the endpoint", async (t) => {
     const there = await connected(t, `${URL}/only-here`, { path: "/admin.io/" });
     assert.equal(there.connected, true);
