@@ -7,10 +7,10 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use shardcast::http::{Method, Response};
+use shardcast::http::{CorsOrigins, Method, Response};
 use shardcast::{
-    AckError, Args, ArgsError, ClassNamespace, Config, Context, Error, Methods, Namespace, RawJson, Refused,
-    Server, Socket,
+    AckError, Args, ArgsError, ClassNamespace, Config, Context, Error, Message, Methods, Namespace, RawJson,
+    Refused, Server, Socket,
 };
 
 fn main() -> shardcast::Result<()> {
@@ -25,7 +25,7 @@ fn main() -> shardcast::Result<()> {
             _ => return Err(Error::new(format!("unknown option {name}"))),
         }
     }
-    Server::new(config)
+    endpoints(Server::new(config))
         .namespace("/", register)
         .namespace("/custom", register)
         .namespace("/refuse", |io| {
@@ -41,6 +41,44 @@ fn main() -> shardcast::Result<()> {
         .static_folder("/static", "tests/clients/public")
         .websocket("/ws", |route| route.on_message(|ws, message| ws.send(message)))
         .run()
+}
+
+/// Endpoints beside the configuration's own.
+fn endpoints(server: Server) -> Server {
+    server
+        .endpoint("/admin.io/", |endpoint| {
+            endpoint.options.ping_interval = Duration::from_millis(400);
+            endpoint.options.max_http_buffer_size = 1000;
+            endpoint.options.cors_allowed_origins =
+                CorsOrigins::custom(|origin| origin.ends_with(".example"));
+            endpoint.options.cors_max_age = Duration::from_secs(600);
+            endpoint.options.cookie = "admin; SameSite=Strict; Max-Age=60".to_owned();
+            endpoint.namespace("/", register);
+            endpoint.namespace("/only-here", register);
+        })
+        .endpoint("/websocket-only.io/", |endpoint| {
+            endpoint.options.polling = false;
+            endpoint.namespace("/", register);
+        })
+        .endpoint("/guarded.io/", |endpoint| {
+            endpoint.namespace("/", register);
+            endpoint.allow_request(|request| match request.query("token").as_deref() {
+                Some("secret") => Ok(()),
+                Some("panic") => panic!("a rule of the conformance server panics"),
+                Some(_) => Err("that \"token\" is wrong"),
+                None => Err(""),
+            });
+        })
+        .engine("/engine.io/", |route| {
+            route.on_open(|socket| socket.send(Message::Text("welcome")));
+            route.on_message(|socket, message| match message {
+                Message::Text("close") => socket.close(),
+                Message::Text("transport") => {
+                    socket.send(Message::Text(socket.transport().unwrap_or("none")));
+                }
+                message => socket.send(message),
+            });
+        })
 }
 
 fn register(io: &mut Namespace) {
@@ -78,6 +116,12 @@ fn register(io: &mut Namespace) {
             Ok(answer) => socket.emit("answer", answer.args()),
             Err(_) => socket.emit("no-answer", ()),
         };
+    });
+    let handle = io.handle();
+    io.on("trace-me", move |cx: &mut Context, is_on: bool| handle.trace(cx.id(), is_on));
+    let handle = io.handle();
+    io.on("news-by-handle", move |_: &mut Context, text: String| {
+        handle.namespace("/").emit("news", text);
     });
     io.on("shard", move |_: &mut Context| shard);
     io.on("counter", |cx: &mut Context| {

@@ -101,11 +101,18 @@ fn layers_below_the_driver_do_not_name_the_system() {
     assert_clean(&sources(&["rs"]), rules::system);
 }
 
+/// Every field of the configuration.
+fn settings() -> Vec<String> {
+    let mut fields = rules::fields(&read_named("src/shard/config.rs").text, "Config");
+    fields.extend(rules::fields(&read_named("src/shard/options.rs").text, "EngineOptions"));
+    fields
+}
+
 #[test]
 fn tuning_names_every_field_and_every_limit() {
     let tuning = read_named("tuning.md").text;
-    let fields = rules::fields(&read_named("src/shard/config.rs").text, "Config");
-    assert!(fields.len() > 20, "the fields of Config were not understood: {fields:?}");
+    let fields = settings();
+    assert!(fields.len() > 30, "the fields of Config were not understood: {fields:?}");
     let limits = rules::constants(&read_named("src/base/limits.rs").text);
     assert!(!limits.is_empty(), "no limit was found");
     let faults = rules::unnamed(&tuning, fields.iter().chain(&limits));
@@ -140,9 +147,22 @@ fn the_first_steps_show_an_example_that_is_built() {
 }
 
 #[test]
+fn every_log_line_of_the_troubleshooting_page_is_in_the_sources() {
+    let page = read_named("docs/troubleshooting.md").text;
+    let lines = rules::first_column(&page, "## Log lines");
+    assert!(lines.len() > 25, "the table was not understood: {lines:?}");
+    let sources: Vec<String> =
+        sources(&["rs"]).iter().map(|source| rules::joined_literals(&source.text)).collect();
+    let is_there = |part: &str| sources.iter().any(|text| text.contains(part));
+    let missing: Vec<_> =
+        lines.iter().filter(|line| !line.split("..").map(str::trim).all(is_there)).collect();
+    assert!(missing.is_empty(), "not said by any source: {missing:?}");
+}
+
+#[test]
 fn every_test_that_the_architecture_names_is_there() {
     let sources = sources(&["rs"]);
-    let fields = rules::fields(&read_named("src/shard/config.rs").text, "Config");
+    let fields = settings();
     let is_test = |name: &str| sources.iter().any(|source| source.text.contains(&format!("fn {name}(")));
     let is_there = |name: &str| fields.iter().any(|field| field == name) || is_test(name);
     let page = read_named("ARCHITECTURE.md").text;

@@ -129,7 +129,7 @@ pub(crate) fn run(parts: ShardParts, backend: Backend, ready: Sender<Result<(), 
 async fn serve(parts: ShardParts, ready: Sender<Result<(), String>>) {
     let ShardParts { core, start, inbox, bell, listeners, files, balance, clock } = parts;
     let (id, mesh) = (core.id, std::sync::Arc::clone(&core.mesh));
-    let (shutdown_timeout, flush_window) = (start.config.shutdown_timeout, start.config.flush_window);
+    let (shutdown_patience, flush_window) = (start.config.shutdown_patience(), start.config.flush_window);
     let (shard, tasks) = build_shard(core, &start);
     let world = Rc::new(World {
         id,
@@ -168,7 +168,7 @@ async fn serve(parts: ShardParts, ready: Sender<Result<(), String>>) {
             world.done.notified().await;
         }
     };
-    either(patience, monoio::time::sleep(shutdown_timeout)).await;
+    either(patience, monoio::time::sleep(shutdown_patience)).await;
     world.shard.borrow_mut().drop_tasks();
     drop(world.inbox.take());
 }

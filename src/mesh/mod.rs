@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use crate::base::buffer::SharedFrame;
-use crate::base::ids::ShardId;
+use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
 use crate::mesh::inquiry::{Inquiry, Report, Request};
 use crate::mesh::names::Names;
@@ -44,6 +44,8 @@ pub(crate) enum ShardMessage {
     Handoff(Box<Handoff>),
     /// A file that a connection of this shard asked for.
     File(Box<FileAnswer>),
+    /// Show a session's packets in the log, or no longer.
+    Trace { sid: Sid, is_on: bool },
     /// Close every session and stop.
     Shutdown,
 }
@@ -51,6 +53,7 @@ pub(crate) enum ShardMessage {
 /// A frame with its addressees.
 #[derive(Debug, Default)]
 pub(crate) struct Broadcast {
+    /// The namespace's address.
     pub(crate) namespace: String,
     pub(crate) target: Target,
     pub(crate) frame: SharedFrame,
@@ -109,6 +112,7 @@ impl Target {
 /// A change to every socket that a target names.
 #[derive(Debug)]
 pub(crate) struct SocketCommand {
+    /// The namespace's address.
     pub(crate) namespace: String,
     pub(crate) target: Target,
     pub(crate) change: SocketChange,

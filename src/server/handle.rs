@@ -1,10 +1,13 @@
 //! The server from outside its shards: any thread, any runtime.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use crate::mesh::Mesh;
+use crate::base::ids::Sid;
+use crate::mesh::{Mesh, ShardMessage};
+use crate::shard::endpoint;
 use crate::shard::gathering::Gathering;
 use crate::shard::recipients::Recipients;
 use crate::shard::stats::{ShardCounters, ShardStats};
@@ -23,6 +26,10 @@ use crate::shard::stats::{ShardCounters, ShardStats};
 #[derive(Clone, Default)]
 pub struct Handle {
     shared: Arc<OnceLock<Shared>>,
+    /// Path of the configuration's own endpoint.
+    main: Arc<str>,
+    /// Path of the endpoint whose namespaces are meant; none is the configuration's own.
+    endpoint: Option<Arc<str>>,
 }
 
 /// What a running server shares with everybody.
@@ -36,14 +43,49 @@ pub(crate) struct Shared {
 static NOBODY: OnceLock<Arc<Mesh>> = OnceLock::new();
 
 impl Handle {
+    /// The handle of a server whose own endpoint is at this path.
+    pub(crate) fn new(path: &str) -> Handle {
+        Handle { main: Arc::from(path), ..Handle::default() }
+    }
+
+    /// The same handle, for the namespaces of the endpoint at this path.
+    ///
+    /// ```no_run
+    /// # fn example(handle: shardcast::Handle) {
+    /// handle.endpoint("/admin.io/").namespace("/").emit("news", "for administrators");
+    /// # }
+    /// ```
+    pub fn endpoint(&self, path: &str) -> Handle {
+        let endpoint = Some(path).filter(|path| **path != *self.main).map(Arc::from);
+        Handle { endpoint, ..self.clone() }
+    }
+
     /// Everybody in a namespace.
     pub fn namespace<'a>(&'a self, name: &'a str) -> Recipients<'a> {
-        Recipients::outside(self.mesh(), name, true)
+        Recipients::outside(self.mesh(), self.address(name), true)
     }
 
     /// The members of a room of a namespace. A socket's id is a room.
     pub fn to<'a>(&'a self, namespace: &'a str, room: impl AsRef<str>) -> Recipients<'a> {
-        Recipients::outside(self.mesh(), namespace, false).to(room)
+        Recipients::outside(self.mesh(), self.address(namespace), false).to(room)
+    }
+
+    /// Shows every packet of one client in the log, both ways, or ends that: at level `info`, target
+    /// `shardcast::engineio`, with the beginning of each packet.
+    ///
+    /// The id is that of a socket, or of the Engine.IO session, which refusals in the log have in their `url`. What the
+    /// client has not sent yet is seen; what came before is not. False when the id is none of this server's.
+    ///
+    /// ```no_run
+    /// # fn example(handle: shardcast::Handle) {
+    /// handle.trace("lv_VI97HAXpY6yYWAAAC", true);
+    /// # }
+    /// ```
+    pub fn trace(&self, sid: impl AsRef<str>, is_on: bool) -> bool {
+        let Some(sid) = Sid::parse(sid.as_ref()) else { return false };
+        let is_sent = self.mesh().send(sid.shard(), ShardMessage::Trace { sid, is_on }).is_ok();
+        self.mesh().ring(sid.shard());
+        is_sent
     }
 
     /// Everybody in a namespace, to look at or to change.
@@ -89,7 +131,11 @@ impl Handle {
         self.shared.get().map_or("", |shared| shared.io)
     }
 
-    /// Asks every shard to say goodbye to its clients and stop. Returns at once.
+    /// Asks every shard to say goodbye to its clients and stop: Node's `io.close()`. Returns at once.
+    ///
+    /// The shards stop listening first. Then every socket ends with the reason `server shutting down`, pending polls
+    /// are answered, WebSockets are closed, and what is owed is written for up to `shutdown_timeout`. With
+    /// `shutdown_spread` sessions end over that time; a second call ends it all at once.
     pub fn stop(&self) {
         if let Some(shared) = self.shared.get() {
             crate::driver::Running::request_stop(&shared.mesh);
@@ -99,6 +145,14 @@ impl Handle {
     pub(crate) fn connect(&self, shared: Shared) {
         // A server starts once, so nobody has set it before.
         let _ = self.shared.set(shared);
+    }
+
+    /// What shards call a namespace of the endpoint that is meant.
+    fn address<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        match self.endpoint.as_deref() {
+            Some(path) => Cow::Owned(endpoint::address(path, name)),
+            None => Cow::Borrowed(name),
+        }
     }
 
     fn mesh(&self) -> &Arc<Mesh> {

@@ -21,6 +21,8 @@ impl Config {
         "shards",
         "io",
         "log",
+        "socketio_log",
+        "engineio_log",
         "path",
         "polling",
         "websocket",
@@ -32,8 +34,11 @@ impl Config {
         "max_http_buffer_size",
         "cors_allowed_origins",
         "cors_credentials",
+        "cors_allowed_headers",
+        "cors_max_age",
         "trust_forwarded",
         "cookie",
+        "client_bundle",
         "header_timeout",
         "keep_alive_timeout",
         "ack_timeout",
@@ -47,6 +52,7 @@ impl Config {
         "namespaces_max",
         "backlog",
         "static_file_bytes_max",
+        "shutdown_spread",
         "shutdown_timeout",
     ];
 
@@ -167,12 +173,12 @@ mod tests {
         ])
         .expect("all of these are right");
         assert_eq!(config.bind, ["127.0.0.1:1", "[::1]:2"]);
-        assert_eq!((config.shards, config.polling), (3, false));
+        assert_eq!((config.shards, config.engine.polling), (3, false));
         assert_eq!(
-            (config.ping_interval, config.ping_timeout),
+            (config.engine.ping_interval, config.engine.ping_timeout),
             (Duration::from_millis(300), Duration::from_secs(1))
         );
-        assert_eq!(config.cors_allowed_origins.to_string(), "*");
+        assert_eq!(config.engine.cors_allowed_origins.to_string(), "*");
     }
 
     #[test]

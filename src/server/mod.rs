@@ -1,6 +1,7 @@
 //! The public face: build a server, register what it does, run it.
 
 pub(crate) mod class;
+pub(crate) mod endpoint;
 pub(crate) mod guard;
 pub(crate) mod handle;
 pub(crate) mod handler;
@@ -18,17 +19,19 @@ use crate::driver::{self, AppMaker, Running, Start, TaskMaker};
 use crate::protocol::flask::signer::CookieSigner;
 use crate::protocol::http::method::Method;
 use crate::protocol::http::response::Response;
-use crate::server::class::{ClassNamespace, Methods};
+use crate::server::class::ClassNamespace;
+use crate::server::endpoint::Endpoint;
 use crate::server::handle::Handle;
 pub(crate) use crate::server::handle::Shared;
 use crate::server::namespace::Namespace;
 use crate::shard::app::{App, LocalFuture};
 use crate::shard::config::Config;
 use crate::shard::context::{Context, ShardInfo};
+use crate::shard::engine_route::EngineRoute;
 use crate::shard::raw::WebSocketRoute;
 use crate::shard::site::{Request, Route, Site};
 
-type Setup<T> = Arc<dyn Fn(&mut T) + Send + Sync>;
+pub(crate) type Setup<T> = Arc<dyn Fn(&mut T) + Send + Sync>;
 type RouteFunction = Arc<dyn Fn(&Request<'_>) -> Response + Send + Sync>;
 type BackgroundFunction = Arc<dyn Fn(Handle) -> LocalFuture + Send + Sync>;
 type ErrorFunction = Arc<dyn Fn(&mut Context<'_>, &crate::HandlerError) + Send + Sync>;
@@ -85,7 +88,8 @@ pub struct Server {
 #[derive(Clone)]
 struct Blueprint {
     config: Config,
-    namespaces: Vec<(String, Setup<Namespace>)>,
+    /// The first is the configuration's own.
+    endpoints: Vec<Endpoint>,
     routes: Vec<(Method, String, RouteFunction)>,
     websockets: Vec<(String, Setup<WebSocketRoute>)>,
     folders: Vec<(String, PathBuf)>,
@@ -124,17 +128,19 @@ impl fmt::Debug for RunningServer {
 impl Server {
     /// A server with this configuration and nothing on it yet.
     pub fn new(config: Config) -> Server {
+        let endpoints = vec![Endpoint::new(config.engine.clone())];
+        let handle = Handle::new(&config.engine.path);
         Server {
             blueprint: Blueprint {
                 config,
-                namespaces: Vec::new(),
+                endpoints,
                 routes: Vec::new(),
                 websockets: Vec::new(),
                 folders: Vec::new(),
                 background: Vec::new(),
                 default_error: None,
                 signer: None,
-                handle: Handle::default(),
+                handle,
             },
         }
     }
@@ -159,17 +165,87 @@ impl Server {
     ///     });
     /// ```
     pub fn namespace(mut self, name: &str, setup: impl Fn(&mut Namespace) + Send + Sync + 'static) -> Server {
-        self.blueprint.namespaces.push((name.to_owned(), Arc::new(setup)));
+        self.blueprint.endpoints[0].namespace(name, setup);
+        self
+    }
+
+    /// Adds an Engine.IO endpoint at a path of its own: Node's further instances of `Server`, Flask-SocketIO's further
+    /// `SocketIO` objects.
+    ///
+    /// It begins with a copy of the main endpoint's options as they are now, and has namespaces and an `allow_request`
+    /// of its own. `setup` runs once, now. Of two paths of which one begins with the other, a request goes to the longer.
+    ///
+    /// ```
+    /// # use shardcast::{Config, Context, Server};
+    /// # use std::time::Duration;
+    /// Server::new(Config::default())
+    ///     .namespace("/", |io| io.on("hello", |_: &mut Context| "user"))
+    ///     .endpoint("/admin.io/", |endpoint| {
+    ///         endpoint.options.ping_interval = Duration::from_secs(5);
+    ///         endpoint.options.polling = false;
+    ///         endpoint.namespace("/", |io| io.on("hello", |_: &mut Context| "administrator"));
+    ///     });
+    /// ```
+    pub fn endpoint(mut self, path: &str, setup: impl FnOnce(&mut Endpoint)) -> Server {
+        let mut options = self.blueprint.endpoints[0].options.clone();
+        path.clone_into(&mut options.path);
+        let mut endpoint = Endpoint::new(options);
+        setup(&mut endpoint);
+        self.blueprint.endpoints.push(endpoint);
+        self
+    }
+
+    /// Serves raw Engine.IO at a path: sessions on either transport whose messages are given as they are. Clients are
+    /// those of `engine.io-client`.
+    ///
+    /// ```
+    /// # use shardcast::{Config, Server};
+    /// Server::new(Config::default())
+    ///     .engine("/engine.io/", |route| route.on_message(|socket, message| socket.send(message)));
+    /// ```
+    pub fn engine(self, path: &str, setup: impl Fn(&mut EngineRoute) + Send + Sync + 'static) -> Server {
+        self.endpoint(path, |endpoint| {
+            endpoint.options.client_bundle = PathBuf::new();
+            endpoint.engine(setup);
+        })
+    }
+
+    /// Decides which sessions may open: Node's `allowRequest`. It is asked for handshakes only, before a session costs
+    /// anything; a panic refuses.
+    ///
+    /// A refused client gets status 403, by long-polling with `{"code":4,"message":".."}`. Who must be told in
+    /// `connect_error` with data is better refused by `on_connect`.
+    ///
+    /// ```
+    /// # use shardcast::{Config, Server};
+    /// Server::new(Config::default()).allow_request(|request| match request.query("token").as_deref() {
+    ///     Some("secret") => Ok(()),
+    ///     _ => Err("a token is needed"),
+    /// });
+    /// ```
+    pub fn allow_request<E: fmt::Display>(
+        mut self,
+        rule: impl Fn(&Request<'_>) -> std::result::Result<(), E> + Send + Sync + 'static,
+    ) -> Server {
+        self.blueprint.endpoints[0].allow_request(rule);
+        self
+    }
+
+    /// Serves the browser client from a folder, npm's `socket.io-client/dist`: the setting `client_bundle`. A page then
+    /// loads `/socket.io/socket.io.js`, as it does from Node.
+    pub fn client_bundle(mut self, folder: impl Into<PathBuf>) -> Server {
+        self.blueprint.endpoints[0].options.client_bundle = folder.into();
         self
     }
 
     /// Adds a namespace whose handlers are the methods of a struct. `make` runs once on each shard.
     pub fn namespace_class<C: ClassNamespace>(
-        self,
+        mut self,
         name: &str,
         make: impl Fn(ShardInfo) -> C + Send + Sync + 'static,
     ) -> Server {
-        self.namespace(name, move |io| Methods::register(io, make(io.shard())))
+        self.blueprint.endpoints[0].namespace_class(name, make);
+        self
     }
 
     /// Answers GET and HEAD requests to a path. `{name}` in it matches one segment, `{*name}` all the rest.
@@ -283,8 +359,10 @@ impl Server {
 
     /// Checks everything, and gives what shards are made from.
     pub(crate) fn into_parts(self) -> Result<Parts> {
-        let blueprint = self.blueprint;
+        let mut blueprint = self.blueprint;
+        blueprint.config.engine = blueprint.endpoints[0].options.clone();
         blueprint.config.validate()?;
+        endpoint::validate(&blueprint.endpoints)?;
         // Handlers are built once here, so that a mistake is an error before anything listens.
         blueprint.build(ShardInfo { id: 0, shards: 1 })?;
         let handle = blueprint.handle.clone();
@@ -351,11 +429,7 @@ impl Blueprint {
     /// The handlers of one shard.
     fn build(&self, shard: ShardInfo) -> Result<App> {
         let mut app = App { site: self.site()?, signer: self.signer.clone(), ..App::default() };
-        for (name, setup) in &self.namespaces {
-            let mut namespace = Namespace::new(name, shard, self.handle.clone());
-            setup(&mut namespace);
-            app.add_namespace(namespace.finish()?)?;
-        }
+        endpoint::build(&self.endpoints, shard, &self.handle, &mut app)?;
         if let Some(on_error) = self.default_error.clone() {
             app.default_error = Some(Box::new(move |cx, error| on_error(cx, error)));
         }

@@ -11,6 +11,7 @@ use crate::protocol::flask::signer::CookieSigner;
 use crate::protocol::socketio::event::{Args, ArgsError};
 use crate::protocol::socketio::raw_json::RawJson;
 use crate::shard::context::Context;
+use crate::shard::endpoint::EndpointHandlers;
 use crate::shard::session::CloseReason;
 use crate::shard::site::Site;
 use crate::shard::ticks::Ticker;
@@ -45,10 +46,12 @@ pub enum ConnectFlow {
 /// Everything registered for one server, on one shard.
 #[derive(Default)]
 pub(crate) struct App {
+    /// The place is the endpoint's number. None at all means the configuration's own.
+    pub(crate) endpoints: Vec<EndpointHandlers>,
     /// In the order of registration.
     pub(crate) namespaces: Vec<Rc<NamespaceHandlers>>,
-    /// From the names that are patterns to places in `namespaces`.
-    pub(crate) patterns: matchit::Router<u16>,
+    /// For each endpoint, from the names that are patterns to places in `namespaces`.
+    pub(crate) patterns: Vec<matchit::Router<u16>>,
     pub(crate) default_error: Option<ErrorHandler>,
     pub(crate) site: Site,
     pub(crate) signer: Option<CookieSigner>,
@@ -69,7 +72,7 @@ impl App {
             };
             return Err(format!("namespace {name:?}: a name starts with / and has no comma{advice}"));
         }
-        if self.namespaces.iter().any(|other| other.name == *name) {
+        if self.namespaces.iter().any(|other| other.endpoint == handlers.endpoint && other.name == *name) {
             return Err(format!("namespace {name:?} is registered twice; put its handlers into one closure"));
         }
         if self.namespaces.len() >= NAMESPACES_REGISTERED_MAX {
@@ -79,10 +82,20 @@ impl App {
         }
         if is_pattern(name) {
             let setup = self.namespaces.len() as u16;
-            self.patterns.insert(name, setup).map_err(|error| format!("namespace {name:?}: {error}"))?;
+            let endpoint = usize::from(handlers.endpoint);
+            if self.patterns.len() <= endpoint {
+                self.patterns.resize_with(endpoint + 1, matchit::Router::new);
+            }
+            self.patterns[endpoint]
+                .insert(name, setup)
+                .map_err(|error| format!("namespace {name:?}: {error}"))?;
         }
         self.namespaces.push(Rc::new(handlers));
         Ok(())
+    }
+
+    pub(crate) fn endpoint(&self, endpoint: u8) -> Option<&EndpointHandlers> {
+        self.endpoints.get(usize::from(endpoint))
     }
 }
 
@@ -94,6 +107,7 @@ pub(crate) fn is_pattern(name: &str) -> bool {
 /// The handlers of one namespace.
 #[derive(Default)]
 pub(crate) struct NamespaceHandlers {
+    pub(crate) endpoint: u8,
     pub(crate) name: String,
     /// Asked one after the other until one refuses; `on_connect` is the last.
     pub(crate) connect: Vec<ConnectHandler>,
@@ -134,7 +148,9 @@ impl Refused {
     pub fn data(mut self, data: &impl serde::Serialize) -> Refused {
         match RawJson::from_value(data) {
             Ok(json) => self.data = Some(json),
-            Err(error) => tracing::warn!(%error, "a refusal's data is no JSON; it is sent without"),
+            Err(error) => {
+                tracing::warn!(target: super::SOCKETIO, %error, "a refusal's data is no JSON; it is sent without")
+            }
         }
         self
     }

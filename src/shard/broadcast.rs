@@ -14,6 +14,7 @@ use crate::shard::core::{Core, Deferred, NOWHERE, Room, find_socket};
 use crate::shard::namespaces::{NamespaceRef, Namespaces};
 use crate::shard::session::{CloseReason, Session};
 use crate::shard::socket::{Change, SocketEntry, SocketState};
+use crate::shard::trace::trace_sent;
 
 /// Whoever hears a broadcast, by place, each once.
 struct Delivery<'a> {
@@ -45,7 +46,7 @@ impl Core {
             let except_sender = sender.and_then(|key| self.sockets.get(key)).map(|socket| socket.sid);
             let broadcast = self.broadcasts.share(|broadcast: &mut Broadcast| {
                 broadcast.namespace.clear();
-                broadcast.namespace.push_str(&namespace.name);
+                broadcast.namespace.push_str(&namespace.address);
                 broadcast.target.clone_from(target);
                 if let Some(sid) = except_sender {
                     broadcast.target.except.push(sid.as_str());
@@ -65,7 +66,7 @@ impl Core {
 
     /// Delivers what another shard or thread published.
     pub(crate) fn deliver_broadcast(&mut self, broadcast: &Broadcast) {
-        if let Some(namespace) = self.namespaces.find(&broadcast.namespace) {
+        if let Some(namespace) = self.namespaces.find_address(&broadcast.namespace) {
             self.deliver_local(namespace, &broadcast.target, None, &broadcast.frame);
         }
     }
@@ -240,6 +241,11 @@ impl Delivery<'_> {
         }
         let Some(connection) = self.connections.at_mut(socket.connection) else { return };
         connection.outbox.push_shared(frame, self.buffers);
+        if connection.is_traced
+            && let Some(session) = self.sessions.get(socket.session)
+        {
+            trace_sent(&session.sid, frame);
+        }
         let is_over = connection.outbox.len() - frame.len() > self.outbox_bytes_max;
         if !connection.is_dirty {
             connection.is_dirty = true;
@@ -258,6 +264,9 @@ impl Delivery<'_> {
             return;
         }
         session.backlog.push_shared(frame, self.buffers);
+        if session.is_traced {
+            trace_sent(&session.sid, frame);
+        }
         if !session.is_poll_due {
             session.is_poll_due = true;
             self.polls_due.push(key);

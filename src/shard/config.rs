@@ -5,19 +5,24 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::base::limits;
-use crate::protocol::http::cors::CorsOrigins;
+use crate::shard::options::EngineOptions;
+use crate::shard::{ENGINEIO, SOCKETIO};
 
 /// Messages that gather longer would be felt.
 const FLUSH_WINDOW_MAX: Duration = Duration::from_millis(10);
+
+/// What a switch for a part of the log can be; empty follows `log`.
+const LOG_LEVELS: [&str; 7] = ["", "off", "error", "warn", "info", "debug", "trace"];
 
 /// How a server behaves. Every field has a default, a `SHARDCAST_` environment variable and a key of the
 /// same name in a TOML file; `tuning.md` says what each one costs.
 ///
 /// ```
 /// use std::time::Duration;
-/// use shardcast::Config;
+/// use shardcast::{Config, EngineOptions};
 ///
-/// let config = Config { ping_interval: Duration::from_secs(10), ..Config::default() };
+/// let engine = EngineOptions { ping_interval: Duration::from_secs(10), ..EngineOptions::default() };
+/// let config = Config { engine, ..Config::default() };
 /// assert_eq!(config.bind, ["127.0.0.1:5000"]);
 /// ```
 #[derive(Clone, Debug, Deserialize)]
@@ -32,38 +37,18 @@ pub struct Config {
     pub io: Io,
     /// What to log: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,shardcast=debug`.
     pub log: String,
-    /// Path of the Engine.IO endpoint. Default `/socket.io/`.
-    pub path: String,
-    /// Whether clients may start with, or stay on, HTTP long-polling. Default true.
-    pub polling: bool,
-    /// Whether clients may use WebSocket. Default true.
-    pub websocket: bool,
-    /// Whether a polling session is offered WebSocket. Default true.
-    pub allow_upgrades: bool,
-    /// From one ping to the next. Default 25 s, as in Node and Flask.
-    #[serde(deserialize_with = "duration")]
-    pub ping_interval: Duration,
-    /// How long a ping may go unanswered. Default 20 s.
-    #[serde(deserialize_with = "duration")]
-    pub ping_timeout: Duration,
-    /// How long an upgrade to WebSocket may take. Default 10 s.
-    #[serde(deserialize_with = "duration")]
-    pub upgrade_timeout: Duration,
-    /// How long a session may stay without joining a namespace. Default 45 s.
-    #[serde(deserialize_with = "duration")]
-    pub connect_timeout: Duration,
-    /// The largest message and the largest request body, in bytes, on either transport. Default 1,000,000.
-    pub max_http_buffer_size: usize,
-    /// Which web pages may connect. Default: those of the same origin.
-    pub cors_allowed_origins: CorsOrigins,
-    /// Whether pages of other origins may send cookies. Default true, as in Flask-SocketIO.
-    pub cors_credentials: bool,
+    /// Level of what is said about Socket.IO (packets, namespaces, handlers), as Flask-SocketIO's `logger`. Default empty:
+    /// that of `log`.
+    pub socketio_log: String,
+    /// Level of what is said about Engine.IO (requests, sessions, transports), as Flask-SocketIO's `engineio_logger`.
+    /// Default empty: that of `log`.
+    pub engineio_log: String,
+    /// How the Engine.IO endpoint at `path` behaves: its fields are keys of the file and variables like these here.
+    #[serde(flatten)]
+    pub engine: EngineOptions,
     /// Whether `X-Forwarded-Proto` and `X-Forwarded-Host` count as this server's own origin. They come from
     /// the proxy, and a page cannot set them. Default true, as in Flask-SocketIO.
     pub trust_forwarded: bool,
-    /// Name of a cookie with the Engine.IO session's id, set when a session opens by long-polling: for balancers that
-    /// stick by cookie. Default none.
-    pub cookie: String,
     /// How long a client may take for a request head, and for each part of a body. Default 10 s.
     #[serde(deserialize_with = "duration")]
     pub header_timeout: Duration,
@@ -82,8 +67,6 @@ pub struct Config {
     pub flush_window: Duration,
     /// Bytes of events that may wait behind a socket's running asynchronous handler. Default 1 MiB.
     pub pending_bytes_max: usize,
-    /// Packets in one long-polling response. Default 16: stock Python clients refuse more.
-    pub poll_packets_max: usize,
     /// Connections one shard accepts; beyond it a new one is closed at once. Default 1,000,000.
     pub connections_max: usize,
     /// Sessions one shard opens; beyond it a handshake is answered 503 with `Retry-After`. Default 1,000,000.
@@ -98,6 +81,10 @@ pub struct Config {
     pub backlog: i32,
     /// The largest static file served, in bytes. Default 64 MiB.
     pub static_file_bytes_max: usize,
+    /// Over how long a shutdown ends its sessions, so that clients come back to another process one after another. No session
+    /// opens meanwhile; those there are go on until it is their turn. Default 0: all at once.
+    #[serde(deserialize_with = "duration")]
+    pub shutdown_spread: Duration,
     /// How long a shutdown waits for what is still owed to clients. Default 5 s.
     #[serde(deserialize_with = "duration")]
     pub shutdown_timeout: Duration,
@@ -125,64 +112,68 @@ impl Default for Config {
             shards: 0,
             io: Io::Auto,
             log: "info".to_owned(),
-            path: "/socket.io/".to_owned(),
-            polling: true,
-            websocket: true,
-            allow_upgrades: true,
-            ping_interval: Duration::from_secs(25),
-            ping_timeout: Duration::from_secs(20),
-            upgrade_timeout: Duration::from_secs(10),
-            connect_timeout: Duration::from_secs(45),
-            max_http_buffer_size: 1_000_000,
-            cors_allowed_origins: CorsOrigins::default(),
-            cors_credentials: true,
+            socketio_log: String::new(),
+            engineio_log: String::new(),
+            engine: EngineOptions::default(),
             trust_forwarded: true,
-            cookie: String::new(),
             header_timeout: Duration::from_secs(10),
             keep_alive_timeout: Duration::from_secs(75),
             ack_timeout: Duration::from_secs(60),
             outbox_bytes_max: 4 * 1024 * 1024,
             flush_window: Duration::ZERO,
             pending_bytes_max: 1024 * 1024,
-            poll_packets_max: limits::POLL_PACKETS_MAX,
             connections_max: 1_000_000,
             sessions_max: 1_000_000,
             rooms_per_socket_max: 1024,
             namespaces_max: 10_000,
             backlog: 4096,
             static_file_bytes_max: 64 * 1024 * 1024,
+            shutdown_spread: Duration::ZERO,
             shutdown_timeout: Duration::from_secs(5),
         }
     }
 }
 
 impl Config {
+    /// The filter that `log`, `socketio_log` and `engineio_log` make together, as `tracing_subscriber::EnvFilter` reads
+    /// it. The binary uses it; a program of your own does the same:
+    ///
+    /// ```
+    /// let config = shardcast::Config { engineio_log: "debug".into(), ..Default::default() };
+    /// assert_eq!(config.log_filter(), "info,shardcast::engineio=debug");
+    /// let filter: tracing_subscriber::EnvFilter = config.log_filter().parse()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn log_filter(&self) -> String {
+        let mut filter = self.log.clone();
+        for (target, level) in [(SOCKETIO, &self.socketio_log), (ENGINEIO, &self.engineio_log)] {
+            if !level.is_empty() {
+                filter.push_str(&format!(",{target}={level}"));
+            }
+        }
+        filter
+    }
+
+    /// How long a wire keeps a shard that was asked to stop.
+    pub(crate) fn shutdown_patience(&self) -> Duration {
+        self.shutdown_spread.saturating_add(self.shutdown_timeout)
+    }
+
     /// The shortest of the times that the timer wheel keeps: its tick follows it.
     pub(crate) fn shortest_time(&self) -> Duration {
-        [
-            self.ping_interval,
-            self.ping_timeout,
-            self.upgrade_timeout,
-            self.connect_timeout,
-            self.header_timeout,
-            self.keep_alive_timeout,
-        ]
-        .into_iter()
-        .min()
-        .unwrap_or(self.ping_timeout)
+        self.engine.shortest_time().min(self.header_timeout).min(self.keep_alive_timeout)
     }
 
     /// Says what is wrong with the values, in words for the person who set them.
     pub(crate) fn validate(&self) -> Result<(), String> {
-        let path_is_sound = self.path.starts_with('/') && !self.path.contains(['?', '#', ' ']);
-        if !path_is_sound {
-            return Err(format!("path = {:?}: an endpoint's path starts with / and has no query", self.path));
+        self.engine.validate()?;
+        for (name, level) in [("socketio_log", &self.socketio_log), ("engineio_log", &self.engineio_log)] {
+            if !LOG_LEVELS.contains(&level.as_str()) {
+                return Err(format!("{name} = {level:?}: write error, warn, info, debug, trace or off"));
+            }
         }
         if self.bind.is_empty() {
             return Err("bind = []: name at least one address, such as 127.0.0.1:5000".to_owned());
-        }
-        if !self.polling && !self.websocket {
-            return Err("polling and websocket are both false: clients need one of them".to_owned());
         }
         if self.shards > usize::from(u16::MAX) {
             return Err(format!("shards = {}: the most is {}", self.shards, u16::MAX));
@@ -197,35 +188,34 @@ impl Config {
         if self.flush_window > FLUSH_WINDOW_MAX {
             return Err(format!("flush_window = {:?}: the most is {FLUSH_WINDOW_MAX:?}", self.flush_window));
         }
-        for (name, value) in [
-            ("ping_interval", self.ping_interval),
-            ("ping_timeout", self.ping_timeout),
-            ("upgrade_timeout", self.upgrade_timeout),
-            ("connect_timeout", self.connect_timeout),
+        at_least_a_millisecond(&[
             ("header_timeout", self.header_timeout),
             ("keep_alive_timeout", self.keep_alive_timeout),
-        ] {
-            if value < Duration::from_millis(1) {
-                return Err(format!("{name} = {value:?}: the least is 1ms"));
-            }
-        }
-        for (name, value) in [
-            ("max_http_buffer_size", self.max_http_buffer_size),
+        ])?;
+        at_least_one(&[
             ("outbox_bytes_max", self.outbox_bytes_max),
-            ("poll_packets_max", self.poll_packets_max),
             ("connections_max", self.connections_max),
             ("sessions_max", self.sessions_max),
-        ] {
-            if value == 0 {
-                return Err(format!("{name} = 0: it must be at least 1"));
-            }
-        }
-        Ok(())
+        ])
+    }
+}
+
+pub(crate) fn at_least_a_millisecond(times: &[(&str, Duration)]) -> Result<(), String> {
+    match times.iter().find(|(_, time)| *time < Duration::from_millis(1)) {
+        Some((name, time)) => Err(format!("{name} = {time:?}: the least is 1ms")),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn at_least_one(numbers: &[(&str, usize)]) -> Result<(), String> {
+    match numbers.iter().find(|(_, number)| *number == 0) {
+        Some((name, _)) => Err(format!("{name} = 0: it must be at least 1")),
+        None => Ok(()),
     }
 }
 
 /// Reads `25`, `0.3` (seconds, as Flask-SocketIO writes them) or `"300ms"`, `"25s"`, `"2m"`.
-fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(crate) fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Written {
@@ -300,11 +290,9 @@ mod tests {
     fn defaults_are_valid_and_wrong_values_are_named() {
         assert_eq!(Config::default().validate(), Ok(()));
         let rows = [
-            (Config { path: "socket.io".into(), ..Config::default() }, "path"),
             (Config { bind: vec![], ..Config::default() }, "bind"),
-            (Config { polling: false, websocket: false, ..Config::default() }, "polling"),
-            (Config { ping_timeout: Duration::ZERO, ..Config::default() }, "ping_timeout"),
             (Config { namespaces_max: 50_000, ..Config::default() }, "namespaces_max"),
+            (Config { header_timeout: Duration::ZERO, ..Config::default() }, "header_timeout"),
             (Config { outbox_bytes_max: 0, ..Config::default() }, "outbox_bytes_max"),
         ];
         for (config, name) in rows {

@@ -10,6 +10,7 @@ use crate::protocol::http::status::Status;
 use crate::protocol::websocket::close::{self, CloseCode};
 use crate::protocol::websocket::message::MessageDecoder;
 use crate::shard::core::{Core, Deferred, Output};
+use crate::shard::endpoint::MAIN;
 use crate::shard::outbox::Outbox;
 use crate::shard::raw::RawState;
 use crate::shard::session::CloseReason;
@@ -34,6 +35,8 @@ const PIPELINED_BYTES_MAX: usize = 64 * 1024;
 pub(crate) struct Connection {
     pub(crate) outbox: Outbox,
     pub(crate) is_dirty: bool,
+    /// A WebSocket whose session's packets are shown in the log.
+    pub(crate) is_traced: bool,
     pub(crate) ending: Ending,
     pub(crate) kind: Kind,
     /// Bytes of something incomplete; empty, and without memory, most of the time.
@@ -93,6 +96,8 @@ pub(crate) struct RequestFraming {
 /// A chunked request on its way in.
 #[derive(Debug)]
 pub(crate) struct ChunkedBody {
+    /// The most that it may hold.
+    pub(crate) bytes_max: usize,
     pub(crate) head: Vec<u8>,
     pub(crate) decoder: ChunkedDecoder,
     pub(crate) body: Vec<u8>,
@@ -103,6 +108,8 @@ pub(crate) struct ChunkedBody {
 pub(crate) struct WebSocketState {
     pub(crate) decoder: MessageDecoder,
     pub(crate) role: Role,
+    /// The endpoint whose limits hold; that of raw routes is the configuration's own.
+    pub(crate) endpoint: u8,
 }
 
 /// Whose frames they are.
@@ -121,6 +128,7 @@ impl Connection {
         Connection {
             outbox: Outbox::default(),
             is_dirty: false,
+            is_traced: false,
             ending: Ending::Open,
             kind: Kind::Http(HttpState::default()),
             inbound: Vec::new(),
@@ -322,7 +330,7 @@ impl Shard {
     /// A connection's deadline has come: it was too slow, idle too long, or lingered enough.
     pub(crate) fn connection_timeout(&mut self, key: Key, armed: Time) {
         let mut core = self.core.borrow_mut();
-        let (now, times) = (core.now, core.heartbeat_times());
+        let (now, times) = (core.now, core.endpoint(MAIN).heartbeat_times());
         let Some(connection) = core.connections.get_mut(key).filter(|connection| connection.armed == armed)
         else {
             return;
@@ -399,7 +407,7 @@ impl Core {
             self.time_request(key);
         }
         if is_flooding {
-            tracing::info!(
+            tracing::info!(target: super::ENGINEIO,
                 bytes_max = PIPELINED_BYTES_MAX,
                 "closed: too much was pipelined behind an unanswered request"
             );

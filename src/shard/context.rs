@@ -395,7 +395,7 @@ impl Socket {
         // The arguments are encoded by the user's own code, so no borrow may be held meanwhile.
         let mut frames = self.core.borrow_mut().buffers.take();
         if let Err(error) = frame_event(&mut frames, &self.namespace.name, id, event, &args) {
-            tracing::error!(event, %error, "not sent");
+            tracing::error!(target: super::SOCKETIO, event, %error, "not sent");
             return Emitted::Refused(error);
         }
         if self.core.borrow_mut().send_from_socket(self.key, frames) {

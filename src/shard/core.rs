@@ -19,11 +19,12 @@ use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
 use crate::mesh::inquiry::{AckError, Findings, Reply};
 use crate::mesh::{Broadcast, Mesh, Peer, ShardMessage, Target};
-use crate::protocol::engineio::session::HeartbeatTimes;
 use crate::shard::acks::{Answer, PendingAck};
 use crate::shard::app::{HandlerError, LocalFuture, Refused};
 use crate::shard::config::Config;
 use crate::shard::connection::Connection;
+use crate::shard::drain::Drain;
+use crate::shard::endpoint::EndpointTable;
 use crate::shard::inquiries::Inquiries;
 use crate::shard::login::SharedSigner;
 use crate::shard::namespaces::Namespaces;
@@ -104,6 +105,8 @@ pub(crate) struct Core {
     pub(crate) sockets: Slab<SocketEntry>,
     pub(crate) socket_ids: SidIndex,
     pub(crate) namespaces: Namespaces,
+    /// The first is the configuration's own.
+    pub(crate) endpoints: Vec<EndpointTable>,
     pub(crate) rooms: Slab<Room>,
     pub(crate) acks: Slab<PendingAck>,
     pub(crate) inquiries: Inquiries,
@@ -125,6 +128,8 @@ pub(crate) struct Core {
     pub(crate) bells: Vec<ShardId>,
     pub(crate) mesh: Arc<Mesh>,
     pub(crate) counters: Arc<ShardCounters>,
+    /// Set once the shard is asked to stop.
+    pub(crate) drain: Option<Drain>,
     pub(crate) is_shutting_down: bool,
     /// Believes cookie sessions, if the server has any.
     pub(crate) signer: Option<SharedSigner>,
@@ -146,7 +151,9 @@ pub(crate) struct CoreParts {
 }
 
 impl Core {
-    pub(crate) fn new(parts: CoreParts) -> Core {
+    pub(crate) fn new(parts: CoreParts, endpoints: Vec<EndpointTable>) -> Core {
+        let shortest_time = endpoints.iter().map(|endpoint| endpoint.options.shortest_time());
+        let shortest_time = shortest_time.fold(parts.config.shortest_time(), Duration::min);
         let mut random = ChaCha12Rng::from_seed(parts.seed);
         let hasher = ahash::RandomState::with_seeds(
             random.next_u64(),
@@ -164,12 +171,13 @@ impl Core {
             sockets: Slab::default(),
             socket_ids: SidIndex::default(),
             namespaces: Namespaces::new(parts.config.namespaces_max, hasher),
+            endpoints,
             rooms: Slab::default(),
             acks: Slab::default(),
             inquiries: Inquiries::default(),
             tasks: Slab::default(),
             sleeps: Slab::default(),
-            wheel: Wheel::new(parts.config.shortest_time(), parts.now),
+            wheel: Wheel::new(shortest_time, parts.now),
             tickers: Vec::new(),
             buffers: BufferPool::default(),
             frames: SharedPool::default(),
@@ -182,6 +190,7 @@ impl Core {
             bells: Vec::new(),
             mesh: parts.mesh,
             counters: parts.counters,
+            drain: None,
             is_shutting_down: false,
             signer: None,
             mark: 0,
@@ -190,8 +199,10 @@ impl Core {
         }
     }
 
-    pub(crate) fn heartbeat_times(&self) -> HeartbeatTimes {
-        HeartbeatTimes { interval: self.config.ping_interval, timeout: self.config.ping_timeout }
+    /// An endpoint by the number that a session or a request has.
+    #[inline]
+    pub(crate) fn endpoint(&self, endpoint: u8) -> &EndpointTable {
+        &self.endpoints[usize::from(endpoint)]
     }
 
     /// A new id that names this shard.

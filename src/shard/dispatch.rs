@@ -23,9 +23,11 @@ use crate::shard::context::{Context, Socket};
 use crate::shard::core::{Core, Deferred, NOWHERE};
 use crate::shard::encode::frame_packet;
 use crate::shard::namespaces::NamespaceError;
+use crate::shard::raw::Message;
 use crate::shard::session::CloseReason;
 use crate::shard::socket::{SocketEntry, SocketState, Waiting};
 use crate::shard::tasks::TaskOwner;
+use crate::shard::trace::{trace_received, trace_received_binary};
 
 /// What a client hears whose connect handler panicked, as in Flask-SocketIO.
 pub(crate) const REFUSED_BY_PANIC: &str = "Connection refused by server";
@@ -35,8 +37,12 @@ impl Shard {
     pub(crate) fn receive_packet(&mut self, session: Key, packet: EnginePacket<'_>) {
         {
             let mut core = self.core.borrow_mut();
-            let (times, now) = (core.heartbeat_times(), core.now);
-            let Some(session) = core.sessions.get_mut(session) else { return };
+            let Core { sessions, endpoints, now, .. } = &mut *core;
+            let (Some(session), now) = (sessions.get_mut(session), *now) else { return };
+            let times = endpoints[usize::from(session.endpoint)].heartbeat_times();
+            if session.is_traced {
+                trace_received(&session.sid, packet);
+            }
             match packet {
                 EnginePacket::Pong(_) => session.heartbeat.receive_pong(times, now),
                 _ => session.heartbeat.receive_packet(times, now),
@@ -59,16 +65,25 @@ impl Shard {
     pub(crate) fn receive_binary(&mut self, session: Key, bytes: &[u8]) {
         {
             let mut core = self.core.borrow_mut();
-            let (times, now) = (core.heartbeat_times(), core.now);
-            let Some(session) = core.sessions.get_mut(session) else { return };
-            session.heartbeat.receive_packet(times, now);
+            let Core { sessions, endpoints, now, .. } = &mut *core;
+            let (Some(session), now) = (sessions.get_mut(session), *now) else { return };
+            if session.is_traced {
+                trace_received_binary(&session.sid, bytes);
+            }
+            session.heartbeat.receive_packet(endpoints[usize::from(session.endpoint)].heartbeat_times(), now);
         }
         self.receive_attachment(session, Bytes::copy_from_slice(bytes));
     }
 
     fn receive_message(&mut self, session: Key, text: &str) {
-        let is_pending =
-            self.core.borrow().sessions.get(session).is_some_and(|session| session.pending_binary.is_some());
+        let (is_pending, is_raw) = {
+            let core = self.core.borrow();
+            let Some(session) = core.sessions.get(session) else { return };
+            (session.pending_binary.is_some(), core.endpoint(session.endpoint).is_raw)
+        };
+        if is_raw {
+            return self.engine_message(session, Message::Text(text));
+        }
         let packet = match packet::decode(text) {
             Ok(packet) if !is_pending => packet,
             Ok(_) => return self.break_session(session, "text came where an attachment was due"),
@@ -96,8 +111,14 @@ impl Shard {
     fn receive_attachment(&mut self, session: Key, bytes: Bytes) {
         let complete = {
             let mut core = self.core.borrow_mut();
-            let bytes_max = core.config.max_http_buffer_size;
-            let Some(entry) = core.sessions.get_mut(session) else { return };
+            let Core { sessions, endpoints, .. } = &mut *core;
+            let Some(entry) = sessions.get_mut(session) else { return };
+            let endpoint = &endpoints[usize::from(entry.endpoint)];
+            if endpoint.is_raw {
+                drop(core);
+                return self.engine_message(session, Message::Binary(&bytes));
+            }
+            let bytes_max = endpoint.options.max_http_buffer_size;
             match &mut entry.pending_binary {
                 None => Err("a binary message came that no packet announced"),
                 Some(pending) if pending.len_bytes() + bytes.len() > bytes_max => {
@@ -210,7 +231,7 @@ impl Shard {
         error: &HandlerError,
     ) {
         let Some(on_error) = handlers.error.as_ref().or(self.app.default_error.as_ref()) else {
-            tracing::warn!(event = cx.event(), namespace = cx.namespace(), %error, "handler failed");
+            tracing::warn!(target: super::SOCKETIO, event = cx.event(), namespace = cx.namespace(), %error, "handler failed");
             return;
         };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_error(cx, error))) {
@@ -222,7 +243,7 @@ impl Shard {
     /// A panic costs its socket and nobody else.
     pub(crate) fn handler_panicked(&mut self, socket: Key, event: &str, panic: &(dyn std::any::Any + Send)) {
         let message = panic_message(panic);
-        tracing::error!(event, %message, "a handler panicked; its socket is disconnected");
+        tracing::error!(target: super::SOCKETIO, event, %message, "a handler panicked; its socket is disconnected");
         self.core.borrow_mut().counters.handler_panics.add(1);
         self.end_socket(socket, CloseReason::ServerDisconnect, true);
     }
@@ -265,7 +286,7 @@ impl Shard {
                 }
                 Ok(Err(refused)) => return self.core.borrow_mut().refuse_socket(socket_key, &refused),
                 Err(panic) => {
-                    tracing::error!(message = %panic_message(&*panic), "a connect handler panicked; the client is refused");
+                    tracing::error!(target: super::SOCKETIO, message = %panic_message(&*panic), "a connect handler panicked; the client is refused");
                     self.core.borrow_mut().counters.handler_panics.add(1);
                     let refused = Refused::new(REFUSED_BY_PANIC);
                     return self.core.borrow_mut().refuse_socket(socket_key, &refused);
@@ -306,27 +327,31 @@ impl Shard {
 
     /// A violation of the Socket.IO protocol ends the session, as in Node.
     fn break_session(&mut self, session: Key, reason: &str) {
-        tracing::info!(reason, "session closed: the client broke the Socket.IO protocol");
+        tracing::info!(target: super::SOCKETIO, reason, "session closed: the client broke the Socket.IO protocol");
         self.close_session(session, CloseReason::ForcedClose);
     }
 
     /// Ends a session: its sockets, then its transport.
     pub(crate) fn close_session(&mut self, session: Key, reason: CloseReason) {
-        let sockets = {
+        let (sockets, is_raw) = {
             let mut core = self.core.borrow_mut();
             let Some(entry) = core.sessions.get_mut(session) else { return };
             if std::mem::replace(&mut entry.is_over, true) {
                 return;
             }
-            tracing::debug!(%reason, "session closed");
+            let endpoint = entry.endpoint;
+            tracing::debug!(target: super::ENGINEIO, %reason, "session closed");
             if reason == CloseReason::SlowConsumer {
                 core.counters.slow_consumers_closed.add(1);
                 core.abandon_outbox(session);
             }
-            core.sockets_of(session)
+            (core.sockets_of(session), core.endpoint(endpoint).is_raw)
         };
         for socket in sockets {
             self.end_socket(socket, reason, reason == CloseReason::ServerDisconnect);
+        }
+        if is_raw {
+            self.engine_closed(session, reason);
         }
         self.core.borrow_mut().end_transport(session, reason);
     }
@@ -367,7 +392,7 @@ impl Shard {
             if let Some(on_disconnect) = &handlers.disconnect {
                 let mut cx = Context::new(socket, "disconnect", Args::default(), None);
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_disconnect(&mut cx, reason))) {
-                    tracing::error!(message = %panic_message(&*panic), "a disconnect handler panicked");
+                    tracing::error!(target: super::SOCKETIO, message = %panic_message(&*panic), "a disconnect handler panicked");
                     self.core.borrow_mut().counters.handler_panics.add(1);
                 }
             }
@@ -403,11 +428,10 @@ impl Shard {
     pub(crate) fn session_timeout(&mut self, session_key: Key, armed: Time, stall: std::time::Duration) {
         let verdict = {
             let mut core = self.core.borrow_mut();
-            let (times, now) = (core.heartbeat_times(), core.now);
-            let Some(session) = core.sessions.get_mut(session_key).filter(|session| session.armed == armed)
-            else {
-                return;
-            };
+            let Core { sessions, endpoints, now, .. } = &mut *core;
+            let (found, now) = (sessions.get_mut(session_key), *now);
+            let Some(session) = found.filter(|session| session.armed == armed) else { return };
+            let times = endpoints[usize::from(session.endpoint)].heartbeat_times();
             session.armed = Time::NEVER;
             if session.is_over {
                 if now >= session.connect_by {
@@ -421,7 +445,7 @@ impl Shard {
                 session.upgrade.filter(|upgrade| now >= upgrade.until).map(|upgrade| upgrade.connection);
             if let Some(connection) = late_upgrade {
                 session.upgrade = None;
-                tracing::debug!("upgrade given up: it took longer than upgrade_timeout");
+                tracing::debug!(target: super::ENGINEIO, "upgrade given up: it took longer than upgrade_timeout");
                 core.close_websocket(connection, None, "");
             }
             let Some(session) = core.sessions.get_mut(session_key) else { return };
@@ -448,26 +472,29 @@ impl Shard {
 impl Core {
     /// The session's socket in a namespace, by name.
     fn socket_of(&self, session: Key, namespace: &str) -> Option<Key> {
-        let number = self.namespaces.find(namespace)?;
-        self.sessions.get(session)?.socket_in(number)
+        let session = self.sessions.get(session)?;
+        session.socket_in(self.namespaces.find(session.endpoint, namespace)?)
     }
 
     /// The number of the namespace that a client asks for. One that a pattern makes gets its first member at once.
     fn open_namespace(&mut self, session: Key, name: &str) -> Result<u16, Refused> {
-        let joined = self.sessions.get(session).map_or(0, |session| session.sockets.len());
-        let is_registered = self.namespaces.find(name).is_some_and(|number| !self.namespaces[number].is_made);
+        let Some(session) = self.sessions.get(session) else { return Err(Refused::new("Invalid namespace")) };
+        let (endpoint, joined) = (session.endpoint, session.sockets.len());
+        let here = self.namespaces.find(endpoint, name);
+        let is_registered = here.is_some_and(|number| !self.namespaces[number].is_made);
         if joined >= NAMESPACES_PER_SESSION_MAX && !is_registered {
             tracing::info!(
+                target: super::SOCKETIO,
                 namespace = name,
                 "refused: a session may be in {NAMESPACES_PER_SESSION_MAX} namespaces of patterns"
             );
             return Err(Refused::new("Too many namespaces"));
         }
-        self.namespaces.open(name).map_err(|error| match error {
+        self.namespaces.open(endpoint, name).map_err(|error| match error {
             NamespaceError::Unknown => Refused::new("Invalid namespace"),
             NamespaceError::Full => {
                 let namespaces_max = self.config.namespaces_max;
-                tracing::warn!(namespace = name, namespaces_max, "refused: namespaces_max is reached");
+                tracing::warn!(target: super::SOCKETIO, namespace = name, namespaces_max, "refused: namespaces_max is reached");
                 Refused::new("Too many namespaces")
             }
         })

@@ -2,6 +2,7 @@
 //! (protocol revision 4; the order of the checks is that of engine.io 6).
 
 use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,11 +11,11 @@ use smallvec::SmallVec;
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
 use crate::base::time::Time;
+use crate::mesh::Peer;
 use crate::protocol::engineio::packet::Open;
 use crate::protocol::engineio::payload;
 use crate::protocol::engineio::request::{RequestError, RequestQuery, Transport};
 use crate::protocol::engineio::session::Heartbeat;
-use crate::protocol::http::cookies::{SameSite, SetCookie};
 use crate::protocol::http::cors::RefusedOrigin;
 use crate::protocol::http::head::{Head, Version};
 use crate::protocol::http::method::Method;
@@ -26,10 +27,12 @@ use crate::protocol::websocket::message::MessageDecoder;
 use crate::shard::Shard;
 use crate::shard::connection::{Kind, Role, WebSocketState};
 use crate::shard::core::Core;
+use crate::shard::dispatch::panic_message;
 use crate::shard::encode::frame_text;
 use crate::shard::handshake::Handshake;
 use crate::shard::outbox::Outbox;
 use crate::shard::session::{CloseReason, Link, Session, Upgrade};
+use crate::shard::site::Request;
 
 /// How long an ended polling session waits for the poll that fetches its last packets, as engine.io does.
 const LAST_POLL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -62,46 +65,94 @@ impl Shard {
     }
 
     /// Answers a whole request to the Engine.IO endpoint.
-    pub(crate) fn answer_engine(&mut self, key: Key, head: &Head<'_, '_>, body: &[u8]) {
-        let query = RequestQuery::parse(head.query);
-        if head.method == Method::Options && head.headers.get("access-control-request-method").is_some() {
-            self.core.borrow_mut().answer_preflight(key, head);
+    pub(crate) fn answer_engine(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>, body: &[u8]) {
+        if self.core.borrow_mut().answer_bundle(key, endpoint, head) {
             return;
         }
-        let admitted = self.admit(head, &query);
-        match admitted {
-            Err(refusal) => self.core.borrow_mut().refuse_engine(key, head, &refusal),
-            Ok(Admission::OpenPolling | Admission::OpenWebSocket(_)) if self.core.borrow().is_crowded() => {
-                tracing::warn!("session refused: this shard holds sessions_max");
-                let response = Response::text("too many sessions").with_status(Status::SERVICE_UNAVAILABLE);
-                self.core.borrow_mut().respond_engine(key, head, response.header("retry-after", "5"));
+        let query = RequestQuery::parse(head.query);
+        if head.method == Method::Options && head.headers.get("access-control-request-method").is_some() {
+            self.core.borrow_mut().answer_preflight(key, endpoint, head);
+            return;
+        }
+        let admitted = self.admit(endpoint, head, &query);
+        match admitted.and_then(|admission| self.allow(key, endpoint, head, admission)) {
+            Err(refusal) => self.core.borrow_mut().refuse_engine(key, endpoint, head, &refusal),
+            Ok(Admission::OpenPolling | Admission::OpenWebSocket(_)) if self.core.borrow().is_full() => {
+                let mut core = self.core.borrow_mut();
+                core.refuse_session(key, endpoint, head);
             }
-            Ok(Admission::OpenPolling) => self.core.borrow_mut().open_polling(key, head),
-            Ok(Admission::OpenWebSocket(accept)) => self.core.borrow_mut().open_websocket(key, head, &accept),
+            Ok(Admission::OpenPolling) => {
+                let session = self.core.borrow_mut().open_polling(key, endpoint, head);
+                self.engine_opened(session);
+            }
+            Ok(Admission::OpenWebSocket(accept)) => {
+                let session = self.core.borrow_mut().open_websocket(key, endpoint, head, &accept);
+                self.engine_opened(session);
+            }
             Ok(Admission::Probe(session, accept)) => {
                 self.core.borrow_mut().open_probe(key, head, session, &accept)
             }
             Ok(Admission::Poll(session)) => self.poll(key, head, session),
             Ok(Admission::Post(session)) => self.post(key, head, session, body),
             Ok(Admission::OtherMethod) => {
+                tracing::info!(
+                    target: super::ENGINEIO,
+                    method = head.method.as_str(),
+                    "Engine.IO request refused: a session knows GET and POST only"
+                );
                 let response = Response::new(Status::INTERNAL_SERVER_ERROR);
-                self.core.borrow_mut().respond_engine(key, head, response);
+                let mut core = self.core.borrow_mut();
+                core.counters.requests_refused.add(1);
+                core.respond_engine(key, endpoint, head, response);
+            }
+        }
+    }
+
+    /// Asks the user's `allow_request` before a session opens. No borrow is held meanwhile; a panic refuses.
+    fn allow(
+        &self,
+        key: Key,
+        endpoint: u8,
+        head: &Head<'_, '_>,
+        admission: Admission,
+    ) -> Result<Admission, Refusal> {
+        let handlers = self.app.endpoint(endpoint);
+        let rule = handlers.and_then(|handlers| handlers.allow_request.as_ref());
+        let (Some(rule), Admission::OpenPolling | Admission::OpenWebSocket(_)) = (rule, &admission) else {
+            return Ok(admission);
+        };
+        let peer = self.core.borrow().connections.get(key).map_or(Peer::Unix, |connection| connection.peer);
+        let request = Request::of_handshake(head, peer, &self.core, endpoint);
+        match catch_unwind(AssertUnwindSafe(|| rule(&request))) {
+            Ok(Ok(())) => Ok(admission),
+            Ok(Err(message)) => Err(Refusal::Rule(message)),
+            Err(panic) => {
+                let message = panic_message(&*panic);
+                tracing::error!(target: super::ENGINEIO, %message, "allow_request panicked; the client is refused");
+                self.core.borrow().counters.handler_panics.add(1);
+                Err(Refusal::Rule(String::new()))
             }
         }
     }
 
     /// What a request asks for, or why it is refused.
-    fn admit(&self, head: &Head<'_, '_>, query: &RequestQuery<'_>) -> Result<Admission, Refusal> {
+    fn admit(
+        &self,
+        endpoint: u8,
+        head: &Head<'_, '_>,
+        query: &RequestQuery<'_>,
+    ) -> Result<Admission, Refusal> {
         let core = self.core.borrow();
+        let options = &core.endpoint(endpoint).options;
         let transport = query.transport().ok_or(RequestError::TransportUnknown)?;
         let is_served = match transport {
-            Transport::Polling => core.config.polling,
-            Transport::WebSocket => core.config.websocket,
+            Transport::Polling => options.polling,
+            Transport::WebSocket => options.websocket,
         };
         if !is_served {
             return Err(RequestError::TransportUnknown.into());
         }
-        core.check_origin(head).map_err(Refusal::Origin)?;
+        core.check_origin(endpoint, head).map_err(Refusal::Origin)?;
         let is_upgrade = head.headers.get("upgrade").is_some();
         let accept = || validate_handshake(head).map_err(|_| RequestError::BadRequest);
         let Some(sid) = &query.sid else {
@@ -121,7 +172,8 @@ impl Shard {
         };
         let key = Sid::parse(sid).and_then(|sid| core.session_by_sid(&sid));
         let key = key.ok_or(RequestError::SessionUnknown)?;
-        let session = core.sessions.get(key).ok_or(RequestError::SessionUnknown)?;
+        let session = core.sessions.get(key).filter(|session| session.endpoint == endpoint);
+        let session = session.ok_or(RequestError::SessionUnknown)?;
         if !query.is_revision_4() {
             return Err(RequestError::BadRequest.into());
         }
@@ -145,9 +197,15 @@ impl Shard {
         let Some(session) = core.sessions.get_mut(session_key) else { return };
         let Link::Polling { poll, .. } = &mut session.link else { return };
         if poll.is_some() {
-            core.respond_engine(key, head, Response::new(Status::BAD_REQUEST));
+            let endpoint = session.endpoint;
+            core.counters.requests_refused.add(1);
+            core.respond_engine(key, endpoint, head, Response::new(Status::BAD_REQUEST));
             drop(core);
-            tracing::debug!("session closed: a second poll came while one was pending");
+            tracing::info!(
+                target: super::ENGINEIO,
+                "session closed: a second poll came while one was pending; a client polls once at a time: \
+                 look for a proxy that repeats requests, or two clients with one sid"
+            );
             self.close_session(session_key, CloseReason::TransportError);
             return;
         }
@@ -169,11 +227,20 @@ impl Shard {
         if !self.claim_post(key, head, session_key) {
             return;
         }
+        let Some(endpoint) = self.core.borrow().endpoint_of(session_key) else { return };
         let content_type = head.headers.get("content-type").unwrap_or_default();
         let text =
             std::str::from_utf8(body).ok().filter(|_| !content_type.starts_with("application/octet-stream"));
         let Some(text) = text else {
-            self.core.borrow_mut().respond_engine(key, head, Response::new(Status::BAD_REQUEST));
+            tracing::info!(
+                target: super::ENGINEIO,
+                content_type,
+                "session closed: a POST's body is no text; Engine.IO 4 sends text/plain in UTF-8, binary in base64"
+            );
+            let mut core = self.core.borrow_mut();
+            core.counters.requests_refused.add(1);
+            core.respond_engine(key, endpoint, head, Response::new(Status::BAD_REQUEST));
+            drop(core);
             self.close_session(session_key, CloseReason::TransportError);
             return;
         };
@@ -198,17 +265,22 @@ impl Shard {
         {
             let mut core = self.core.borrow_mut();
             core.release_post(session_key, key);
-            core.respond_engine(key, head, response);
+            core.respond_engine(key, endpoint, head, response);
         }
         if let Some(reason) = fault {
+            self.core.borrow().counters.requests_refused.add(1);
+            tracing::info!(
+                target: super::ENGINEIO,
+                "session closed: a POST holds a packet that is none; the client must speak Engine.IO 4"
+            );
             self.close_session(session_key, reason);
         }
     }
 
     /// A POST whose body is not here yet. False when the request is already answered.
-    pub(crate) fn begin_post(&mut self, key: Key, head: &Head<'_, '_>) -> bool {
+    pub(crate) fn begin_post(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>) -> bool {
         let query = RequestQuery::parse(head.query);
-        let Ok(Admission::Post(session)) = self.admit(head, &query) else { return true };
+        let Ok(Admission::Post(session)) = self.admit(endpoint, head, &query) else { return true };
         self.claim_post(key, head, session)
     }
 
@@ -216,15 +288,21 @@ impl Shard {
     fn claim_post(&mut self, key: Key, head: &Head<'_, '_>, session_key: Key) -> bool {
         let mut core = self.core.borrow_mut();
         let Some(session) = core.sessions.get_mut(session_key) else { return false };
+        let endpoint = session.endpoint;
         let Link::Polling { post, .. } = &mut session.link else { return false };
         match *post {
             Some(other) if other != key => {
                 // The body may still be on its way: the connection is of no further use.
-                let response = core.with_cors(head, Response::new(Status::BAD_REQUEST));
+                let response = core.with_cors(endpoint, head, Response::new(Status::BAD_REQUEST));
+                core.counters.requests_refused.add(1);
                 core.respond_and_close(key, &response);
                 core.drop_connection(other);
                 drop(core);
-                tracing::debug!("session closed: a second POST came while one was being read");
+                tracing::info!(
+                    target: super::ENGINEIO,
+                    "session closed: a second POST came while one was being read; a client sends one at a time: \
+                     look for a proxy that repeats requests, or two clients with one sid"
+                );
                 self.close_session(session_key, CloseReason::TransportError);
                 false
             }
@@ -255,6 +333,8 @@ impl Shard {
 enum Refusal {
     Request(RequestError),
     Origin(Box<RefusedOrigin>),
+    /// `allow_request` said no, with this message; empty for the usual one.
+    Rule(String),
 }
 
 impl From<RequestError> for Refusal {
@@ -297,8 +377,25 @@ pub(crate) fn validate_handshake(head: &Head<'_, '_>) -> Result<AcceptKey, hands
 
 impl Core {
     /// Whether no further session may open here.
-    fn is_crowded(&self) -> bool {
-        self.sessions.len() >= self.config.sessions_max
+    fn is_full(&self) -> bool {
+        self.sessions.len() >= self.config.sessions_max || self.is_draining()
+    }
+
+    fn refuse_session(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>) {
+        self.counters.requests_refused.add(1);
+        let reason = if self.is_draining() {
+            tracing::info!(target: super::ENGINEIO, "session refused: the server is shutting down");
+            "shutting down"
+        } else {
+            tracing::warn!(
+                target: super::ENGINEIO,
+                sessions_max = self.config.sessions_max,
+                "session refused: this shard holds sessions_max; raise it, or add shards"
+            );
+            "too many sessions"
+        };
+        let response = Response::text(reason).with_status(Status::SERVICE_UNAVAILABLE);
+        self.respond_engine(key, endpoint, head, response.header("retry-after", "5"));
     }
 
     /// Whether a session is open for its peer.
@@ -307,74 +404,90 @@ impl Core {
     }
 
     /// Answers an Engine.IO request, with the headers that its origin needs.
-    fn respond_engine(&mut self, key: Key, head: &Head<'_, '_>, response: Response) {
-        let response = self.with_cors(head, response);
+    fn respond_engine(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>, response: Response) {
+        let response = self.with_cors(endpoint, head, response);
         self.respond(key, &response);
     }
 
-    fn refuse_engine(&mut self, key: Key, head: &Head<'_, '_>, refusal: &Refusal) {
+    /// The endpoint at which a session opened.
+    fn endpoint_of(&self, session: Key) -> Option<u8> {
+        self.sessions.get(session).map(|session| session.endpoint)
+    }
+
+    fn refuse_engine(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>, refusal: &Refusal) {
         self.counters.requests_refused.add(1);
         let peer = self.connections.get(key).map(|connection| connection.peer);
-        let error = match refusal {
-            Refusal::Request(error) => *error,
+        let (error, message) = match refusal {
+            Refusal::Request(error) => (*error, error.message()),
             Refusal::Origin(refused) => {
-                tracing::warn!(?peer, "{refused}");
-                RequestError::BadRequest
+                tracing::warn!(target: super::ENGINEIO, ?peer, "{refused}");
+                (RequestError::BadRequest, RequestError::BadRequest.message())
             }
+            Refusal::Rule(message) if message.is_empty() => {
+                (RequestError::Forbidden, RequestError::Forbidden.message())
+            }
+            Refusal::Rule(message) => (RequestError::Forbidden, message.as_str()),
         };
-        if matches!(refusal, Refusal::Request(_)) {
+        if !matches!(refusal, Refusal::Origin(_)) {
             tracing::info!(
+                target: super::ENGINEIO,
                 ?peer,
                 url = head.target,
-                refused = error.message(),
+                refused = message,
                 advice = error.advice(),
                 "Engine.IO request refused"
             );
         }
         let status = Status::new(error.status()).unwrap_or(Status::BAD_REQUEST);
         if head.headers.get("upgrade").is_some() {
-            let mut response = Response::html(error.message()).with_status(status);
+            // Text, because a rule's message may quote the request.
+            let mut response = match refusal {
+                Refusal::Rule(_) => Response::text(message.to_owned()),
+                _ => Response::html(error.message()),
+            }
+            .with_status(status);
             if let Err(fault) = validate_handshake(head)
                 && let Some((name, value)) = fault.header()
             {
                 response = response.header(name, value);
             }
-            let response = self.with_cors(head, response);
+            let response = self.with_cors(endpoint, head, response);
             self.respond_and_close(key, &response);
             return;
         }
-        let response =
-            Response::new(status).header("content-type", "application/json").body(error.body().into_bytes());
-        self.respond_engine(key, head, response);
+        let response = Response::new(status)
+            .header("content-type", "application/json")
+            .body(error.body(message).into_bytes());
+        self.respond_engine(key, endpoint, head, response);
     }
 
-    fn open_polling(&mut self, key: Key, head: &Head<'_, '_>) {
-        let session_key = self.open_session(key, head, Link::Polling { poll: None, post: None });
-        let open = self.open_packet(session_key, self.config.websocket && self.config.allow_upgrades);
+    fn open_polling(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>) -> Key {
+        let session_key = self.open_session(key, endpoint, head, Link::Polling { poll: None, post: None });
+        let table = self.endpoint(endpoint);
+        let open = self.open_packet(session_key, table.options.websocket && table.options.allow_upgrades);
         let mut response = poll_response(open.into_bytes());
         if let Some(sid) = self.sessions.get(session_key).map(|session| session.sid)
-            && !self.config.cookie.is_empty()
+            && let Some(Ok(cookie)) = table.cookie.as_ref().map(|cookie| cookie.encode(sid.as_str()))
         {
-            let cookie = SetCookie::new(&self.config.cookie, sid.as_str());
-            match cookie.path("/").http_only(true).same_site(SameSite::Lax).encode() {
-                Ok(cookie) => response = response.header("set-cookie", cookie),
-                Err(error) => tracing::error!(%error, cookie = self.config.cookie, "no cookie is set"),
-            }
+            response = response.header("set-cookie", cookie);
         }
-        self.respond_engine(key, head, response);
+        self.respond_engine(key, endpoint, head, response);
+        session_key
     }
 
-    fn open_websocket(&mut self, key: Key, head: &Head<'_, '_>, accept: &AcceptKey) {
-        let session_key = self.open_session(key, head, Link::WebSocket(key));
-        self.become_websocket(key, head, accept, Role::Session(session_key));
+    fn open_websocket(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>, accept: &AcceptKey) -> Key {
+        let session_key = self.open_session(key, endpoint, head, Link::WebSocket(key));
+        self.become_websocket(key, endpoint, (head, accept), Role::Session(session_key));
         let open = self.open_packet(session_key, false);
         self.write_to(key, |out| frame_text(out, &open));
+        session_key
     }
 
     /// A WebSocket for a polling session. A second one is told at once that it is not wanted.
     fn open_probe(&mut self, key: Key, head: &Head<'_, '_>, session_key: Key, accept: &AcceptKey) {
-        let until = self.now + self.config.upgrade_timeout;
-        self.become_websocket(key, head, accept, Role::Probe(session_key));
+        let Some(endpoint) = self.endpoint_of(session_key) else { return };
+        let until = self.now + self.endpoint(endpoint).options.upgrade_timeout;
+        self.become_websocket(key, endpoint, (head, accept), Role::Probe(session_key));
         let Some(session) = self.sessions.get_mut(session_key) else { return };
         if session.upgrade.is_some() || matches!(session.link, Link::WebSocket(_)) {
             self.close_websocket(key, None, "");
@@ -385,27 +498,40 @@ impl Core {
     }
 
     /// Answers 101: from here on the connection carries frames.
-    pub(crate) fn become_websocket(&mut self, key: Key, head: &Head<'_, '_>, accept: &AcceptKey, role: Role) {
-        let cors = self.cors_headers(head);
+    pub(crate) fn become_websocket(
+        &mut self,
+        key: Key,
+        endpoint: u8,
+        (head, accept): (&Head<'_, '_>, &AcceptKey),
+        role: Role,
+    ) {
+        let cors = self.cors_headers(endpoint, head);
         let headers: SmallVec<[(&str, &str); 4]> =
             cors.iter().map(|(name, value)| (*name, value.as_str())).collect();
         self.write_to(key, |out| handshake::encode_response(out, accept, None, &headers));
         if let Some(connection) = self.connections.get_mut(key) {
-            connection.kind = Kind::WebSocket(WebSocketState { decoder: MessageDecoder::default(), role });
+            connection.kind =
+                Kind::WebSocket(WebSocketState { decoder: MessageDecoder::default(), role, endpoint });
             connection.deadline = Time::NEVER;
         }
     }
 
-    fn open_session(&mut self, key: Key, head: &Head<'_, '_>, link: Link) -> Key {
+    fn open_session(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>, link: Link) -> Key {
         let sid = self.new_sid();
         let peer = self.connections.get(key).map_or(crate::mesh::Peer::Unix, |connection| connection.peer);
         let handshake = Handshake::new(head.target, head.headers.iter(), peer, self.unix_origin + self.now.0);
+        let table = self.endpoint(endpoint);
+        // Raw endpoints have no namespaces to join.
+        let connect_by = if table.is_raw { Time::NEVER } else { self.now + table.options.connect_timeout };
+        let heartbeat = Heartbeat::new(table.heartbeat_times(), self.now);
         let session_key = self.sessions.insert(Session {
             sid,
+            endpoint,
+            is_traced: false,
             link,
             upgrade: None,
-            heartbeat: Heartbeat::new(self.heartbeat_times(), self.now),
-            connect_by: self.now + self.config.connect_timeout,
+            heartbeat,
+            connect_by,
             armed: Time::NEVER,
             backlog: Outbox::default(),
             is_poll_due: false,
@@ -418,18 +544,19 @@ impl Core {
         session_ids.insert(&sid, session_key.index, |place| sessions.at(place).map(|session| session.sid));
         self.counters.sessions.add(1);
         self.arm_session(session_key);
-        tracing::debug!(%peer, "session opened");
+        tracing::debug!(target: super::ENGINEIO, %peer, "session opened");
         session_key
     }
 
     fn open_packet(&self, session_key: Key, can_upgrade: bool) -> String {
-        let sid = self.sessions.get(session_key).expect("the session was just opened").sid;
+        let session = self.sessions.get(session_key).expect("the session was just opened");
+        let options = &self.endpoint(session.endpoint).options;
         Open {
-            sid: sid.as_str(),
+            sid: session.sid.as_str(),
             can_upgrade,
-            ping_interval: self.config.ping_interval,
-            ping_timeout: self.config.ping_timeout,
-            payload_bytes_max: self.config.max_http_buffer_size,
+            ping_interval: options.ping_interval,
+            ping_timeout: options.ping_timeout,
+            payload_bytes_max: options.max_http_buffer_size,
         }
         .encode()
     }
@@ -453,8 +580,8 @@ impl Core {
 
     /// Answers a pending poll with what waits for it; what is left stays for the next.
     pub(crate) fn answer_poll(&mut self, session_key: Key) {
-        let packets_max = self.config.poll_packets_max;
         let Some(session) = self.sessions.get_mut(session_key) else { return };
+        let packets_max = self.endpoints[usize::from(session.endpoint)].options.poll_packets_max;
         session.is_poll_due = false;
         if session.backlog.is_empty() && !session.is_over {
             return;
@@ -520,7 +647,9 @@ impl Core {
                     reason,
                     CloseReason::ServerDisconnect | CloseReason::ServerShutdown | CloseReason::ForcedClose
                 );
-                if is_owed && is_ours {
+                // Between two polls there is nobody to tell: the next one hears of it.
+                let is_untold = poll.is_none() && reason != CloseReason::ForcedClose;
+                if is_ours && (is_owed || is_untold) {
                     self.await_last_poll(session_key, poll.is_some());
                 } else {
                     let farewell = if reason == CloseReason::TransportClose { "6" } else { "1" };

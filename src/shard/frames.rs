@@ -10,6 +10,7 @@ use crate::shard::connection::{Ending, Kind, Role};
 use crate::shard::core::{Core, NOWHERE};
 use crate::shard::encode::frame_text;
 use crate::shard::session::{CloseReason, Link};
+use crate::shard::trace::trace_sent;
 use crate::shard::{Shard, Step};
 
 /// A role without what it owns.
@@ -25,15 +26,16 @@ impl Shard {
     pub(crate) fn consume_frame(&mut self, key: Key, input: &mut [u8]) -> Step {
         let (mut decoder, whose, payload_bytes_max) = {
             let mut core = self.core.borrow_mut();
-            let payload_bytes_max = core.config.max_http_buffer_size;
-            let Some(connection) = core.connections.get_mut(key) else { return Step::Wait };
+            let Core { connections, endpoints, .. } = &mut *core;
+            let Some(connection) = connections.get_mut(key) else { return Step::Wait };
             let Kind::WebSocket(websocket) = &mut connection.kind else { return Step::Wait };
             let whose = match websocket.role {
                 Role::Session(session) => Whose::Session(session),
                 Role::Probe(session) => Whose::Probe(session),
                 Role::Raw(_) => Whose::Raw,
             };
-            (std::mem::take(&mut websocket.decoder), whose, payload_bytes_max)
+            let options = &endpoints[usize::from(websocket.endpoint)].options;
+            (std::mem::take(&mut websocket.decoder), whose, options.max_http_buffer_size)
         };
         let decoded = decoder.next(input, MessageLimits { payload_bytes_max, must_be_masked: true });
         {
@@ -99,7 +101,7 @@ impl Shard {
 
     /// The WebSocket does not become a transport; polling goes on.
     fn fail_probe(&mut self, key: Key, session: Key) {
-        tracing::debug!("upgrade given up: its WebSocket sent neither a probe nor an upgrade");
+        tracing::debug!(target: super::ENGINEIO, "upgrade given up: its WebSocket sent neither a probe nor an upgrade");
         let mut core = self.core.borrow_mut();
         core.forget_upgrade(session, key);
         core.close_websocket(key, None, "");
@@ -117,7 +119,7 @@ impl Shard {
 
     /// The peer broke RFC 6455: say with which code, and close.
     fn break_websocket(&mut self, key: Key, whose: Whose, error: FrameError) {
-        tracing::info!(code = error.close_code().number(), reason = error.reason(), "WebSocket closed");
+        tracing::info!(target: super::ENGINEIO, code = error.close_code().number(), reason = error.reason(), "WebSocket closed");
         self.core.borrow_mut().close_websocket(key, Some(error.close_code()), error.reason());
         match whose {
             Whose::Session(session) => self.close_session(session, CloseReason::TransportError),
@@ -156,6 +158,7 @@ impl Core {
         }
         session.link = Link::WebSocket(key);
         let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.is_traced = session.is_traced;
         if let Kind::WebSocket(websocket) = &mut connection.kind {
             websocket.role = Role::Session(session_key);
         }
@@ -177,6 +180,7 @@ impl Core {
             return;
         };
         let link = session.link;
+        let traced = session.is_traced.then_some(session.sid);
         let outbox = match link {
             Link::Polling { .. } => Some(&mut session.backlog),
             Link::WebSocket(key) => connections
@@ -189,6 +193,9 @@ impl Core {
             return;
         };
         let is_over = outbox.len() > outbox_bytes_max;
+        if let Some(sid) = traced {
+            trace_sent(&sid, &frames);
+        }
         outbox.push_own(frames, buffers);
         match link {
             Link::Polling { .. } => self.mark_poll_due(session_key),

@@ -11,13 +11,14 @@ use crate::protocol::http::response::{CONTINUE_100, Framing, Response};
 use crate::protocol::http::status::Status;
 use crate::shard::connection::{ChunkedBody, Connection, RequestFraming};
 use crate::shard::core::{Core, Deferred, Output};
+use crate::shard::endpoint::MAIN;
 use crate::shard::{Shard, Step};
 
 /// Who will answer a request.
 #[derive(Debug)]
 pub(crate) enum Destination {
-    /// The Engine.IO endpoint.
-    Engine,
+    /// The Engine.IO endpoint with this number.
+    Engine(u8),
     /// A route, a folder, or nobody.
     Site,
     /// A session of another shard: the connection goes there.
@@ -30,7 +31,7 @@ impl Shard {
         {
             let mut core = self.core.borrow_mut();
             if core.is_owed_much(key) {
-                tracing::info!("closed: requests were pipelined, and their answers not read");
+                tracing::info!(target: super::ENGINEIO, "closed: requests were pipelined, and their answers not read");
                 core.deferred.push(Deferred::Lost(key));
                 return Step::Wait;
             }
@@ -65,7 +66,7 @@ impl Shard {
         };
         let body_bytes_max = {
             let mut core = self.core.borrow_mut();
-            let body_bytes_max = core.config.max_http_buffer_size;
+            let body_bytes_max = core.body_bytes_max(&destination);
             let Some(http) = core.http_mut(key) else { return Step::Used(input.len()) };
             http.framing = framing;
             body_bytes_max
@@ -87,6 +88,7 @@ impl Shard {
             BodyLength::Chunked => {
                 self.await_body(key, &destination, head, 0);
                 let chunked = ChunkedBody {
+                    bytes_max: body_bytes_max,
                     head: input[..head_len].to_vec(),
                     decoder: ChunkedDecoder::new(),
                     body: Vec::new(),
@@ -100,15 +102,9 @@ impl Shard {
     }
 
     fn consume_chunks(&mut self, key: Key, input: &[u8]) -> Step {
-        let (mut chunked, body_bytes_max) = {
-            let mut core = self.core.borrow_mut();
-            let body_bytes_max = core.config.max_http_buffer_size;
-            let Some(chunked) = core.http_mut(key).and_then(|http| http.chunked.take()) else {
-                return Step::Wait;
-            };
-            (chunked, body_bytes_max)
-        };
-        match chunked.decoder.decode(input, &mut chunked.body, body_bytes_max) {
+        let chunked = self.core.borrow_mut().http_mut(key).and_then(|http| http.chunked.take());
+        let Some(mut chunked) = chunked else { return Step::Wait };
+        match chunked.decoder.decode(input, &mut chunked.body, chunked.bytes_max) {
             Err(error) => self.refuse(key, error),
             Ok((used, false)) => {
                 if let Some(http) = self.core.borrow_mut().http_mut(key) {
@@ -128,20 +124,15 @@ impl Shard {
     }
 
     fn destination(&self, head: &Head<'_, '_>) -> Destination {
-        let is_engine = {
-            let core = self.core.borrow();
-            let path = core.config.path.as_str();
-            head.path.starts_with(path)
-        };
-        if !is_engine {
-            return Destination::Site;
-        }
-        self.foreign_owner(head.query).map_or(Destination::Engine, Destination::Foreign)
+        let Some(endpoint) = self.core.borrow().endpoint_at(head.path) else { return Destination::Site };
+        self.foreign_owner(head.query).map_or(Destination::Engine(endpoint), Destination::Foreign)
     }
 
     /// The rest of a request is on its way: say so to its session and to a client that waits for our word.
     fn await_body(&mut self, key: Key, destination: &Destination, head: &Head<'_, '_>, needed: usize) {
-        if matches!(destination, Destination::Engine) && !self.begin_post(key, head) {
+        if let Destination::Engine(endpoint) = destination
+            && !self.begin_post(key, *endpoint, head)
+        {
             return;
         }
         let mut core = self.core.borrow_mut();
@@ -166,7 +157,7 @@ impl Shard {
             http.is_head_timed = false;
         }
         match destination {
-            Destination::Engine => self.answer_engine(key, head, body),
+            Destination::Engine(endpoint) => self.answer_engine(key, *endpoint, head, body),
             Destination::Site | Destination::Foreign(_) => self.answer_site(key, head, body),
         }
     }
@@ -180,7 +171,7 @@ impl Shard {
     pub(crate) fn refuse_request(&mut self, key: Key, status: Status, reason: &'static str) {
         let mut core = self.core.borrow_mut();
         let peer = core.connections.get(key).map(|connection| connection.peer);
-        tracing::info!(?peer, status = status.code(), reason, "request refused");
+        tracing::info!(target: super::ENGINEIO, ?peer, status = status.code(), reason, "request refused");
         core.counters.requests_refused.add(1);
         let session = core.http_mut(key).and_then(|http| http.session.take());
         core.respond_and_close(key, &Response::text(reason).with_status(status));
@@ -197,6 +188,18 @@ impl Shard {
 }
 
 impl Core {
+    /// The endpoint that a path belongs to: of several the one with the longest path.
+    fn endpoint_at(&self, path: &str) -> Option<u8> {
+        let paths = self.endpoints.iter().map(|endpoint| endpoint.options.path.as_str());
+        let found = paths.enumerate().filter(|(_, prefix)| path.starts_with(prefix));
+        found.max_by_key(|(_, prefix)| prefix.len()).map(|(number, _)| number as u8)
+    }
+
+    fn body_bytes_max(&self, destination: &Destination) -> usize {
+        let endpoint = if let Destination::Engine(endpoint) = destination { *endpoint } else { MAIN };
+        self.endpoint(endpoint).options.max_http_buffer_size
+    }
+
     pub(crate) fn http_mut(&mut self, key: Key) -> Option<&mut crate::shard::connection::HttpState> {
         self.connections.get_mut(key)?.http_mut()
     }

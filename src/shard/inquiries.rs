@@ -136,7 +136,7 @@ impl Core {
 
     /// Finds out what is asked, and reports it now or once it is known.
     pub(crate) fn inquire(&mut self, inquiry: &Inquiry) {
-        let Some(namespace) = self.namespaces.find(&inquiry.namespace) else {
+        let Some(namespace) = self.namespaces.find_address(&inquiry.namespace) else {
             return self.report(inquiry.home, inquiry.number, Findings::default());
         };
         let target = &inquiry.target;

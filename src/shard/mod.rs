@@ -8,13 +8,17 @@ pub(crate) mod acks;
 pub(crate) mod app;
 pub(crate) mod args;
 pub(crate) mod broadcast;
+pub(crate) mod bundle;
 pub(crate) mod config;
 pub(crate) mod connection;
 pub(crate) mod context;
 pub(crate) mod core;
 pub(crate) mod dispatch;
+pub(crate) mod drain;
 pub(crate) mod encode;
+pub(crate) mod endpoint;
 pub(crate) mod engine;
+pub(crate) mod engine_route;
 pub(crate) mod frames;
 pub(crate) mod gathering;
 pub(crate) mod handshake;
@@ -22,6 +26,7 @@ pub(crate) mod http;
 pub(crate) mod inquiries;
 pub(crate) mod login;
 pub(crate) mod namespaces;
+pub(crate) mod options;
 pub(crate) mod origin;
 pub(crate) mod outbox;
 pub(crate) mod raw;
@@ -33,6 +38,7 @@ pub(crate) mod socket;
 pub(crate) mod stats;
 pub(crate) mod tasks;
 pub(crate) mod ticks;
+pub(crate) mod trace;
 pub(crate) mod wheel;
 
 use std::cell::RefCell;
@@ -47,9 +53,16 @@ use crate::mesh::{Peer, ShardMessage};
 use crate::shard::app::{App, is_pattern};
 use crate::shard::context::{Context, Socket};
 use crate::shard::core::{Core, CoreParts, Deferred, Output, SharedCore};
+use crate::shard::endpoint::{EndpointHandlers, EndpointTable};
 use crate::shard::session::CloseReason;
 use crate::shard::tasks::{TaskOwner, with_current};
 use crate::shard::wheel::TimerOwner;
+
+/// Target of what is logged about Engine.IO: requests, sessions, transports. The setting `engineio_log` is its level.
+pub(crate) const ENGINEIO: &str = "shardcast::engineio";
+
+/// Target of what is logged about Socket.IO: packets, namespaces, handlers. The setting `socketio_log` is its level.
+pub(crate) const SOCKETIO: &str = "shardcast::socketio";
 
 /// Being later than this for a deadline counts as a stall of our own, which no peer is punished for.
 const STALL_MIN: Duration = Duration::from_millis(200);
@@ -75,14 +88,20 @@ pub(crate) struct Shard {
 impl Shard {
     /// A shard with the namespaces of `app`.
     pub(crate) fn new(parts: CoreParts, mut app: App) -> Shard {
-        let mut core = Core::new(parts);
+        if app.endpoints.is_empty() {
+            app.endpoints.push(EndpointHandlers::new(parts.config.engine.clone()));
+        }
+        let mut core = Core::new(parts, app.endpoints.iter().map(EndpointTable::new).collect());
         core.signer = app.signer.clone().map(Rc::new);
+        let mut patterns = std::mem::take(&mut app.patterns).into_iter();
+        for endpoint in &app.endpoints {
+            core.namespaces.add_endpoint(&endpoint.options.path, patterns.next().unwrap_or_default());
+        }
         for (setup, handlers) in (0..).zip(&app.namespaces) {
             if !is_pattern(&handlers.name) {
-                core.namespaces.register(&handlers.name, setup);
+                core.namespaces.register(handlers.endpoint, &handlers.name, setup);
             }
         }
-        core.namespaces.set_patterns(std::mem::take(&mut app.patterns));
         let (core, app) = (Rc::new(RefCell::new(core)), Rc::new(app));
         let mut shard = Shard { core, app, due: Vec::new(), is_settling: false, running: None };
         shard.start_tickers();
@@ -140,7 +159,7 @@ impl Shard {
             ShardMessage::Broadcast(broadcast) => shard.core.borrow_mut().deliver_broadcast(&broadcast),
             ShardMessage::Command(command) => {
                 let mut core = shard.core.borrow_mut();
-                if let Some(namespace) = core.namespaces.find(&command.namespace) {
+                if let Some(namespace) = core.namespaces.find_address(&command.namespace) {
                     core.change_local(namespace, &command.target, command.change.as_change());
                 }
             }
@@ -152,7 +171,8 @@ impl Shard {
             ShardMessage::File(answer) => {
                 shard.core.borrow_mut().deliver_file(answer.connection, answer.result)
             }
-            ShardMessage::Shutdown => shard.shut_down(),
+            ShardMessage::Trace { sid, is_on } => shard.core.borrow_mut().trace(&sid, is_on),
+            ShardMessage::Shutdown => shard.stop(),
             ShardMessage::Handoff(_) => {
                 debug_assert!(false, "a driver adopts handed over connections itself")
             }
@@ -187,6 +207,7 @@ impl Shard {
                 match owner {
                     TimerOwner::Connection(key) => shard.connection_timeout(key, deadline),
                     TimerOwner::Session(key) => shard.session_timeout(key, deadline, stall),
+                    TimerOwner::Drain => shard.drain(),
                     TimerOwner::Ack(key) => shard.ack_timeout(key),
                     TimerOwner::Question(key) => shard.core.borrow_mut().question_timeout(key),
                     TimerOwner::Asked(key) => shard.core.borrow_mut().inquiry_timeout(key),
@@ -229,7 +250,7 @@ impl Shard {
         });
     }
 
-    fn answer_polls(&mut self) {
+    pub(crate) fn answer_polls(&mut self) {
         loop {
             let mut polls = std::mem::take(&mut self.core.borrow_mut().polls_due);
             if polls.is_empty() {
@@ -287,21 +308,6 @@ impl Shard {
                     );
                 }
             }
-        }
-    }
-
-    fn shut_down(&mut self) {
-        self.core.borrow_mut().is_shutting_down = true;
-        let sessions: Vec<Key> = self.core.borrow().sessions.keys().collect();
-        for session in sessions {
-            self.close_session(session, CloseReason::ServerShutdown);
-        }
-        self.core.borrow_mut().end_inquiries();
-        // A pending poll takes what its session is owed, before its connection may write no more.
-        self.answer_polls();
-        let connections: Vec<Key> = self.core.borrow().connections.keys().collect();
-        for connection in connections {
-            self.core.borrow_mut().close_after_flush(connection);
         }
     }
 }

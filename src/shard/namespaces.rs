@@ -3,6 +3,9 @@
 //! A namespace has a number, its place in a table. The number of one that a pattern made is given again after its
 //! last socket has gone. Sockets and rooms keep their namespace there, so they go by number; what user code holds
 //! goes by [`NamespaceRef`], which knows when its number is another's.
+//!
+//! Each endpoint has its own. Shards call one by its *address*: the name, or for a further endpoint its path, a comma and
+//! the name. No name holds a comma, so no client can name one of another endpoint.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::{Index, IndexMut};
@@ -11,6 +14,7 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use crate::base::slab::Key;
+use crate::shard::endpoint::{self, MAIN};
 
 /// The number of a namespace that has no table on this shard.
 const NO_NUMBER: u16 = u16::MAX;
@@ -21,7 +25,11 @@ type Params = Box<[(Box<str>, Box<str>)]>;
 /// One namespace, as handles of it know it.
 #[derive(Debug)]
 pub(crate) struct NamespaceRef {
+    pub(crate) endpoint: u8,
+    /// The name that clients use.
     pub(crate) name: Box<str>,
+    /// What shards call it among themselves.
+    pub(crate) address: Box<str>,
     pub(crate) params: Params,
     /// The place of its handlers in `App::namespaces`.
     pub(crate) setup: u16,
@@ -32,7 +40,14 @@ pub(crate) struct NamespaceRef {
 /// Nobody's: what a vacant table has.
 impl Default for NamespaceRef {
     fn default() -> NamespaceRef {
-        NamespaceRef { name: Box::default(), params: Box::default(), setup: 0, number: NO_NUMBER }
+        NamespaceRef {
+            endpoint: MAIN,
+            name: Box::default(),
+            address: Box::default(),
+            params: Box::default(),
+            setup: 0,
+            number: NO_NUMBER,
+        }
     }
 }
 
@@ -58,16 +73,24 @@ pub(crate) enum NamespaceError {
     Full,
 }
 
-/// Every namespace of one shard.
-///
-/// `numbers` has exactly the tables that are in use; a table that is not is in `vacant` and has no member.
+/// The namespaces of one endpoint, by name.
 #[derive(Debug)]
-pub(crate) struct Namespaces {
-    tables: Vec<NamespaceTable>,
-    /// By name. Clients choose names, so the hash is keyed.
+struct Names {
+    path: Box<str>,
+    /// Clients choose names, so the hash is keyed.
     numbers: HashMap<Box<str>, u16, ahash::RandomState>,
     /// From a pattern to the place of its handlers.
     patterns: matchit::Router<u16>,
+}
+
+/// Every namespace of one shard.
+///
+/// The `numbers` have exactly the tables that are in use; a table that is not is in `vacant` and has no member.
+#[derive(Debug)]
+pub(crate) struct Namespaces {
+    tables: Vec<NamespaceTable>,
+    /// By the endpoint's number.
+    names: Vec<Names>,
     vacant: Vec<u16>,
     made: usize,
     made_max: usize,
@@ -76,43 +99,47 @@ pub(crate) struct Namespaces {
 
 impl Namespaces {
     pub(crate) fn new(made_max: usize, hasher: ahash::RandomState) -> Namespaces {
-        Namespaces {
-            tables: Vec::new(),
-            numbers: HashMap::with_hasher(hasher.clone()),
-            patterns: matchit::Router::new(),
-            vacant: Vec::new(),
-            made: 0,
-            made_max,
-            hasher,
-        }
+        Namespaces { tables: Vec::new(), names: Vec::new(), vacant: Vec::new(), made: 0, made_max, hasher }
+    }
+
+    /// Takes in the next endpoint, with its patterns: they lead to the places of their handlers.
+    pub(crate) fn add_endpoint(&mut self, path: &str, patterns: matchit::Router<u16>) {
+        let numbers = HashMap::with_hasher(self.hasher.clone());
+        self.names.push(Names { path: path.into(), numbers, patterns });
     }
 
     /// Takes in what was registered: `setup` is the place of its handlers.
-    pub(crate) fn register(&mut self, name: &str, setup: u16) {
-        self.insert(name, setup, Box::default(), false);
-    }
-
-    /// Takes in the patterns, which lead to the places of their handlers.
-    pub(crate) fn set_patterns(&mut self, patterns: matchit::Router<u16>) {
-        self.patterns = patterns;
+    pub(crate) fn register(&mut self, endpoint: u8, name: &str, setup: u16) {
+        self.insert((endpoint, name), setup, Box::default(), false);
     }
 
     /// The number of a namespace that is there.
-    pub(crate) fn find(&self, name: &str) -> Option<u16> {
-        self.numbers.get(name).copied()
+    pub(crate) fn find(&self, endpoint: u8, name: &str) -> Option<u16> {
+        self.names.get(usize::from(endpoint))?.numbers.get(name).copied()
+    }
+
+    /// The number of a namespace that is there, by what shards call it.
+    pub(crate) fn find_address(&self, address: &str) -> Option<u16> {
+        match address.rsplit_once(',') {
+            None => self.find(MAIN, address),
+            Some((path, name)) => {
+                let names = self.names.iter().find(|names| *names.path == *path)?;
+                names.numbers.get(name).copied()
+            }
+        }
     }
 
     /// The number of a namespace that a client asks for: it is made if a pattern matches.
-    pub(crate) fn open(&mut self, name: &str) -> Result<u16, NamespaceError> {
-        if let Some(number) = self.find(name) {
+    pub(crate) fn open(&mut self, endpoint: u8, name: &str) -> Result<u16, NamespaceError> {
+        if let Some(number) = self.find(endpoint, name) {
             return Ok(number);
         }
-        let (setup, params) = self.match_pattern(name).ok_or(NamespaceError::Unknown)?;
+        let (setup, params) = self.match_pattern(endpoint, name).ok_or(NamespaceError::Unknown)?;
         if self.made >= self.made_max {
             return Err(NamespaceError::Full);
         }
         self.made += 1;
-        Ok(self.insert(name, setup, params, true))
+        Ok(self.insert((endpoint, name), setup, params, true))
     }
 
     /// Lets go of a namespace that a pattern made and nobody is in.
@@ -124,7 +151,7 @@ impl Namespaces {
         debug_assert!(table.room_ids.is_empty(), "a room has members, and they are members of the namespace");
         table.is_made = false;
         let namespace = std::mem::take(&mut table.namespace);
-        self.numbers.remove(&namespace.name);
+        self.names[usize::from(namespace.endpoint)].numbers.remove(&namespace.name);
         self.made -= 1;
         self.vacant.push(number);
     }
@@ -134,17 +161,18 @@ impl Namespaces {
     pub(crate) fn resolve(&self, namespace: &Rc<NamespaceRef>) -> Option<u16> {
         match self.tables.get(usize::from(namespace.number)) {
             Some(table) if Rc::ptr_eq(&table.namespace, namespace) => Some(namespace.number),
-            _ => self.find(&namespace.name),
+            _ => self.find(namespace.endpoint, &namespace.name),
         }
     }
 
     /// A namespace to send to, whether or not it has a member here. `None`: there can be none of that name.
-    pub(crate) fn refer(&self, name: &str) -> Option<Rc<NamespaceRef>> {
-        if let Some(number) = self.find(name) {
+    pub(crate) fn refer(&self, endpoint: u8, name: &str) -> Option<Rc<NamespaceRef>> {
+        if let Some(number) = self.find(endpoint, name) {
             return Some(Rc::clone(&self[number].namespace));
         }
-        let (setup, params) = self.match_pattern(name)?;
-        Some(Rc::new(NamespaceRef { name: name.into(), params, setup, number: NO_NUMBER }))
+        let (setup, params) = self.match_pattern(endpoint, name)?;
+        let address = self.address(endpoint, name);
+        Some(Rc::new(NamespaceRef { endpoint, name: name.into(), address, params, setup, number: NO_NUMBER }))
     }
 
     /// The namespaces with these handlers: one that was registered, or those that a pattern has made.
@@ -175,21 +203,29 @@ impl Namespaces {
     }
 
     /// Names of clients' making have no control characters: they are logged, and a poll's body is cut at one.
-    fn match_pattern(&self, name: &str) -> Option<(u16, Params)> {
+    fn match_pattern(&self, endpoint: u8, name: &str) -> Option<(u16, Params)> {
         if !name.starts_with('/') || name.contains(char::is_control) {
             return None;
         }
-        let found = self.patterns.at(name).ok()?;
+        let found = self.names.get(usize::from(endpoint))?.patterns.at(name).ok()?;
         let params = found.params.iter().map(|(key, value)| (key.into(), value.into())).collect();
         Some((*found.value, params))
     }
 
-    fn insert(&mut self, name: &str, setup: u16, params: Params, is_made: bool) -> u16 {
+    fn address(&self, endpoint: u8, name: &str) -> Box<str> {
+        match endpoint {
+            MAIN => name.into(),
+            _ => endpoint::address(&self.names[usize::from(endpoint)].path, name).into(),
+        }
+    }
+
+    fn insert(&mut self, (endpoint, name): (u8, &str), setup: u16, params: Params, is_made: bool) -> u16 {
         let number = self.vacant.pop().unwrap_or_else(|| {
             u16::try_from(self.tables.len()).expect("App::add_namespace and namespaces_max bound the tables")
         });
+        let address = self.address(endpoint, name);
         let table = NamespaceTable {
-            namespace: Rc::new(NamespaceRef { name: name.into(), params, setup, number }),
+            namespace: Rc::new(NamespaceRef { endpoint, name: name.into(), address, params, setup, number }),
             members: BTreeSet::new(),
             open_sockets: 0,
             room_ids: HashMap::with_hasher(self.hasher.clone()),
@@ -199,7 +235,7 @@ impl Namespaces {
             Some(vacant) => *vacant = table,
             None => self.tables.push(table),
         }
-        self.numbers.insert(name.into(), number);
+        self.names[usize::from(endpoint)].numbers.insert(name.into(), number);
         number
     }
 }
@@ -224,12 +260,12 @@ mod tests {
 
     fn namespaces(made_max: usize) -> Namespaces {
         let mut namespaces = Namespaces::new(made_max, ahash::RandomState::with_seeds(1, 2, 3, 4));
-        namespaces.register("/", 0);
-        namespaces.register("/game/lobby", 1);
         let mut patterns = matchit::Router::new();
         patterns.insert("/game/{id}", 2).unwrap();
         patterns.insert("/{*name}", 3).unwrap();
-        namespaces.set_patterns(patterns);
+        namespaces.add_endpoint("/socket.io/", patterns);
+        namespaces.register(MAIN, "/", 0);
+        namespaces.register(MAIN, "/game/lobby", 1);
         namespaces
     }
 
@@ -250,50 +286,66 @@ mod tests {
             ("/a\u{85}", None),
         ];
         for (name, expected) in rows {
-            let opened = namespaces.open(name).map(|number| Rc::clone(&namespaces[number].namespace));
+            let opened = namespaces.open(MAIN, name).map(|number| Rc::clone(&namespaces[number].namespace));
             let found = opened
                 .as_ref()
                 .ok()
                 .map(|namespace| (namespace.setup, namespace.params.first().map_or("", |(_, value)| value)));
             assert_eq!(found, expected, "{name:?}");
-            assert_eq!(namespaces.find(name).is_some(), expected.is_some(), "{name:?}");
+            assert_eq!(namespaces.find(MAIN, name).is_some(), expected.is_some(), "{name:?}");
         }
     }
 
     #[test]
     fn a_number_given_again_is_not_what_an_old_handle_means() {
         let mut namespaces = namespaces(2);
-        let first = namespaces.open("/game/1").unwrap();
+        let first = namespaces.open(MAIN, "/game/1").unwrap();
         let old = Rc::clone(&namespaces[first].namespace);
-        let other = namespaces.open("/game/other").unwrap();
-        assert_eq!(namespaces.open("/game/2"), Err(NamespaceError::Full));
+        let other = namespaces.open(MAIN, "/game/other").unwrap();
+        assert_eq!(namespaces.open(MAIN, "/game/2"), Err(NamespaceError::Full));
         namespaces[first].members.insert(0);
         namespaces.release(first);
-        assert_eq!(namespaces.find("/game/1"), Some(first), "somebody is in");
+        assert_eq!(namespaces.find(MAIN, "/game/1"), Some(first), "somebody is in");
         namespaces[first].members.clear();
         namespaces.release(first);
         namespaces.release(first);
         assert_eq!(
-            (namespaces.find("/game/1"), namespaces.resolve(&old), namespaces.made()),
+            (namespaces.find(MAIN, "/game/1"), namespaces.resolve(&old), namespaces.made()),
             (None, None, 1)
         );
-        let second = namespaces.open("/game/2").unwrap();
+        let second = namespaces.open(MAIN, "/game/2").unwrap();
         assert_eq!(first, second, "the place is reused");
         assert_eq!(namespaces.resolve(&old), None, "and the old handle does not mean it");
         namespaces.release(second);
         namespaces.release(other);
-        let third = namespaces.open("/game/1").unwrap();
+        let third = namespaces.open(MAIN, "/game/1").unwrap();
         assert_eq!(third, other, "at another place");
         assert_eq!(namespaces.resolve(&old), Some(third), "the same name is the same namespace");
+    }
+
+    #[test]
+    fn endpoints_have_their_own() {
+        let mut namespaces = namespaces(2);
+        namespaces.add_endpoint("/a,b/", matchit::Router::new());
+        namespaces.register(1, "/", 4);
+        let own = namespaces.find(1, "/").unwrap();
+        assert_eq!(&*namespaces[own].namespace.address, "/a,b/,/");
+        for (address, setup) in [("/a,b/,/", Some(4)), ("/", Some(0)), ("/b/,/", None), ("/a,b/,/x", None)] {
+            let found = namespaces.find_address(address).map(|number| namespaces[number].namespace.setup);
+            assert_eq!(found, setup, "{address}");
+        }
+        assert_eq!(namespaces.open(1, "/game/1"), Err(NamespaceError::Unknown), "patterns are not shared");
     }
 
     #[test]
     fn what_is_registered_stays() {
         let mut namespaces = namespaces(1);
         namespaces.release(0);
-        assert_eq!(namespaces.find("/"), Some(0));
+        assert_eq!(namespaces.find(MAIN, "/"), Some(0));
         assert!(
-            namespaces.refer("/game/9").is_some_and(|namespace| namespaces.resolve(&namespace).is_none())
+            namespaces
+                .refer(MAIN, "/game/9")
+                .is_some_and(|namespace| namespaces.resolve(&namespace).is_none())
         );
     }
 }

@@ -11,42 +11,54 @@ use crate::shard::core::Core;
 
 impl Core {
     /// Whether the page that sent a request may talk to this server.
-    pub(crate) fn check_origin(&self, head: &Head<'_, '_>) -> Result<(), Box<RefusedOrigin>> {
-        match self.decide_origin(head) {
+    pub(crate) fn check_origin(&self, endpoint: u8, head: &Head<'_, '_>) -> Result<(), Box<RefusedOrigin>> {
+        match self.decide_origin(endpoint, head) {
             Decision::Refused(refused) => Err(Box::new(refused)),
             Decision::NoOrigin | Decision::Allowed => Ok(()),
         }
     }
 
     /// The headers that an answer to an allowed origin carries.
-    pub(crate) fn cors_headers(&self, head: &Head<'_, '_>) -> SmallVec<[(&'static str, String); 3]> {
-        match (self.decide_origin(head), head.headers.get("origin")) {
-            (Decision::Allowed, Some(origin)) => allowed_headers(origin, self.config.cors_credentials)
-                .map(|(name, value)| (name, value.to_owned()))
-                .collect(),
+    pub(crate) fn cors_headers(
+        &self,
+        endpoint: u8,
+        head: &Head<'_, '_>,
+    ) -> SmallVec<[(&'static str, String); 3]> {
+        match (self.decide_origin(endpoint, head), head.headers.get("origin")) {
+            (Decision::Allowed, Some(origin)) => {
+                allowed_headers(origin, self.endpoint(endpoint).options.cors_credentials)
+                    .map(|(name, value)| (name, value.to_owned()))
+                    .collect()
+            }
             _ => SmallVec::new(),
         }
     }
 
-    pub(crate) fn with_cors(&self, head: &Head<'_, '_>, response: Response) -> Response {
+    pub(crate) fn with_cors(&self, endpoint: u8, head: &Head<'_, '_>, response: Response) -> Response {
         if head.headers.get("origin").is_none() {
             return response;
         }
-        self.cors_headers(head)
+        self.cors_headers(endpoint, head)
             .into_iter()
             .fold(response, |response, (name, value)| response.header(name, value))
     }
 
     /// Answers the question whether a page may send a request.
-    pub(crate) fn answer_preflight(&mut self, key: Key, head: &Head<'_, '_>) {
-        let response = match (self.decide_origin(head), head.headers.get("origin")) {
-            (Decision::Allowed, Some(origin)) => preflight(
-                origin,
-                self.config.cors_credentials,
-                head.headers.get("access-control-request-headers"),
-            ),
+    pub(crate) fn answer_preflight(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>) {
+        let response = match (self.decide_origin(endpoint, head), head.headers.get("origin")) {
+            (Decision::Allowed, Some(origin)) => {
+                let options = &self.endpoint(endpoint).options;
+                let listed = Some(options.cors_allowed_headers.as_str()).filter(|names| !names.is_empty());
+                let asked = head.headers.get("access-control-request-headers");
+                let response = preflight(origin, options.cors_credentials, listed.or(asked));
+                match options.cors_max_age.as_secs() {
+                    0 => response,
+                    seconds => response.header("Access-Control-Max-Age", seconds.to_string()),
+                }
+            }
             (Decision::Refused(refused), _) => {
-                tracing::warn!("{refused}");
+                tracing::warn!(target: super::ENGINEIO, "{refused}");
+                self.counters.requests_refused.add(1);
                 Response::new(Status::BAD_REQUEST)
             }
             _ => Response::new(Status::NO_CONTENT),
@@ -54,9 +66,9 @@ impl Core {
         self.respond(key, &response);
     }
 
-    fn decide_origin(&self, head: &Head<'_, '_>) -> Decision {
+    fn decide_origin(&self, endpoint: u8, head: &Head<'_, '_>) -> Decision {
         let forwarded = |name| if self.config.trust_forwarded { head.headers.get(name) } else { None };
-        self.config.cors_allowed_origins.decide(&OriginView {
+        self.endpoint(endpoint).options.cors_allowed_origins.decide(&OriginView {
             origin: head.headers.get("origin"),
             host: head.host,
             is_tls: false,

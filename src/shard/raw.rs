@@ -13,6 +13,7 @@ use crate::shard::Shard;
 use crate::shard::connection::{Kind, Role};
 use crate::shard::core::{Core, SharedCore};
 use crate::shard::dispatch::panic_message;
+use crate::shard::endpoint::MAIN;
 
 type OpenHandler = Box<dyn Fn(&WebSocket)>;
 type MessageHandler = Box<dyn Fn(&WebSocket, Message<'_>)>;
@@ -116,7 +117,7 @@ impl WebSocket {
 impl Core {
     /// Has a raw connection looked after once in a while.
     fn arm_raw(&mut self, connection: Key) {
-        let HeartbeatTimes { interval, timeout } = self.heartbeat_times();
+        let HeartbeatTimes { interval, timeout } = self.endpoint(MAIN).heartbeat_times();
         self.arm_connection(connection, interval.min(timeout));
     }
 }

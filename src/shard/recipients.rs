@@ -1,5 +1,6 @@
 //! Whom a broadcast is for: rooms, exceptions, and what is to be done with those who are meant.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::shard::args::ToArgs;
 use crate::shard::context::{Emitted, Socket};
 use crate::shard::core::{Core, SharedCore};
 use crate::shard::encode::frame_event;
+use crate::shard::endpoint::name_of;
 use crate::shard::gathering::{
     Answers, Gathering, RemoteSocket, read_count, read_ids, read_one, read_rooms, read_sockets,
 };
@@ -42,8 +44,16 @@ pub struct Recipients<'a> {
 
 /// Where the call is made.
 enum Origin<'a> {
-    Shard { core: &'a SharedCore, namespace: Rc<NamespaceRef>, sender: Option<Key> },
-    Outside { mesh: &'a Arc<Mesh>, namespace: &'a str },
+    Shard {
+        core: &'a SharedCore,
+        namespace: Rc<NamespaceRef>,
+        sender: Option<Key>,
+    },
+    /// With the namespace's address.
+    Outside {
+        mesh: &'a Arc<Mesh>,
+        namespace: Cow<'a, str>,
+    },
 }
 
 impl std::fmt::Debug for Origin<'_> {
@@ -75,7 +85,7 @@ impl<'a> Recipients<'a> {
         Recipients { origin: Origin::Shard { core, namespace, sender }, target, includes_sender: true }
     }
 
-    pub(crate) fn outside(mesh: &'a Arc<Mesh>, namespace: &'a str, is_everyone: bool) -> Recipients<'a> {
+    pub(crate) fn outside(mesh: &'a Arc<Mesh>, namespace: Cow<'a, str>, is_everyone: bool) -> Recipients<'a> {
         let target = Target { is_everyone, ..Target::default() };
         Recipients { origin: Origin::Outside { mesh, namespace }, target, includes_sender: true }
     }
@@ -135,7 +145,7 @@ impl<'a> Recipients<'a> {
             Origin::Outside { .. } if self.target.reach == Reach::Shard => Emitted::Nobody,
             Origin::Outside { mesh, namespace } => {
                 let broadcast = Arc::new(Broadcast {
-                    namespace: (*namespace).to_owned(),
+                    namespace: namespace.clone().into_owned(),
                     target: self.target.clone(),
                     frame,
                 });
@@ -296,10 +306,10 @@ impl<'a> Recipients<'a> {
             }
             Origin::Outside { namespace, .. } => {
                 let mut bytes = Vec::new();
-                frame_event(&mut bytes, namespace, id, event, args).map(|()| Arc::new(bytes))
+                frame_event(&mut bytes, name_of(namespace), id, event, args).map(|()| Arc::new(bytes))
             }
         };
-        frame.inspect_err(|error| tracing::error!(event, %error, "not sent"))
+        frame.inspect_err(|error| tracing::error!(target: super::SOCKETIO, event, %error, "not sent"))
     }
 
     fn question<T>(
@@ -324,7 +334,7 @@ impl<'a> Recipients<'a> {
         match &self.origin {
             Origin::Shard { core, namespace, .. } => {
                 let core = core.borrow();
-                Gathering::new((Arc::clone(&core.mesh), core.id), &namespace.name, target, ask, read)
+                Gathering::new((Arc::clone(&core.mesh), core.id), &namespace.address, target, ask, read)
             }
             Origin::Outside { mesh, namespace } => {
                 if target.reach == Reach::Shard {
@@ -355,7 +365,7 @@ impl<'a> Recipients<'a> {
             Origin::Outside { mesh, namespace } => {
                 send_everywhere(mesh, || {
                     ShardMessage::Command(Box::new(SocketCommand {
-                        namespace: (*namespace).to_owned(),
+                        namespace: namespace.clone().into_owned(),
                         target: self.target.clone(),
                         change: change.to_message(),
                     }))

@@ -96,6 +96,10 @@ pub(crate) struct Session {
     pub(crate) is_poll_due: bool,
     /// The session has ended, and only waits for a poll that takes what it was still owed.
     pub(crate) is_over: bool,
+    /// The endpoint that it opened at.
+    pub(crate) endpoint: u8,
+    /// Its packets are shown in the log.
+    pub(crate) is_traced: bool,
     pub(crate) sockets: SmallVec<[(u16, Key); 1]>,
     /// A binary packet that waits for its attachments. It may finish on the other transport.
     pub(crate) pending_binary: Option<Box<PendingBinary>>,

@@ -16,9 +16,11 @@ use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
 use crate::protocol::http::{cookies, etag, query, static_path};
 use crate::shard::Shard;
+use crate::shard::bundle::CACHE_CONTROL;
 use crate::shard::connection::{Kind, Role};
 use crate::shard::core::{Core, Output, SharedCore};
 use crate::shard::dispatch::panic_message;
+use crate::shard::endpoint::MAIN;
 use crate::shard::engine::validate_handshake;
 use crate::shard::login::SharedSigner;
 use crate::shard::raw::{RawState, WebSocketRoute};
@@ -45,8 +47,14 @@ pub(crate) struct Route {
 /// What an awaited file's answer must know of its request.
 #[derive(Debug)]
 pub(crate) struct FileRequest {
-    content_type: Cow<'static, str>,
-    if_none_match: Option<String>,
+    pub(crate) content_type: Cow<'static, str>,
+    pub(crate) if_none_match: Option<String>,
+    /// The entity tag, when it is known without the file.
+    pub(crate) tag: Option<String>,
+    /// Headers that the answer carries besides.
+    pub(crate) headers: Vec<(&'static str, String)>,
+    /// Where the file was expected, if its absence is a mistake of ours.
+    pub(crate) missing: Option<PathBuf>,
 }
 
 /// One HTTP request, as a route's handler sees it.
@@ -56,6 +64,7 @@ pub struct Request<'a> {
     body: &'a [u8],
     peer: Peer,
     core: &'a SharedCore,
+    endpoint: u8,
 }
 
 impl fmt::Debug for Request<'_> {
@@ -65,6 +74,16 @@ impl fmt::Debug for Request<'_> {
 }
 
 impl<'a> Request<'a> {
+    /// The request that would open a session of an endpoint.
+    pub(crate) fn of_handshake(
+        head: &'a Head<'a, 'a>,
+        peer: Peer,
+        core: &'a SharedCore,
+        endpoint: u8,
+    ) -> Request<'a> {
+        Request { head, params: Vec::new(), body: &[], peer, core, endpoint }
+    }
+
     /// The request's method.
     pub fn method(&self) -> Method {
         self.head.method
@@ -137,13 +156,13 @@ impl<'a> Request<'a> {
 
     /// Everybody in a namespace: to emit from a route. `None` when there is no such namespace.
     pub fn broadcast(&self, namespace: &str) -> Option<Recipients<'_>> {
-        let namespace = self.core.borrow().namespaces.refer(namespace)?;
+        let namespace = self.core.borrow().namespaces.refer(self.endpoint, namespace)?;
         Some(Recipients::everyone(self.core, namespace, None))
     }
 
     /// The members of a room of a namespace. `None` when there is no such namespace.
     pub fn to(&self, namespace: &str, room: &str) -> Option<Recipients<'_>> {
-        let namespace = self.core.borrow().namespaces.refer(namespace)?;
+        let namespace = self.core.borrow().namespaces.refer(self.endpoint, namespace)?;
         Some(Recipients::rooms(self.core, namespace, None).to(room))
     }
 }
@@ -167,7 +186,14 @@ impl Shard {
             }
             Some((rest, root)) => match static_path::relative_path(rest) {
                 Some(relative) => {
-                    return self.core.borrow_mut().await_file(key, head, &relative, root.clone());
+                    let request = FileRequest {
+                        content_type: static_path::content_type(&relative),
+                        if_none_match: head.headers.get("if-none-match").map(str::to_owned),
+                        tag: None,
+                        headers: Vec::new(),
+                        missing: None,
+                    };
+                    return self.core.borrow_mut().await_file(key, request, &relative, root.clone());
                 }
                 None => not_found(),
             },
@@ -197,7 +223,7 @@ impl Shard {
             Some((_, handler)) => {
                 let peer =
                     self.core.borrow().connections.get(key).map_or(Peer::Unix, |connection| connection.peer);
-                let request = Request { head, params, body, peer, core: &self.core };
+                let request = Request { head, params, body, peer, core: &self.core, endpoint: MAIN };
                 catch_unwind(AssertUnwindSafe(|| handler(&request))).unwrap_or_else(|panic| {
                     tracing::error!(path = head.path, message = %panic_message(&*panic), "a route's handler panicked");
                     Response::text("Internal Server Error").with_status(Status::INTERNAL_SERVER_ERROR)
@@ -214,14 +240,15 @@ impl Shard {
                 .header("allow", route.allowed()),
         };
         let mut core = self.core.borrow_mut();
-        let response = core.with_cors(head, response);
+        let response = core.with_cors(MAIN, head, response);
         core.respond(key, &response);
     }
 
     fn answer_websocket(&mut self, key: Key, head: &Head<'_, '_>, route: &Rc<WebSocketRoute>) {
         let refusal = {
             let core = self.core.borrow();
-            core.check_origin(head).err().map(|refused| {
+            core.check_origin(MAIN, head).err().map(|refused| {
+                core.counters.requests_refused.add(1);
                 tracing::warn!("{refused}");
                 Response::text("Origin not allowed").with_status(Status::FORBIDDEN)
             })
@@ -238,18 +265,14 @@ impl Shard {
             (None, Ok(accept)) => accept,
         };
         let state = RawState { route: Rc::clone(route), connection: key, last_seen: self.core.borrow().now };
-        self.core.borrow_mut().become_websocket(key, head, &accept, Role::Raw(Box::new(state)));
+        self.core.borrow_mut().become_websocket(key, MAIN, (head, &accept), Role::Raw(Box::new(state)));
         self.raw_opened(key, route);
     }
 }
 
 impl Core {
     /// Has a file read; the answer comes as a message.
-    fn await_file(&mut self, key: Key, head: &Head<'_, '_>, relative: &str, root: PathBuf) {
-        let request = FileRequest {
-            content_type: static_path::content_type(relative),
-            if_none_match: head.headers.get("if-none-match").map(str::to_owned),
-        };
+    pub(crate) fn await_file(&mut self, key: Key, request: FileRequest, relative: &str, root: PathBuf) {
         if let Some(http) = self.http_mut(key) {
             http.file = Some(Box::new(request));
             let path = root.join(relative);
@@ -265,7 +288,15 @@ impl Core {
         let Some(request) = request else { return };
         let response = match result {
             Ok(content) => file_response(*request, content),
-            Err(FileError::NotFound) => not_found(),
+            Err(FileError::NotFound) => {
+                if let Some(path) = &request.missing {
+                    tracing::warn!(
+                        ?path,
+                        "not found: client_bundle names a folder like npm's socket.io-client/dist"
+                    );
+                }
+                not_found()
+            }
             Err(FileError::TooLarge) => Response::text("the file is larger than static_file_bytes_max")
                 .with_status(Status::INTERNAL_SERVER_ERROR),
             Err(FileError::Unreadable) => {
@@ -288,14 +319,16 @@ impl Route {
 }
 
 fn file_response(request: FileRequest, content: FileContent) -> Response {
-    let tag = etag::weak(content.bytes.len() as u64, content.modified_nanos);
+    let weak = || etag::weak(content.bytes.len() as u64, content.modified_nanos);
+    let tag = request.tag.unwrap_or_else(weak);
     let is_known = request.if_none_match.is_some_and(|known| etag::if_none_match(&known, &tag));
     let response = if is_known {
         Response::new(Status::NOT_MODIFIED)
     } else {
         Response::with_content(request.content_type, Cow::Owned(content.bytes))
     };
-    response.header("etag", tag).header("cache-control", "public, max-age=0")
+    let response = response.header("etag", tag).header("cache-control", CACHE_CONTROL);
+    request.headers.into_iter().fold(response, |response, (name, value)| response.header(name, value))
 }
 
 fn not_found() -> Response {

@@ -130,7 +130,7 @@ impl Shard {
                         self.handler_panicked(socket, "(asynchronous handler)", &*panic)
                     }
                     TaskOwner::Connect(socket) => {
-                        tracing::error!(message = %panic_message(&*panic), "a connect handler panicked; the client is refused");
+                        tracing::error!(target: super::SOCKETIO, message = %panic_message(&*panic), "a connect handler panicked; the client is refused");
                         self.decide(socket, Err(Refused::new(REFUSED_BY_PANIC)));
                     }
                     TaskOwner::Nobody => {

@@ -33,6 +33,8 @@ pub(crate) enum TimerOwner {
     Asked(Key),
     /// A sleeping task.
     Sleep(Key),
+    /// The end of more sessions, while the shard drains.
+    Drain,
 }
 
 #[derive(Clone, Copy, Debug)]

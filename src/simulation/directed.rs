@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::mesh::ShardMessage;
 use crate::shard::config::Config;
+use crate::shard::options::EngineOptions;
 use crate::simulation::client::{Habits, Message, Packet};
 use crate::simulation::scenario::Simulation;
 use crate::simulation::world::Weather;
@@ -209,11 +210,12 @@ fn nothing_reaches_a_client_before_its_connect_handler_has_decided() {
 #[test]
 fn a_silent_client_is_gone_one_interval_and_one_timeout_after_it_connected() {
     for habits in [WEBSOCKET, POLLING] {
-        let config = Config {
+        let engine = EngineOptions {
             ping_interval: Duration::from_millis(300),
             ping_timeout: Duration::from_millis(200),
-            ..Config::default()
+            ..EngineOptions::default()
         };
+        let config = Config { engine, ..Config::default() };
         let mut simulation = Simulation::new(1, Weather { config, ..weather(1) });
         let id = simulation.open(habits);
         simulation.clients[id].is_silent = true;
@@ -361,6 +363,34 @@ fn a_shutdown_says_goodbye_to_everybody_and_leaves_nothing() {
     }
     simulation.run(Duration::from_secs(5));
     assert!(simulation.world.shards.iter().all(crate::shard::Shard::is_empty), "within shutdown_timeout");
+    simulation.run(LONG_AFTER);
+    simulation.assert_empty();
+}
+
+#[test]
+fn a_shutdown_may_be_spread_over_time() {
+    let config = Config { shutdown_spread: Duration::from_secs(10), ..Config::default() };
+    let mut simulation = Simulation::new(5, Weather { config, ..weather(2) });
+    let clients: Vec<usize> =
+        (0..40).map(|number| simulation.connect(if number % 2 == 0 { WEBSOCKET } else { POLLING })).collect();
+    let stop = |simulation: &mut Simulation| {
+        for shard in 0..2 {
+            simulation.world.work(shard, |shard, now| shard.deliver(ShardMessage::Shutdown, now));
+        }
+    };
+    let live =
+        |simulation: &Simulation| clients.iter().filter(|&&id| !simulation.clients[id].is_over).count();
+    stop(&mut simulation);
+    for (seconds, expected) in [(2, 26..=38), (5, 12..=28), (8, 2..=16), (11, 0..=0)] {
+        simulation.run(Duration::from_millis(if seconds == 2 { 2000 } else { 3000 }));
+        let count = live(&simulation);
+        assert!(expected.contains(&count), "{count} live after {seconds} s");
+        if seconds == 5 {
+            let late = simulation.open(WEBSOCKET);
+            simulation.run(A_MOMENT);
+            assert!(simulation.clients[late].sid.is_none(), "no session opens");
+        }
+    }
     simulation.run(LONG_AFTER);
     simulation.assert_empty();
 }

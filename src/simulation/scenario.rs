@@ -222,10 +222,9 @@ struct Scenario {
 /// Runs one seed to its end.
 pub(super) fn run(seed: u64) {
     let mut choice = Random::new(seed ^ 0x5eed);
-    let config = Config { cors_allowed_origins: Default::default(), ..Config::default() };
     let weather = Weather {
         shards: 1 + choice.below(5),
-        config,
+        config: Config::default(),
         is_cutting: choice.chance(80),
         has_slow_sends: choice.chance(40),
         has_jitter: choice.chance(50),

@@ -80,7 +80,7 @@ impl TestServer {
     pub fn new(server: Server) -> Result<TestServer> {
         let parts = server.into_parts()?;
         let shards = parts.config.shards.max(1);
-        let path = parts.config.path.clone();
+        let path = parts.config.engine.path.clone();
         let host = Host::new(&parts, shards, UNIX_MILLIS);
         let server = TestServer {
             host: Rc::new(RefCell::new(host)),

@@ -13,6 +13,7 @@ const { Server } = fromSuite("socket.io");
 const { WebSocketServer } = fromSuite("ws");
 
 const BODY_BYTES_MAX = 1_000_000;
+const ENDPOINTS = ["/socket.io/", "/admin.io/", "/websocket-only.io/", "/guarded.io/", "/engine.io/"];
 const PUBLIC = fs.realpathSync(path.join(__dirname, "public"));
 const TYPES = { ".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".json": "application/json; charset=utf-8", ".txt": "text/plain; charset=utf-8" };
 
@@ -41,7 +42,7 @@ server.on("checkContinue", (request, response) => {
 
 function answer(request, response) {
   const url = request.url.split("?")[0];
-  if (url.startsWith("/socket.io/")) return; // engine.io has it
+  if (ENDPOINTS.some((path) => url.startsWith(path))) return; // engine.io has it
   if (url === "/") return resource(request, response, ["GET", "HEAD"], () => send(response, 200, "text/html; charset=utf-8", DEMO));
   if (url === "/hello") return resource(request, response, ["GET", "HEAD"], () => send(response, 200, "text/plain; charset=utf-8", "hello"));
   if (url === "/echo") return resource(request, response, ["POST"], () => echo(request, response));
@@ -203,6 +204,37 @@ function keepOrder(socket) {
   };
 }
 
+// ---------------------------------------------------------------- Endpoints beside the first
+
+const admin = new Server(server, {
+  path: "/admin.io/", pingInterval: 400, maxHttpBufferSize: 1000, destroyUpgrade: false,
+  cors: { origin: (origin, allow) => allow(null, origin?.endsWith(".example")), credentials: true, maxAge: 600 },
+  cookie: { name: "admin", sameSite: "strict", maxAge: 60 },
+});
+for (const name of ["/", "/only-here"]) admin.of(name).on("connection", (socket) => serve(admin.of(name), socket));
+
+const websocketOnly = new Server(server, { path: "/websocket-only.io/", transports: ["websocket"], destroyUpgrade: false });
+websocketOnly.on("connection", (socket) => serve(websocketOnly.of("/"), socket));
+
+const guarded = new Server(server, {
+  path: "/guarded.io/", destroyUpgrade: false,
+  allowRequest: (request, decide) => {
+    const token = new URL(request.url, "http://localhost").searchParams.get("token");
+    if (token === "secret") decide(null, true);
+    else decide(token === null ? null : 'that "token" is wrong', false);
+  },
+});
+guarded.on("connection", (socket) => serve(guarded.of("/"), socket));
+
+fromSuite("engine.io").attach(server, { path: "/engine.io/", destroyUpgrade: false }).on("connection", (socket) => {
+  socket.send("welcome");
+  socket.on("message", (message) => {
+    if (message === "close") socket.close();
+    else if (message === "transport") socket.send(socket.transport.name);
+    else socket.send(message);
+  });
+});
+
 // ---------------------------------------------------------------- Raw WebSocket
 
 const raw = new WebSocketServer({ noServer: true, maxPayload: BODY_BYTES_MAX });
@@ -212,7 +244,7 @@ server.on("upgrade", (request, socket, head) => {
     ws.on("message", (data, isBinary) => ws.send(data, { binary: isBinary }));
     ws.on("error", () => {});
   });
-  if (!url.startsWith("/socket.io/")) socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+  if (!ENDPOINTS.some((path) => url.startsWith(path))) socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
 });
 
 // `boom` throws out of its listener: that must cost neither the process nor the other sockets.

@@ -209,6 +209,21 @@ pub(crate) fn fields(text: &str, name: &str) -> Vec<String> {
     fields.map(|(field, _)| field.to_owned()).collect()
 }
 
+/// The code in the first column of the table below a heading.
+pub(crate) fn first_column(page: &str, heading: &str) -> Vec<String> {
+    let section = page.split_once(heading).map_or("", |(_, rest)| rest);
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let cells = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    cells.map(|(cell, _)| cell.to_owned()).collect()
+}
+
+/// A source whose literals of several lines are in one, with quotes as they are shown.
+pub(crate) fn joined_literals(text: &str) -> String {
+    let mut pieces = text.split("\\\n");
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |all, piece| all + piece.trim_start()).replace("\\\"", "\"")
+}
+
 /// The public constants of a file.
 pub(crate) fn constants(text: &str) -> Vec<String> {
     let code = code_of(text);
@@ -444,6 +459,13 @@ mod tests {
         );
         let names = ["bind".to_owned(), "io".to_owned()];
         assert_eq!(unnamed("| `bind` | io |", names.iter()), ["io"]);
+    }
+
+    #[test]
+    fn a_table_is_read_by_its_first_column() {
+        let page = "## A\n| `x` | 1 |\n## B\n| line | fix |\n|---|---|\n| `a .. b` | c |\n| d | `e` |\n## C\n| `f` |\n";
+        assert_eq!(first_column(page, "## B"), ["a .. b"]);
+        assert_eq!(joined_literals("\"one \\\n      two \\\"x\\\"\""), "\"one two \"x\"\"");
     }
 
     #[test]

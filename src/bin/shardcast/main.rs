@@ -84,7 +84,7 @@ fn fail(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
 
 fn serve(options: ServeOptions) -> shardcast::Result<()> {
     let loaded = options.load();
-    start_logging(loaded.as_ref().map_or("info", |config| config.log.as_str()))?;
+    start_logging(&loaded.as_ref().map_or_else(|_| "info".to_owned(), Config::log_filter))?;
     demo::server(loaded?).run()
 }
 

@@ -118,7 +118,7 @@ struct Pump {
     flush_window: Duration,
     /// Set once the shard is asked to stop: when it stops waiting for its clients.
     stop_by: Option<Time>,
-    shutdown_timeout: Duration,
+    shutdown_patience: Duration,
 }
 
 /// Runs a shard on this thread until it is asked to stop.
@@ -133,7 +133,7 @@ pub(crate) fn run(parts: ShardParts, ready: Sender<Result<(), String>>) {
     };
     let ShardParts { core, start, inbox, bell, listeners, files, balance, clock } = parts;
     let (id, mesh) = (core.id, Arc::clone(&core.mesh));
-    let (shutdown_timeout, flush_window) = (start.config.shutdown_timeout, start.config.flush_window);
+    let (shutdown_patience, flush_window) = (start.config.shutdown_patience(), start.config.flush_window);
     let (shard, tasks) = build_shard(core, &start);
     let listeners =
         listeners.into_iter().map(|descriptor| Listener { descriptor, is_accepting: false }).collect();
@@ -158,7 +158,7 @@ pub(crate) fn run(parts: ShardParts, ready: Sender<Result<(), String>>) {
         unflushed_since: Duration::ZERO,
         flush_window,
         stop_by: None,
-        shutdown_timeout,
+        shutdown_patience,
     };
     for task in tasks {
         let now = pump.clock.now();
@@ -260,7 +260,7 @@ impl Pump {
                 }
             }
             ShardMessage::Shutdown => {
-                self.stop_by = Some(now + self.shutdown_timeout);
+                self.stop_by = Some(now + self.shutdown_patience);
                 for (index, listener) in self.listeners.iter().enumerate() {
                     self.ring.cancel_accept(index);
                     // Refuses from now on, whatever else still holds the descriptor.

@@ -77,9 +77,10 @@ impl RequestError {
         if self == RequestError::Forbidden { 403 } else { 400 }
     }
 
-    /// The JSON body that clients read.
-    pub(crate) fn body(self) -> String {
-        format!(r#"{{"code":{},"message":"{}"}}"#, self as u8, self.message())
+    /// The JSON body that clients read. A rule of the application's may have a message of its own.
+    pub(crate) fn body(self, message: &str) -> String {
+        let message = serde_json::Value::from(message);
+        format!(r#"{{"code":{},"message":{message}}}"#, self as u8)
     }
 
     /// What a person should do about it; goes to the log.
@@ -95,7 +96,7 @@ impl RequestError {
             RequestError::BadRequest => {
                 "the request does not fit its session: a proxy that drops the Upgrade header, or a poll after the upgrade"
             }
-            RequestError::Forbidden => "the server's own rule refused it",
+            RequestError::Forbidden => "allow_request refused it; its message says why",
             RequestError::UnsupportedRevision => {
                 "the client speaks another protocol revision: Socket.IO 3 and 4 clients speak EIO=4, 1.x and 2.x speak EIO=3"
             }
@@ -118,11 +119,14 @@ mod tests {
 
     #[test]
     fn error_bodies_are_nodes() {
-        assert_eq!(RequestError::TransportUnknown.body(), r#"{"code":0,"message":"Transport unknown"}"#);
+        let body = |error: RequestError| error.body(error.message());
+        assert_eq!(body(RequestError::TransportUnknown), r#"{"code":0,"message":"Transport unknown"}"#);
         assert_eq!(
-            RequestError::UnsupportedRevision.body(),
+            body(RequestError::UnsupportedRevision),
             r#"{"code":5,"message":"Unsupported protocol version"}"#
         );
+        let quoted = RequestError::Forbidden.body("no \"x\"\r\n");
+        assert_eq!(quoted, r#"{"code":4,"message":"no \"x\"\r\n"}"#);
         assert_eq!((RequestError::Forbidden.status(), RequestError::BadRequest.status()), (403, 400));
     }
 }

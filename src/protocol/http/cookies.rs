@@ -44,6 +44,8 @@ pub enum CookieError {
     ValueIllegal,
     /// The path does not start with `/`, or holds a control character or semicolon.
     PathIllegal,
+    /// The domain is empty, or holds something else than letters, digits, dots and hyphens.
+    DomainIllegal,
     /// Browsers drop `SameSite=None` without `Secure`.
     SameSiteNoneNeedsSecure,
 }
@@ -56,6 +58,7 @@ impl std::fmt::Display for CookieError {
             CookieError::PathIllegal => {
                 "the cookie's path must start with / and hold no control character or ;"
             }
+            CookieError::DomainIllegal => "the cookie's domain must be a host name",
             CookieError::SameSiteNoneNeedsSecure => "browsers drop a SameSite=None cookie that is not Secure",
         })
     }
@@ -69,6 +72,7 @@ pub struct SetCookie<'a> {
     name: &'a str,
     value: &'a str,
     path: Option<&'a str>,
+    domain: Option<&'a str>,
     is_http_only: bool,
     is_secure: bool,
     same_site: Option<SameSite>,
@@ -82,6 +86,7 @@ impl<'a> SetCookie<'a> {
             name,
             value,
             path: None,
+            domain: None,
             is_http_only: false,
             is_secure: false,
             same_site: None,
@@ -92,6 +97,11 @@ impl<'a> SetCookie<'a> {
     /// Requests below this path carry the cookie.
     pub fn path(self, path: &'a str) -> SetCookie<'a> {
         SetCookie { path: Some(path), ..self }
+    }
+
+    /// Hosts below this domain carry the cookie too; without it only the host that set it.
+    pub fn domain(self, domain: &'a str) -> SetCookie<'a> {
+        SetCookie { domain: Some(domain), ..self }
     }
 
     /// Scripts cannot read it.
@@ -122,6 +132,10 @@ impl<'a> SetCookie<'a> {
             text.push_str("; Path=");
             text.push_str(path);
         }
+        if let Some(domain) = self.domain {
+            text.push_str("; Domain=");
+            text.push_str(domain);
+        }
         if let Some(seconds) = self.max_age_seconds {
             write!(text, "; Max-Age={seconds}").expect("a String takes every write");
         }
@@ -150,10 +164,88 @@ impl<'a> SetCookie<'a> {
         if !self.path.is_none_or(is_path) {
             return Err(CookieError::PathIllegal);
         }
+        let is_domain = |domain: &str| {
+            let is_host_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+            !domain.is_empty() && domain.bytes().all(is_host_byte)
+        };
+        if !self.domain.is_none_or(is_domain) {
+            return Err(CookieError::DomainIllegal);
+        }
         if self.same_site == Some(SameSite::None) && !self.is_secure {
             return Err(CookieError::SameSiteNoneNeedsSecure);
         }
         Ok(())
+    }
+}
+
+/// A cookie without its value, as a configuration writes it: a name, then attributes as in `Set-Cookie`.
+///
+/// What is not named is as in Node: `Path=/; HttpOnly; SameSite=Lax`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CookieTemplate {
+    name: String,
+    path: String,
+    domain: Option<String>,
+    is_http_only: bool,
+    is_secure: bool,
+    same_site: SameSite,
+    max_age_seconds: Option<u64>,
+}
+
+impl CookieTemplate {
+    /// Reads `io` or `io; Path=/; Domain=example.org; Max-Age=60; Secure; HttpOnly=false; SameSite=None`. The error says
+    /// what is wrong.
+    pub(crate) fn parse(text: &str) -> Result<CookieTemplate, String> {
+        let mut parts = text.split(';').map(str::trim);
+        let mut template = CookieTemplate {
+            name: parts.next().unwrap_or_default().to_owned(),
+            path: "/".to_owned(),
+            domain: None,
+            is_http_only: true,
+            is_secure: false,
+            same_site: SameSite::Lax,
+            max_age_seconds: None,
+        };
+        for part in parts {
+            let (attribute, value) = part.split_once('=').unwrap_or((part, ""));
+            match (attribute.to_ascii_lowercase().as_str(), value.to_ascii_lowercase().as_str()) {
+                ("path", _) => template.path = value.to_owned(),
+                ("domain", _) => template.domain = Some(value.to_owned()),
+                ("max-age", seconds) => {
+                    let seconds =
+                        seconds.parse().map_err(|_| format!("{part:?}: Max-Age is a number of seconds"))?;
+                    template.max_age_seconds = Some(seconds);
+                }
+                ("httponly", "" | "true") => template.is_http_only = true,
+                ("httponly", "false") => template.is_http_only = false,
+                ("secure", "" | "true") => template.is_secure = true,
+                ("samesite", "strict") => template.same_site = SameSite::Strict,
+                ("samesite", "lax") => template.same_site = SameSite::Lax,
+                ("samesite", "none") => template.same_site = SameSite::None,
+                _ => {
+                    return Err(format!(
+                        "{part:?} is none of Path=, Domain=, Max-Age=, HttpOnly, Secure, SameSite=Strict|Lax|None"
+                    ));
+                }
+            }
+        }
+        template.encode("").map_err(|error| error.to_string())?;
+        Ok(template)
+    }
+
+    /// The `Set-Cookie` header with this value.
+    pub(crate) fn encode(&self, value: &str) -> Result<String, CookieError> {
+        let cookie = SetCookie {
+            name: &self.name,
+            value,
+            path: Some(&self.path),
+            domain: self.domain.as_deref(),
+            is_http_only: self.is_http_only,
+            is_secure: self.is_secure,
+            same_site: Some(self.same_site),
+            max_age_seconds: self.max_age_seconds,
+        };
+        cookie.encode()
     }
 }
 
@@ -195,9 +287,36 @@ mod tests {
             (SetCookie::new("a", "\u{fc}"), CookieError::ValueIllegal),
             (SetCookie::new("a", "b").path("c"), CookieError::PathIllegal),
             (SetCookie::new("a", "b").path("/; Domain=evil"), CookieError::PathIllegal),
+            (SetCookie::new("a", "b").domain("a.b; Secure"), CookieError::DomainIllegal),
+            (SetCookie::new("a", "b").domain(""), CookieError::DomainIllegal),
             (SetCookie::new("a", "b").same_site(SameSite::None), CookieError::SameSiteNoneNeedsSecure),
         ] {
             assert_eq!(cookie.encode(), Err(error), "{cookie:?}");
+        }
+    }
+
+    #[test]
+    fn a_template_is_a_name_and_attributes() {
+        for (text, expected) in [
+            ("io", Ok("io=x; Path=/; HttpOnly; SameSite=Lax")),
+            (" io ;Secure; SameSite=none", Ok("io=x; Path=/; HttpOnly; Secure; SameSite=None")),
+            (
+                "io; path=/a; domain=b.example; max-age=60; HttpOnly=false; SameSite=Strict",
+                Ok("io=x; Path=/a; Domain=b.example; Max-Age=60; SameSite=Strict"),
+            ),
+            ("", Err("name is empty")),
+            ("io=1", Err("illegal character")),
+            ("io; SameSite=None", Err("not Secure")),
+            ("io; Max-Age=soon", Err("number of seconds")),
+            ("io; Expires=never", Err("none of")),
+            ("io; Path=here", Err("path must start")),
+            ("io; Domain=a\r\nb", Err("host name")),
+        ] {
+            match (CookieTemplate::parse(text), expected) {
+                (Ok(template), Ok(expected)) => assert_eq!(template.encode("x").as_deref(), Ok(expected)),
+                (Err(fault), Err(expected)) => assert!(fault.contains(expected), "{text}: {fault}"),
+                (other, _) => panic!("{text}: {other:?}"),
+            }
         }
     }
 }

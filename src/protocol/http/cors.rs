@@ -66,6 +66,19 @@ impl CorsOrigins {
         }
     }
 
+    /// A rule of the application's own: it gets the `Origin` header as it came, and says whether the page may connect.
+    ///
+    /// ```
+    /// use shardcast::{Config, EngineOptions, http::CorsOrigins};
+    ///
+    /// let cors_allowed_origins = CorsOrigins::custom(|origin| origin.ends_with(".example.com"));
+    /// let engine = EngineOptions { cors_allowed_origins, ..EngineOptions::default() };
+    /// let config = Config { engine, ..Config::default() };
+    /// ```
+    pub fn custom(rule: impl Fn(&str) -> bool + Send + Sync + 'static) -> CorsOrigins {
+        CorsOrigins::Custom(Arc::new(rule))
+    }
+
     /// Whether the request may go on.
     pub(crate) fn decide(&self, request: &OriginView<'_>) -> Decision {
         let Some(origin) = request.origin else { return Decision::NoOrigin };

@@ -1,0 +1,149 @@
+//! An Engine.IO endpoint in the making: options, namespaces, who may open a session.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::server::class::{ClassNamespace, Methods};
+use crate::server::handle::Handle;
+use crate::server::namespace::Namespace;
+use crate::server::{Error, Result, Setup};
+use crate::shard::app::App;
+use crate::shard::context::ShardInfo;
+use crate::shard::endpoint::{ENDPOINTS_MAX, EndpointHandlers, MAIN};
+use crate::shard::engine_route::EngineRoute;
+use crate::shard::options::EngineOptions;
+use crate::shard::site::Request;
+
+type AllowFunction = Arc<dyn Fn(&Request<'_>) -> std::result::Result<(), String> + Send + Sync>;
+
+/// One Engine.IO endpoint: what Node calls an instance of `Server`.
+///
+/// Its namespaces are its own: the `/` of one endpoint has other sockets and rooms than the `/` of another.
+/// [`Server::endpoint`](crate::Server::endpoint) makes it.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// How it behaves; a copy of `Config::engine` with this endpoint's path to begin with.
+    pub options: EngineOptions,
+    namespaces: Vec<(String, Setup<Namespace>)>,
+    allow_request: Option<AllowFunction>,
+    route: Option<Setup<EngineRoute>>,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Endpoint").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Endpoint {
+    pub(crate) fn new(options: EngineOptions) -> Endpoint {
+        Endpoint { options, namespaces: Vec::new(), allow_request: None, route: None }
+    }
+
+    /// Adds a namespace. `setup` runs once on each shard and registers its handlers.
+    pub fn namespace(&mut self, name: &str, setup: impl Fn(&mut Namespace) + Send + Sync + 'static) {
+        self.namespaces.push((name.to_owned(), Arc::new(setup)));
+    }
+
+    /// Adds a namespace whose handlers are the methods of a struct. `make` runs once on each shard.
+    pub fn namespace_class<C: ClassNamespace>(
+        &mut self,
+        name: &str,
+        make: impl Fn(ShardInfo) -> C + Send + Sync + 'static,
+    ) {
+        self.namespace(name, move |io| Methods::register(io, make(io.shard())));
+    }
+
+    /// Decides which sessions may open; see [`Server::allow_request`](crate::Server::allow_request).
+    pub fn allow_request<E: fmt::Display>(
+        &mut self,
+        rule: impl Fn(&Request<'_>) -> std::result::Result<(), E> + Send + Sync + 'static,
+    ) {
+        let rule = move |request: &Request<'_>| rule(request).map_err(|error| error.to_string());
+        self.allow_request = Some(Arc::new(rule));
+    }
+
+    /// Gives messages raw, with no Socket.IO above; see [`Server::engine`](crate::Server::engine).
+    pub fn engine(&mut self, setup: impl Fn(&mut EngineRoute) + Send + Sync + 'static) {
+        self.route = Some(Arc::new(setup));
+    }
+
+    /// The handlers of one shard.
+    fn build(&self, number: u8, shard: ShardInfo, handle: &Handle, app: &mut App) -> Result<()> {
+        let mut handlers = EndpointHandlers::new(self.options.clone());
+        handlers.bundle_version = bundle_version(&self.options.client_bundle);
+        if let Some(rule) = self.allow_request.clone() {
+            handlers.allow_request = Some(Box::new(move |request| rule(request)));
+        }
+        if let Some(setup) = &self.route {
+            let mut route = EngineRoute::default();
+            setup(&mut route);
+            handlers.route = Some(route);
+        }
+        app.endpoints.push(handlers);
+        for (name, setup) in &self.namespaces {
+            let mut namespace = Namespace::new(name, shard, handle.clone());
+            setup(&mut namespace);
+            let mut handlers = namespace.finish()?;
+            handlers.endpoint = number;
+            app.add_namespace(handlers)?;
+        }
+        Ok(())
+    }
+
+    fn validate(&self) -> Result<()> {
+        let path = &self.options.path;
+        let within = |fault: String| Error::new(format!("endpoint {path}: {fault}"));
+        self.options.validate().map_err(within)?;
+        if self.route.is_some() && !self.namespaces.is_empty() {
+            return Err(within("it is raw, and has namespaces; choose one".to_owned()));
+        }
+        let folder = &self.options.client_bundle;
+        if !folder.as_os_str().is_empty() && !folder.join("socket.io.js").is_file() {
+            return Err(within(format!(
+                "client_bundle = {folder:?}: there is no socket.io.js; npm install socket.io-client has it in \
+                 node_modules/socket.io-client/dist"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Checks what cannot be right, before anything listens.
+pub(crate) fn validate(endpoints: &[Endpoint]) -> Result<()> {
+    if endpoints.len() > ENDPOINTS_MAX {
+        return Err(Error::new(format!("{} endpoints: the most is {ENDPOINTS_MAX}", endpoints.len())));
+    }
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        endpoint.validate()?;
+        let path = &endpoint.options.path;
+        if endpoints[..index].iter().any(|other| other.options.path == *path) {
+            return Err(Error::new(format!("two endpoints at {path}; give each a path of its own")));
+        }
+    }
+    Ok(())
+}
+
+/// Registers every endpoint's handlers for one shard.
+pub(crate) fn build(endpoints: &[Endpoint], shard: ShardInfo, handle: &Handle, app: &mut App) -> Result<()> {
+    for (number, endpoint) in endpoints.iter().enumerate() {
+        let number = u8::try_from(number).expect("validate knows the most endpoints");
+        let scoped = if number == MAIN { handle.clone() } else { handle.endpoint(&endpoint.options.path) };
+        endpoint.build(number, shard, &scoped, app)?;
+    }
+    Ok(())
+}
+
+/// The version in the package.json beside a bundle's folder or in it, if it can be part of an entity tag.
+fn bundle_version(folder: &Path) -> Option<String> {
+    if folder.as_os_str().is_empty() {
+        return None;
+    }
+    let places = [folder.join("package.json"), folder.join("../package.json")];
+    let text = places.iter().find_map(|path| std::fs::read_to_string(path).ok())?;
+    let package: serde_json::Value = serde_json::from_str(&text).ok()?;
+    let version = package.get("version")?.as_str()?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+');
+    version.bytes().all(is_plain).then(|| version.to_owned())
+}

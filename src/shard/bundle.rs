@@ -1,0 +1,70 @@
+//! The browser client's files below an endpoint's path, as Node's `serveClient` serves them.
+
+use std::borrow::Cow;
+
+use crate::base::slab::Key;
+use crate::protocol::http::etag;
+use crate::protocol::http::head::Head;
+use crate::protocol::http::method::Method;
+use crate::protocol::http::response::Response;
+use crate::protocol::http::status::Status;
+use crate::shard::core::Core;
+use crate::shard::site::FileRequest;
+
+/// The files of the bundle; nothing else of its folder is served.
+const FILES: [&str; 8] = [
+    "socket.io.js",
+    "socket.io.js.map",
+    "socket.io.min.js",
+    "socket.io.min.js.map",
+    "socket.io.esm.min.js",
+    "socket.io.esm.min.js.map",
+    "socket.io.msgpack.min.js",
+    "socket.io.msgpack.min.js.map",
+];
+
+/// What every answer but a 304 carries: the browser asks each time whether its copy is the present one.
+pub(crate) const CACHE_CONTROL: &str = "public, max-age=0";
+
+impl Core {
+    /// Answers a request for a file of the client bundle. False when it is for something else.
+    pub(crate) fn answer_bundle(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>) -> bool {
+        let table = self.endpoint(endpoint);
+        if table.options.client_bundle.as_os_str().is_empty() {
+            return false;
+        }
+        let rest = head.path.strip_prefix(table.options.path.as_str());
+        let Some(name) = FILES.into_iter().find(|name| rest == Some(name)) else { return false };
+        if !matches!(head.method, Method::Get | Method::Head) {
+            let response = Response::new(Status::METHOD_NOT_ALLOWED).header("allow", "GET, HEAD");
+            self.respond(key, &self.with_cors(endpoint, head, response));
+            return true;
+        }
+        let known = head.headers.get("if-none-match");
+        if let (Some(known), Some(tag)) = (known, &table.bundle_tag)
+            && etag::if_none_match(known, tag)
+        {
+            let response = self.with_cors(endpoint, head, Response::new(Status::NOT_MODIFIED));
+            self.respond(key, &response);
+            return true;
+        }
+        let folder = table.options.client_bundle.clone();
+        let request = FileRequest {
+            content_type: Cow::Borrowed(content_type(name)),
+            if_none_match: known.map(str::to_owned),
+            tag: table.bundle_tag.clone(),
+            headers: self.cors_headers(endpoint, head).into_iter().collect(),
+            missing: Some(folder.join(name)),
+        };
+        self.await_file(key, request, name, folder);
+        true
+    }
+}
+
+fn content_type(name: &str) -> &'static str {
+    if name.ends_with(".map") {
+        "application/json; charset=utf-8"
+    } else {
+        "application/javascript; charset=utf-8"
+    }
+}

@@ -1,0 +1,123 @@
+//! The end of a shard: at once, or its sessions one after another, so that not all clients come back in one moment.
+
+use std::time::Duration;
+
+use crate::base::slab::Key;
+use crate::base::time::Time;
+use crate::protocol::websocket::close::CloseCode;
+use crate::shard::Shard;
+use crate::shard::connection::{Kind, Role, WebSocketState};
+use crate::shard::core::Core;
+use crate::shard::session::CloseReason;
+use crate::shard::wheel::TimerOwner;
+
+/// How often sessions are sent away while a shard drains.
+const DRAIN_STEP: Duration = Duration::from_millis(50);
+
+/// How far the spread end of a shard has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drain {
+    /// When the last session ends.
+    until: Time,
+    /// Sessions there were when it began.
+    sessions: usize,
+    /// Sessions that it has ended.
+    ended: usize,
+}
+
+impl Drain {
+    /// How many sessions should have ended by now.
+    fn due(&self, now: Time, spread: Duration) -> usize {
+        let left = if self.until > now { self.until.since(now) } else { Duration::ZERO };
+        let kept = (self.sessions as u128 * left.as_micros()).div_ceil(spread.as_micros().max(1));
+        self.sessions.saturating_sub(kept as usize)
+    }
+}
+
+impl Shard {
+    /// The server stops: with `shutdown_spread`, sessions end over that time; a second request ends it all at once.
+    pub(crate) fn stop(&mut self) {
+        let spread = self.core.borrow().config.shutdown_spread;
+        let is_second = {
+            let mut core = self.core.borrow_mut();
+            let drain = Drain { until: core.now + spread, sessions: core.sessions.len(), ended: 0 };
+            tracing::info!(target: super::ENGINEIO, sessions = drain.sessions, ?spread, "stopping: sessions end");
+            core.drain.replace(drain).is_some()
+        };
+        if spread.is_zero() || is_second { self.shut_down() } else { self.drain() }
+    }
+
+    /// Ends the sessions that are due.
+    pub(crate) fn drain(&mut self) {
+        let due: Vec<Key> = {
+            let mut core = self.core.borrow_mut();
+            let (now, spread) = (core.now, core.config.shutdown_spread);
+            let Some(mut drain) = core.drain.filter(|_| !core.is_shutting_down) else { return };
+            let count = drain.due(now, spread).saturating_sub(drain.ended);
+            drain.ended += count;
+            core.drain = Some(drain);
+            let live = core.sessions.keys().filter(|key| core.is_session_live(*key));
+            live.take(count).collect()
+        };
+        for session in due {
+            self.close_session(session, CloseReason::ServerShutdown);
+        }
+        let is_done = {
+            let core = self.core.borrow();
+            core.drain.is_none_or(|drain| drain.ended >= drain.sessions)
+        };
+        if is_done {
+            return self.shut_down();
+        }
+        let mut core = self.core.borrow_mut();
+        let next = core.now + DRAIN_STEP;
+        core.wheel.arm(TimerOwner::Drain, next);
+    }
+
+    fn shut_down(&mut self) {
+        self.core.borrow_mut().is_shutting_down = true;
+        let sessions: Vec<Key> = self.core.borrow().sessions.keys().collect();
+        for session in sessions {
+            self.close_session(session, CloseReason::ServerShutdown);
+        }
+        self.core.borrow_mut().end_inquiries();
+        // A pending poll takes what its session is owed, before its connection may write no more.
+        self.answer_polls();
+        let connections: Vec<Key> = self.core.borrow().connections.keys().collect();
+        for connection in connections {
+            self.core.borrow_mut().say_goodbye(connection);
+        }
+    }
+}
+
+impl Core {
+    /// No session opens any more.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
+
+    /// Ends a connection; a raw WebSocket hears why (RFC 6455 §7.4.1).
+    fn say_goodbye(&mut self, key: Key) {
+        let is_raw = self.connections.get(key).is_some_and(|connection| {
+            matches!(&connection.kind, Kind::WebSocket(WebSocketState { role: Role::Raw(_), .. }))
+        });
+        if is_raw {
+            self.close_websocket(key, Some(CloseCode::GOING_AWAY), "server shutting down");
+        } else {
+            self.close_after_flush(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_are_due_in_proportion() {
+        let drain = Drain { until: Time(10_000), sessions: 7, ended: 0 };
+        let due = |now| drain.due(Time(now), Duration::from_secs(10));
+        assert_eq!([0, 1, 1_428, 1_429, 5_000, 9_999, 10_000, 20_000].map(due), [0, 0, 0, 1, 3, 6, 7, 7]);
+        assert_eq!(drain.due(Time(0), Duration::ZERO), 0);
+    }
+}

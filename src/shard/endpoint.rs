@@ -1,0 +1,91 @@
+//! Engine.IO endpoints: what a server keeps for each path at which it speaks Engine.IO.
+//!
+//! The first is the one of the configuration. A namespace of a further endpoint has an *address* beside its name:
+//! the endpoint's path, a comma, the name. No name holds a comma, so no client can name one of another endpoint.
+
+use crate::protocol::engineio::session::HeartbeatTimes;
+use crate::protocol::http::cookies::CookieTemplate;
+use crate::shard::engine_route::EngineRoute;
+use crate::shard::options::EngineOptions;
+use crate::shard::site::Request;
+
+/// Endpoints of one server; their number is a byte in every session.
+pub(crate) const ENDPOINTS_MAX: usize = 255;
+
+/// The number of the configuration's own endpoint.
+pub(crate) const MAIN: u8 = 0;
+
+/// Whether a session may open: the error is the message of the refusal.
+pub(crate) type AllowRequest = Box<dyn Fn(&Request<'_>) -> Result<(), String>>;
+
+/// What the user registered for one endpoint, namespaces apart.
+pub(crate) struct EndpointHandlers {
+    pub(crate) options: EngineOptions,
+    /// Version of the client bundle, for its entity tag.
+    pub(crate) bundle_version: Option<String>,
+    pub(crate) allow_request: Option<AllowRequest>,
+    /// Present where messages are given raw, with no Socket.IO above.
+    pub(crate) route: Option<EngineRoute>,
+}
+
+impl EndpointHandlers {
+    pub(crate) fn new(options: EngineOptions) -> EndpointHandlers {
+        EndpointHandlers { options, bundle_version: None, allow_request: None, route: None }
+    }
+}
+
+/// What the tables of a shard know of one endpoint.
+#[derive(Debug)]
+pub(crate) struct EndpointTable {
+    pub(crate) options: EngineOptions,
+    pub(crate) cookie: Option<CookieTemplate>,
+    /// The entity tag of the client bundle, when its version is known.
+    pub(crate) bundle_tag: Option<String>,
+    /// Messages are given to an `EngineRoute`.
+    pub(crate) is_raw: bool,
+}
+
+impl EndpointTable {
+    pub(crate) fn new(handlers: &EndpointHandlers) -> EndpointTable {
+        let options = handlers.options.clone();
+        EndpointTable {
+            cookie: options.cookie_template().unwrap_or_else(|fault| {
+                tracing::error!(target: super::ENGINEIO, "{fault}; no cookie is set");
+                None
+            }),
+            bundle_tag: handlers.bundle_version.as_ref().map(|version| format!("\"{version}\"")),
+            is_raw: handlers.route.is_some(),
+            options,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn heartbeat_times(&self) -> HeartbeatTimes {
+        HeartbeatTimes { interval: self.options.ping_interval, timeout: self.options.ping_timeout }
+    }
+}
+
+/// What shards call a namespace of a further endpoint among themselves.
+pub(crate) fn address(path: &str, name: &str) -> String {
+    format!("{path},{name}")
+}
+
+/// The name that clients use, of an address.
+pub(crate) fn name_of(address: &str) -> &str {
+    address.rsplit_once(',').map_or(address, |(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_ends_in_the_name() {
+        for (address, name) in
+            [("/", "/"), ("/chat", "/chat"), ("/admin.io/,/", "/"), ("/a,b/,/chat", "/chat")]
+        {
+            assert_eq!(name_of(address), name);
+        }
+        assert_eq!(address("/admin.io/", "/chat"), "/admin.io/,/chat");
+    }
+}

@@ -1,0 +1,159 @@
+//! How one Engine.IO endpoint behaves. Plain values; a server has one set for each endpoint.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::base::limits;
+use crate::protocol::http::cookies::CookieTemplate;
+use crate::protocol::http::cors::CorsOrigins;
+use crate::protocol::http::headers::{elements, is_token};
+use crate::shard::config::{at_least_a_millisecond, at_least_one, duration};
+
+/// What engine.io calls the options of a server. `Config::engine` has those of the endpoint at its `path`; further
+/// endpoints start from a copy of them (see [`Server::endpoint`](crate::Server::endpoint)).
+///
+/// ```
+/// use std::time::Duration;
+/// use shardcast::EngineOptions;
+///
+/// let options = EngineOptions { ping_interval: Duration::from_secs(10), ..EngineOptions::default() };
+/// assert_eq!(options.path, "/socket.io/");
+/// ```
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct EngineOptions {
+    /// Path of the Engine.IO endpoint. Default `/socket.io/`.
+    pub path: String,
+    /// Whether clients may start with, or stay on, HTTP long-polling. Default true.
+    pub polling: bool,
+    /// Whether clients may use WebSocket. Default true.
+    pub websocket: bool,
+    /// Whether a polling session is offered WebSocket. Default true.
+    pub allow_upgrades: bool,
+    /// From one ping to the next. Default 25 s, as in Node and Flask.
+    #[serde(deserialize_with = "duration")]
+    pub ping_interval: Duration,
+    /// How long a ping may go unanswered. Default 20 s.
+    #[serde(deserialize_with = "duration")]
+    pub ping_timeout: Duration,
+    /// How long an upgrade to WebSocket may take. Default 10 s.
+    #[serde(deserialize_with = "duration")]
+    pub upgrade_timeout: Duration,
+    /// How long a session may stay without joining a namespace. Default 45 s.
+    #[serde(deserialize_with = "duration")]
+    pub connect_timeout: Duration,
+    /// The largest message and the largest request body, in bytes, on either transport. Default 1,000,000.
+    pub max_http_buffer_size: usize,
+    /// Packets in one long-polling response. Default 16: stock Python clients refuse more.
+    pub poll_packets_max: usize,
+    /// Which web pages may connect. Default: those of the same origin.
+    pub cors_allowed_origins: CorsOrigins,
+    /// Whether pages of other origins may send cookies. Default true, as in Flask-SocketIO.
+    pub cors_credentials: bool,
+    /// Request headers that a preflight allows, separated by commas. Default empty: those that it asks for, as in Node.
+    pub cors_allowed_headers: String,
+    /// How long a browser may remember the answer to a preflight. Default 0: it is not told, and decides itself.
+    #[serde(deserialize_with = "duration")]
+    pub cors_max_age: Duration,
+    /// Name of a cookie with the Engine.IO session's id, set when a session opens by long-polling: for balancers that
+    /// stick by cookie. Attributes may follow as in `Set-Cookie`: `io; Secure; SameSite=None; Max-Age=3600`. Without
+    /// them it is `Path=/; HttpOnly; SameSite=Lax`, as in Node; `HttpOnly=false` takes that one away. Default none.
+    pub cookie: String,
+    /// Folder of the browser client, npm's `socket.io-client/dist`, whose files are served below `path` as Node's
+    /// `serveClient` does: `/socket.io/socket.io.js`. Default empty: none is served.
+    pub client_bundle: PathBuf,
+}
+
+impl Default for EngineOptions {
+    fn default() -> EngineOptions {
+        EngineOptions {
+            path: "/socket.io/".to_owned(),
+            polling: true,
+            websocket: true,
+            allow_upgrades: true,
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(20),
+            upgrade_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(45),
+            max_http_buffer_size: 1_000_000,
+            poll_packets_max: limits::POLL_PACKETS_MAX,
+            cors_allowed_origins: CorsOrigins::default(),
+            cors_credentials: true,
+            cors_allowed_headers: String::new(),
+            cors_max_age: Duration::ZERO,
+            cookie: String::new(),
+            client_bundle: PathBuf::new(),
+        }
+    }
+}
+
+impl EngineOptions {
+    /// The shortest of the times that the timer wheel keeps for these sessions.
+    pub(crate) fn shortest_time(&self) -> Duration {
+        self.ping_interval.min(self.ping_timeout).min(self.upgrade_timeout).min(self.connect_timeout)
+    }
+
+    /// The cookie that a handshake by long-polling sets.
+    pub(crate) fn cookie_template(&self) -> Result<Option<CookieTemplate>, String> {
+        if self.cookie.is_empty() {
+            return Ok(None);
+        }
+        CookieTemplate::parse(&self.cookie)
+            .map(Some)
+            .map_err(|fault| format!("cookie = {:?}: {fault}", self.cookie))
+    }
+
+    /// Says what is wrong with the values, in words for the person who set them.
+    pub(crate) fn validate(&self) -> Result<(), String> {
+        let path_is_sound = self.path.starts_with('/') && !self.path.contains(['?', '#', ' ']);
+        if !path_is_sound {
+            return Err(format!("path = {:?}: an endpoint's path starts with / and has no query", self.path));
+        }
+        if !self.polling && !self.websocket {
+            return Err("polling and websocket are both false: clients need one of them".to_owned());
+        }
+        if !elements(&self.cors_allowed_headers).all(is_token) {
+            let shown = &self.cors_allowed_headers;
+            return Err(format!("cors_allowed_headers = {shown:?}: write header names separated by commas"));
+        }
+        self.cookie_template()?;
+        at_least_a_millisecond(&[
+            ("ping_interval", self.ping_interval),
+            ("ping_timeout", self.ping_timeout),
+            ("upgrade_timeout", self.upgrade_timeout),
+            ("connect_timeout", self.connect_timeout),
+        ])?;
+        at_least_one(&[
+            ("max_http_buffer_size", self.max_http_buffer_size),
+            ("poll_packets_max", self.poll_packets_max),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_values_are_named() {
+        assert_eq!(EngineOptions::default().validate(), Ok(()));
+        let with = |change: fn(&mut EngineOptions)| {
+            let mut options = EngineOptions::default();
+            change(&mut options);
+            options.validate().unwrap_err()
+        };
+        for (message, name) in [
+            (with(|options| options.path = "socket.io".into()), "path"),
+            (with(|options| (options.polling, options.websocket) = (false, false)), "polling"),
+            (with(|options| options.ping_timeout = Duration::ZERO), "ping_timeout"),
+            (with(|options| options.poll_packets_max = 0), "poll_packets_max"),
+            (with(|options| options.cookie = "a b".into()), "cookie"),
+            (with(|options| options.cookie = "io; SameSite=None".into()), "cookie"),
+            (with(|options| options.cors_allowed_headers = "a\r\nb: c".into()), "cors_allowed_headers"),
+        ] {
+            assert!(message.contains(name), "{name}: {message}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! One session's packets in the log, both ways, for as long as somebody asks for them.
+//!
+//! The switch is a flag in the session, and one in its WebSocket for broadcasts, which touch no session.
+
+use crate::base::ids::Sid;
+use crate::protocol::engineio::packet::Packet;
+use crate::protocol::websocket::frame::{Opcode, server_frames};
+use crate::shard::core::Core;
+use crate::shard::session::Link;
+
+/// How much of a packet the log shows.
+const EXCERPT_BYTES_MAX: usize = 200;
+
+/// Packets of one piece of output that the log shows.
+const PACKETS_MAX: usize = 64;
+
+impl Core {
+    /// Starts or ends the trace of the session with this id, or of the one that a socket with this id belongs to.
+    pub(crate) fn trace(&mut self, sid: &Sid, is_on: bool) {
+        let of_socket = || {
+            let place = self.socket_by_sid(sid)?;
+            Some(self.sockets.at(place)?.session)
+        };
+        let Some(key) = self.session_by_sid(sid).or_else(of_socket) else {
+            tracing::warn!(target: super::ENGINEIO, %sid, "not traced: there is no such session; it may have ended");
+            return;
+        };
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.is_traced = is_on;
+        let (session_id, link) = (session.sid, session.link);
+        if let Link::WebSocket(connection) = link
+            && let Some(connection) = self.connections.get_mut(connection)
+        {
+            connection.is_traced = is_on;
+        }
+        tracing::info!(target: super::ENGINEIO, session = %session_id, is_on, "trace");
+    }
+}
+
+/// Shows one packet that came.
+#[cold]
+pub(crate) fn trace_received(session: &Sid, packet: Packet<'_>) {
+    let (kind, rest) = match packet {
+        Packet::Open => ("0", ""),
+        Packet::Close => ("1", ""),
+        Packet::Ping(rest) => ("2", rest),
+        Packet::Pong(rest) => ("3", rest),
+        Packet::Message(rest) => ("4", rest),
+        Packet::Base64(rest) => ("b", rest),
+        Packet::Upgrade => ("5", ""),
+        Packet::Noop => ("6", ""),
+    };
+    let shown = format!("{kind}{}", excerpt(rest.as_bytes()));
+    tracing::info!(target: super::ENGINEIO, %session, bytes = rest.len() + 1, packet = shown, "received");
+}
+
+/// Shows one binary message that came.
+#[cold]
+pub(crate) fn trace_received_binary(session: &Sid, bytes: &[u8]) {
+    let shown = excerpt_of_binary(bytes);
+    tracing::info!(target: super::ENGINEIO, %session, bytes = bytes.len(), packet = shown, "received");
+}
+
+/// Shows the packets of complete server frames.
+#[cold]
+pub(crate) fn trace_sent(session: &Sid, frames: &[u8]) {
+    for (opcode, payload) in server_frames(frames).take(PACKETS_MAX) {
+        let shown = if opcode == Opcode::Binary { excerpt_of_binary(payload) } else { excerpt(payload) };
+        tracing::info!(target: super::ENGINEIO, %session, bytes = payload.len(), packet = shown, "sent");
+    }
+}
+
+/// The beginning of a text, safe to log.
+fn excerpt(text: &[u8]) -> String {
+    let cut = &text[..text.len().min(EXCERPT_BYTES_MAX)];
+    let shown: String = String::from_utf8_lossy(cut).chars().flat_map(escape).collect();
+    if cut.len() < text.len() { format!("{shown}..") } else { shown }
+}
+
+fn escape(char: char) -> impl Iterator<Item = char> {
+    let escaped = char.is_control().then(|| char.escape_default());
+    let plain = escaped.is_none().then_some(char);
+    escaped.into_iter().flatten().chain(plain)
+}
+
+fn excerpt_of_binary(bytes: &[u8]) -> String {
+    const BYTES_SHOWN: usize = 16;
+    let shown: Vec<String> = bytes.iter().take(BYTES_SHOWN).map(|byte| format!("{byte:02x}")).collect();
+    let rest = if bytes.len() > BYTES_SHOWN { ".." } else { "" };
+    format!("<{}{rest}>", shown.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_is_short_and_safe() {
+        assert_eq!(excerpt(b"42[\"a\"]"), "42[\"a\"]");
+        assert_eq!(excerpt("a\r\n\u{1b}b€".as_bytes()), "a\\r\\n\\u{1b}b€");
+        let long = excerpt(&[b'x'; 1000]);
+        assert_eq!((long.len(), long.ends_with("x..")), (EXCERPT_BYTES_MAX + 2, true));
+        assert_eq!(excerpt_of_binary(&[1, 0xff]), "<01 ff>");
+        assert!(excerpt_of_binary(&[0; 17]).ends_with("00..>"));
+    }
+}
