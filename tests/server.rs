@@ -200,7 +200,7 @@ fn out_of_descriptors_accepting_rests_and_resumes_and_the_established_notice_not
         drop(crowd);
         let text =
             exchange(connect(&address), "GET /style.css HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-        assert!(text.starts_with("HTTP/1.1 200"), "{io}: accepting resumed");
+        assert!(text.starts_with("HTTP/1.1 200"), "{io}: accepting resumed, and answered {text:?}");
     }
 }
 

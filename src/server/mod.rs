@@ -15,6 +15,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::driver::signals::StopSignals;
 use crate::driver::{self, AppMaker, Running, Start, TaskMaker};
 use crate::protocol::flask::signer::CookieSigner;
 use crate::protocol::http::method::Method;
@@ -384,13 +385,14 @@ impl Server {
     /// # Errors
     /// Those of [`start`](Server::start).
     pub fn run(self) -> Result<()> {
+        let signals = StopSignals::watch()?;
         let server = self.start()?;
         tracing::info!(io = server.running.io.name(), why = %server.running.io.why, "I/O");
         for address in server.addresses() {
             tracing::info!(shards = server.shards(), "serving {address}");
         }
         let handle = server.handle();
-        driver::signals::on_stop(move || handle.stop())?;
+        signals.on_stop(move || handle.stop())?;
         server.join();
         tracing::info!("stopped");
         Ok(())
