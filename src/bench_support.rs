@@ -73,7 +73,11 @@ pub struct Decoded<'a> {
 
 /// A client's frame to the event in it: WebSocket, Engine.IO, Socket.IO, event. `None` if it is no such thing.
 pub fn decode(bytes: &mut [u8]) -> Option<Decoded<'_>> {
-    let limits = MessageLimits { payload_bytes_max: MESSAGE_BYTES_MAX, must_be_masked: true };
+    let limits = MessageLimits {
+        payload_bytes_max: MESSAGE_BYTES_MAX,
+        must_be_masked: true,
+        may_be_compressed: false,
+    };
     let (incoming, _) = MessageDecoder::default().next(bytes, limits).ok()??;
     let Incoming::Text(Cow::Borrowed(text)) = incoming else { return None };
     let engineio::packet::Packet::Message(text) = engineio::packet::decode(text).ok()? else { return None };

@@ -57,7 +57,7 @@ pub use server::{Error, Result, RunningServer, Server};
 pub use shard::acks::Answer;
 pub use shard::app::{HandlerError, Refused};
 pub use shard::args::{Json, Reply, ToArgs};
-pub use shard::config::{Config, Io};
+pub use shard::config::{Config, Io, Parser};
 pub use shard::context::{Context, Emitted, Question, ShardInfo, Socket};
 pub use shard::engine_route::{EngineRoute, EngineSocket};
 pub use shard::gathering::{Answers, Gathering, RemoteSocket};
@@ -118,6 +118,16 @@ pub mod fuzzing {
     /// The body of a long-polling POST.
     pub fn engineio_body(input: &[u8]) {
         engineio::fuzz::body(input);
+    }
+
+    /// The payload of a compressed message.
+    pub fn websocket_inflate(input: &[u8]) {
+        websocket::fuzz::inflate(input);
+    }
+
+    /// One Socket.IO packet of the msgpack parser.
+    pub fn socketio_msgpack(input: &[u8]) {
+        socketio::fuzz::msgpack(input);
     }
 
     /// One Socket.IO packet.

@@ -67,6 +67,8 @@ pub(crate) struct Target {
     pub(crate) is_everyone: bool,
     pub(crate) rooms: Names,
     pub(crate) except: Names,
+    /// What is sent does not go through a compressor.
+    pub(crate) is_uncompressed: bool,
 }
 
 /// How far a call goes.
@@ -83,12 +85,9 @@ pub(crate) enum Reach {
 /// By hand, because a derived `clone_from` would not use the memory that is there.
 impl Clone for Target {
     fn clone(&self) -> Target {
-        Target {
-            reach: self.reach,
-            is_everyone: self.is_everyone,
-            rooms: self.rooms.clone(),
-            except: self.except.clone(),
-        }
+        let mut target = Target::default();
+        target.clone_from(self);
+        target
     }
 
     fn clone_from(&mut self, other: &Target) {
@@ -96,6 +95,7 @@ impl Clone for Target {
         self.is_everyone = other.is_everyone;
         self.rooms.clone_from(&other.rooms);
         self.except.clone_from(&other.except);
+        self.is_uncompressed = other.is_uncompressed;
     }
 }
 
@@ -106,6 +106,7 @@ impl Target {
         self.is_everyone = false;
         self.rooms.clear();
         self.except.clear();
+        self.is_uncompressed = false;
     }
 }
 

@@ -52,6 +52,10 @@ impl Config {
         "namespaces_max",
         "backlog",
         "static_file_bytes_max",
+        "parser",
+        "permessage_deflate",
+        "http_compression",
+        "compression_threshold",
         "shutdown_spread",
         "shutdown_timeout",
     ];

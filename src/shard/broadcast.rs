@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::base::buffer::{BufferPool, SharedFrame};
 use crate::base::ids::Sid;
 use crate::base::sid_index::SidIndex;
@@ -15,6 +17,7 @@ use crate::shard::namespaces::{NamespaceRef, Namespaces};
 use crate::shard::session::{CloseReason, Session};
 use crate::shard::socket::{Change, SocketEntry, SocketState};
 use crate::shard::trace::trace_sent;
+use crate::shard::wire::{Transcoder, Wire};
 
 /// Whoever hears a broadcast, by place, each once.
 struct Delivery<'a> {
@@ -25,7 +28,11 @@ struct Delivery<'a> {
     polls_due: &'a mut Vec<Key>,
     deferred: &'a mut Vec<Deferred>,
     buffers: &'a mut BufferPool,
+    transcoder: &'a mut Transcoder,
+    /// The frame in the other forms that its receivers needed so far.
+    variants: SmallVec<[(Wire, SharedFrame); 1]>,
     outbox_bytes_max: usize,
+    is_uncompressed: bool,
     mark: u32,
     count: u64,
 }
@@ -81,7 +88,7 @@ impl Core {
     ) -> u64 {
         self.begin_mark();
         self.mark_except(namespace, target, sender);
-        let (mut delivery, namespaces, rooms, socket_ids) = self.delivery();
+        let (mut delivery, namespaces, rooms, socket_ids) = self.delivery(target);
         let table = &namespaces[namespace];
         if target.is_everyone {
             delivery.push_all(&table.members, frame);
@@ -102,10 +109,10 @@ impl Core {
         count
     }
 
-    /// Queues a frame for these local sockets, which are listed once each.
-    pub(crate) fn deliver_to(&mut self, sockets: &[Key], frame: &SharedFrame) {
+    /// Queues a frame for these local sockets of a target, which are listed once each.
+    pub(crate) fn deliver_to(&mut self, sockets: &[Key], target: &Target, frame: &SharedFrame) {
         self.begin_mark();
-        let (mut delivery, ..) = self.delivery();
+        let (mut delivery, ..) = self.delivery(target);
         sockets.iter().for_each(|key| delivery.push(key.index, frame));
         let count = delivery.count;
         self.counters.messages_sent.add(count);
@@ -158,7 +165,7 @@ impl Core {
     }
 
     /// What a delivery changes, beside the tables in which it looks up who is meant.
-    fn delivery(&mut self) -> (Delivery<'_>, &Namespaces, &Slab<Room>, &SidIndex) {
+    fn delivery(&mut self, target: &Target) -> (Delivery<'_>, &Namespaces, &Slab<Room>, &SidIndex) {
         let delivery = Delivery {
             sockets: &mut self.sockets,
             connections: &mut self.connections,
@@ -167,7 +174,10 @@ impl Core {
             polls_due: &mut self.polls_due,
             deferred: &mut self.deferred,
             buffers: &mut self.buffers,
+            transcoder: &mut self.transcoder,
+            variants: SmallVec::new(),
             outbox_bytes_max: self.config.outbox_bytes_max,
+            is_uncompressed: target.is_uncompressed,
             mark: self.mark,
             count: 0,
         };
@@ -234,38 +244,67 @@ impl Delivery<'_> {
             }
             return;
         }
-        if socket.connection == NOWHERE {
-            let session = socket.session;
-            self.push_to_poll(session, frame);
+        let (place, session, wire) = (socket.connection, socket.session, socket.wire);
+        if wire.is_canonical() {
+            self.push_to_session(place, session, frame, frame);
+        } else {
+            let wire = if self.is_uncompressed { wire.without(Wire::DEFLATE) } else { wire };
+            let variant = self.variant(frame, wire);
+            self.push_to_session(place, session, &variant, frame);
+        }
+    }
+
+    /// The frame in another form, made when it is first needed.
+    #[cold]
+    fn variant(&mut self, frame: &SharedFrame, wire: Wire) -> SharedFrame {
+        if wire.is_canonical() {
+            return Arc::clone(frame);
+        }
+        if let Some((_, variant)) = self.variants.iter().find(|(known, _)| *known == wire) {
+            return Arc::clone(variant);
+        }
+        let mut bytes = Vec::new();
+        self.transcoder.transcode(frame, wire, &mut bytes);
+        let variant = Arc::new(bytes);
+        self.variants.push((wire, Arc::clone(&variant)));
+        variant
+    }
+
+    /// Queues a frame in the session's form; `canonical` is what the log shows of it.
+    #[inline]
+    fn push_to_session(&mut self, place: u32, session: Key, frame: &SharedFrame, canonical: &SharedFrame) {
+        if place == NOWHERE {
+            self.push_to_poll(session, frame, canonical);
             return;
         }
-        let Some(connection) = self.connections.at_mut(socket.connection) else { return };
+        let Some(connection) = self.connections.at_mut(place) else { return };
         connection.outbox.push_shared(frame, self.buffers);
         if connection.is_traced
-            && let Some(session) = self.sessions.get(socket.session)
+            && let Some(session) = self.sessions.get(session)
         {
-            trace_sent(&session.sid, frame);
+            trace_sent(&session.sid, canonical);
         }
         let is_over = connection.outbox.len() - frame.len() > self.outbox_bytes_max;
         if !connection.is_dirty {
             connection.is_dirty = true;
-            let key = self.connections.key_at(socket.connection).expect("the connection is there");
+            let key = self.connections.key_at(place).expect("the connection is there");
             self.dirty.push(key);
         }
         if is_over {
-            self.deferred.push(Deferred::CloseSession(socket.session, CloseReason::SlowConsumer));
+            self.deferred.push(Deferred::CloseSession(session, CloseReason::SlowConsumer));
         }
     }
 
-    fn push_to_poll(&mut self, key: Key, frame: &SharedFrame) {
+    fn push_to_poll(&mut self, key: Key, frame: &SharedFrame, canonical: &SharedFrame) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         if session.backlog.len() > self.outbox_bytes_max {
             self.deferred.push(Deferred::CloseSession(key, CloseReason::SlowConsumer));
             return;
         }
         session.backlog.push_shared(frame, self.buffers);
+        session.may_compress |= !self.is_uncompressed;
         if session.is_traced {
-            trace_sent(&session.sid, frame);
+            trace_sent(&session.sid, canonical);
         }
         if !session.is_poll_due {
             session.is_poll_due = true;

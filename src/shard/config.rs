@@ -81,6 +81,16 @@ pub struct Config {
     pub backlog: i32,
     /// The largest static file served, in bytes. Default 64 MiB.
     pub static_file_bytes_max: usize,
+    /// Which Socket.IO parser clients use. Default `json`.
+    pub parser: Parser,
+    /// Whether large WebSocket messages are compressed with clients that can (RFC 7692). Default false, as in Node.
+    pub permessage_deflate: bool,
+    /// Whether polls, and text that routes and folders answer, are compressed for clients that accept it. Default true, as
+    /// in Node and Flask.
+    pub http_compression: bool,
+    /// WebSocket payloads and HTTP bodies smaller than this many bytes are not compressed. Default 1,024, as in Node
+    /// and Flask.
+    pub compression_threshold: usize,
     /// Over how long a shutdown ends its sessions, so that clients come back to another process one after another. No session
     /// opens meanwhile; those there are go on until it is their turn. Default 0: all at once.
     #[serde(deserialize_with = "duration")]
@@ -103,6 +113,19 @@ pub enum Io {
     Epoll,
     /// io_uring through monoio in place of our own ring: for comparison.
     Monoio,
+}
+
+/// How clients write Socket.IO packets. A stock client is told by its code, and says nothing about it on the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Parser {
+    /// Text and attachments: the default of every client.
+    #[default]
+    Json,
+    /// MessagePack: `socket.io-msgpack-parser`, or `serializer='msgpack'` in Python. Other clients are refused.
+    Msgpack,
+    /// Whichever a session's first packet shows, next to each other in the same rooms.
+    Auto,
 }
 
 impl Default for Config {
@@ -128,6 +151,10 @@ impl Default for Config {
             namespaces_max: 10_000,
             backlog: 4096,
             static_file_bytes_max: 64 * 1024 * 1024,
+            parser: Parser::Json,
+            permessage_deflate: false,
+            http_compression: true,
+            compression_threshold: 1024,
             shutdown_spread: Duration::ZERO,
             shutdown_timeout: Duration::from_secs(5),
         }

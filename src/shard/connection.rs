@@ -6,6 +6,7 @@ use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::mesh::Peer;
 use crate::protocol::http::chunked::ChunkedDecoder;
+use crate::protocol::http::coding::Coding;
 use crate::protocol::http::status::Status;
 use crate::protocol::websocket::close::{self, CloseCode};
 use crate::protocol::websocket::message::MessageDecoder;
@@ -15,6 +16,7 @@ use crate::shard::outbox::Outbox;
 use crate::shard::raw::RawState;
 use crate::shard::session::CloseReason;
 use crate::shard::site::FileRequest;
+use crate::shard::wire::Wire;
 use crate::shard::{Shard, Step};
 
 /// How long a connection that is over may take to say so: long enough for the last answer to be read
@@ -91,6 +93,8 @@ pub(crate) struct RequestFraming {
     pub(crate) is_http10: bool,
     pub(crate) keep_alive: bool,
     pub(crate) is_head: bool,
+    /// The coding that the client prefers; identity if nothing is to be compressed.
+    pub(crate) coding: Coding,
 }
 
 /// A chunked request on its way in.
@@ -107,6 +111,8 @@ pub(crate) struct ChunkedBody {
 #[derive(Debug)]
 pub(crate) struct WebSocketState {
     pub(crate) decoder: MessageDecoder,
+    /// What this connection adds to the form of frames, whoever's they are.
+    pub(crate) wire: Wire,
     pub(crate) role: Role,
     /// The endpoint whose limits hold; that of raw routes is the configuration's own.
     pub(crate) endpoint: u8,
@@ -135,6 +141,14 @@ impl Connection {
             deadline: Time::NEVER,
             armed: Time::NEVER,
             peer,
+        }
+    }
+
+    /// What this connection adds to the form of frames.
+    pub(crate) fn wire(&self) -> Wire {
+        match &self.kind {
+            Kind::Http(_) => Wire::default(),
+            Kind::WebSocket(websocket) => websocket.wire,
         }
     }
 

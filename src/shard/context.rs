@@ -293,6 +293,11 @@ impl Socket {
         self.broadcast().rooms_by_size()
     }
 
+    /// This socket alone, with a say in whether what it is sent may be compressed: see [`Recipients::compress`].
+    pub fn compress(&self, may_compress: bool) -> Recipients<'_> {
+        self.to(self.sid.as_str()).this_shard().compress(may_compress)
+    }
+
     /// Empties a room, on every shard.
     pub fn close_room(&self, room: impl AsRef<str>) {
         self.to(room.as_ref()).leave(room);

@@ -19,6 +19,8 @@ use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
 use crate::mesh::inquiry::{AckError, Findings, Reply};
 use crate::mesh::{Broadcast, Mesh, Peer, ShardMessage, Target};
+use crate::protocol::http::coding::BodyEncoder;
+use crate::protocol::websocket::deflate::Inflater;
 use crate::shard::acks::{Answer, PendingAck};
 use crate::shard::app::{HandlerError, LocalFuture, Refused};
 use crate::shard::config::Config;
@@ -35,6 +37,7 @@ use crate::shard::stats::ShardCounters;
 use crate::shard::tasks::{Sleep, Task};
 use crate::shard::ticks::Progress;
 use crate::shard::wheel::{TimerOwner, Wheel};
+use crate::shard::wire::Transcoder;
 
 /// The world, shared between the shard and the handles that user code holds on the same thread.
 pub(crate) type SharedCore = Rc<RefCell<Core>>;
@@ -118,6 +121,10 @@ pub(crate) struct Core {
     pub(crate) frames: SharedPool<Vec<u8>>,
     pub(crate) broadcasts: SharedPool<Broadcast>,
     pub(crate) spare_targets: Vec<Target>,
+    pub(crate) transcoder: Transcoder,
+    /// Made for the first compressed message.
+    pub(crate) inflater: Option<Inflater>,
+    pub(crate) body_encoder: BodyEncoder,
     /// Connections that are owed bytes since the last flush.
     pub(crate) dirty: Vec<Key>,
     /// Sessions whose pending poll has something to take, since the last turn's end.
@@ -183,6 +190,9 @@ impl Core {
             frames: SharedPool::default(),
             broadcasts: SharedPool::default(),
             spare_targets: Vec::new(),
+            inflater: None,
+            body_encoder: BodyEncoder::default(),
+            transcoder: Transcoder::new(parts.config.compression_threshold),
             dirty: Vec::new(),
             polls_due: Vec::new(),
             outputs: Vec::new(),

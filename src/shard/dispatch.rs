@@ -16,9 +16,11 @@ use crate::protocol::engineio::session::{Beat, Step, Via, step};
 use crate::protocol::socketio::attachments::PendingBinary;
 use crate::protocol::socketio::encode;
 use crate::protocol::socketio::event::{Args, Event};
+use crate::protocol::socketio::msgpack;
 use crate::protocol::socketio::packet::{self, Packet, PacketKind};
 use crate::shard::Shard;
 use crate::shard::app::{ConnectFlow, Flow, HandlerError, NamespaceHandlers, Refused};
+use crate::shard::config::Parser;
 use crate::shard::context::{Context, Socket};
 use crate::shard::core::{Core, Deferred, NOWHERE};
 use crate::shard::encode::frame_packet;
@@ -28,6 +30,7 @@ use crate::shard::session::CloseReason;
 use crate::shard::socket::{SocketEntry, SocketState, Waiting};
 use crate::shard::tasks::TaskOwner;
 use crate::shard::trace::{trace_received, trace_received_binary};
+use crate::shard::wire::Wire;
 
 /// What a client hears whose connect handler panicked, as in Flask-SocketIO.
 pub(crate) const REFUSED_BY_PANIC: &str = "Connection refused by server";
@@ -76,28 +79,53 @@ impl Shard {
     }
 
     fn receive_message(&mut self, session: Key, text: &str) {
-        let (is_pending, is_raw) = {
+        let (is_binary_due, is_raw) = {
             let core = self.core.borrow();
             let Some(session) = core.sessions.get(session) else { return };
-            (session.pending_binary.is_some(), core.endpoint(session.endpoint).is_raw)
+            let is_binary_due = session.pending_binary.is_some() || session.wire.has(Wire::MSGPACK);
+            (is_binary_due, core.endpoint(session.endpoint).is_raw)
         };
         if is_raw {
             return self.engine_message(session, Message::Text(text));
         }
         let packet = match packet::decode(text) {
-            Ok(packet) if !is_pending => packet,
-            Ok(_) => return self.break_session(session, "text came where an attachment was due"),
+            Ok(packet) if !is_binary_due => packet,
+            Ok(_) => return self.break_session(session, "text came where binary was due"),
             Err(error) => return self.break_session(session, error.reason()),
         };
+        if packet.kind.is_binary() {
+            self.await_attachments(session, &packet);
+        } else {
+            self.receive_whole(session, &packet, &[]);
+        }
+    }
+
+    /// A packet with all of its attachments, whichever parser's it was.
+    fn receive_whole(&mut self, session: Key, packet: &Packet<'_>, attachments: &[Bytes]) {
         match packet.kind {
-            PacketKind::Connect => self.connect(session, &packet),
-            PacketKind::Disconnect => self.leave_namespace(session, &packet),
-            PacketKind::Event | PacketKind::Ack => {
-                self.receive_from_socket(session, packet.kind, &packet, &[]);
+            PacketKind::Connect => self.connect(session, packet),
+            PacketKind::Disconnect => self.leave_namespace(session, packet),
+            PacketKind::Event | PacketKind::BinaryEvent => {
+                self.receive_from_socket(session, PacketKind::Event, packet, attachments);
             }
-            PacketKind::BinaryEvent | PacketKind::BinaryAck => self.await_attachments(session, &packet),
+            PacketKind::Ack | PacketKind::BinaryAck => {
+                self.receive_from_socket(session, PacketKind::Ack, packet, attachments);
+            }
             PacketKind::ConnectError => self.break_session(session, "only a server refuses a connection"),
         }
+    }
+
+    /// A packet of the msgpack parser. The first of a session, a CONNECT, shows that it is one.
+    #[cold]
+    fn receive_packed(&mut self, session: Key, bytes: &Bytes) {
+        let message = match msgpack::decode(bytes) {
+            Ok(message) => message,
+            Err(error) => return self.break_session(session, error.reason()),
+        };
+        if let Some(session) = self.core.borrow_mut().sessions.get_mut(session) {
+            session.wire = session.wire | Wire::MSGPACK;
+        }
+        self.receive_whole(session, &message.packet(), &message.attachments);
     }
 
     fn await_attachments(&mut self, session: Key, packet: &Packet<'_>) {
@@ -108,9 +136,11 @@ impl Shard {
         }
     }
 
+    /// A binary message: an attachment, or a packet of the msgpack parser.
     fn receive_attachment(&mut self, session: Key, bytes: Bytes) {
         let complete = {
             let mut core = self.core.borrow_mut();
+            let is_auto = core.config.parser == Parser::Auto;
             let Core { sessions, endpoints, .. } = &mut *core;
             let Some(entry) = sessions.get_mut(session) else { return };
             let endpoint = &endpoints[usize::from(entry.endpoint)];
@@ -119,6 +149,11 @@ impl Shard {
                 return self.engine_message(session, Message::Binary(&bytes));
             }
             let bytes_max = endpoint.options.max_http_buffer_size;
+            let is_first = is_auto && entry.sockets.is_empty() && entry.pending_binary.is_none();
+            if is_first || entry.wire.has(Wire::MSGPACK) {
+                drop(core);
+                return self.receive_packed(session, &bytes);
+            }
             match &mut entry.pending_binary {
                 None => Err("a binary message came that no packet announced"),
                 Some(pending) if pending.len_bytes() + bytes.len() > bytes_max => {
@@ -138,11 +173,7 @@ impl Shard {
                     attachments: pending.attachments().len(),
                     payload: pending.payload(),
                 };
-                let kind = match packet.kind {
-                    PacketKind::BinaryAck => PacketKind::Ack,
-                    _ => PacketKind::Event,
-                };
-                self.receive_from_socket(session, kind, &packet, pending.attachments());
+                self.receive_whole(session, &packet, pending.attachments());
             }
         }
     }
@@ -531,8 +562,10 @@ impl Core {
         let (session, sid, namespace) = (socket.session, socket.sid, socket.namespace);
         let mut held = socket.extra.as_mut().map(|extra| std::mem::take(&mut extra.held)).unwrap_or_default();
         let place = self.websocket_place(session);
+        let wire = self.sessions.get(session).map(|session| session.wire).unwrap_or_default();
         if let Some(socket) = self.sockets.get_mut(key) {
             socket.connection = place;
+            socket.wire = wire;
         }
         self.namespaces[namespace].open_sockets += 1;
         let namespace = Rc::clone(&self.namespaces[namespace].namespace);

@@ -16,23 +16,26 @@ use crate::protocol::engineio::packet::Open;
 use crate::protocol::engineio::payload;
 use crate::protocol::engineio::request::{RequestError, RequestQuery, Transport};
 use crate::protocol::engineio::session::Heartbeat;
+use crate::protocol::http::coding::Coding;
 use crate::protocol::http::cors::RefusedOrigin;
 use crate::protocol::http::head::{Head, Version};
 use crate::protocol::http::method::Method;
 use crate::protocol::http::query;
 use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
+use crate::protocol::websocket::extension;
 use crate::protocol::websocket::handshake::{self, AcceptKey, HandshakeView};
 use crate::protocol::websocket::message::MessageDecoder;
 use crate::shard::Shard;
+use crate::shard::config::Parser;
 use crate::shard::connection::{Kind, Role, WebSocketState};
 use crate::shard::core::Core;
 use crate::shard::dispatch::panic_message;
-use crate::shard::encode::frame_text;
 use crate::shard::handshake::Handshake;
 use crate::shard::outbox::Outbox;
 use crate::shard::session::{CloseReason, Link, Session, Upgrade};
 use crate::shard::site::Request;
+use crate::shard::wire::Wire;
 
 /// How long an ended polling session waits for the poll that fetches its last packets, as engine.io does.
 const LAST_POLL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -357,13 +360,9 @@ enum Admission {
 
 /// Checks the WebSocket fields of a request.
 pub(crate) fn validate_handshake(head: &Head<'_, '_>) -> Result<AcceptKey, handshake::HandshakeError> {
-    let joined = |name: &str| -> Option<Cow<'_, str>> {
-        let mut values = head.headers.get_all(name);
-        let first = values.next()?;
-        Some(values.fold(Cow::Borrowed(first), |all, value| Cow::Owned(format!("{all}, {value}"))))
-    };
-    let (upgrade, connection) = (joined("upgrade"), joined("connection"));
-    let (version, key) = (joined("sec-websocket-version"), joined("sec-websocket-key"));
+    let (upgrade, connection) = (joined(head, "upgrade"), joined(head, "connection"));
+    let (version, key) = (joined(head, "sec-websocket-version"), joined(head, "sec-websocket-key"));
+    let extensions = joined(head, "sec-websocket-extensions");
     handshake::validate(HandshakeView {
         is_get: head.method == Method::Get,
         is_http11: head.version == Version::Http11,
@@ -372,7 +371,15 @@ pub(crate) fn validate_handshake(head: &Head<'_, '_>) -> Result<AcceptKey, hands
         version: version.as_deref(),
         key: key.as_deref(),
         protocols: head.headers.get("sec-websocket-protocol"),
+        extensions: extensions.as_deref(),
     })
+}
+
+/// A field's value; one that appears more than once is a list (RFC 9110 §5.3).
+fn joined<'a>(head: &Head<'a, '_>, name: &str) -> Option<Cow<'a, str>> {
+    let mut values = head.headers.get_all(name);
+    let first = values.next()?;
+    Some(values.fold(Cow::Borrowed(first), |all, value| Cow::Owned(format!("{all}, {value}"))))
 }
 
 impl Core {
@@ -478,8 +485,9 @@ impl Core {
     fn open_websocket(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>, accept: &AcceptKey) -> Key {
         let session_key = self.open_session(key, endpoint, head, Link::WebSocket(key));
         self.become_websocket(key, endpoint, (head, accept), Role::Session(session_key));
+        self.adopt_wire(session_key, key);
         let open = self.open_packet(session_key, false);
-        self.write_to(key, |out| frame_text(out, &open));
+        self.send_packet(session_key, &open);
         session_key
     }
 
@@ -506,12 +514,17 @@ impl Core {
         role: Role,
     ) {
         let cors = self.cors_headers(endpoint, head);
-        let headers: SmallVec<[(&str, &str); 4]> =
+        let offers =
+            self.config.permessage_deflate.then(|| joined(head, "sec-websocket-extensions")).flatten();
+        let deflate = offers.and_then(|offers| extension::accept_deflate(&offers));
+        let mut headers: SmallVec<[(&str, &str); 4]> =
             cors.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        headers.extend(deflate.map(|answer| ("Sec-WebSocket-Extensions", answer)));
+        let wire = if deflate.is_some() { Wire::DEFLATE } else { Wire::default() };
         self.write_to(key, |out| handshake::encode_response(out, accept, None, &headers));
         if let Some(connection) = self.connections.get_mut(key) {
-            connection.kind =
-                Kind::WebSocket(WebSocketState { decoder: MessageDecoder::default(), role, endpoint });
+            let decoder = MessageDecoder::default();
+            connection.kind = Kind::WebSocket(WebSocketState { decoder, wire, role, endpoint });
             connection.deadline = Time::NEVER;
         }
     }
@@ -524,16 +537,20 @@ impl Core {
         // Raw endpoints have no namespaces to join.
         let connect_by = if table.is_raw { Time::NEVER } else { self.now + table.options.connect_timeout };
         let heartbeat = Heartbeat::new(table.heartbeat_times(), self.now);
+        let is_packed = self.config.parser == Parser::Msgpack && !table.is_raw;
+        let wire = if is_packed { Wire::MSGPACK } else { Wire::default() };
         let session_key = self.sessions.insert(Session {
             sid,
             endpoint,
             is_traced: false,
             link,
+            wire,
             upgrade: None,
             heartbeat,
             connect_by,
             armed: Time::NEVER,
             backlog: Outbox::default(),
+            may_compress: false,
             is_poll_due: false,
             is_over: false,
             sockets: SmallVec::new(),
@@ -599,9 +616,14 @@ impl Core {
                 break;
             }
         }
+        let may_compress = session.may_compress;
+        session.may_compress &= !session.backlog.is_empty();
         let is_last = session.is_over && session.backlog.is_empty();
         if is_last {
             payload::append(&mut body, false, b"1");
+        }
+        if !may_compress && let Some(http) = self.http_mut(key) {
+            http.framing.coding = Coding::Identity;
         }
         self.respond(key, &poll_response(body));
         if is_last {

@@ -6,11 +6,12 @@ use crate::protocol::engineio::session::{Step as PacketStep, Via, step};
 use crate::protocol::websocket::close::{CloseCode, CloseReason as PeerClose};
 use crate::protocol::websocket::frame::{self, FrameError, Opcode};
 use crate::protocol::websocket::message::{Incoming, MessageLimits};
-use crate::shard::connection::{Ending, Kind, Role};
+use crate::shard::connection::{Connection, Ending, Kind, Role};
 use crate::shard::core::{Core, NOWHERE};
 use crate::shard::encode::frame_text;
 use crate::shard::session::{CloseReason, Link};
 use crate::shard::trace::trace_sent;
+use crate::shard::wire::Wire;
 use crate::shard::{Shard, Step};
 
 /// A role without what it owns.
@@ -24,7 +25,7 @@ enum Whose {
 impl Shard {
     /// Reads one frame from the start of `input` and does what it says.
     pub(crate) fn consume_frame(&mut self, key: Key, input: &mut [u8]) -> Step {
-        let (mut decoder, whose, payload_bytes_max) = {
+        let (mut decoder, whose, limits) = {
             let mut core = self.core.borrow_mut();
             let Core { connections, endpoints, .. } = &mut *core;
             let Some(connection) = connections.get_mut(key) else { return Step::Wait };
@@ -34,10 +35,12 @@ impl Shard {
                 Role::Probe(session) => Whose::Probe(session),
                 Role::Raw(_) => Whose::Raw,
             };
-            let options = &endpoints[usize::from(websocket.endpoint)].options;
-            (std::mem::take(&mut websocket.decoder), whose, options.max_http_buffer_size)
+            let payload_bytes_max = endpoints[usize::from(websocket.endpoint)].options.max_http_buffer_size;
+            let may_be_compressed = websocket.wire.has(Wire::DEFLATE);
+            let limits = MessageLimits { payload_bytes_max, must_be_masked: true, may_be_compressed };
+            (std::mem::take(&mut websocket.decoder), whose, limits)
         };
-        let decoded = decoder.next(input, MessageLimits { payload_bytes_max, must_be_masked: true });
+        let decoded = decoder.next(input, limits);
         {
             let mut core = self.core.borrow_mut();
             if let Some(connection) = core.connections.get_mut(key)
@@ -48,6 +51,10 @@ impl Shard {
         }
         match decoded {
             Ok(None) => Step::Wait,
+            Ok(Some((Incoming::Compressed { is_text, payload }, used))) => {
+                self.receive_compressed((key, whose), is_text, &payload, limits.payload_bytes_max);
+                Step::Used(used)
+            }
             Ok(Some((incoming, used))) => {
                 self.receive_frame(key, whose, incoming);
                 Step::Used(used)
@@ -57,6 +64,28 @@ impl Shard {
                 Step::Used(0)
             }
         }
+    }
+
+    /// Inflates a message, then it is like any other.
+    #[cold]
+    fn receive_compressed(
+        &mut self,
+        (key, whose): (Key, Whose),
+        is_text: bool,
+        payload: &[u8],
+        bytes_max: usize,
+    ) {
+        let (mut inflater, mut inflated) = {
+            let mut core = self.core.borrow_mut();
+            (std::mem::take(&mut core.inflater), core.buffers.take())
+        };
+        let message = inflater.get_or_insert_default().message(is_text, payload, bytes_max, &mut inflated);
+        self.core.borrow_mut().inflater = inflater;
+        match message {
+            Ok(incoming) => self.receive_frame(key, whose, incoming),
+            Err(error) => self.break_websocket(key, whose, error),
+        }
+        self.core.borrow_mut().buffers.give(inflated);
     }
 
     fn receive_frame(&mut self, key: Key, whose: Whose, incoming: Incoming<'_>) {
@@ -77,7 +106,7 @@ impl Shard {
                 }
             }
             (Incoming::Close(reason), _) => self.close_by_peer(key, whose, reason),
-            (Incoming::Pong(_) | Incoming::Fragment, _) => {}
+            (Incoming::Pong(_) | Incoming::Fragment | Incoming::Compressed { .. }, _) => {}
         }
     }
 
@@ -162,8 +191,17 @@ impl Core {
         if let Kind::WebSocket(websocket) = &mut connection.kind {
             websocket.role = Role::Session(session_key);
         }
-        session.backlog.append_to(&mut connection.outbox);
-        for (_, socket) in &session.sockets {
+        let added = connection.wire();
+        if added.is_canonical() {
+            session.backlog.append_to(&mut connection.outbox);
+        }
+        while let Some(frames) = session.backlog.front() {
+            let len = frames.len();
+            connection.outbox.write(&mut self.buffers, |out| self.transcoder.transcode(frames, added, out));
+            session.backlog.advance(len, &mut self.buffers);
+        }
+        self.adopt_wire(session_key, key);
+        for (_, socket) in self.sessions.get(session_key).into_iter().flat_map(|session| &session.sockets) {
             if let Some(socket) = self.sockets.get_mut(*socket) {
                 socket.connection = key.index;
             }
@@ -171,18 +209,43 @@ impl Core {
         self.mark_dirty(key);
     }
 
-    /// Queues complete frames for a session, on whatever transport it is.
+    /// From here on a session's frames have what its WebSocket adds to their form.
+    pub(crate) fn adopt_wire(&mut self, session_key: Key, key: Key) {
+        let added = self.connections.get(key).map(Connection::wire).unwrap_or_default();
+        let Some(session) = self.sessions.get_mut(session_key) else { return };
+        session.wire = session.wire | added;
+        for (_, socket) in &session.sockets {
+            if let Some(socket) = self.sockets.get_mut(*socket) {
+                socket.wire = session.wire;
+            }
+        }
+    }
+
+    /// Queues canonical frames for a session, in its own form, on whatever transport it is.
     pub(crate) fn send_frames(&mut self, session_key: Key, frames: Vec<u8>) {
         let outbox_bytes_max = self.config.outbox_bytes_max;
-        let Core { sessions, connections, buffers, .. } = &mut *self;
+        let Core { sessions, connections, buffers, transcoder, .. } = &mut *self;
         let Some(session) = sessions.get_mut(session_key) else {
             buffers.give(frames);
             return;
         };
+        if session.is_traced {
+            trace_sent(&session.sid, &frames);
+        }
+        let frames = if session.wire.is_canonical() {
+            frames
+        } else {
+            let mut transcoded = buffers.take();
+            transcoder.transcode(&frames, session.wire, &mut transcoded);
+            buffers.give(frames);
+            transcoded
+        };
         let link = session.link;
-        let traced = session.is_traced.then_some(session.sid);
         let outbox = match link {
-            Link::Polling { .. } => Some(&mut session.backlog),
+            Link::Polling { .. } => {
+                session.may_compress = true;
+                Some(&mut session.backlog)
+            }
             Link::WebSocket(key) => connections
                 .get_mut(key)
                 .filter(|connection| connection.ending == Ending::Open)
@@ -193,9 +256,6 @@ impl Core {
             return;
         };
         let is_over = outbox.len() > outbox_bytes_max;
-        if let Some(sid) = traced {
-            trace_sent(&sid, &frames);
-        }
         outbox.push_own(frames, buffers);
         match link {
             Link::Polling { .. } => self.mark_poll_due(session_key),

@@ -3,6 +3,7 @@
 use crate::base::ids::ShardId;
 use crate::base::slab::Key;
 use crate::protocol::http::chunked::ChunkedDecoder;
+use crate::protocol::http::coding::Coding;
 use crate::protocol::http::date::{HTTP_DATE_BYTES, http_date};
 use crate::protocol::http::error::HttpError;
 use crate::protocol::http::head::{BodyLength, Head, HeaderStorage, Version, decode_head};
@@ -13,6 +14,10 @@ use crate::shard::connection::{ChunkedBody, Connection, RequestFraming};
 use crate::shard::core::{Core, Deferred, Output};
 use crate::shard::endpoint::MAIN;
 use crate::shard::{Shard, Step};
+
+/// Bodies beyond this are sent as they are: compressing one would hold up the shard's other clients for more than a few
+/// milliseconds.
+const CODED_BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// Who will answer a request.
 #[derive(Debug)]
@@ -63,6 +68,7 @@ impl Shard {
             is_http10: head.version == Version::Http10,
             keep_alive: head.keep_alive,
             is_head: head.method == Method::Head,
+            coding: Coding::choose(head.headers.get_all("accept-encoding")),
         };
         let body_bytes_max = {
             let mut core = self.core.borrow_mut();
@@ -211,12 +217,19 @@ impl Core {
         let date = std::str::from_utf8(&date).ok();
         let timeout = self.config.keep_alive_timeout;
         let Some(http) = self.http_mut(key) else { return };
-        let RequestFraming { is_http10, keep_alive, is_head } = http.framing;
+        let RequestFraming { is_http10, keep_alive, is_head, coding } = http.framing;
         http.is_answering = false;
         http.session = None;
         let version = if is_http10 { Version::Http10 } else { Version::Http11 };
         let keep_alive = keep_alive && !self.is_shutting_down;
-        let framing = Framing { version, keep_alive, is_head, date };
+        let is_negotiated = self.config.http_compression
+            && response.may_be_coded(self.config.compression_threshold..=CODED_BODY_BYTES_MAX);
+        let body = coding
+            .name()
+            .filter(|_| is_negotiated)
+            .and_then(|name| Some((name, self.body_encoder.encode(coding, response.body_bytes())?)));
+        let coded = body.as_ref().map(|(name, body)| (*name, body.as_slice()));
+        let framing = Framing { version, keep_alive, is_head, date, is_negotiated, coded };
         self.write_to(key, |out| response.encode(out, framing));
         if keep_alive {
             self.arm_connection(key, timeout);

@@ -288,7 +288,7 @@ impl Core {
         if receivers.is_empty() {
             return self.report(inquiry.home, inquiry.number, findings);
         }
-        self.deliver_to(&receivers, frame);
+        self.deliver_to(&receivers, &inquiry.target, frame);
         let (home, number) = (inquiry.home, inquiry.number);
         let (receivers, waiting) = (receivers.len(), receivers.into_iter().collect());
         let open = Open { id, home, number, receivers, waiting, findings };

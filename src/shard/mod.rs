@@ -40,6 +40,7 @@ pub(crate) mod tasks;
 pub(crate) mod ticks;
 pub(crate) mod trace;
 pub(crate) mod wheel;
+pub(crate) mod wire;
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};

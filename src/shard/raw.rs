@@ -10,7 +10,7 @@ use crate::protocol::engineio::session::HeartbeatTimes;
 use crate::protocol::websocket::close::CloseCode;
 use crate::protocol::websocket::frame::{self, Opcode};
 use crate::shard::Shard;
-use crate::shard::connection::{Kind, Role};
+use crate::shard::connection::{Ending, Kind, Role};
 use crate::shard::core::{Core, SharedCore};
 use crate::shard::dispatch::panic_message;
 use crate::shard::endpoint::MAIN;
@@ -96,10 +96,10 @@ impl WebSocket {
     /// Sends a message. A client that is owed more than `outbox_bytes_max` is closed with code 1008.
     pub fn send(&self, message: Message<'_>) {
         let mut core = self.core.borrow_mut();
-        core.write_to(self.connection, |out| match message {
-            Message::Text(text) => frame::append(out, Opcode::Text, text.as_bytes()),
-            Message::Binary(bytes) => frame::append(out, Opcode::Binary, bytes),
-        });
+        match message {
+            Message::Text(text) => core.send_frame(self.connection, Opcode::Text, text.as_bytes()),
+            Message::Binary(bytes) => core.send_frame(self.connection, Opcode::Binary, bytes),
+        }
         let outbox_bytes_max = core.config.outbox_bytes_max;
         let owed = core.connections.get(self.connection).map_or(0, |connection| connection.outbox.len());
         if owed > outbox_bytes_max {
@@ -115,6 +115,18 @@ impl WebSocket {
 }
 
 impl Core {
+    /// Queues one message on a raw connection.
+    fn send_frame(&mut self, key: Key, opcode: Opcode, payload: &[u8]) {
+        let Core { connections, transcoder, buffers, .. } = &mut *self;
+        let Some(connection) = connections.get_mut(key) else { return };
+        if connection.ending != Ending::Open {
+            return;
+        }
+        let wire = connection.wire();
+        connection.outbox.write(buffers, |out| transcoder.append(opcode, payload, wire, out));
+        self.mark_dirty(key);
+    }
+
     /// Has a raw connection looked after once in a while.
     fn arm_raw(&mut self, connection: Key) {
         let HeartbeatTimes { interval, timeout } = self.endpoint(MAIN).heartbeat_times();

@@ -128,6 +128,19 @@ impl<'a> Recipients<'a> {
         self
     }
 
+    /// Whether what they are sent may be compressed, where `permessage_deflate` or `http_compression` say so. True unless
+    /// said otherwise, as in Socket.IO. False saves the CPU for what does not shrink: pictures, say.
+    ///
+    /// ```no_run
+    /// # fn example(cx: &mut shardcast::Context<'_>, jpeg: shardcast::Binary) {
+    /// cx.to("viewers").compress(false).emit("frame", jpeg);
+    /// # }
+    /// ```
+    pub fn compress(mut self, may_compress: bool) -> Self {
+        self.target.is_uncompressed = !may_compress;
+        self
+    }
+
     /// Sends them an event, encoded once.
     pub fn emit(self, event: &str, args: impl ToArgs) -> Emitted {
         let frame = match self.encode(event, None, &args) {

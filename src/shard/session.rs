@@ -11,6 +11,7 @@ use crate::protocol::engineio::session::Heartbeat;
 use crate::protocol::socketio::attachments::PendingBinary;
 use crate::shard::handshake::Handshake;
 use crate::shard::outbox::Outbox;
+use crate::shard::wire::Wire;
 
 /// Why a session or a socket ended. The texts are those of the Node server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +85,8 @@ pub(crate) struct Upgrade {
 pub(crate) struct Session {
     pub(crate) sid: Sid,
     pub(crate) link: Link,
+    /// The form in which frames are queued for it. What its WebSocket adds comes with the upgrade.
+    pub(crate) wire: Wire,
     /// A WebSocket that asks to take over, and until when it may.
     pub(crate) upgrade: Option<Upgrade>,
     pub(crate) heartbeat: Heartbeat,
@@ -91,8 +94,10 @@ pub(crate) struct Session {
     pub(crate) connect_by: Time,
     /// The earliest entry of this session in the wheel.
     pub(crate) armed: Time,
-    /// What waits for the next poll, as server frames.
+    /// What waits for the next poll, as server frames in the form `wire`.
     pub(crate) backlog: Outbox,
+    /// Something in the backlog may be compressed, so the poll that takes it may.
+    pub(crate) may_compress: bool,
     pub(crate) is_poll_due: bool,
     /// The session has ended, and only waits for a poll that takes what it was still owed.
     pub(crate) is_over: bool,

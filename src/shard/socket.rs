@@ -13,6 +13,7 @@ use crate::mesh::SocketChange;
 use crate::shard::core::NOWHERE;
 use crate::shard::outbox::Outbox;
 use crate::shard::session::CloseReason;
+use crate::shard::wire::Wire;
 
 /// How far a socket has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub(crate) struct SocketEntry {
     pub(crate) state: SocketState,
     /// An asynchronous handler runs: later events wait.
     pub(crate) is_busy: bool,
+    /// The session's: here, because every broadcast asks.
+    pub(crate) wire: Wire,
     pub(crate) sid: Sid,
     pub(crate) rooms: SmallVec<[Key; 2]>,
     pub(crate) extra: Option<Box<SocketExtra>>,
@@ -46,7 +49,7 @@ pub(crate) struct SocketEntry {
 pub(crate) struct SocketExtra {
     /// The connect handler to ask once the running one has accepted, and the client's auth.
     pub(crate) connect_step: Option<(usize, String)>,
-    /// Frames held back until the connect handler accepts.
+    /// Canonical frames held back until the connect handler accepts.
     pub(crate) held: Outbox,
     /// Events that wait behind an asynchronous handler.
     pub(crate) waiting: VecDeque<Waiting>,
@@ -120,6 +123,7 @@ impl SocketEntry {
             namespace,
             state: SocketState::Connecting,
             is_busy: false,
+            wire: Wire::default(),
             sid,
             rooms: SmallVec::new(),
             extra: None,

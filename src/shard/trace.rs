@@ -61,7 +61,7 @@ pub(crate) fn trace_received_binary(session: &Sid, bytes: &[u8]) {
     tracing::info!(target: super::ENGINEIO, %session, bytes = bytes.len(), packet = shown, "received");
 }
 
-/// Shows the packets of complete server frames.
+/// Shows the packets of canonical frames, whatever form they go out in.
 #[cold]
 pub(crate) fn trace_sent(session: &Sid, frames: &[u8]) {
     for (opcode, payload) in server_frames(frames).take(PACKETS_MAX) {

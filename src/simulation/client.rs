@@ -10,8 +10,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+use crate::protocol::socketio::msgpack;
 use crate::protocol::websocket::client::{append_fragment, decode_response, encode_request};
-use crate::protocol::websocket::frame::{self, Opcode};
+use crate::protocol::websocket::deflate::{Deflater, Inflater};
+use crate::protocol::websocket::frame::{self, Opcode, RESERVED_DEFLATE};
 use crate::simulation::world::{WireId, World};
 
 const WEBSOCKET_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -82,6 +84,14 @@ pub(super) struct Client {
     pub(super) pings: usize,
     /// Frames are sent in fragments now and then.
     pub(super) fragments: bool,
+    /// Its parser is msgpack's.
+    pub(super) speaks_msgpack: bool,
+    /// Its WebSocket asks for permessage-deflate, and then compresses now and then.
+    offers_deflate: bool,
+    /// The server has agreed.
+    pub(super) has_deflate: bool,
+    /// Compressed messages that came.
+    pub(super) inflated: usize,
 }
 
 impl Client {
@@ -106,6 +116,10 @@ impl Client {
             refusals: Vec::new(),
             pings: 0,
             fragments: false,
+            speaks_msgpack: false,
+            offers_deflate: world.config().permessage_deflate && world.random.chance(60),
+            has_deflate: false,
+            inflated: 0,
         };
         if habits.starts_with_websocket {
             let wire = world.dial(id);
@@ -122,7 +136,15 @@ impl Client {
         let head = if attachments.is_empty() { 1 } else { text.find('-').map_or(1, |place| place + 1) };
         let (head, rest) = text.split_at(head);
         let namespace = if self.namespace == "/" { String::new() } else { format!("{},", self.namespace) };
-        self.queue.push_back(Packet::Text(format!("4{head}{namespace}{rest}")));
+        let text = format!("{head}{namespace}{rest}");
+        if self.speaks_msgpack {
+            let attachments: Vec<&[u8]> = attachments.iter().map(Vec::as_slice).collect();
+            let mut packed = Vec::new();
+            msgpack::encode(&mut packed, &text, &attachments).expect("clients write JSON");
+            self.queue.push_back(Packet::Binary(packed));
+            return;
+        }
+        self.queue.push_back(Packet::Text(format!("4{text}")));
         self.queue.extend(attachments.iter().cloned().map(Packet::Binary));
     }
 
@@ -213,6 +235,12 @@ impl Client {
     fn request_websocket(&mut self, world: &mut World, wire: WireId) {
         let mut request = Vec::new();
         encode_request(&mut request, "localhost", &self.target("websocket"), WEBSOCKET_KEY);
+        if self.offers_deflate {
+            request.truncate(request.len() - 2);
+            request.extend_from_slice(
+                b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n",
+            );
+        }
         world.write(wire, &request);
     }
 
@@ -283,7 +311,9 @@ impl Client {
         }
         match decode_response(&world.wires[wire.0].arrived, WEBSOCKET_KEY) {
             Ok(Some(len)) => {
-                world.wires[wire.0].arrived.drain(..len);
+                let head: Vec<u8> = world.wires[wire.0].arrived.drain(..len).collect();
+                self.has_deflate = memchr::memmem::find(&head, b"permessage-deflate").is_some();
+                assert_eq!(self.has_deflate, self.offers_deflate);
                 self.switched.push(wire);
                 if self.probe.is_some_and(|probe| probe.wire == wire) {
                     self.write_frame(world, wire, &Packet::Text("2probe".into()));
@@ -337,15 +367,23 @@ impl Client {
 
     fn take_frame(&mut self, world: &mut World, wire: WireId) -> bool {
         let arrived = &mut world.wires[wire.0].arrived;
-        let header = frame::decode(arrived, usize::MAX).expect("the server's frames are sound");
+        let reserved = if self.has_deflate { RESERVED_DEFLATE } else { 0 };
+        let header = frame::decode(arrived, usize::MAX, reserved).expect("the server's frames are sound");
         let Some(header) = header else { return false };
         let end = header.header_len + header.payload_len;
         if arrived.len() < end {
             return false;
         }
         assert!(header.mask.is_none() && header.is_final, "a server's frame is whole and not masked");
-        let payload = arrived[header.header_len..end].to_vec();
+        let mut payload = arrived[header.header_len..end].to_vec();
         arrived.drain(..end);
+        if header.reserved != 0 {
+            let mut inflated = Vec::new();
+            let message = Inflater::default().message(false, &payload, usize::MAX - 1, &mut inflated);
+            assert!(message.is_ok(), "what the server compresses inflates");
+            payload = inflated;
+            self.inflated += 1;
+        }
         match header.opcode {
             Opcode::Text => {
                 let text = String::from_utf8(payload).expect("text frames are UTF-8");
@@ -388,6 +426,7 @@ impl Client {
     }
 
     fn take_message(&mut self, text: &str) {
+        assert!(!self.speaks_msgpack, "text for a client of the msgpack parser: {text}");
         assert!(self.partial.is_none(), "text came where an attachment was due: {text}");
         let (message, attachments) = parse_message(text);
         if attachments == 0 {
@@ -398,6 +437,18 @@ impl Client {
     }
 
     fn take_binary(&mut self, bytes: Vec<u8>) {
+        if self.speaks_msgpack {
+            let message = msgpack::decode(&bytes.into()).expect("what the server packs is a packet");
+            let packet = message.packet();
+            self.received.push_back(Message {
+                kind: char::from(b'0' + packet.kind.number()),
+                namespace: packet.namespace.to_owned(),
+                id: packet.id,
+                payload: serde_json::from_str(packet.payload).unwrap_or_default(),
+                attachments: message.attachments.iter().map(|bytes| bytes.to_vec()).collect(),
+            });
+            return;
+        }
         let (message, count) = self.partial.as_mut().expect("binary comes only where it was announced");
         message.attachments.push(bytes);
         if message.attachments.len() == *count
@@ -412,6 +463,11 @@ impl Client {
             Packet::Text(text) => (Opcode::Text, text.as_bytes()),
             Packet::Binary(bytes) => (Opcode::Binary, bytes.as_slice()),
         };
+        let mut compressed = Vec::new();
+        let is_compressed = self.has_deflate
+            && world.random.chance(40)
+            && Deflater::default().compress(payload, &mut compressed);
+        let payload = if is_compressed { &compressed } else { payload };
         let mut out = Vec::new();
         if self.fragments && payload.len() > 1 && world.random.chance(20) {
             let middle = world.random.below(payload.len());
@@ -420,6 +476,9 @@ impl Client {
             append_fragment(&mut out, (Opcode::Continuation, true), &payload[middle..], world.random.bytes());
         } else {
             frame::append_masked(&mut out, opcode, payload, world.random.bytes());
+        }
+        if is_compressed {
+            out[0] |= RESERVED_DEFLATE << 4;
         }
         world.write(wire, &out);
     }

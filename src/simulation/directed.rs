@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::mesh::ShardMessage;
-use crate::shard::config::Config;
+use crate::shard::config::{Config, Parser};
 use crate::shard::options::EngineOptions;
 use crate::simulation::client::{Habits, Message, Packet};
 use crate::simulation::scenario::Simulation;
@@ -93,6 +93,127 @@ fn an_upgrade_takes_along_what_a_poll_has_left_of_a_buffer() {
         simulation.clients[id].habits.upgrades = true;
         simulation.run(Duration::from_secs(1));
         assert_eq!(events(&simulation.take_received(id), "flood").len(), 500, "seed {seed}");
+        end(simulation);
+    }
+}
+
+#[test]
+fn large_messages_are_compressed_for_those_who_agreed_and_in_order_for_all() {
+    let config = Config { permessage_deflate: true, compression_threshold: 100, ..Config::default() };
+    let mut has_upgraded = false;
+    for seed in 0..20 {
+        let mut simulation = Simulation::new(seed, Weather { config: config.clone(), ..weather(3) });
+        let clients: Vec<usize> =
+            (0..9).map(|place| simulation.connect([WEBSOCKET, POLLING, UPGRADING][place % 3])).collect();
+        for &id in &clients {
+            simulation.clients[id].emit(Some(0), &json!(["join", "all"]));
+        }
+        simulation.run(A_MOMENT);
+        for number in 0..40 {
+            let padding = "x".repeat(number * 7);
+            simulation.clients[0].emit(None, &json!(["to", ["all"], null, [number, padding]]));
+            simulation.clients[1].emit(None, &json!(["flood", 3, 200]));
+            simulation.drive_all();
+            simulation.step();
+        }
+        simulation.run(Duration::from_secs(5));
+        for &id in &clients {
+            let received = simulation.take_received(id);
+            let numbers: Vec<u64> =
+                events(&received, "news").iter().map(|news| news[0].as_u64().unwrap()).collect();
+            assert_eq!(numbers, (0..40).collect::<Vec<_>>(), "seed {seed}, client {id}");
+            let client = &simulation.clients[id];
+            assert!(client.has_deflate || client.inflated == 0, "seed {seed}: {client:?}");
+            if client.has_deflate && client.habits.starts_with_websocket {
+                assert!(client.inflated >= 25, "seed {seed}: {client:?}");
+            }
+            has_upgraded |= client.inflated > 0 && client.habits.upgrades;
+        }
+        end(simulation);
+    }
+    assert!(has_upgraded, "some client agreed at its upgrade");
+}
+
+#[test]
+fn both_parsers_share_a_room_on_every_transport() {
+    for seed in 0..20 {
+        let (parser, permessage_deflate) = (Parser::Auto, seed % 2 == 0);
+        let config = Config { parser, permessage_deflate, compression_threshold: 50, ..Config::default() };
+        let mut simulation = Simulation::new(seed, Weather { config, ..weather(3) });
+        let mut clients = Vec::new();
+        for speaks_msgpack in [false, true] {
+            for habits in [WEBSOCKET, POLLING, UPGRADING] {
+                let id = simulation.open(habits);
+                simulation.clients[id].speaks_msgpack = speaks_msgpack;
+                simulation.clients[id].send("0", &[]);
+                simulation.clients[id].emit(Some(0), &json!(["join", "all"]));
+                clients.push(id);
+            }
+        }
+        simulation.run(A_MOMENT);
+        for &id in &clients {
+            assert_eq!(answers(&simulation.take_received(id)), [(0, json!([true]))], "seed {seed}");
+        }
+        for number in 0..30_u8 {
+            let sender = clients[usize::from(number) % clients.len()];
+            let blob = r#"51-["blob_to","all",{"_placeholder":true,"num":0}]"#;
+            simulation.clients[sender].send(blob, &[vec![number; 60]]);
+            simulation.clients[sender].emit(None, &json!(["to", ["all"], null, [number, "é\u{1e}"]]));
+            simulation.run(Duration::from_millis(100));
+        }
+        simulation.run(Duration::from_secs(2));
+        for &id in &clients {
+            let received = simulation.take_received(id);
+            let blobs = received.iter().filter(|message| message.kind == '5');
+            let blobs: Vec<_> = blobs.map(|message| message.attachments.clone()).collect();
+            let expected: Vec<_> = (0..30).map(|number| vec![vec![number; 60]]).collect();
+            assert_eq!(blobs, expected, "seed {seed}, client {id}");
+            let news: Vec<_> = (0..30).map(|number| json!([number, "é\u{1e}"])).collect();
+            assert_eq!(events(&received, "news"), news, "seed {seed}, client {id}");
+        }
+        end(simulation);
+    }
+}
+
+#[test]
+fn a_parser_that_is_not_served_ends_the_session() {
+    for (parser, speaks_msgpack, is_served) in [
+        (Parser::Json, false, true),
+        (Parser::Json, true, false),
+        (Parser::Msgpack, false, false),
+        (Parser::Msgpack, true, true),
+        (Parser::Auto, false, true),
+        (Parser::Auto, true, true),
+    ] {
+        let config = Config { parser, ..Config::default() };
+        let mut simulation = Simulation::new(1, Weather { config, ..weather(1) });
+        for habits in [WEBSOCKET, POLLING] {
+            let id = simulation.open(habits);
+            simulation.clients[id].speaks_msgpack = speaks_msgpack;
+            simulation.clients[id].send("0", &[]);
+            simulation.run(A_MOMENT);
+            let is_in = simulation.clients[id].received.iter().any(|message| message.kind == '0');
+            assert_eq!(is_in, is_served, "{parser:?}, msgpack {speaks_msgpack}");
+            assert_eq!(simulation.clients[id].is_over, !is_served, "{parser:?}, msgpack {speaks_msgpack}");
+        }
+        end(simulation);
+    }
+}
+
+#[test]
+fn a_session_does_not_change_its_parser_while_it_is_in_a_namespace() {
+    let config = Config { parser: Parser::Auto, ..Config::default() };
+    for is_binary_first in [false, true] {
+        let mut simulation = Simulation::new(1, Weather { config: config.clone(), ..weather(1) });
+        let id = simulation.open(WEBSOCKET);
+        simulation.clients[id].speaks_msgpack = is_binary_first;
+        simulation.clients[id].send("0", &[]);
+        simulation.run(A_MOMENT);
+        simulation.take_received(id);
+        simulation.clients[id].speaks_msgpack = !is_binary_first;
+        simulation.clients[id].send("0/gate,", &[]);
+        simulation.run(A_MOMENT);
+        assert!(simulation.clients[id].is_over);
         end(simulation);
     }
 }
@@ -202,6 +323,28 @@ fn nothing_reaches_a_client_before_its_connect_handler_has_decided() {
             // The event came for a namespace that was never joined; Node ends such a session too.
             assert_eq!(kinds[0], kind, "{say}");
             assert_eq!(kinds.len(), 1, "{say}: nothing but the refusal");
+        }
+        end(simulation);
+    }
+}
+
+#[test]
+fn what_is_held_back_is_translated_when_its_socket_is_let_in() {
+    for seed in 0..10 {
+        let (parser, permessage_deflate) = (Parser::Auto, true);
+        let config = Config { parser, permessage_deflate, compression_threshold: 1, ..Config::default() };
+        let mut simulation = Simulation::new(seed, Weather { config, ..weather(2) });
+        for habits in [WEBSOCKET, POLLING, UPGRADING] {
+            let id = simulation.open(habits);
+            simulation.clients[id].speaks_msgpack = true;
+            simulation.clients[id].send(r#"0/gate,{"say":"yes","millis":200}"#, &[]);
+            simulation.clients[id].send(r#"2/gate,5["echo","waits for its turn"]"#, &[]);
+            simulation.run(A_MOMENT);
+            let received = simulation.take_received(id);
+            let kinds: String = received.iter().map(|message| message.kind).collect();
+            assert_eq!(kinds, "0223", "seed {seed}: {received:?}");
+            assert!(received.iter().all(|message| message.namespace == "/gate"));
+            assert_eq!(received[3].payload, json!(["waits for its turn"]));
         }
         end(simulation);
     }

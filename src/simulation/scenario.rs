@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::shard::config::Config;
+use crate::shard::config::{Config, Parser};
 use crate::simulation::app::app;
 use crate::simulation::client::{Client, Habits, Message, Packet};
 use crate::simulation::world::{Random, Weather, World};
@@ -222,9 +222,12 @@ struct Scenario {
 /// Runs one seed to its end.
 pub(super) fn run(seed: u64) {
     let mut choice = Random::new(seed ^ 0x5eed);
+    let (permessage_deflate, compression_threshold) = (choice.chance(60), 1 + choice.below(100));
+    let parser = Parser::Auto;
+    let config = Config { parser, permessage_deflate, compression_threshold, ..Config::default() };
     let weather = Weather {
         shards: 1 + choice.below(5),
-        config: Config::default(),
+        config,
         is_cutting: choice.chance(80),
         has_slow_sends: choice.chance(40),
         has_jitter: choice.chance(50),
@@ -285,6 +288,7 @@ impl Scenario {
         let id = self.simulation.open(habits);
         self.simulation.clients[id].fragments = self.choice.chance(50);
         self.simulation.clients[id].namespace = self.choice.pick(&NAMESPACES);
+        self.simulation.clients[id].speaks_msgpack = self.choice.chance(30);
         self.actors.push(Actor::default());
         self.enter(id);
     }

@@ -198,6 +198,10 @@ impl World {
         }
     }
 
+    pub(super) fn config(&self) -> &Config {
+        &self.weather.config
+    }
+
     // What clients do.
 
     /// Connects to a shard that the kernel chooses.

@@ -103,7 +103,7 @@ impl Session {
         }
         while self.is_open {
             let rest = &arrived[used..];
-            let header = frame::decode(rest, usize::MAX).expect("a server's frames are sound");
+            let header = frame::decode(rest, usize::MAX, 0).expect("a server's frames are sound");
             let Some(header) = header else { break };
             let Some(payload) = rest.get(header.header_len..header.header_len + header.payload_len) else {
                 break;

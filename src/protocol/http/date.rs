@@ -33,7 +33,7 @@ pub(crate) fn http_date(unix_seconds: u64, out: &mut [u8; HTTP_DATE_BYTES]) {
 ///
 /// Counts years from March, so that the leap day is the last of its year, and in eras of 400 years, which
 /// all have the same days.
-fn civil_date(days_since_1970: u64) -> (u64, u64, u64) {
+pub(crate) fn civil_date(days_since_1970: u64) -> (u64, u64, u64) {
     const DAYS_FROM_MARCH_OF_YEAR_0_TO_1970: u64 = 719_468;
     const DAYS_AN_ERA: u64 = 146_097;
     let days = days_since_1970 + DAYS_FROM_MARCH_OF_YEAR_0_TO_1970;

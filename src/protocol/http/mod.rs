@@ -4,6 +4,7 @@
 //! reads a socket, a clock or a file, and the WebSocket handshake lives in `protocol/websocket`.
 
 pub(crate) mod chunked;
+pub(crate) mod coding;
 pub(crate) mod cookies;
 pub(crate) mod cors;
 pub(crate) mod cors_pattern;

@@ -1,12 +1,14 @@
 //! Responses: a value with pleasant constructors, and its bytes (RFC 9112 §4, §6; RFC 9110 §5.5, §6.4).
 //!
-//! Does not compress, stream or cache. Only the encoder writes `Content-Length`, `Connection` and `Date`.
+//! Does not compress (`coding`), stream or cache. Only the encoder writes `Content-Length`, `Connection` and `Date`.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use smallvec::SmallVec;
 
+use super::coding;
 use super::head::Version;
 use super::headers::is_token;
 use super::limits::SHOWN_CHARS_MAX;
@@ -168,10 +170,26 @@ impl Response {
         Response::new(Status::OK).header("Content-Type", content_type).body(body)
     }
 
+    /// Whether a body of this many bytes may be sent in another coding: it is text, nobody has encoded it, and no
+    /// header speaks of its exact bytes.
+    pub(crate) fn may_be_coded(&self, bytes: RangeInclusive<usize>) -> bool {
+        let forbids = |(name, value): (&str, &str)| {
+            name.eq_ignore_ascii_case("content-encoding")
+                || name.eq_ignore_ascii_case("etag") && !value.starts_with("W/")
+                || name.eq_ignore_ascii_case("cache-control") && value.contains("no-transform")
+        };
+        let mut types = self.headers().filter(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        bytes.contains(&self.body.len())
+            && self.status.may_have_body()
+            && types.next().is_some_and(|(_, value)| coding::is_text_like(value))
+            && !self.headers().any(forbids)
+    }
+
     /// Appends the response's bytes. A 101 gets `Connection: Upgrade`; `Upgrade` itself is its maker's.
     pub(crate) fn encode(&self, out: &mut Vec<u8>, framing: Framing<'_>) {
         let has_body = self.status.may_have_body();
-        out.reserve(ENCODED_HEAD_BYTES_TYPICAL + self.body.len());
+        let body = framing.coded.map_or(&*self.body, |(_, body)| body);
+        out.reserve(ENCODED_HEAD_BYTES_TYPICAL + body.len());
         out.extend_from_slice(b"HTTP/1.1 ");
         push_number(out, usize::from(self.status.code()));
         push_all(out, &[" ", self.status.reason(), "\r\n"]);
@@ -181,15 +199,21 @@ impl Response {
         if let Some(date) = framing.date {
             push_all(out, &["Date: ", date, "\r\n"]);
         }
+        if framing.is_negotiated {
+            out.extend_from_slice(b"Vary: Accept-Encoding\r\n");
+        }
+        if let Some((coding, _)) = framing.coded {
+            push_all(out, &["Content-Encoding: ", coding, "\r\n"]);
+        }
         if has_body {
             out.extend_from_slice(b"Content-Length: ");
-            push_number(out, self.body.len());
+            push_number(out, body.len());
             out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(framing.connection(self.status).as_bytes());
         out.extend_from_slice(b"\r\n");
         if has_body && !framing.is_head {
-            out.extend_from_slice(&self.body);
+            out.extend_from_slice(body);
         }
     }
 }
@@ -205,6 +229,10 @@ pub(crate) struct Framing<'d> {
     pub(crate) is_head: bool,
     /// An IMF-fixdate from `http_date`.
     pub(crate) date: Option<&'d str>,
+    /// Another client may get another coding (RFC 9110 §12.5.5).
+    pub(crate) is_negotiated: bool,
+    /// The body in another coding, and that coding's name.
+    pub(crate) coded: Option<(&'static str, &'d [u8])>,
 }
 
 impl Framing<'_> {
@@ -269,13 +297,39 @@ fn push_number(out: &mut Vec<u8>, number: usize) {
 mod tests {
     use super::*;
 
-    const FRAMING: Framing<'static> =
-        Framing { version: Version::Http11, keep_alive: true, is_head: false, date: None };
+    const FRAMING: Framing<'static> = Framing {
+        version: Version::Http11,
+        keep_alive: true,
+        is_head: false,
+        date: None,
+        is_negotiated: false,
+        coded: None,
+    };
 
     fn encoded(response: &Response, framing: Framing<'_>) -> String {
         let mut out = Vec::new();
         response.encode(&mut out, framing);
         String::from_utf8(out).expect("the tests send text")
+    }
+
+    #[test]
+    fn only_text_that_nobody_has_spoken_for_may_be_coded() {
+        let text = || Response::text("x".repeat(100));
+        let rows = [
+            (text(), true),
+            (text().header("ETag", "W/\"1\""), true),
+            (text().header("ETag", "\"1\""), false),
+            (text().header("Content-Encoding", "br"), false),
+            (text().header("Cache-Control", "public, no-transform"), false),
+            (text().with_status(Status::NO_CONTENT), false),
+            (Response::text("x".repeat(99)), false),
+            (Response::text("x".repeat(201)), false),
+            (Response::new(Status::OK).header("Content-Type", "image/png").body(vec![0; 100]), false),
+            (Response::new(Status::OK).body(vec![0; 100]), false),
+        ];
+        for (response, expected) in rows {
+            assert_eq!(response.may_be_coded(100..=200), expected, "{response:?}");
+        }
     }
 
     #[test]
@@ -285,6 +339,16 @@ mod tests {
         for (framing, expected) in [
             (FRAMING, format!("{text}Content-Length: 2\r\n\r\nok")),
             (Framing { is_head: true, ..FRAMING }, format!("{text}Content-Length: 2\r\n\r\n")),
+            (
+                Framing { is_negotiated: true, ..FRAMING },
+                format!("{text}Vary: Accept-Encoding\r\nContent-Length: 2\r\n\r\nok"),
+            ),
+            (
+                Framing { is_negotiated: true, coded: Some(("gzip", b"abc")), ..FRAMING },
+                format!(
+                    "{text}Vary: Accept-Encoding\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"
+                ),
+            ),
             (
                 Framing { date: Some(date), ..FRAMING },
                 format!("{text}Date: {date}\r\nContent-Length: 2\r\n\r\nok"),

@@ -2,7 +2,8 @@
 //!
 //! Text in, values out, and back; the leading `4` of an Engine.IO message is neither read nor written.
 //! Reading order: `packet` (the grammar), `json` (what is JSON and where an element ends), `event` (names
-//! and arguments), `binary` (placeholders), `raw_json`, `attachments` (waiting for frames), `encode`.
+//! and arguments), `binary` (placeholders), `raw_json`, `attachments` (waiting for frames), `encode`;
+//! `msgpack`, the other parser.
 //! Does not know which namespaces exist, who is connected or what is awaited: that is the caller's.
 
 pub(crate) mod attachments;
@@ -12,6 +13,7 @@ pub(crate) mod event;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub(crate) mod json;
+pub(crate) mod msgpack;
 pub(crate) mod packet;
 pub(crate) mod raw_json;
 #[cfg(test)]

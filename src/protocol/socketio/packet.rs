@@ -38,6 +38,20 @@ impl PacketKind {
         })
     }
 
+    /// The packet's first character.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            PacketKind::Connect => 0,
+            PacketKind::Disconnect => 1,
+            PacketKind::Event => 2,
+            PacketKind::Ack => 3,
+            PacketKind::ConnectError => 4,
+            PacketKind::BinaryEvent => 5,
+            PacketKind::BinaryAck => 6,
+        }
+    }
+
     /// Whether attachments follow the packet.
     pub(crate) fn is_binary(self) -> bool {
         matches!(self, PacketKind::BinaryEvent | PacketKind::BinaryAck)
@@ -141,20 +155,41 @@ impl From<JsonError> for PacketError {
 /// # Errors
 /// Whatever is wrong with it; the caller closes the connection.
 pub(crate) fn decode(text: &str) -> Result<Packet<'_>, PacketError> {
-    let first = *text.as_bytes().first().ok_or(PacketError::Empty)?;
-    let kind = PacketKind::from_byte(first).ok_or(PacketError::KindUnknown)?;
-    if kind == PacketKind::ConnectError {
+    let packet = split(text)?;
+    if packet.kind == PacketKind::ConnectError {
         return Err(PacketError::ConnectErrorFromClient);
     }
+    if packet.kind.is_binary() && !(1..=ATTACHMENTS_MAX).contains(&packet.attachments) {
+        return Err(PacketError::AttachmentsInvalid);
+    }
+    check(&packet)?;
+    Ok(packet)
+}
+
+/// Takes the text of a packet apart, and checks nothing that is in it.
+pub(crate) fn split(text: &str) -> Result<Packet<'_>, PacketError> {
+    let first = *text.as_bytes().first().ok_or(PacketError::Empty)?;
+    let kind = PacketKind::from_byte(first).ok_or(PacketError::KindUnknown)?;
     let rest = text.get(1..).unwrap_or_default();
     let (attachments, rest) = if kind.is_binary() { split_attachments(rest)? } else { (0, rest) };
-    let (namespace, rest) = split_namespace(rest)?;
+    let (namespace, rest) = split_namespace(rest);
     let (id, payload) = split_id(rest)?;
-    check_payload(kind, payload)?;
-    if kind.is_binary() {
-        check_placeholders(payload, attachments)?;
-    }
     Ok(Packet { kind, namespace, id, attachments, payload })
+}
+
+/// Checks what a packet must keep to in whatever form it came.
+pub(crate) fn check(packet: &Packet<'_>) -> Result<(), PacketError> {
+    if packet.namespace.len() > NAMESPACE_BYTES_MAX {
+        return Err(PacketError::NamespaceTooLong);
+    }
+    if packet.id.is_some_and(|id| id > ID_MAX) {
+        return Err(PacketError::IdTooBig);
+    }
+    check_payload(packet.kind, packet.payload)?;
+    if packet.kind.is_binary() {
+        check_placeholders(packet.payload, packet.attachments)?;
+    }
+    Ok(())
 }
 
 /// Whether only the library itself may emit events of this name.
@@ -168,25 +203,18 @@ pub(crate) fn is_reserved_event(name: &str) -> bool {
 fn split_attachments(text: &str) -> Result<(usize, &str), PacketError> {
     let (digits, rest) = text.split_once('-').ok_or(PacketError::AttachmentsInvalid)?;
     let count = decimal(digits).and_then(|count| usize::try_from(count).ok());
-    match count {
-        Some(count @ 1..=ATTACHMENTS_MAX) => Ok((count, rest)),
-        _ => Err(PacketError::AttachmentsInvalid),
-    }
+    Ok((count.ok_or(PacketError::AttachmentsInvalid)?, rest))
 }
 
 /// The namespace ends at a comma or with the text.
-fn split_namespace(text: &str) -> Result<(&str, &str), PacketError> {
+fn split_namespace(text: &str) -> (&str, &str) {
     if !text.starts_with('/') {
-        return Ok(("/", text));
+        return ("/", text);
     }
-    let (namespace, rest) = match memchr::memchr(b',', text.as_bytes()) {
+    match memchr::memchr(b',', text.as_bytes()) {
         Some(comma) => (&text[..comma], &text[comma + 1..]),
         None => (text, ""),
-    };
-    if namespace.len() > NAMESPACE_BYTES_MAX {
-        return Err(PacketError::NamespaceTooLong);
     }
-    Ok((namespace, rest))
 }
 
 fn split_id(text: &str) -> Result<(Option<u64>, &str), PacketError> {
@@ -195,10 +223,7 @@ fn split_id(text: &str) -> Result<(Option<u64>, &str), PacketError> {
         return Ok((None, text));
     }
     let (digits, rest) = text.split_at(len);
-    match decimal(digits) {
-        Some(id) if id <= ID_MAX => Ok((Some(id), rest)),
-        _ => Err(PacketError::IdTooBig),
-    }
+    Ok((Some(decimal(digits).ok_or(PacketError::IdTooBig)?), rest))
 }
 
 /// Digits only: `str::parse` would take a sign as well.

@@ -19,9 +19,8 @@ const CONTROL_OPCODE_BIT: u8 = 0x08;
 const MASK_BIT: u8 = 0x80;
 const LEN_BITS: u8 = 0x7f;
 
-/// The reserved bits that a frame may carry. Bit 2 is RSV1: once permessage-deflate (RFC 7692) can be
-/// negotiated this becomes an argument of [`decode`], and `FrameHeader::reserved` tells what was set.
-const RESERVED_ALLOWED: u8 = 0;
+/// RSV1 among the reserved bits: the first frame of a message that permessage-deflate has compressed (RFC 7692 §6).
+pub(crate) const RESERVED_DEFLATE: u8 = 0b100;
 
 /// The longest payload whose length fits the second byte (RFC 6455 §5.2).
 const SHORT_LEN_MAX: usize = 125;
@@ -106,11 +105,12 @@ pub(crate) enum FrameError {
     CloseTooShort,
     CloseCodeInvalid,
     CloseReasonNotUtf8,
+    NotDeflate,
 }
 
 impl FrameError {
     #[cfg(test)]
-    pub(crate) const ALL: [FrameError; 16] = [
+    pub(crate) const ALL: [FrameError; 17] = [
         FrameError::ReservedBits,
         FrameError::UnknownOpcode,
         FrameError::ControlFragmented,
@@ -127,6 +127,7 @@ impl FrameError {
         FrameError::CloseTooShort,
         FrameError::CloseCodeInvalid,
         FrameError::CloseReasonNotUtf8,
+        FrameError::NotDeflate,
     ];
 
     /// What to tell the peer (RFC 6455 §7.4.1).
@@ -144,7 +145,9 @@ impl FrameError {
             | FrameError::StartWithinMessage
             | FrameError::CloseTooShort
             | FrameError::CloseCodeInvalid => CloseCode::PROTOCOL_ERROR,
-            FrameError::TextNotUtf8 | FrameError::CloseReasonNotUtf8 => CloseCode::INVALID_PAYLOAD,
+            FrameError::TextNotUtf8 | FrameError::CloseReasonNotUtf8 | FrameError::NotDeflate => {
+                CloseCode::INVALID_PAYLOAD
+            }
             FrameError::TooBig | FrameError::TooManyFragments => CloseCode::TOO_BIG,
         }
     }
@@ -152,7 +155,7 @@ impl FrameError {
     /// One sentence for the close frame and the log.
     pub(crate) fn reason(self) -> &'static str {
         match self {
-            FrameError::ReservedBits => "reserved bits are set but no extension was negotiated",
+            FrameError::ReservedBits => "reserved bits are set that no negotiated extension allows here",
             FrameError::UnknownOpcode => "unknown opcode",
             FrameError::ControlFragmented => "a control frame must not be fragmented",
             FrameError::ControlTooLong => "a control frame carries at most 125 bytes",
@@ -168,6 +171,7 @@ impl FrameError {
             FrameError::CloseTooShort => "the body of a close frame must begin with a code of two bytes",
             FrameError::CloseCodeInvalid => "this close code must not be sent",
             FrameError::CloseReasonNotUtf8 => "the reason in a close frame must be UTF-8",
+            FrameError::NotDeflate => "the compressed payload is not DEFLATE",
         }
     }
 }
@@ -180,16 +184,24 @@ impl fmt::Display for FrameError {
 
 /// Reads the header at the start of `input`; `None` while it is incomplete.
 ///
+/// Reserved bits other than `reserved_allowed` are refused, and so are any on a frame that does not begin a message.
 /// What is wrong with a header is found here, before the payload has to be kept: a data frame of more than
 /// `payload_len_max` bytes too. Control frames have their own bound.
 #[inline]
-pub(crate) fn decode(input: &[u8], payload_len_max: usize) -> Result<Option<FrameHeader>, FrameError> {
+pub(crate) fn decode(
+    input: &[u8],
+    payload_len_max: usize,
+    reserved_allowed: u8,
+) -> Result<Option<FrameHeader>, FrameError> {
     let &[first, second, ref rest @ ..] = input else { return Ok(None) };
     let reserved = first >> RESERVED_SHIFT & 0b111;
-    if reserved & !RESERVED_ALLOWED != 0 {
+    if reserved & !reserved_allowed != 0 {
         return Err(FrameError::ReservedBits);
     }
     let Some(opcode) = Opcode::from_bits(first & OPCODE_BITS) else { return Err(FrameError::UnknownOpcode) };
+    if reserved != 0 && !matches!(opcode, Opcode::Text | Opcode::Binary) {
+        return Err(FrameError::ReservedBits);
+    }
     let is_final = first & FINAL_BIT != 0;
     let short_len = second & LEN_BITS;
     if opcode.is_control() {
@@ -279,6 +291,13 @@ pub(crate) fn append(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
+/// Appends one final, unmasked frame whose payload permessage-deflate has compressed (RFC 7692 §6).
+pub(crate) fn append_compressed(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+    let start = out.len();
+    append(out, opcode, payload);
+    out[start] |= RESERVED_DEFLATE << RESERVED_SHIFT;
+}
+
 /// Appends one final frame as a client sends it.
 pub(crate) fn append_masked(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], key: [u8; 4]) {
     let (mut header, header_len) = encode_header(opcode, payload.len());
@@ -316,7 +335,7 @@ pub(crate) fn server_frames(bytes: &[u8]) -> impl Iterator<Item = (Opcode, &[u8]
 }
 
 fn split_server_frame(bytes: &[u8]) -> Option<(Opcode, &[u8], &[u8])> {
-    let header = decode(bytes, usize::MAX).ok()??;
+    let header = decode(bytes, usize::MAX, 0).ok()??;
     if header.mask.is_some() || !header.is_final {
         return None;
     }
@@ -389,15 +408,15 @@ mod tests {
                 payload_len: len,
                 header_len,
             };
-            assert_eq!(decode(&bytes, len), Ok(Some(expected)));
-            assert_eq!(decode(&bytes[..header_len], len), Ok(Some(expected)), "the payload is not needed");
+            assert_eq!(decode(&bytes, len, 0), Ok(Some(expected)));
+            assert_eq!(decode(&bytes[..header_len], len, 0), Ok(Some(expected)), "the payload is not needed");
             for cut in 0..header_len {
-                assert_eq!(decode(&bytes[..cut], len), Ok(None), "cut at {cut}");
+                assert_eq!(decode(&bytes[..cut], len, 0), Ok(None), "cut at {cut}");
             }
             if let Some(too_small) = len.checked_sub(1) {
-                assert_eq!(decode(&bytes, too_small), Err(FrameError::TooBig));
+                assert_eq!(decode(&bytes, too_small, 0), Err(FrameError::TooBig));
                 assert_eq!(
-                    decode(&bytes[..header_len - 4], too_small),
+                    decode(&bytes[..header_len - 4], too_small, 0),
                     Err(FrameError::TooBig),
                     "found early"
                 );
@@ -409,7 +428,7 @@ mod tests {
     fn s5_5_the_limit_of_messages_is_not_the_limit_of_control_frames() {
         let mut bytes = Vec::new();
         append(&mut bytes, Opcode::Ping, &[0; CONTROL_PAYLOAD_BYTES_MAX]);
-        assert!(decode(&bytes, 0).unwrap().is_some());
+        assert!(decode(&bytes, 0, 0).unwrap().is_some());
     }
 
     #[test]

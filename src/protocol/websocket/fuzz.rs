@@ -2,6 +2,7 @@
 //!
 //! Built for tests and for the fuzzer only. Does not make inputs.
 
+use super::deflate::Inflater;
 use super::frame::FrameError;
 use super::message::{Incoming, MessageDecoder, MessageLimits};
 
@@ -26,8 +27,25 @@ pub(crate) enum Event {
 pub(crate) fn messages(input: &[u8]) {
     let Some((&choice, bytes)) = input.split_first() else { return };
     let payload_bytes_max = [0, 16, 1_000, 100_000][usize::from(choice >> 1) % 4];
-    let limits = MessageLimits { payload_bytes_max, must_be_masked: choice & 1 == 0 };
+    let (must_be_masked, may_be_compressed) = (choice & 1 == 0, choice & 8 != 0);
+    let limits = MessageLimits { payload_bytes_max, must_be_masked, may_be_compressed };
     events_at_every_cut(bytes, limits);
+}
+
+/// The fuzzer's entry for one compressed payload: a limit holds, and changes nothing for what keeps to it.
+pub(crate) fn inflate(input: &[u8]) {
+    const BYTES_MAX: usize = 100_000;
+    let mut inflater = Inflater::default();
+    let mut bytes = Vec::new();
+    let Ok(_) = inflater.message(false, input, BYTES_MAX, &mut bytes) else { return };
+    assert!(bytes.len() <= BYTES_MAX);
+    let mut again = Vec::new();
+    assert!(inflater.message(false, input, bytes.len(), &mut again).is_ok());
+    assert!(again == bytes, "nothing is kept between two messages");
+    if let Some(too_small) = bytes.len().checked_sub(1) {
+        let refused = inflater.message(false, input, too_small, &mut Vec::new()).map(drop);
+        assert_eq!(refused, Err(FrameError::TooBig));
+    }
 }
 
 /// Decodes the bytes whole, byte by byte and cut in two, asserts that the events agree, and returns them.
@@ -59,7 +77,7 @@ fn events<'a>(reads: impl Iterator<Item = &'a [u8]>, limits: MessageLimits) -> V
             match frame {
                 Ok(None) => break,
                 Ok(Some((incoming, frame_len))) => {
-                    events.push(Event::from(incoming));
+                    events.push(Event::new(incoming, limits));
                     consumed += frame_len;
                 }
                 Err(error) => events.push(Event::Refused(error)),
@@ -76,11 +94,17 @@ fn events<'a>(reads: impl Iterator<Item = &'a [u8]>, limits: MessageLimits) -> V
     events
 }
 
-impl From<Incoming<'_>> for Event {
-    fn from(incoming: Incoming<'_>) -> Event {
+impl Event {
+    fn new(incoming: Incoming<'_>, limits: MessageLimits) -> Event {
         match incoming {
             Incoming::Text(text) => Event::Text(text.into_owned()),
             Incoming::Binary(bytes) => Event::Binary(bytes.into_owned()),
+            Incoming::Compressed { is_text, payload } => {
+                let mut out = Vec::new();
+                let inflated =
+                    Inflater::default().message(is_text, &payload, limits.payload_bytes_max, &mut out);
+                inflated.map_or_else(Event::Refused, |incoming| Event::new(incoming, limits))
+            }
             Incoming::Ping(bytes) => Event::Ping(bytes.to_vec()),
             Incoming::Pong(bytes) => Event::Pong(bytes.to_vec()),
             Incoming::Close(close) => Event::Close(close.map(|close| (close.code, close.reason.to_owned()))),
@@ -153,7 +177,11 @@ mod tests {
                 let payload = &bytes[part[0]..part[1]];
                 client::append_fragment(&mut input, (opcode, is_final), payload, [9, 8, 7, 6]);
             }
-            let limits = MessageLimits { payload_bytes_max: bytes.len(), must_be_masked: true };
+            let limits = MessageLimits {
+                payload_bytes_max: bytes.len(),
+                must_be_masked: true,
+                may_be_compressed: false,
+            };
             let mut expected = vec![Event::Fragment; places.len() - 2];
             expected.push(Event::Text(text.clone()));
             prop_assert_eq!(events_at_every_cut(&input, limits), expected);

@@ -1,13 +1,15 @@
 //! The opening handshake, seen by a server (RFC 6455 §4.2).
 //!
 //! Judges header fields that somebody else has parsed, and writes the 101 response. Does not parse HTTP,
-//! does not check `Origin`, does not choose a subprotocol, and answers no extension.
+//! does not check `Origin`, and does not choose a subprotocol or an extension.
 
 use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
+
+use super::extension;
 
 /// What is hashed behind the client's key (RFC 6455 §1.3).
 const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -37,6 +39,8 @@ pub(crate) struct HandshakeView<'a> {
     pub(crate) key: Option<&'a str>,
     /// `Sec-WebSocket-Protocol`
     pub(crate) protocols: Option<&'a str>,
+    /// `Sec-WebSocket-Extensions`
+    pub(crate) extensions: Option<&'a str>,
 }
 
 /// The value of `Sec-WebSocket-Accept`.
@@ -62,6 +66,7 @@ pub(crate) enum HandshakeError {
     KeyMissing,
     KeyInvalid,
     ProtocolsInvalid,
+    ExtensionsInvalid,
 }
 
 impl HandshakeError {
@@ -85,6 +90,9 @@ impl HandshakeError {
             HandshakeError::KeyInvalid => "the Sec-WebSocket-Key header must be 16 bytes in base64",
             HandshakeError::ProtocolsInvalid => {
                 "the Sec-WebSocket-Protocol header must be a list of different tokens"
+            }
+            HandshakeError::ExtensionsInvalid => {
+                "the Sec-WebSocket-Extensions header must be a list of extensions with parameters"
             }
         }
     }
@@ -125,6 +133,9 @@ pub(crate) fn validate(view: HandshakeView<'_>) -> Result<AcceptKey, HandshakeEr
     }
     if view.protocols.is_some_and(|list| !are_protocols(list)) {
         return Err(HandshakeError::ProtocolsInvalid);
+    }
+    if view.extensions.is_some_and(|list| !extension::is_list(list)) {
+        return Err(HandshakeError::ExtensionsInvalid);
     }
     Ok(accept_key(key))
 }
@@ -194,7 +205,7 @@ fn are_protocols(list: &str) -> bool {
 }
 
 /// RFC 9110 §5.6.2.
-fn is_token(text: &str) -> bool {
+pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
@@ -211,6 +222,7 @@ mod tests {
         version: Some("13"),
         key: Some("dGhlIHNhbXBsZSBub25jZQ=="),
         protocols: None,
+        extensions: None,
     };
 
     #[test]
@@ -228,6 +240,7 @@ mod tests {
             HandshakeView { connection: Some("upgrade"), ..GOOD },
             HandshakeView { version: Some(" 13 "), key: Some(" dGhlIHNhbXBsZSBub25jZQ== "), ..GOOD },
             HandshakeView { protocols: Some("chat, superchat"), ..GOOD },
+            HandshakeView { extensions: Some("permessage-deflate; client_max_window_bits"), ..GOOD },
         ] {
             assert_eq!(validate(view), Ok(accept_key("dGhlIHNhbXBsZSBub25jZQ==")), "{view:?}");
         }
@@ -259,6 +272,7 @@ mod tests {
             (ProtocolsInvalid, HandshakeView { protocols: Some("chat,,superchat"), ..GOOD }),
             (ProtocolsInvalid, HandshakeView { protocols: Some("chat, chat"), ..GOOD }),
             (ProtocolsInvalid, HandshakeView { protocols: Some("cha t"), ..GOOD }),
+            (ExtensionsInvalid, HandshakeView { extensions: Some("a;"), ..GOOD }),
         ] {
             assert_eq!(validate(view), Err(error), "{view:?}");
             let version = (error == VersionUnsupported).then_some(("Sec-WebSocket-Version", "13"));

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::close::{self, CloseReason};
-use super::frame::{self, FrameError, FrameHeader, Opcode};
+use super::frame::{self, FrameError, FrameHeader, Opcode, RESERVED_DEFLATE};
 use super::mask;
 
 /// Frames in one message. Empty fragments cost the sender six bytes and pass every limit in bytes, so
@@ -21,6 +21,8 @@ pub(crate) struct MessageLimits {
     /// True on a server, where unmasked frames are refused; false on a client, where masked ones are
     /// (RFC 6455 §5.1).
     pub(crate) must_be_masked: bool,
+    /// permessage-deflate was negotiated (RFC 7692).
+    pub(crate) may_be_compressed: bool,
 }
 
 /// What one frame meant.
@@ -30,6 +32,11 @@ pub(crate) enum Incoming<'a> {
     Text(Cow<'a, str>),
     /// A binary message: borrowed from the input unless it was fragmented.
     Binary(Cow<'a, [u8]>),
+    /// A message to inflate: its text has not been checked, and its size is that of what came.
+    Compressed {
+        is_text: bool,
+        payload: Cow<'a, [u8]>,
+    },
     Ping(&'a [u8]),
     Pong(&'a [u8]),
     Close(Option<CloseReason<'a>>),
@@ -47,10 +54,11 @@ pub(crate) struct MessageDecoder {
 const _: () = assert!(size_of::<MessageDecoder>() == size_of::<usize>());
 
 /// The parts of a message so far.
-// Invariant: if `is_text`, the first `valid_len` bytes are UTF-8 and the rest begins one more character.
+// Invariant: if `is_text` and not `is_compressed`, the first `valid_len` bytes are UTF-8 and the rest begins one more character.
 #[derive(Debug)]
 struct Fragments {
     is_text: bool,
+    is_compressed: bool,
     count: u32,
     valid_len: usize,
     bytes: Vec<u8>,
@@ -70,7 +78,8 @@ impl MessageDecoder {
     ) -> Result<Option<(Incoming<'a>, usize)>, FrameError> {
         let kept_len = self.open.as_ref().map_or(0, |open| open.bytes.len());
         let payload_len_max = limits.payload_bytes_max.saturating_sub(kept_len);
-        let Some(header) = frame::decode(input, payload_len_max)? else { return Ok(None) };
+        let reserved_allowed = if limits.may_be_compressed { RESERVED_DEFLATE } else { 0 };
+        let Some(header) = frame::decode(input, payload_len_max, reserved_allowed)? else { return Ok(None) };
         self.check(&header, limits.must_be_masked)?;
         let rest = input.get_mut(header.header_len..).unwrap_or_default();
         let Some(payload) = rest.get_mut(..header.payload_len) else { return Ok(None) };
@@ -100,6 +109,10 @@ impl MessageDecoder {
     #[inline]
     fn accept<'a>(&mut self, header: &FrameHeader, payload: &'a [u8]) -> Result<Incoming<'a>, FrameError> {
         match header.opcode {
+            Opcode::Text | Opcode::Binary if header.reserved != 0 && header.is_final => {
+                let is_text = header.opcode == Opcode::Text;
+                Ok(Incoming::Compressed { is_text, payload: Cow::Borrowed(payload) })
+            }
             Opcode::Text if header.is_final => {
                 let text = simdutf8::basic::from_utf8(payload).map_err(|_| FrameError::TextNotUtf8)?;
                 Ok(Incoming::Text(Cow::Borrowed(text)))
@@ -118,8 +131,7 @@ impl MessageDecoder {
         header: &FrameHeader,
         payload: &[u8],
     ) -> Result<Incoming<'static>, FrameError> {
-        let is_text = header.opcode == Opcode::Text;
-        let mut open = self.open.take().unwrap_or_else(|| Box::new(Fragments::new(is_text)));
+        let mut open = self.open.take().unwrap_or_else(|| Box::new(Fragments::new(header)));
         open.push(payload)?;
         if header.is_final {
             return open.finish();
@@ -130,15 +142,16 @@ impl MessageDecoder {
 }
 
 impl Fragments {
-    fn new(is_text: bool) -> Fragments {
-        Fragments { is_text, count: 0, valid_len: 0, bytes: Vec::new() }
+    fn new(start: &FrameHeader) -> Fragments {
+        let (is_text, is_compressed) = (start.opcode == Opcode::Text, start.reserved != 0);
+        Fragments { is_text, is_compressed, count: 0, valid_len: 0, bytes: Vec::new() }
     }
 
     /// Keeps one more part. Text that no further part can mend is refused at once.
     fn push(&mut self, payload: &[u8]) -> Result<(), FrameError> {
         self.count += 1;
         self.bytes.extend_from_slice(payload);
-        if !self.is_text {
+        if !self.is_text || self.is_compressed {
             return Ok(());
         }
         let unchecked = self.bytes.get(self.valid_len..).unwrap_or_default();
@@ -153,6 +166,9 @@ impl Fragments {
     /// The whole message. Its text has been checked part by part; the standard library checks once more,
     /// which is the price of a `String` without unsafe code.
     fn finish(self) -> Result<Incoming<'static>, FrameError> {
+        if self.is_compressed {
+            return Ok(Incoming::Compressed { is_text: self.is_text, payload: Cow::Owned(self.bytes) });
+        }
         if !self.is_text {
             return Ok(Incoming::Binary(Cow::Owned(self.bytes)));
         }
@@ -166,7 +182,8 @@ mod tests {
     use super::super::client;
     use super::*;
 
-    const LIMITS: MessageLimits = MessageLimits { payload_bytes_max: 10, must_be_masked: true };
+    const LIMITS: MessageLimits =
+        MessageLimits { payload_bytes_max: 10, must_be_masked: true, may_be_compressed: false };
     const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
     #[test]

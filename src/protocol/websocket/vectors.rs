@@ -21,7 +21,8 @@ struct Case {
     expected: Vec<Event>,
 }
 
-const SERVER_LIMITS: MessageLimits = MessageLimits { payload_bytes_max: 1_000, must_be_masked: true };
+const SERVER_LIMITS: MessageLimits =
+    MessageLimits { payload_bytes_max: 1_000, must_be_masked: true, may_be_compressed: false };
 
 #[test]
 fn every_vector_gives_its_events_however_cut() {
@@ -53,6 +54,7 @@ fn parse_case(paragraph: &str) -> Case {
                 case.limits = Some(MessageLimits { payload_bytes_max: value.parse().unwrap(), ..limits });
             }
             "role" => case.limits = Some(MessageLimits { must_be_masked: value == "server", ..limits }),
+            "deflate" => case.limits = Some(MessageLimits { may_be_compressed: value == "yes", ..limits }),
             "in" => case.input.extend(parse_bytes(value)),
             "out" => case.expected.push(parse_event(value)),
             _ => panic!("unknown key: {line}"),
