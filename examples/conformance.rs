@@ -36,6 +36,7 @@ fn main() -> shardcast::Result<()> {
         .namespace("/game/{id}", game)
         .namespace_class("/class", |_| Counter::default())
         .route("/", |_| Response::html("<!doctype html><html><title>conformance</title></html>"))
+        .route("/long", |_| Response::text("a line of text\n".repeat(1000)))
         .route("/hello", |_| Response::text("hello"))
         .route_method(Method::Post, "/echo", |request| Response::text("").body(request.body().to_vec()))
         .static_folder("/static", "tests/clients/public")
@@ -109,6 +110,9 @@ fn register(io: &mut Namespace) {
     io.on("rooms", |cx: &mut Context| cx.rooms());
     io.on_raw("everyone", |cx: &mut Context, args: Args<'_>| {
         cx.broadcast().emit("everyone", args);
+    });
+    io.on_raw("everyone-uncompressed", |cx: &mut Context, args: Args<'_>| {
+        cx.broadcast().compress(false).emit("everyone", args);
     });
     io.on_async("ask-me", |socket: Socket| async move {
         let answer = socket.emit_with_ack("question", 42).timeout(Duration::from_secs(1)).await;
