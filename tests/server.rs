@@ -78,11 +78,13 @@ fn a_large_answer_reaches_a_slow_reader_whole() {
         let mut total = 0;
         let mut chunk = vec![0; 10_000];
         loop {
-            let count = stream.read(&mut chunk).expect("the rest arrives");
-            if count == 0 {
-                break;
+            match stream.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(count) => total += count,
+                // The kernel ends what the start's question about io_uring left behind.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => panic!("{io:?}: the rest does not arrive: {error}"),
             }
-            total += count;
         }
         assert!(total > 3_000_000, "{io:?}: {total}");
         server.stop();

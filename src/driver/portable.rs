@@ -53,6 +53,9 @@ const SLICES_PER_SEND_MAX: usize = 64;
 /// Connections flushed in a row before the others get their turn.
 const FLUSHES_PER_TURN_MAX: usize = 1024;
 
+/// How long accepting rests when there was nothing to accept after all: the other tasks must have their turn.
+const NOTHING_ACCEPTED_PAUSE: Duration = Duration::from_millis(1);
+
 /// How long accepting rests when the process has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -89,6 +92,7 @@ struct World {
     /// Set when the shard is asked to stop; accepting ends.
     stopping: Cell<bool>,
     stop_accepting: Vec<Notify>,
+    listeners: RefCell<Vec<Rc<Polled>>>,
     done: Notify,
     turn_started: Cell<Option<Duration>>,
 }
@@ -147,6 +151,7 @@ async fn serve(parts: ShardParts, ready: Sender<Result<(), String>>) {
         timer_target: Cell::new(Time::NEVER),
         stopping: Cell::new(false),
         stop_accepting: listeners.iter().map(|_| Notify::default()).collect(),
+        listeners: RefCell::default(),
         done: Notify::default(),
         turn_started: Cell::new(None),
     });
@@ -475,6 +480,10 @@ fn receive_message(world: &Rc<World>, message: ShardMessage) {
         ShardMessage::Shutdown => {
             world.stopping.set(true);
             world.stop_accepting.iter().for_each(Notify::notify);
+            for listener in world.listeners.take() {
+                // Refuses from now on, whatever else still holds the descriptor.
+                let _ = shutdown(listener.as_fd(), Shutdown::Both);
+            }
             world.work(|shard, now| shard.deliver(ShardMessage::Shutdown, now));
         }
         message => world.work(|shard, now| shard.deliver(message, now)),
@@ -483,20 +492,26 @@ fn receive_message(world: &Rc<World>, message: ShardMessage) {
 
 async fn accept(world: Rc<World>, listener: OwnedFd, index: usize) {
     let listener = match Polled::new(listener) {
-        Ok(listener) => listener,
+        Ok(listener) => Rc::new(listener),
         Err(error) => {
             tracing::error!(%error, "a listener cannot be watched; its address is not served by this shard");
             return;
         }
     };
+    world.listeners.borrow_mut().push(Rc::clone(&listener));
     while !world.stopping.get() {
         if either(listener.readable(), world.stop_accepting[index].notified()).await.is_none() {
             break;
         }
-        for _ in 0..ACCEPTS_PER_WAKE_MAX {
+        for accepted in 0..ACCEPTS_PER_WAKE_MAX {
             match acceptfrom_with(listener.as_fd(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok((descriptor, address)) => {
                     world.place_connection(descriptor, peer_of(address));
+                }
+                // Another shard took it, or has shut the Unix listener that all share: such a one is readable for ever.
+                Err(Errno::AGAIN) if accepted == 0 => {
+                    monoio::time::sleep(NOTHING_ACCEPTED_PAUSE).await;
+                    break;
                 }
                 Err(Errno::AGAIN) => break,
                 // The client gave up while it waited in the queue.
@@ -509,8 +524,6 @@ async fn accept(world: Rc<World>, listener: OwnedFd, index: usize) {
             }
         }
     }
-    // Refuses from now on, whatever else still holds the descriptor.
-    let _ = shutdown(listener.as_fd(), Shutdown::Both);
 }
 
 pub(crate) fn peer_of(address: Option<SocketAddrAny>) -> Peer {

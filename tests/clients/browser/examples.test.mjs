@@ -115,3 +115,26 @@ test("tokio interop", async (t) => {
   await press(page, "Another one");
   await sees(page, "Premature optimization is the root of all evil.");
 });
+
+test("game", async (t) => {
+  const open = await start(t, "game");
+  const [ann, ben, eve] = [await open(), await open(), await open()];
+  const play = async (page, name, game) => {
+    await fill(page, "Your name", name);
+    await fill(page, "Game", game);
+    await press(page, "Play");
+  };
+  await play(ann, "Ann", "north");
+  await play(ben, "Ben", "north");
+  await play(eve, "Eve", "south");
+  await sees(ben, "Ann is at 200, 200; Ben is at 200, 200");
+  await sees(eve, "Eve is at 200, 200");
+  await ann.keyboard.down("ArrowRight");
+  await sees(ben, "Ann is at 400, 200; Ben is at 200, 200");
+  await ann.keyboard.up("ArrowRight");
+  await ben.keyboard.down("ArrowUp");
+  await sees(ann, "Ann is at 400, 200; Ben is at 200, 0");
+  await ann.screenshot({ path: path.join(SCREENSHOTS, "example-game.png") });
+  await ben.close();
+  await sees(ann, "Ann is at 400, 200");
+});
