@@ -66,6 +66,7 @@ pub use shard::options::EngineOptions;
 pub use shard::raw::{Message, WebSocket, WebSocketRoute};
 pub use shard::recipients::Recipients;
 pub use shard::session::CloseReason;
+pub use shard::state::{State, StateError, StateRoom};
 pub use shard::stats::ShardStats;
 pub use shard::tasks::{sleep, spawn};
 pub use shard::ticks::Tick;

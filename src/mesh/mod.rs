@@ -6,6 +6,7 @@
 
 pub(crate) mod inquiry;
 pub(crate) mod names;
+pub(crate) mod state;
 
 use std::any::Any;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
 use crate::mesh::inquiry::{Inquiry, Report, Request};
 use crate::mesh::names::Names;
+use crate::mesh::state::StateMessage;
 
 /// Messages one inbox holds. A full inbox refuses: the sender counts and logs what was lost, and never waits.
 pub(crate) const INBOX_MESSAGES_MAX: usize = 64 * 1024;
@@ -34,6 +36,8 @@ pub(crate) enum ShardMessage {
     Broadcast(Arc<Broadcast>),
     /// Change the rooms of local sockets, or close them.
     Command(Box<SocketCommand>),
+    /// Change a state room.
+    State(Arc<StateMessage>),
     /// Ask every shard something on somebody's behalf.
     Request(Box<Request>),
     /// Find out, and report to the shard that asks.

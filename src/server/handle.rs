@@ -10,6 +10,7 @@ use crate::mesh::{Mesh, ShardMessage};
 use crate::shard::endpoint;
 use crate::shard::gathering::Gathering;
 use crate::shard::recipients::Recipients;
+use crate::shard::state::State;
 use crate::shard::stats::{ShardCounters, ShardStats};
 
 /// A handle to a running server: emits to rooms and namespaces, from any thread.
@@ -68,6 +69,11 @@ impl Handle {
     /// The members of a room of a namespace. A socket's id is a room.
     pub fn to<'a>(&'a self, namespace: &'a str, room: impl AsRef<str>) -> Recipients<'a> {
         Recipients::outside(self.mesh(), self.address(namespace), false).to(room)
+    }
+
+    /// A state room: see [`StateRoom`](crate::StateRoom). For a server that does not run, changes are refused.
+    pub fn state<'a>(&'a self, namespace: &'a str, room: &'a str) -> State<'a> {
+        State::outside(self.mesh(), self.address(namespace), room)
     }
 
     /// Shows every packet of one client in the log, both ways, or ends that: at level `info`, target

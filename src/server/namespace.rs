@@ -7,10 +7,11 @@ use crate::protocol::socketio::encode::is_reserved_event;
 use crate::protocol::socketio::event::Args;
 use crate::server::handle::Handle;
 use crate::server::handler::{AsyncConnectHandler, AsyncHandler, ConnectHandler, Handler};
-use crate::shard::app::{self, Flow, HandlerError, NamespaceHandlers};
+use crate::shard::app::{self, Flow, HandlerError, NamespaceHandlers, is_pattern};
 use crate::shard::args::Reply;
 use crate::shard::context::{Context, ShardInfo};
 use crate::shard::session::CloseReason;
+use crate::shard::state::StateRoom;
 use crate::shard::ticks::{PERIOD_MIN, Tick, Ticker};
 
 /// The handlers of one namespace on one shard.
@@ -239,6 +240,21 @@ impl Namespace {
             self.fault("error");
         }
         self.handlers.error = Some(Box::new(handler));
+    }
+
+    /// Makes a room a state room: it keeps the last value of each key, and its members hear of changes. See [`StateRoom`]
+    /// for an example.
+    pub fn state_room(&mut self, room: &str, options: StateRoom) {
+        let name = &self.handlers.name;
+        if is_pattern(name) {
+            self.faults.push(format!("namespace {name}: a state room needs a namespace that is no pattern"));
+        } else if let Err(fault) = options.validate(room) {
+            self.faults.push(format!("namespace {name}: {fault}"));
+        } else if self.handlers.state_rooms.iter().any(|(other, _)| other == room) {
+            self.fault(&format!("state room {room}"));
+        } else {
+            self.handlers.state_rooms.push((room.to_owned(), options));
+        }
     }
 
     /// Called on every shard at fixed times, for games: `number` times `period` after the shard began. It does not drift;

@@ -14,6 +14,7 @@ use crate::shard::context::Context;
 use crate::shard::endpoint::EndpointHandlers;
 use crate::shard::session::CloseReason;
 use crate::shard::site::Site;
+use crate::shard::state::StateRoom;
 use crate::shard::ticks::Ticker;
 
 /// A future that stays on its shard.
@@ -119,6 +120,7 @@ pub(crate) struct NamespaceHandlers {
     pub(crate) any: Option<EventHandler>,
     pub(crate) error: Option<ErrorHandler>,
     pub(crate) tickers: Vec<Ticker>,
+    pub(crate) state_rooms: Vec<(String, StateRoom)>,
 }
 
 /// Sends a client away: what a connect handler returns to refuse it.

@@ -118,6 +118,15 @@ impl Core {
         self.counters.messages_sent.add(count);
     }
 
+    /// Queues a frame for some local sockets, by place.
+    pub(crate) fn deliver_places(&mut self, places: &[u32], frame: &SharedFrame) {
+        self.begin_mark();
+        let (mut delivery, ..) = self.delivery(&Target::default());
+        places.iter().for_each(|&place| delivery.push(place, frame));
+        let count = delivery.count;
+        self.counters.messages_sent.add(count);
+    }
+
     /// Applies a change to every socket of a target, here and on the other shards.
     pub(crate) fn change(&mut self, namespace: &Rc<NamespaceRef>, target: &Target, change: Change<'_>) {
         if let Some(number) = self.namespaces.resolve(namespace) {

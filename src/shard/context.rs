@@ -29,6 +29,7 @@ use crate::shard::namespaces::NamespaceRef;
 use crate::shard::recipients::Recipients;
 use crate::shard::session::{CloseReason, Link};
 use crate::shard::socket::SocketState;
+use crate::shard::state::State;
 use crate::shard::wheel::TimerOwner;
 
 /// What a socket may publish about itself, in bytes of JSON: each `fetch` copies it.
@@ -296,6 +297,12 @@ impl Socket {
     /// This socket alone, with a say in whether what it is sent may be compressed: see [`Recipients::compress`].
     pub fn compress(&self, may_compress: bool) -> Recipients<'_> {
         self.to(self.sid.as_str()).this_shard().compress(may_compress)
+    }
+
+    /// A state room of the socket's namespace: see [`StateRoom`](crate::StateRoom).
+    pub fn state<'a>(&'a self, room: &'a str) -> State<'a> {
+        let number = self.core.borrow().namespaces.resolve(&self.namespace).unwrap_or(u16::MAX);
+        State::here(&self.core, number, room)
     }
 
     /// Empties a room, on every shard.

@@ -33,6 +33,7 @@ use crate::shard::namespaces::Namespaces;
 use crate::shard::outbox::Outbox;
 use crate::shard::session::{CloseReason, Session};
 use crate::shard::socket::{Change, SocketEntry, SocketExtra};
+use crate::shard::state::StateTable;
 use crate::shard::stats::ShardCounters;
 use crate::shard::tasks::{Sleep, Task};
 use crate::shard::ticks::Progress;
@@ -117,6 +118,7 @@ pub(crate) struct Core {
     pub(crate) sleeps: Slab<Sleep>,
     pub(crate) wheel: Wheel,
     pub(crate) tickers: Vec<Progress>,
+    pub(crate) states: Vec<StateTable>,
     pub(crate) buffers: BufferPool,
     pub(crate) frames: SharedPool<Vec<u8>>,
     pub(crate) broadcasts: SharedPool<Broadcast>,
@@ -186,6 +188,7 @@ impl Core {
             sleeps: Slab::default(),
             wheel: Wheel::new(shortest_time, parts.now),
             tickers: Vec::new(),
+            states: Vec::new(),
             buffers: BufferPool::default(),
             frames: SharedPool::default(),
             broadcasts: SharedPool::default(),

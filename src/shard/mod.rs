@@ -35,6 +35,7 @@ pub(crate) mod rooms;
 pub(crate) mod session;
 pub(crate) mod site;
 pub(crate) mod socket;
+pub(crate) mod state;
 pub(crate) mod stats;
 pub(crate) mod tasks;
 pub(crate) mod ticks;
@@ -56,6 +57,7 @@ use crate::shard::context::{Context, Socket};
 use crate::shard::core::{Core, CoreParts, Deferred, Output, SharedCore};
 use crate::shard::endpoint::{EndpointHandlers, EndpointTable};
 use crate::shard::session::CloseReason;
+use crate::shard::state::StateTable;
 use crate::shard::tasks::{TaskOwner, with_current};
 use crate::shard::wheel::TimerOwner;
 
@@ -101,6 +103,11 @@ impl Shard {
         for (setup, handlers) in (0..).zip(&app.namespaces) {
             if !is_pattern(&handlers.name) {
                 core.namespaces.register(handlers.endpoint, &handlers.name, setup);
+                let number = core.namespaces.find(handlers.endpoint, &handlers.name);
+                for (room, options) in &handlers.state_rooms {
+                    let number = number.expect("the namespace was just registered");
+                    core.states.push(StateTable::new(number, room, options.clone(), core.now));
+                }
             }
         }
         let (core, app) = (Rc::new(RefCell::new(core)), Rc::new(app));
@@ -169,6 +176,7 @@ impl Shard {
             ShardMessage::Report(report) => {
                 shard.core.borrow_mut().add_report(report.number, report.findings)
             }
+            ShardMessage::State(message) => shard.core.borrow_mut().receive_state(message),
             ShardMessage::File(answer) => {
                 shard.core.borrow_mut().deliver_file(answer.connection, answer.result)
             }
@@ -193,7 +201,7 @@ impl Shard {
     /// When `handle_timeout` wants to be called next.
     pub(crate) fn next_timeout(&self) -> Time {
         let core = self.core.borrow();
-        core.wheel.next_timeout().min(core.next_tick())
+        core.wheel.next_timeout().min(core.next_tick()).min(core.next_state_flush())
     }
 
     /// Time passed: everything due is done.
@@ -202,6 +210,7 @@ impl Shard {
         let stall = if late > STALL_MIN { late } else { Duration::ZERO };
         self.work(now, |shard| {
             shard.run_ticks();
+            shard.core.borrow_mut().flush_states();
             let mut due = std::mem::take(&mut shard.due);
             shard.core.borrow_mut().wheel.expire(now, &mut due);
             for (owner, deadline) in due.drain(..) {

@@ -45,6 +45,9 @@ impl Core {
         });
         socket.rooms.push(room);
         self.rooms.get_mut(room).expect("a room named in the table exists").members.insert(socket_key.index);
+        if !self.states.is_empty() {
+            self.welcome_to_state(socket_key, namespace, name);
+        }
         Ok(())
     }
 

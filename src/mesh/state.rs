@@ -1,0 +1,26 @@
+//! What shards say of state rooms.
+
+/// A change to a state room, on its way to the shard that orders them or from there to all.
+#[derive(Debug)]
+pub(crate) struct StateMessage {
+    /// The namespace's address.
+    pub(crate) namespace: String,
+    pub(crate) room: String,
+    pub(crate) change: StateChange,
+    /// Whether the ordering shard has had it.
+    pub(crate) is_ordered: bool,
+}
+
+/// What changes. Values are JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StateChange {
+    Set {
+        key: String,
+        value: String,
+    },
+    Remove {
+        key: String,
+    },
+    /// Everything anew, for a shard that has missed a change.
+    Replace(Vec<(String, String)>),
+}
