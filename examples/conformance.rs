@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use shardcast::http::{CorsOrigins, Method, Response};
 use shardcast::{
-    AckError, Args, ArgsError, ClassNamespace, Config, Context, Error, Message, Methods, Namespace, RawJson,
-    Refused, Server, Socket,
+    AckError, Args, ArgsError, ClassNamespace, Config, Context, Emitted, Error, Message, Methods, Namespace,
+    RawJson, Refused, Server, SlowConsumers, Socket,
 };
 
 fn main() -> shardcast::Result<()> {
@@ -34,6 +34,7 @@ fn main() -> shardcast::Result<()> {
             });
         })
         .namespace("/game/{id}", game)
+        .namespace("/slow", slow)
         .namespace_class("/class", |_| Counter::default())
         .route("/", |_| Response::html("<!doctype html><html><title>conformance</title></html>"))
         .route("/long", |_| Response::text("a line of text\n".repeat(1000)))
@@ -80,6 +81,29 @@ fn endpoints(server: Server) -> Server {
                 message => socket.send(message),
             });
         })
+}
+
+/// Every way to treat clients that do not read, by the name of a room.
+fn slow(io: &mut Namespace) {
+    io.slow_consumers_in("latest", SlowConsumers::Latest);
+    io.slow_consumers_in("oldest", SlowConsumers::DropOldest { bytes_max: 1_000_000 });
+    io.slow_consumers_in("newest", SlowConsumers::DropNewest { bytes_max: 1_000_000 });
+    io.on("join", |cx: &mut Context, room: String| cx.join(room));
+    io.on("send", |cx: &mut Context, way: String, number: u64, bytes: usize| {
+        let all = match way.as_str() {
+            "volatile" => cx.to(&way).volatile(),
+            "keyed" => cx.to(&way).latest("key"),
+            _ => cx.to(&way),
+        };
+        match all.emit("n", (number, "x".repeat(bytes))) {
+            Emitted::Here(outcome) => vec![outcome.sent, outcome.queued, outcome.dropped],
+            _ => vec![],
+        }
+    });
+    io.on("owed", |cx: &mut Context| cx.owed_bytes());
+    io.on_drain(|cx: &mut Context| {
+        cx.emit("drained", ());
+    });
 }
 
 fn register(io: &mut Namespace) {

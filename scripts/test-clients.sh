@@ -4,7 +4,7 @@
 #   scripts/test-clients.sh [SUITE...]                    against shardcast's release binaries
 #   TARGET=reference scripts/test-clients.sh [SUITE...]   against the npm socket.io server, to prove the tests
 #
-# Suites: engine endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants nginx haproxy python browser examples.
+# Suites: engine endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow nginx haproxy python browser examples.
 # CONFORMANCE_BIN and SHARDCAST_BIN name the binaries. Server logs are kept in target/test-clients/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,7 +14,7 @@ CONFORMANCE_BIN="${CONFORMANCE_BIN:-target/release/examples/conformance}"
 SHARDCAST_BIN="${SHARDCAST_BIN:-target/release/shardcast}"
 export -n SHARDCAST_BIN # the server would take it for a misspelt setting
 SUITES=("$@")
-[ ${#SUITES[@]} -gt 0 ] || SUITES=(engine endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants nginx haproxy python browser examples)
+[ ${#SUITES[@]} -gt 0 ] || SUITES=(engine endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow nginx haproxy python browser examples)
 LOGS=target/test-clients
 READY_SECONDS=10
 TOTAL_SECONDS=420
@@ -101,7 +101,7 @@ node_suite() {
 
 run() {
   case "$1" in
-    engine | endpoints | socketio | broadcast | targets | sharded-polling | socketio-wire | handlers | websocket | http | variants) node_suite "tests/clients/js/test/$1.test.mjs" ;;
+    engine | endpoints | socketio | broadcast | targets | sharded-polling | socketio-wire | handlers | websocket | http | variants | slow) node_suite "tests/clients/js/test/$1.test.mjs" ;;
     nginx | haproxy) node_suite "tests/clients/proxy/$1.test.mjs" ;;
     browser | examples) node_suite "tests/clients/browser/$1.test.mjs" ;;
     python) timeout --kill-after=5 "$limit" .deps/venv/bin/pytest -q -p no:cacheprovider tests/clients/python ;;

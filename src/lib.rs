@@ -57,6 +57,7 @@ pub use server::{Error, Result, RunningServer, Server};
 pub use shard::acks::Answer;
 pub use shard::app::{HandlerError, Refused};
 pub use shard::args::{Json, Reply, ToArgs};
+pub use shard::backpressure::{Outcome, SlowConsumers};
 pub use shard::config::{Config, Io, Parser};
 pub use shard::context::{Context, Emitted, Question, ShardInfo, Socket};
 pub use shard::engine_route::{EngineRoute, EngineSocket};
@@ -146,6 +147,8 @@ mod guides {
     struct ComingFromNode;
     #[doc = include_str!("../docs/flask-examples.md")]
     struct FlaskExamples;
+    #[doc = include_str!("../docs/slow-consumers.md")]
+    struct SlowConsumers;
     #[doc = include_str!("../docs/testing.md")]
     struct Testing;
     #[doc = include_str!("../docs/tokio.md")]

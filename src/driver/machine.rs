@@ -75,6 +75,14 @@ fn parse_quota(text: &str) -> Option<usize> {
     (period > 0.0).then(|| (allowed / period).ceil().max(1.0) as usize)
 }
 
+/// Bytes of memory that this process may use: the machine's, or what the cgroup allows.
+pub(crate) fn usable_memory() -> usize {
+    let info = rustix::system::sysinfo();
+    let machine = usize::try_from(info.totalram).unwrap_or(usize::MAX).saturating_mul(info.mem_unit as usize);
+    let limit = fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    limit.and_then(|text| text.trim().parse().ok()).map_or(machine, |limit: usize| limit.min(machine))
+}
+
 /// Raises the descriptor limit as far as this process may, and says how far that is.
 pub(crate) fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);

@@ -73,10 +73,13 @@ pub(crate) struct ShardParts {
 }
 
 /// Binds every address, then starts every shard. Nothing runs if anything is refused.
-pub(crate) fn start(start: Start) -> Result<Running, String> {
+pub(crate) fn start(mut start: Start) -> Result<Running, String> {
     let io = machine::choose_io(start.config.io)?;
     machine::raise_descriptor_limit();
     let cpus = machine::usable_cpus();
+    if start.config.outboxes_bytes_max == 0 {
+        Arc::make_mut(&mut start.config).outboxes_bytes_max = machine::usable_memory() / 2;
+    }
     let shards = if start.config.shards == 0 { cpus.shards_default() } else { start.config.shards };
     let mut listeners = Listeners::bind(&start.config, shards)?;
     let mut bells: Vec<Box<dyn Bell>> = Vec::new();

@@ -73,6 +73,19 @@ pub(crate) struct Target {
     pub(crate) except: Names,
     /// What is sent does not go through a compressor.
     pub(crate) is_uncompressed: bool,
+    pub(crate) when_behind: WhenBehind,
+}
+
+/// What becomes of an event for a client that is behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum WhenBehind {
+    /// What the namespace's or the room's rule says.
+    #[default]
+    Rule,
+    /// It is dropped.
+    Volatile,
+    /// It waits, and one with the same key takes its place.
+    Latest(String),
 }
 
 /// How far a call goes.
@@ -100,6 +113,7 @@ impl Clone for Target {
         self.rooms.clone_from(&other.rooms);
         self.except.clone_from(&other.except);
         self.is_uncompressed = other.is_uncompressed;
+        self.when_behind.clone_from(&other.when_behind);
     }
 }
 
@@ -111,6 +125,7 @@ impl Target {
         self.rooms.clear();
         self.except.clear();
         self.is_uncompressed = false;
+        self.when_behind = WhenBehind::Rule;
     }
 }
 

@@ -43,6 +43,7 @@ impl Config {
         "keep_alive_timeout",
         "ack_timeout",
         "outbox_bytes_max",
+        "outboxes_bytes_max",
         "flush_window",
         "pending_bytes_max",
         "poll_packets_max",

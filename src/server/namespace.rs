@@ -9,6 +9,7 @@ use crate::server::handle::Handle;
 use crate::server::handler::{AsyncConnectHandler, AsyncHandler, ConnectHandler, Handler};
 use crate::shard::app::{self, Flow, HandlerError, NamespaceHandlers, is_pattern};
 use crate::shard::args::Reply;
+use crate::shard::backpressure::SlowConsumers;
 use crate::shard::context::{Context, ShardInfo};
 use crate::shard::session::CloseReason;
 use crate::shard::state::StateRoom;
@@ -240,6 +241,32 @@ impl Namespace {
             self.fault("error");
         }
         self.handlers.error = Some(Box::new(handler));
+    }
+
+    /// What becomes of this namespace's events for clients that are slow. Default: [`SlowConsumers::Close`].
+    pub fn slow_consumers(&mut self, rule: SlowConsumers) {
+        self.handlers.slow.namespace = rule;
+    }
+
+    /// The same for what is sent to one room, in place of the namespace's rule. Of several rooms that an event is sent to,
+    /// the first counts that a socket is in.
+    pub fn slow_consumers_in(&mut self, room: impl Into<String>, rule: SlowConsumers) {
+        let room = room.into();
+        if self.handlers.slow.rooms.iter().any(|(other, _)| *other == room) {
+            self.fault(&format!("slow_consumers_in {room}"));
+        } else {
+            self.handlers.slow.rooms.push((room, rule));
+        }
+    }
+
+    /// Called when a client has taken all that it was owed, after it was too slow for an event: one that was dropped, or that
+    /// waited for it by a rule, by `volatile()` or by `latest(key)`.
+    pub fn on_drain(&mut self, handler: impl Fn(&mut Context<'_>) + 'static) {
+        if self.handlers.drain.is_some() {
+            return self.fault("on_drain");
+        }
+        self.handlers.slow.has_drain_handler = true;
+        self.handlers.drain = Some(Box::new(handler));
     }
 
     /// Makes a room a state room: it keeps the last value of each key, and its members hear of changes. See [`StateRoom`]

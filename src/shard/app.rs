@@ -10,6 +10,7 @@ use crate::base::limits::NAMESPACES_REGISTERED_MAX;
 use crate::protocol::flask::signer::CookieSigner;
 use crate::protocol::socketio::event::{Args, ArgsError};
 use crate::protocol::socketio::raw_json::RawJson;
+use crate::shard::backpressure::SlowRules;
 use crate::shard::context::Context;
 use crate::shard::endpoint::EndpointHandlers;
 use crate::shard::session::CloseReason;
@@ -24,6 +25,7 @@ pub(crate) type EventHandler = Box<dyn Fn(&mut Context<'_>, Args<'_>) -> Result<
 pub(crate) type ConnectHandler = Box<dyn Fn(&mut Context<'_>, Args<'_>) -> Result<ConnectFlow, Refused>>;
 pub(crate) type DisconnectHandler = Box<dyn Fn(&mut Context<'_>, CloseReason)>;
 pub(crate) type Check = Box<dyn Fn(&mut Context<'_>, Args<'_>) -> Result<(), HandlerError>>;
+pub(crate) type DrainHandler = Box<dyn Fn(&mut Context<'_>)>;
 pub(crate) type ErrorHandler = Box<dyn Fn(&mut Context<'_>, &HandlerError)>;
 
 /// Whether a handler is done.
@@ -121,6 +123,8 @@ pub(crate) struct NamespaceHandlers {
     pub(crate) error: Option<ErrorHandler>,
     pub(crate) tickers: Vec<Ticker>,
     pub(crate) state_rooms: Vec<(String, StateRoom)>,
+    pub(crate) slow: SlowRules,
+    pub(crate) drain: Option<DrainHandler>,
 }
 
 /// Sends a client away: what a connect handler returns to refuse it.

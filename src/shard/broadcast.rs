@@ -11,11 +11,13 @@ use crate::base::ids::Sid;
 use crate::base::sid_index::SidIndex;
 use crate::base::slab::{Key, Slab};
 use crate::mesh::{Broadcast, Reach, ShardMessage, SocketCommand, Target};
+use crate::shard::backpressure::{Lag, Outcome, Owed, ParkResult, SlowRules, Standing};
 use crate::shard::connection::Connection;
 use crate::shard::core::{Core, Deferred, NOWHERE, Room, find_socket};
 use crate::shard::namespaces::{NamespaceRef, Namespaces};
 use crate::shard::session::{CloseReason, Session};
 use crate::shard::socket::{Change, SocketEntry, SocketState};
+use crate::shard::stats::ShardCounters;
 use crate::shard::trace::trace_sent;
 use crate::shard::wire::{Transcoder, Wire};
 
@@ -33,12 +35,26 @@ struct Delivery<'a> {
     variants: SmallVec<[(Wire, SharedFrame); 1]>,
     outbox_bytes_max: usize,
     is_uncompressed: bool,
+    owed: &'a mut Owed,
+    counters: &'a ShardCounters,
+    lag: Lag<'a>,
     mark: u32,
-    count: u64,
+    outcome: Outcome,
+    /// How many of the queued are parked.
+    parked: u64,
+    outboxes_bytes_max: usize,
+}
+
+/// Where a delivery looks up who is meant.
+struct Tables<'a> {
+    namespaces: &'a Namespaces,
+    rooms: &'a Slab<Room>,
+    socket_ids: &'a SidIndex,
+    slow_rules: &'a [SlowRules],
 }
 
 impl Core {
-    /// Sends a frame to every socket of a target, here and on the other shards. Returns how many were here, or
+    /// Sends a frame to every socket of a target, here and on the other shards. Returns what became of it here, or
     /// `None` when another shard's inbox was full.
     pub(crate) fn publish(
         &mut self,
@@ -46,9 +62,10 @@ impl Core {
         target: &Target,
         sender: Option<Key>,
         frame: &SharedFrame,
-    ) -> Option<u64> {
+    ) -> Option<Outcome> {
         let here = self.namespaces.resolve(namespace);
-        let count = here.map_or(0, |number| self.deliver_local(number, target, sender, frame));
+        let outcome =
+            here.map(|number| self.deliver_local(number, target, sender, frame)).unwrap_or_default();
         if self.mesh.len() > 1 && target.reach != Reach::Shard {
             let except_sender = sender.and_then(|key| self.sockets.get(key)).map(|socket| socket.sid);
             let broadcast = self.broadcasts.share(|broadcast: &mut Broadcast| {
@@ -68,7 +85,7 @@ impl Core {
                 return None;
             }
         }
-        Some(count)
+        Some(outcome)
     }
 
     /// Delivers what another shard or thread published.
@@ -85,46 +102,62 @@ impl Core {
         target: &Target,
         sender: Option<Key>,
         frame: &SharedFrame,
-    ) -> u64 {
+    ) -> Outcome {
         self.begin_mark();
         self.mark_except(namespace, target, sender);
-        let (mut delivery, namespaces, rooms, socket_ids) = self.delivery(target);
-        let table = &namespaces[namespace];
+        let (mut delivery, tables) = self.delivery(target);
+        let table = &tables.namespaces[namespace];
+        let rules = &tables.slow_rules[usize::from(table.namespace.setup)];
+        delivery.lag = rules.lag(namespace, &target.when_behind, None);
         if target.is_everyone {
             delivery.push_all(&table.members, frame);
         }
         for name in target.rooms.iter() {
-            if let Some(room) = table.room_ids.get(name).and_then(|key| rooms.get(*key)) {
+            if !rules.rooms.is_empty() {
+                delivery.lag = rules.lag(namespace, &target.when_behind, Some(name));
+            }
+            if let Some(room) = table.room_ids.get(name).and_then(|key| tables.rooms.get(*key)) {
                 delivery.push_all(&room.members, frame);
             }
             if let Some(place) =
-                Sid::parse(name).and_then(|sid| find_socket(socket_ids, delivery.sockets, &sid))
+                Sid::parse(name).and_then(|sid| find_socket(tables.socket_ids, delivery.sockets, &sid))
                 && table.members.contains(&place)
             {
                 delivery.push(place, frame);
             }
         }
-        let count = delivery.count;
-        self.counters.messages_sent.add(count);
-        count
+        delivery.finish()
+    }
+
+    /// Queues a frame for one open socket, as the rule of its namespace says.
+    #[cold]
+    pub(crate) fn deliver_by_rule(&mut self, socket: Key, frames: Vec<u8>) -> Outcome {
+        self.begin_mark();
+        let target = Target::default();
+        let (mut delivery, tables) = self.delivery(&target);
+        let Some(namespace) = delivery.sockets.get(socket).map(|socket| socket.namespace) else {
+            return Outcome::default();
+        };
+        let setup = tables.namespaces[namespace].namespace.setup;
+        delivery.lag = tables.slow_rules[usize::from(setup)].lag(namespace, &target.when_behind, None);
+        delivery.push(socket.index, &Arc::new(frames));
+        delivery.finish()
     }
 
     /// Queues a frame for these local sockets of a target, which are listed once each.
     pub(crate) fn deliver_to(&mut self, sockets: &[Key], target: &Target, frame: &SharedFrame) {
         self.begin_mark();
-        let (mut delivery, ..) = self.delivery(target);
+        let (mut delivery, _) = self.delivery(target);
         sockets.iter().for_each(|key| delivery.push(key.index, frame));
-        let count = delivery.count;
-        self.counters.messages_sent.add(count);
+        delivery.finish();
     }
 
     /// Queues a frame for some local sockets, by place.
     pub(crate) fn deliver_places(&mut self, places: &[u32], frame: &SharedFrame) {
         self.begin_mark();
-        let (mut delivery, ..) = self.delivery(&Target::default());
+        let (mut delivery, _) = self.delivery(&Target::default());
         places.iter().for_each(|&place| delivery.push(place, frame));
-        let count = delivery.count;
-        self.counters.messages_sent.add(count);
+        delivery.finish();
     }
 
     /// Applies a change to every socket of a target, here and on the other shards.
@@ -173,8 +206,8 @@ impl Core {
         keys.filter(|key| self.sockets.get(*key).is_some_and(|socket| socket.mark != mark)).collect()
     }
 
-    /// What a delivery changes, beside the tables in which it looks up who is meant.
-    fn delivery(&mut self, target: &Target) -> (Delivery<'_>, &Namespaces, &Slab<Room>, &SidIndex) {
+    /// What a delivery changes, beside the tables in which it looks up who is meant. It waits for whoever is slow.
+    fn delivery<'a>(&'a mut self, target: &Target) -> (Delivery<'a>, Tables<'a>) {
         let delivery = Delivery {
             sockets: &mut self.sockets,
             connections: &mut self.connections,
@@ -187,10 +220,21 @@ impl Core {
             variants: SmallVec::new(),
             outbox_bytes_max: self.config.outbox_bytes_max,
             is_uncompressed: target.is_uncompressed,
+            owed: &mut self.owed,
+            counters: &self.counters,
+            lag: Lag::Wait,
             mark: self.mark,
-            count: 0,
+            outcome: Outcome::default(),
+            parked: 0,
+            outboxes_bytes_max: self.outboxes_bytes_max,
         };
-        (delivery, &self.namespaces, &self.rooms, &self.socket_ids)
+        let tables = Tables {
+            namespaces: &self.namespaces,
+            rooms: &self.rooms,
+            socket_ids: &self.socket_ids,
+            slow_rules: &self.slow_rules,
+        };
+        (delivery, tables)
     }
 
     /// Starts a new mark, so that every socket is unserved.
@@ -243,8 +287,8 @@ impl Delivery<'_> {
             return;
         }
         socket.mark = self.mark;
-        self.count += 1;
         if socket.state == SocketState::Connecting {
+            self.outcome.queued += 1;
             let held = &mut socket.extra_mut().held;
             if held.len() <= self.outbox_bytes_max {
                 held.push_shared(frame, self.buffers);
@@ -254,6 +298,9 @@ impl Delivery<'_> {
             return;
         }
         let (place, session, wire) = (socket.connection, socket.session, socket.wire);
+        if !matches!(self.lag, Lag::Wait) && self.is_kept_back(place, session, frame) {
+            return;
+        }
         if wire.is_canonical() {
             self.push_to_session(place, session, frame, frame);
         } else {
@@ -287,37 +334,96 @@ impl Delivery<'_> {
             return;
         }
         let Some(connection) = self.connections.at_mut(place) else { return };
+        let owed = connection.outbox.len();
+        let was_clean = !std::mem::replace(&mut connection.is_dirty, true);
+        if was_clean && connection.behind != owed {
+            self.owed.set(&mut connection.behind, owed);
+        }
+        self.outcome.count(connection.behind > 0);
         connection.outbox.push_shared(frame, self.buffers);
         if connection.is_traced
             && let Some(session) = self.sessions.get(session)
         {
             trace_sent(&session.sid, canonical);
         }
-        let is_over = connection.outbox.len() - frame.len() > self.outbox_bytes_max;
-        if !connection.is_dirty {
-            connection.is_dirty = true;
+        if was_clean {
             let key = self.connections.key_at(place).expect("the connection is there");
             self.dirty.push(key);
         }
-        if is_over {
+        if owed > self.outbox_bytes_max {
             self.deferred.push(Deferred::CloseSession(session, CloseReason::SlowConsumer));
         }
     }
 
     fn push_to_poll(&mut self, key: Key, frame: &SharedFrame, canonical: &SharedFrame) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        if session.backlog.len() > self.outbox_bytes_max {
+        let owed = session.backlog.len();
+        if owed > self.outbox_bytes_max {
             self.deferred.push(Deferred::CloseSession(key, CloseReason::SlowConsumer));
             return;
         }
+        if !std::mem::replace(&mut session.is_poll_due, true) {
+            self.polls_due.push(key);
+            if session.behind != owed {
+                self.owed.set(&mut session.behind, owed);
+            }
+        }
+        self.outcome.count(!session.has_poll());
         session.backlog.push_shared(frame, self.buffers);
         session.may_compress |= !self.is_uncompressed;
         if session.is_traced {
             trace_sent(&session.sid, canonical);
         }
-        if !session.is_poll_due {
-            session.is_poll_due = true;
-            self.polls_due.push(key);
+    }
+
+    /// Whether a slow client does not get the frame now: it is dropped, or parked until the client has caught up.
+    fn is_kept_back(&mut self, place: u32, session_key: Key, frame: &SharedFrame) -> bool {
+        let on_websocket = if place == NOWHERE { None } else { self.connections.at_mut(place) };
+        let Some(session) = self.sessions.get_mut(session_key) else { return false };
+        let standing =
+            on_websocket.as_ref().map_or_else(|| session.standing(), |connection| connection.standing());
+        let Standing { is_behind, owed } = standing;
+        // What is parked already goes first.
+        let must_wait = is_behind || session.parked.is_some();
+        let is_parking = match self.lag {
+            Lag::Wait => return false,
+            Lag::Volatile if is_behind || owed > self.outbox_bytes_max => false,
+            Lag::DropNewest { bytes_max } if owed + frame.len() > bytes_max => false,
+            Lag::DropOldest { bytes_max, .. } if must_wait || owed + frame.len() > bytes_max => true,
+            Lag::Latest { .. } if must_wait || owed > self.outbox_bytes_max => true,
+            _ => return false,
+        };
+        *on_websocket.map_or(&mut session.awaits_drain, |connection| &mut connection.awaits_drain) = true;
+        let mut parked = ParkResult::default();
+        if is_parking {
+            let queues = session.parked.get_or_insert_default();
+            let before = queues.bytes;
+            parked = queues.push(self.lag, frame, self.outbox_bytes_max);
+            self.owed.reparked(before, queues.bytes);
         }
+        if parked.is_parked {
+            self.outcome.queued += 1;
+            self.parked += 1;
+        } else {
+            self.outcome.dropped += 1;
+        }
+        match self.lag {
+            Lag::Latest { .. } => self.counters.messages_conflated.add(parked.displaced),
+            _ => self.counters.messages_dropped.add(parked.displaced),
+        }
+        true
+    }
+
+    /// Counts what was done.
+    fn finish(self) -> Outcome {
+        let Outcome { sent, queued, dropped } = self.outcome;
+        self.counters.messages_sent.add(sent + queued - self.parked);
+        if dropped > 0 {
+            self.counters.messages_dropped.add(dropped);
+        }
+        if self.owed.must_shed(self.outboxes_bytes_max) {
+            self.deferred.push(Deferred::Shed);
+        }
+        self.outcome
     }
 }

@@ -62,6 +62,9 @@ pub struct Config {
     pub ack_timeout: Duration,
     /// Bytes one connection may be owed before it is closed as a slow consumer. Default 4 MiB.
     pub outbox_bytes_max: usize,
+    /// Bytes that clients who are behind may be owed together, in the whole process; each shard has an equal part. Beyond it
+    /// those who are owed most are closed. Default 0: half of the memory that this process may use.
+    pub outboxes_bytes_max: usize,
     /// How long messages may gather before they are sent: more throughput for later delivery. Default 0, at most 10 ms.
     #[serde(deserialize_with = "duration")]
     pub flush_window: Duration,
@@ -143,6 +146,7 @@ impl Default for Config {
             keep_alive_timeout: Duration::from_secs(75),
             ack_timeout: Duration::from_secs(60),
             outbox_bytes_max: 4 * 1024 * 1024,
+            outboxes_bytes_max: 0,
             flush_window: Duration::ZERO,
             pending_bytes_max: 1024 * 1024,
             connections_max: 1_000_000,

@@ -37,6 +37,10 @@ const PIPELINED_BYTES_MAX: usize = 64 * 1024;
 pub(crate) struct Connection {
     pub(crate) outbox: Outbox,
     pub(crate) is_dirty: bool,
+    /// Somebody waits for its outbox to be empty.
+    pub(crate) awaits_drain: bool,
+    /// How much of the outbox earlier turns have left: counted in `Core::owed`.
+    pub(crate) behind: usize,
     /// A WebSocket whose session's packets are shown in the log.
     pub(crate) is_traced: bool,
     pub(crate) ending: Ending,
@@ -134,6 +138,8 @@ impl Connection {
         Connection {
             outbox: Outbox::default(),
             is_dirty: false,
+            awaits_drain: false,
+            behind: 0,
             is_traced: false,
             ending: Ending::Open,
             kind: Kind::Http(HttpState::default()),
@@ -175,13 +181,12 @@ impl Core {
 
     /// Lets `write` append to what a connection is owed.
     pub(crate) fn write_to(&mut self, key: Key, write: impl FnOnce(&mut Vec<u8>)) {
+        self.mark_dirty(key);
         let Core { connections, buffers, .. } = self;
         let Some(connection) = connections.get_mut(key) else { return };
-        if connection.ending != Ending::Open {
-            return;
+        if connection.ending == Ending::Open {
+            connection.outbox.write(buffers, write);
         }
-        connection.outbox.write(buffers, write);
-        self.mark_dirty(key);
     }
 
     /// Ends a connection once everything owed is written.
@@ -206,7 +211,8 @@ impl Core {
 
     /// Forgets a connection and has its wire closed.
     pub(crate) fn drop_connection(&mut self, key: Key) {
-        if let Some(connection) = self.connections.remove(key) {
+        if let Some(mut connection) = self.connections.remove(key) {
+            self.owed.set(&mut connection.behind, 0);
             self.counters.connections.subtract(1);
             self.outputs.push(Output::Close { connection: key, outbox: connection.outbox });
         }
@@ -229,6 +235,9 @@ impl Core {
             connection.deadline = connection.deadline.max(self.now + FLUSH_PATIENCE);
         }
         self.counters.bytes_sent.add(count as u64);
+        if connection.behind > 0 || connection.awaits_drain {
+            self.note_progress(key);
+        }
         self.finish_flush(key);
     }
 

@@ -21,6 +21,7 @@ use crate::protocol::socketio::raw_json::RawJson;
 use crate::shard::acks::Answer;
 use crate::shard::app::HandlerError;
 use crate::shard::args::{Reply, ToArgs};
+use crate::shard::backpressure::{Outcome, SlowConsumers};
 use crate::shard::core::{Core, Deferred, SharedCore};
 use crate::shard::encode::{frame_ack, frame_event};
 use crate::shard::gathering::Gathering;
@@ -51,8 +52,9 @@ pub struct Socket {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Emitted {
-    /// Queued for this many sockets of this shard; other shards get theirs by the mesh.
-    Queued(u64),
+    /// What became of it at the sockets of this shard. Other shards get theirs by the mesh, and count in their
+    /// [`ShardStats`](crate::ShardStats).
+    Here(Outcome),
     /// There is nobody to send it to.
     Nobody,
     /// Not sent, and logged: the event's name is reserved, or its arguments cannot be JSON.
@@ -299,6 +301,22 @@ impl Socket {
         self.to(self.sid.as_str()).this_shard().compress(may_compress)
     }
 
+    /// This socket alone, unless it is behind: see [`Recipients::volatile`].
+    pub fn volatile(&self) -> Recipients<'_> {
+        self.to(self.sid.as_str()).this_shard().volatile()
+    }
+
+    /// This socket alone; while it is behind, only the latest with this key waits for it: see [`Recipients::latest`].
+    pub fn latest(&self, key: impl Into<String>) -> Recipients<'_> {
+        self.to(self.sid.as_str()).this_shard().latest(key)
+    }
+
+    /// Bytes that the client is owed and has not taken, with what waits until it has caught up. Above
+    /// `outbox_bytes_max` it is closed. 0 when it is gone.
+    pub fn owed_bytes(&self) -> usize {
+        self.core.borrow().owed_bytes(self.key)
+    }
+
     /// A state room of the socket's namespace: see [`StateRoom`](crate::StateRoom).
     pub fn state<'a>(&'a self, room: &'a str) -> State<'a> {
         let number = self.core.borrow().namespaces.resolve(&self.namespace).unwrap_or(u16::MAX);
@@ -387,7 +405,7 @@ impl Socket {
         let mut frames = self.core.borrow_mut().buffers.take();
         match frame_ack(&mut frames, &self.namespace.name, id, &args) {
             Ok(()) => {
-                self.core.borrow_mut().send_from_socket(self.key, frames);
+                self.core.borrow_mut().send_from_socket(self.key, frames, true);
                 Ok(())
             }
             Err(error) => Err(HandlerError::Failed(Box::new(error))),
@@ -410,10 +428,9 @@ impl Socket {
             tracing::error!(target: super::SOCKETIO, event, %error, "not sent");
             return Emitted::Refused(error);
         }
-        if self.core.borrow_mut().send_from_socket(self.key, frames) {
-            Emitted::Queued(1)
-        } else {
-            Emitted::Nobody
+        match self.core.borrow_mut().send_from_socket(self.key, frames, id.is_some()) {
+            Some(outcome) => Emitted::Here(outcome),
+            None => Emitted::Nobody,
         }
     }
 
@@ -429,7 +446,7 @@ impl Socket {
             Ok((key, id)) => {
                 let emitted = self.emit_with_id(event, args, Some(id));
                 let mut core = self.core.borrow_mut();
-                if matches!(emitted, Emitted::Queued(_)) {
+                if matches!(emitted, Emitted::Here(_)) {
                     let deadline = core.now + timeout;
                     core.wheel.arm(TimerOwner::Ack(key), deadline);
                 } else if let Some(pending) = core.take_ack(self.key, id) {
@@ -447,19 +464,31 @@ impl Socket {
 }
 
 impl Core {
-    /// Queues frames for one socket: held back while its connect handler decides, dropped once it is gone.
-    pub(crate) fn send_from_socket(&mut self, key: Key, frames: Vec<u8>) -> bool {
-        let Core { sockets, buffers, .. } = &mut *self;
+    /// Queues frames for one socket: held back while its connect handler decides, dropped once it is gone. What
+    /// must arrive, an answer or a question, is not dropped because the client is slow.
+    pub(crate) fn send_from_socket(
+        &mut self,
+        key: Key,
+        frames: Vec<u8>,
+        must_arrive: bool,
+    ) -> Option<Outcome> {
+        let Core { sockets, buffers, namespaces, slow_rules, has_slow_rules, .. } = &mut *self;
         let Some(socket) = sockets.get_mut(key) else {
             buffers.give(frames);
-            return false;
+            return None;
         };
+        let mut outcome = Outcome::default();
         match socket.state {
             SocketState::Open => {
+                if *has_slow_rules && !must_arrive {
+                    let setup = namespaces[socket.namespace].namespace.setup;
+                    if slow_rules[usize::from(setup)].namespace != SlowConsumers::Close {
+                        return Some(self.deliver_by_rule(key, frames));
+                    }
+                }
                 let session = socket.session;
                 self.counters.messages_sent.add(1);
-                self.send_frames(session, frames);
-                true
+                outcome.count(self.send_frames(session, frames));
             }
             SocketState::Connecting => {
                 let session = socket.session;
@@ -468,13 +497,14 @@ impl Core {
                 if held.len() > self.config.outbox_bytes_max {
                     self.deferred.push(Deferred::CloseSession(session, CloseReason::SlowConsumer));
                 }
-                true
+                outcome.count(true);
             }
             SocketState::Closed => {
                 buffers.give(frames);
-                false
+                return None;
             }
         }
+        Some(outcome)
     }
 
     /// Encodes an event once, for whoever is to get it.

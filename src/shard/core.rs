@@ -23,6 +23,7 @@ use crate::protocol::http::coding::BodyEncoder;
 use crate::protocol::websocket::deflate::Inflater;
 use crate::shard::acks::{Answer, PendingAck};
 use crate::shard::app::{HandlerError, LocalFuture, Refused};
+use crate::shard::backpressure::{Owed, SlowRules};
 use crate::shard::config::Config;
 use crate::shard::connection::Connection;
 use crate::shard::drain::Drain;
@@ -64,6 +65,10 @@ pub(crate) enum Deferred {
     /// Start a background task.
     Start(LocalFuture),
     CloseSession(Key, CloseReason),
+    /// Close those who are owed most.
+    Shed,
+    /// Tell a session's sockets that their client has caught up.
+    Drained(Key),
     /// End one socket; the peer is told.
     DisconnectSocket(Key),
     /// Take up what a connection sent while its last request was being answered.
@@ -119,6 +124,13 @@ pub(crate) struct Core {
     pub(crate) wheel: Wheel,
     pub(crate) tickers: Vec<Progress>,
     pub(crate) states: Vec<StateTable>,
+    /// What becomes of events for slow clients, by the place of the namespace's handlers.
+    pub(crate) slow_rules: Vec<SlowRules>,
+    /// A namespace has a rule of its own.
+    pub(crate) has_slow_rules: bool,
+    pub(crate) owed: Owed,
+    /// This shard's part of what clients may be owed together.
+    pub(crate) outboxes_bytes_max: usize,
     pub(crate) buffers: BufferPool,
     pub(crate) frames: SharedPool<Vec<u8>>,
     pub(crate) broadcasts: SharedPool<Broadcast>,
@@ -189,6 +201,13 @@ impl Core {
             wheel: Wheel::new(shortest_time, parts.now),
             tickers: Vec::new(),
             states: Vec::new(),
+            slow_rules: Vec::new(),
+            has_slow_rules: false,
+            owed: Owed::default(),
+            outboxes_bytes_max: match parts.config.outboxes_bytes_max {
+                0 => usize::MAX,
+                bytes_max => bytes_max / parts.mesh.len().max(1),
+            },
             buffers: BufferPool::default(),
             frames: SharedPool::default(),
             broadcasts: SharedPool::default(),
@@ -241,7 +260,7 @@ impl Core {
         (self.unix_origin + self.now.0) / 1000
     }
 
-    /// Notes that a connection is owed bytes.
+    /// Notes that a connection is owed bytes. Called before they are queued: what is there is from earlier turns.
     #[inline]
     pub(crate) fn mark_dirty(&mut self, key: Key) {
         if let Some(connection) = self.connections.get_mut(key)
@@ -249,16 +268,22 @@ impl Core {
         {
             connection.is_dirty = true;
             self.dirty.push(key);
+            if connection.behind != connection.outbox.len() {
+                self.note_behind(key);
+            }
         }
     }
 
-    /// Notes that a session's poll can be answered at the end of the turn.
+    /// Notes that a session's poll can be answered at the end of the turn. Called before bytes are queued.
     pub(crate) fn mark_poll_due(&mut self, key: Key) {
         if let Some(session) = self.sessions.get_mut(key)
             && !session.is_poll_due
         {
             session.is_poll_due = true;
             self.polls_due.push(key);
+            if session.behind != session.backlog.len() {
+                self.note_session_behind(key);
+            }
         }
     }
 

@@ -625,9 +625,11 @@ impl Core {
         }
         socket.state = SocketState::Closed;
         socket.connection = NOWHERE;
-        if let Some(session) = self.sessions.get_mut(socket.session) {
+        let (session, namespace) = (socket.session, socket.namespace);
+        if let Some(session) = self.sessions.get_mut(session) {
             session.sockets.retain(|(_, socket)| *socket != key);
         }
+        self.forget_parked(session, namespace);
         self.forget_receiver(key, sid, was_open);
     }
 

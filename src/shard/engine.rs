@@ -552,6 +552,9 @@ impl Core {
             backlog: Outbox::default(),
             may_compress: false,
             is_poll_due: false,
+            behind: 0,
+            awaits_drain: false,
+            parked: None,
             is_over: false,
             sockets: SmallVec::new(),
             pending_binary: None,
@@ -622,12 +625,15 @@ impl Core {
         if is_last {
             payload::append(&mut body, false, b"1");
         }
+        let has_waited = session.behind > 0 || session.awaits_drain;
         if !may_compress && let Some(http) = self.http_mut(key) {
             http.framing.coding = Coding::Identity;
         }
         self.respond(key, &poll_response(body));
         if is_last {
             self.remove_session(session_key);
+        } else if has_waited {
+            self.note_poll_progress(session_key);
         }
     }
 
@@ -696,6 +702,8 @@ impl Core {
 
     pub(crate) fn remove_session(&mut self, session_key: Key) {
         let Some(mut session) = self.sessions.remove(session_key) else { return };
+        self.owed.set(&mut session.behind, 0);
+        self.owed.reparked(session.parked.map_or(0, |parked| parked.bytes), 0);
         session.backlog.clear(&mut self.buffers);
         self.session_ids.remove(&session.sid, session_key.index);
         self.counters.sessions.subtract(1);

@@ -7,7 +7,7 @@ use crate::protocol::websocket::close::{CloseCode, CloseReason as PeerClose};
 use crate::protocol::websocket::frame::{self, FrameError, Opcode};
 use crate::protocol::websocket::message::{Incoming, MessageLimits};
 use crate::shard::connection::{Connection, Ending, Kind, Role};
-use crate::shard::core::{Core, NOWHERE};
+use crate::shard::core::{Core, Deferred, NOWHERE};
 use crate::shard::encode::frame_text;
 use crate::shard::session::{CloseReason, Link};
 use crate::shard::trace::trace_sent;
@@ -186,8 +186,10 @@ impl Core {
             return;
         }
         session.link = Link::WebSocket(key);
+        self.owed.set(&mut session.behind, 0);
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.is_traced = session.is_traced;
+        connection.awaits_drain = std::mem::take(&mut session.awaits_drain);
         if let Kind::WebSocket(websocket) = &mut connection.kind {
             websocket.role = Role::Session(session_key);
         }
@@ -221,13 +223,19 @@ impl Core {
         }
     }
 
-    /// Queues canonical frames for a session, in its own form, on whatever transport it is.
-    pub(crate) fn send_frames(&mut self, session_key: Key, frames: Vec<u8>) {
+    /// Queues canonical frames for a session, in its own form, on whatever transport it is. True if they wait there,
+    /// because the client is behind or does not poll now.
+    pub(crate) fn send_frames(&mut self, session_key: Key, frames: Vec<u8>) -> bool {
+        match self.sessions.get(session_key).map(|session| session.link) {
+            Some(Link::Polling { .. }) => self.mark_poll_due(session_key),
+            Some(Link::WebSocket(key)) => self.mark_dirty(key),
+            None => {}
+        }
         let outbox_bytes_max = self.config.outbox_bytes_max;
         let Core { sessions, connections, buffers, transcoder, .. } = &mut *self;
         let Some(session) = sessions.get_mut(session_key) else {
             buffers.give(frames);
-            return;
+            return false;
         };
         if session.is_traced {
             trace_sent(&session.sid, &frames);
@@ -240,31 +248,26 @@ impl Core {
             buffers.give(frames);
             transcoded
         };
-        let link = session.link;
-        let outbox = match link {
-            Link::Polling { .. } => {
+        let queue = match session.link {
+            Link::Polling { poll, .. } => {
                 session.may_compress = true;
-                Some(&mut session.backlog)
+                Some((&mut session.backlog, poll.is_none()))
             }
             Link::WebSocket(key) => connections
                 .get_mut(key)
                 .filter(|connection| connection.ending == Ending::Open)
-                .map(|connection| &mut connection.outbox),
+                .map(|connection| (&mut connection.outbox, connection.behind > 0)),
         };
-        let Some(outbox) = outbox else {
+        let Some((outbox, is_waiting)) = queue else {
             buffers.give(frames);
-            return;
+            return false;
         };
         let is_over = outbox.len() > outbox_bytes_max;
         outbox.push_own(frames, buffers);
-        match link {
-            Link::Polling { .. } => self.mark_poll_due(session_key),
-            Link::WebSocket(key) => self.mark_dirty(key),
-        }
         if is_over {
-            self.deferred
-                .push(crate::shard::core::Deferred::CloseSession(session_key, CloseReason::SlowConsumer));
+            self.deferred.push(Deferred::CloseSession(session_key, CloseReason::SlowConsumer));
         }
+        is_waiting
     }
 
     /// Queues one Engine.IO text packet for a session.

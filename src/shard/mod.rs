@@ -7,6 +7,7 @@
 pub(crate) mod acks;
 pub(crate) mod app;
 pub(crate) mod args;
+pub(crate) mod backpressure;
 pub(crate) mod broadcast;
 pub(crate) mod bundle;
 pub(crate) mod config;
@@ -53,6 +54,7 @@ use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::mesh::{Peer, ShardMessage};
 use crate::shard::app::{App, is_pattern};
+use crate::shard::backpressure::SlowConsumers;
 use crate::shard::context::{Context, Socket};
 use crate::shard::core::{Core, CoreParts, Deferred, Output, SharedCore};
 use crate::shard::endpoint::{EndpointHandlers, EndpointTable};
@@ -101,6 +103,8 @@ impl Shard {
             core.namespaces.add_endpoint(&endpoint.options.path, patterns.next().unwrap_or_default());
         }
         for (setup, handlers) in (0..).zip(&app.namespaces) {
+            core.has_slow_rules |= handlers.slow.namespace != SlowConsumers::Close;
+            core.slow_rules.push(handlers.slow.clone());
             if !is_pattern(&handlers.name) {
                 core.namespaces.register(handlers.endpoint, &handlers.name, setup);
                 let number = core.namespaces.find(handlers.endpoint, &handlers.name);
@@ -235,12 +239,21 @@ impl Shard {
 
     /// Everything that came in has been handled: polls are answered, and what is to be done moves into `turn`.
     pub(crate) fn end_turn(&mut self, turn: &mut Turn) {
-        if !self.core.borrow().polls_due.is_empty() {
-            // An answered poll lets the next request of its connection in, so handlers may run here too.
+        let is_settled = {
+            let core = self.core.borrow();
+            core.polls_due.is_empty() && core.deferred.is_empty()
+        };
+        if !is_settled {
+            // An answered poll lets the next request of its connection in, and a client that has caught up may be
+            // waited for, so handlers may run here too.
             let core = Rc::clone(&self.core);
-            with_current(&core, || self.answer_polls());
+            with_current(&core, || {
+                self.settle();
+                self.answer_polls();
+            });
         }
         let mut core = self.core.borrow_mut();
+        core.counters.owed_bytes.set(core.owed.bytes() as u64);
         turn.dirty.append(&mut core.dirty);
         turn.outputs.append(&mut core.outputs);
         turn.bells.append(&mut core.bells);
@@ -298,6 +311,8 @@ impl Shard {
             Deferred::DisconnectSocket(socket) => {
                 self.end_socket(socket, CloseReason::ServerDisconnect, true)
             }
+            Deferred::Shed => self.shed(),
+            Deferred::Drained(session) => self.drained(session),
             Deferred::Resume(connection) => self.resume_connection(connection),
             Deferred::Lost(connection) => self.connection_lost(connection),
             Deferred::FailAck(pending, error) => self.fail_ack(pending, error),

@@ -117,14 +117,13 @@ impl WebSocket {
 impl Core {
     /// Queues one message on a raw connection.
     fn send_frame(&mut self, key: Key, opcode: Opcode, payload: &[u8]) {
+        self.mark_dirty(key);
         let Core { connections, transcoder, buffers, .. } = &mut *self;
         let Some(connection) = connections.get_mut(key) else { return };
-        if connection.ending != Ending::Open {
-            return;
+        if connection.ending == Ending::Open {
+            let wire = connection.wire();
+            connection.outbox.write(buffers, |out| transcoder.append(opcode, payload, wire, out));
         }
-        let wire = connection.wire();
-        connection.outbox.write(buffers, |out| transcoder.append(opcode, payload, wire, out));
-        self.mark_dirty(key);
     }
 
     /// Has a raw connection looked after once in a while.

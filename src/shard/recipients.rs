@@ -9,10 +9,11 @@ use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
 use crate::mesh::inquiry::{AckError, Ask, Findings};
-use crate::mesh::{Broadcast, Mesh, Reach, ShardMessage, SocketCommand, Target};
+use crate::mesh::{Broadcast, Mesh, Reach, ShardMessage, SocketCommand, Target, WhenBehind};
 use crate::protocol::socketio::encode::EncodeError;
 use crate::shard::acks::Answer;
 use crate::shard::args::ToArgs;
+use crate::shard::backpressure::Outcome;
 use crate::shard::context::{Emitted, Socket};
 use crate::shard::core::{Core, SharedCore};
 use crate::shard::encode::frame_event;
@@ -141,6 +142,32 @@ impl<'a> Recipients<'a> {
         self
     }
 
+    /// Leaves out who is behind: who is owed bytes from before, or has no poll waiting with something queued already. Node's
+    /// `volatile`, for what is worthless when it is late: the position of a player, say.
+    ///
+    /// ```no_run
+    /// # fn example(tick: &shardcast::Tick<'_>) {
+    /// tick.to("arena").volatile().emit("positions", [1.0, 2.0]);
+    /// # }
+    /// ```
+    pub fn volatile(mut self) -> Self {
+        self.target.when_behind = WhenBehind::Volatile;
+        self
+    }
+
+    /// For who is behind the event waits, and takes the place of the one with the same key that waits already: what they
+    /// get in the end is the latest. At most 1,024 keys and `outbox_bytes_max` bytes wait; what is more is dropped.
+    ///
+    /// ```no_run
+    /// # fn example(cx: &mut shardcast::Context<'_>) {
+    /// cx.to("prices").latest("BTC").emit("price", ("BTC", 64_000));
+    /// # }
+    /// ```
+    pub fn latest(mut self, key: impl Into<String>) -> Self {
+        self.target.when_behind = WhenBehind::Latest(key.into());
+        self
+    }
+
     /// Sends them an event, encoded once.
     pub fn emit(self, event: &str, args: impl ToArgs) -> Emitted {
         let frame = match self.encode(event, None, &args) {
@@ -151,7 +178,7 @@ impl<'a> Recipients<'a> {
             Origin::Shard { core, namespace, sender } => {
                 let except = sender.filter(|_| !self.includes_sender);
                 match core.borrow_mut().publish(namespace, &self.target, except, &frame) {
-                    Some(count) => Emitted::Queued(count),
+                    Some(outcome) => Emitted::Here(outcome),
                     None => Emitted::ShardBusy,
                 }
             }
@@ -163,7 +190,7 @@ impl<'a> Recipients<'a> {
                     frame,
                 });
                 let is_sent = send_everywhere(mesh, || ShardMessage::Broadcast(Arc::clone(&broadcast)));
-                if is_sent { Emitted::Queued(0) } else { Emitted::ShardBusy }
+                if is_sent { Emitted::Here(Outcome::default()) } else { Emitted::ShardBusy }
             }
         }
     }

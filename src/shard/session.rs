@@ -9,6 +9,7 @@ use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::protocol::engineio::session::Heartbeat;
 use crate::protocol::socketio::attachments::PendingBinary;
+use crate::shard::backpressure::Parked;
 use crate::shard::handshake::Handshake;
 use crate::shard::outbox::Outbox;
 use crate::shard::wire::Wire;
@@ -99,6 +100,12 @@ pub(crate) struct Session {
     /// Something in the backlog may be compressed, so the poll that takes it may.
     pub(crate) may_compress: bool,
     pub(crate) is_poll_due: bool,
+    /// How much of the backlog earlier turns have left, while it polls: counted in `Core::owed`.
+    pub(crate) behind: usize,
+    /// Somebody waits for it to catch up, while it polls.
+    pub(crate) awaits_drain: bool,
+    /// Events that wait until the client has caught up.
+    pub(crate) parked: Option<Box<Parked>>,
     /// The session has ended, and only waits for a poll that takes what it was still owed.
     pub(crate) is_over: bool,
     /// The endpoint that it opened at.

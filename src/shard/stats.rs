@@ -41,6 +41,12 @@ counters! {
     requests_refused,
     /// Sessions closed because they were owed too much.
     slow_consumers_closed,
+    /// Messages that slow clients did not get: volatile ones, and those that a rule dropped.
+    messages_dropped,
+    /// Messages to slow clients whose place a later one with the same key took.
+    messages_conflated,
+    /// Bytes owed now to clients that are behind.
+    owed_bytes,
     /// Messages to another shard that found its inbox full and were lost.
     mesh_messages_lost,
     /// Ticks that were left out, because the shard was held up.
@@ -62,6 +68,11 @@ impl Counter {
     #[inline]
     pub(crate) fn add(&self, amount: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+    }
+
+    /// Sets a figure that goes up and down.
+    pub(crate) fn set(&self, amount: u64) {
+        self.0.store(amount, Ordering::Relaxed);
     }
 
     /// Takes away; never below zero.

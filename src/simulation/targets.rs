@@ -14,6 +14,7 @@ use crate::mesh::inquiry::{AckError, Ask, Request};
 use crate::mesh::{BROADCAST_ACK_IDS, INBOX_MESSAGES_MAX, ShardMessage, Target};
 use crate::server::handle::{Handle, Shared};
 use crate::shard::Shard;
+use crate::shard::backpressure::Outcome;
 use crate::shard::config::Config;
 use crate::shard::context::Emitted;
 use crate::shard::encode::frame_event;
@@ -493,7 +494,7 @@ fn a_sid_of_another_shard_can_be_sent_to_moved_and_ended() {
     let handle = crowd.handle();
     for id in 0..8 {
         let sid = crowd.sids[id].clone();
-        assert_eq!(handle.to("/", &sid).emit("news", "handle"), Emitted::Queued(0));
+        assert_eq!(handle.to("/", &sid).emit("news", "handle"), Emitted::Here(Outcome::default()));
         let from = (id + 1) % 8;
         crowd.simulation.clients[from].emit(None, &json!(["to", [sid, sid], null, "context"]));
         crowd.run(A_MOMENT);

@@ -39,6 +39,8 @@ mod client;
 mod host;
 mod session;
 #[cfg(test)]
+mod slow_clients;
+#[cfg(test)]
 mod state_rooms;
 #[cfg(test)]
 mod tests;

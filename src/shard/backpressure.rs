@@ -1,0 +1,526 @@
+//! Clients that do not keep up: what becomes of events for them, and how much they may be owed together.
+//!
+//! A client is *behind* when it is owed bytes from before this turn: the kernel's buffer is full, or no poll has come. A shard
+//! counts what those clients are owed, and sheds the largest when it is too much. An event that need not be sent
+//! whatever it costs is dropped, or *parked* in the session until the client has caught up; parked events are not
+//! encoded for the wire, and others may overtake them.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use indexmap::IndexMap;
+use smallvec::SmallVec;
+
+use crate::base::buffer::SharedFrame;
+use crate::base::slab::Key;
+use crate::mesh::WhenBehind;
+use crate::protocol::socketio::event::{Args, Event};
+use crate::protocol::socketio::packet;
+use crate::protocol::websocket::frame::server_frames;
+use crate::shard::Shard;
+use crate::shard::connection::{Connection, Kind, Role};
+use crate::shard::context::{Context, Socket};
+use crate::shard::core::{Core, Deferred};
+use crate::shard::dispatch::panic_message;
+use crate::shard::session::{CloseReason, Link, Session};
+use crate::shard::socket::SocketState;
+
+/// Keys whose latest event one session keeps; an event with another key is dropped.
+const LATEST_KEYS_MAX: usize = 1024;
+
+/// What becomes of a namespace's or a room's events for a client that is slow.
+///
+/// It concerns events without acknowledgement. `volatile()` and `latest(key)` say it for one event.
+///
+/// ```
+/// use shardcast::{Config, Context, Server, SlowConsumers};
+///
+/// Server::new(Config::default()).namespace("/", |io| {
+///     io.slow_consumers(SlowConsumers::DropOldest { bytes_max: 64 * 1024 });
+///     io.slow_consumers_in("orders", SlowConsumers::Close);
+///     io.slow_consumers_in("prices", SlowConsumers::Latest);
+///     io.on_drain(|cx: &mut Context| {
+///         cx.emit("you were slow, and have caught up", ());
+///     });
+/// });
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SlowConsumers {
+    /// Every event is queued; a client that is owed more than `outbox_bytes_max` is closed. It may come back.
+    #[default]
+    Close,
+    /// An event that would make it more than `bytes_max` bytes is not queued.
+    DropNewest {
+        /// Bytes that the client may be owed.
+        bytes_max: usize,
+    },
+    /// Events wait apart while the client is behind; the oldest make room.
+    DropOldest {
+        /// Bytes that may wait.
+        bytes_max: usize,
+    },
+    /// While the client is behind, the last event of each name waits, or of each key given with `latest`.
+    Latest,
+}
+
+/// What became of an event at the sockets of this shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Sockets to which it leaves with this turn.
+    pub sent: u64,
+    /// Sockets for which it waits: they are behind, or not let in yet, or no poll is there.
+    pub queued: u64,
+    /// Slow sockets that do not get it.
+    pub dropped: u64,
+}
+
+impl Outcome {
+    /// One more socket gets it, at once or later.
+    #[inline]
+    pub(crate) fn count(&mut self, is_waiting: bool) {
+        if is_waiting {
+            self.queued += 1;
+        } else {
+            self.sent += 1;
+        }
+    }
+}
+
+/// The rules of one namespace.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SlowRules {
+    pub(crate) namespace: SlowConsumers,
+    pub(crate) rooms: Vec<(String, SlowConsumers)>,
+    /// Somebody wants to hear that clients have caught up.
+    pub(crate) has_drain_handler: bool,
+}
+
+/// Which of a session's queues: the namespace, and the rule's place among its rooms.
+type QueueId = (u16, usize);
+
+/// The namespace's own rule.
+const NO_ROOM: usize = usize::MAX;
+
+/// What becomes of one event for those who are behind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lag<'a> {
+    Wait,
+    DropNewest {
+        bytes_max: usize,
+    },
+    Volatile,
+    DropOldest {
+        queue: QueueId,
+        bytes_max: usize,
+    },
+    /// Without a key, the event's name is it.
+    Latest {
+        namespace: u16,
+        key: Option<&'a str>,
+    },
+}
+
+impl SlowRules {
+    /// What a target says, or the rule of the room that it names.
+    pub(crate) fn lag<'a>(&self, namespace: u16, asked: &'a WhenBehind, room: Option<&str>) -> Lag<'a> {
+        let place = room.and_then(|room| self.rooms.iter().position(|(name, _)| name == room));
+        let rule = place.map_or(self.namespace, |place| self.rooms[place].1);
+        match (asked, rule) {
+            (WhenBehind::Volatile, _) => Lag::Volatile,
+            (WhenBehind::Latest(key), _) => Lag::Latest { namespace, key: Some(key) },
+            (WhenBehind::Rule, SlowConsumers::Close) => Lag::Wait,
+            (WhenBehind::Rule, SlowConsumers::DropNewest { bytes_max }) => Lag::DropNewest { bytes_max },
+            (WhenBehind::Rule, SlowConsumers::DropOldest { bytes_max }) => {
+                Lag::DropOldest { queue: (namespace, place.unwrap_or(NO_ROOM)), bytes_max }
+            }
+            (WhenBehind::Rule, SlowConsumers::Latest) => Lag::Latest { namespace, key: None },
+        }
+    }
+}
+
+/// Events that wait for a session to catch up, as canonical frames.
+#[derive(Debug, Default)]
+pub(crate) struct Parked {
+    queues: SmallVec<[(QueueId, Queue); 1]>,
+    latest: IndexMap<(u16, Box<str>), SharedFrame>,
+    /// What all of them are.
+    pub(crate) bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    frames: VecDeque<SharedFrame>,
+    bytes: usize,
+}
+
+/// What parking did. Nothing: the event is dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ParkResult {
+    pub(crate) is_parked: bool,
+    /// Earlier events that gave way.
+    pub(crate) displaced: u64,
+}
+
+impl Parked {
+    /// Takes an event in, and lets go of what that displaces.
+    pub(crate) fn push(&mut self, lag: Lag<'_>, frame: &SharedFrame, latest_bytes_max: usize) -> ParkResult {
+        match lag {
+            Lag::DropOldest { queue, bytes_max } => self.push_to_queue(queue, bytes_max, frame),
+            Lag::Latest { namespace, key } => {
+                let key = key.map(Cow::Borrowed).or_else(|| event_name(frame)).unwrap_or_default();
+                self.keep_latest((namespace, Box::from(key)), frame, latest_bytes_max)
+            }
+            Lag::Wait | Lag::Volatile | Lag::DropNewest { .. } => ParkResult::default(),
+        }
+    }
+
+    fn push_to_queue(&mut self, id: QueueId, bytes_max: usize, frame: &SharedFrame) -> ParkResult {
+        if frame.len() > bytes_max {
+            return ParkResult::default();
+        }
+        let place = self.queues.iter().position(|(known, _)| *known == id).unwrap_or_else(|| {
+            self.queues.push((id, Queue::default()));
+            self.queues.len() - 1
+        });
+        let queue = &mut self.queues[place].1;
+        let mut displaced = 0;
+        while queue.bytes + frame.len() > bytes_max
+            && let Some(oldest) = queue.frames.pop_front()
+        {
+            queue.bytes -= oldest.len();
+            self.bytes -= oldest.len();
+            displaced += 1;
+        }
+        queue.frames.push_back(SharedFrame::clone(frame));
+        queue.bytes += frame.len();
+        self.bytes += frame.len();
+        ParkResult { is_parked: true, displaced }
+    }
+
+    fn keep_latest(&mut self, key: (u16, Box<str>), frame: &SharedFrame, bytes_max: usize) -> ParkResult {
+        let old = self.latest.get(&key).map(|old| old.len());
+        let bytes = self.bytes - old.unwrap_or(0) + frame.len();
+        if bytes > bytes_max || (old.is_none() && self.latest.len() >= LATEST_KEYS_MAX) {
+            return ParkResult::default();
+        }
+        self.bytes = bytes;
+        self.latest.insert(key, SharedFrame::clone(frame));
+        ParkResult { is_parked: true, displaced: u64::from(old.is_some()) }
+    }
+
+    /// Everything of one namespace is void: its socket is gone.
+    fn forget(&mut self, namespace: u16) {
+        self.queues.retain(|(id, _)| id.0 != namespace);
+        self.latest.retain(|(of, _), _| *of != namespace);
+        let queued: usize = self.queues.iter().map(|(_, queue)| queue.bytes).sum();
+        self.bytes = queued + self.latest.values().map(|frame| frame.len()).sum::<usize>();
+    }
+
+    /// In order within each queue; then the latest, by the age of their keys.
+    fn into_frames(self) -> impl Iterator<Item = SharedFrame> {
+        let queued = self.queues.into_iter().flat_map(|(_, queue)| queue.frames);
+        queued.chain(self.latest.into_values())
+    }
+}
+
+/// The name of the event in a canonical frame.
+fn event_name(frame: &[u8]) -> Option<Cow<'_, str>> {
+    let (_, payload) = server_frames(frame).next()?;
+    let text = std::str::from_utf8(payload.strip_prefix(b"4")?).ok()?;
+    let payload = packet::split(text).ok()?.payload;
+    Some(Event::decode(payload, &[]).ok()?.name)
+}
+
+/// How one receiver stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    /// It is owed bytes from before this turn.
+    pub(crate) is_behind: bool,
+    pub(crate) owed: usize,
+}
+
+impl Connection {
+    pub(crate) fn standing(&self) -> Standing {
+        let owed = self.outbox.len();
+        let is_behind = if self.is_dirty { self.behind > 0 } else { owed > 0 };
+        Standing { is_behind, owed }
+    }
+}
+
+impl Session {
+    /// A poll is there that takes what is queued in this turn.
+    pub(crate) fn has_poll(&self) -> bool {
+        matches!(self.link, Link::Polling { poll: Some(_), .. })
+    }
+
+    /// How a client stands that polls: one whose poll is there takes all that is queued.
+    pub(crate) fn standing(&self) -> Standing {
+        let owed = self.backlog.len();
+        let is_behind = !self.has_poll() && if self.is_poll_due { self.behind > 0 } else { owed > 0 };
+        Standing { is_behind, owed }
+    }
+}
+
+/// What the clients of a shard are owed that are behind.
+#[derive(Debug, Default)]
+pub(crate) struct Owed {
+    bytes: usize,
+    is_shedding: bool,
+}
+
+impl Owed {
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// One client's part is another: `part` keeps what is counted.
+    pub(crate) fn set(&mut self, part: &mut usize, bytes: usize) {
+        self.bytes = self.bytes - *part + bytes;
+        *part = bytes;
+    }
+
+    /// What is parked has become more or less.
+    pub(crate) fn reparked(&mut self, before: usize, after: usize) {
+        self.bytes = self.bytes - before + after;
+    }
+
+    /// Whether it is too much, and nobody was told yet.
+    pub(crate) fn must_shed(&mut self, bytes_max: usize) -> bool {
+        self.bytes > bytes_max && !std::mem::replace(&mut self.is_shedding, true)
+    }
+}
+
+impl Core {
+    /// A connection is about to be owed more in this turn; what it is owed already has not left in the last.
+    #[cold]
+    pub(crate) fn note_behind(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        self.owed.set(&mut connection.behind, connection.outbox.len());
+        self.shed_if_due();
+    }
+
+    /// The same for a session that polls.
+    #[cold]
+    pub(crate) fn note_session_behind(&mut self, key: Key) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        self.owed.set(&mut session.behind, session.backlog.len());
+        self.shed_if_due();
+    }
+
+    pub(crate) fn shed_if_due(&mut self) {
+        if self.owed.must_shed(self.outboxes_bytes_max) {
+            self.deferred.push(Deferred::Shed);
+        }
+    }
+
+    /// A connection that was behind, or for which somebody waits, was sent something.
+    #[cold]
+    pub(crate) fn note_progress(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        self.owed.set(&mut connection.behind, connection.outbox.len());
+        if !connection.outbox.is_empty() || !std::mem::take(&mut connection.awaits_drain) {
+            return;
+        }
+        if let Kind::WebSocket(websocket) = &connection.kind
+            && let Role::Session(session) = websocket.role
+        {
+            self.caught_up(session);
+        }
+    }
+
+    /// A poll has taken something from a session that was behind, or for which somebody waits.
+    #[cold]
+    pub(crate) fn note_poll_progress(&mut self, key: Key) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        self.owed.set(&mut session.behind, session.backlog.len());
+        if session.backlog.is_empty() && std::mem::take(&mut session.awaits_drain) {
+            self.caught_up(key);
+        }
+    }
+
+    /// A session's client has taken all that it was owed: parked events follow.
+    pub(crate) fn caught_up(&mut self, session_key: Key) {
+        let Some(session) = self.sessions.get_mut(session_key) else { return };
+        let has_drain_handler = session.sockets.iter().any(|(namespace, _)| {
+            let setup = self.namespaces[*namespace].namespace.setup;
+            self.slow_rules[usize::from(setup)].has_drain_handler
+        });
+        if let Some(parked) = session.parked.take() {
+            self.owed.reparked(parked.bytes, 0);
+            for frame in parked.into_frames() {
+                let mut frames = self.buffers.take();
+                frames.extend_from_slice(&frame);
+                self.counters.messages_sent.add(1);
+                self.send_frames(session_key, frames);
+            }
+        }
+        if has_drain_handler {
+            self.deferred.push(Deferred::Drained(session_key));
+        }
+    }
+
+    /// A socket is gone: what was parked for it is void.
+    pub(crate) fn forget_parked(&mut self, session: Key, namespace: u16) {
+        let Some(session) = self.sessions.get_mut(session) else { return };
+        if let Some(parked) = &mut session.parked {
+            let before = parked.bytes;
+            parked.forget(namespace);
+            self.owed.reparked(before, parked.bytes);
+        }
+    }
+
+    /// Bytes that a socket's client is owed, and what is parked for it.
+    pub(crate) fn owed_bytes(&self, socket: Key) -> usize {
+        let Some(socket) = self.sockets.get(socket) else { return 0 };
+        if socket.state == SocketState::Connecting {
+            return socket.extra.as_ref().map_or(0, |extra| extra.held.len());
+        }
+        let Some(session) = self.sessions.get(socket.session) else { return 0 };
+        let owed = match session.link {
+            Link::Polling { .. } => session.backlog.len(),
+            Link::WebSocket(key) => self.connections.get(key).map_or(0, |connection| connection.outbox.len()),
+        };
+        owed + session.parked.as_ref().map_or(0, |parked| parked.bytes)
+    }
+
+    /// Who is owed most, until enough is gone: sessions, and connections without one.
+    fn whom_to_shed(&mut self) -> Vec<Shed> {
+        self.owed.is_shedding = false;
+        let mut behind: Vec<(usize, Shed)> = Vec::new();
+        for key in self.connections.keys() {
+            let connection = self.connections.get(key).expect("the key was just listed");
+            if connection.behind > 0 {
+                let shed = match &connection.kind {
+                    Kind::WebSocket(websocket) => match websocket.role {
+                        Role::Session(session) => Shed::Session(session),
+                        Role::Probe(_) | Role::Raw(_) => Shed::Connection(key),
+                    },
+                    Kind::Http(_) => Shed::Connection(key),
+                };
+                behind.push((connection.behind, shed));
+            }
+        }
+        for key in self.sessions.keys() {
+            let session = self.sessions.get(key).expect("the key was just listed");
+            let parked = session.parked.as_ref().map_or(0, |parked| parked.bytes);
+            if session.behind + parked > 0 {
+                behind.push((session.behind + parked, Shed::Session(key)));
+            }
+        }
+        behind.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        // A little more than must be, so that not every turn sheds.
+        let mut excess = self.owed.bytes.saturating_sub(self.outboxes_bytes_max / 8 * 7);
+        let enough = behind.into_iter().take_while(|(bytes, _)| {
+            let is_needed = excess > 0;
+            excess = excess.saturating_sub(*bytes);
+            is_needed
+        });
+        enough.map(|(_, shed)| shed).collect()
+    }
+}
+
+/// Who is closed because all together are owed too much.
+#[derive(Clone, Copy, Debug)]
+enum Shed {
+    Session(Key),
+    Connection(Key),
+}
+
+impl Shard {
+    /// Closes those who are owed most: together, the clients are owed more than the shard may hold.
+    pub(crate) fn shed(&mut self) {
+        let (closing, owed, bytes_max) = {
+            let mut core = self.core.borrow_mut();
+            (core.whom_to_shed(), core.owed.bytes, core.outboxes_bytes_max)
+        };
+        if closing.is_empty() {
+            return;
+        }
+        tracing::warn!(
+            owed,
+            bytes_max,
+            closing = closing.len(),
+            "clients that do not keep up are owed more than this shard's part of outboxes_bytes_max: the slowest are closed"
+        );
+        for shed in closing {
+            match shed {
+                Shed::Session(session) => self.close_session(session, CloseReason::SlowConsumer),
+                Shed::Connection(connection) => {
+                    self.core.borrow_mut().counters.slow_consumers_closed.add(1);
+                    self.connection_lost(connection);
+                }
+            }
+        }
+    }
+
+    /// Tells the sockets of a session that their client has caught up.
+    pub(crate) fn drained(&mut self, session: Key) {
+        let sockets = self.core.borrow().sockets_of(session);
+        for key in sockets {
+            let is_open =
+                self.core.borrow().sockets.get(key).is_some_and(|socket| socket.state == SocketState::Open);
+            let Some(socket) = Socket::of(&self.core, key).filter(|_| is_open) else { continue };
+            let handlers = self.handlers_of(&socket);
+            if let Some(on_drain) = &handlers.drain {
+                let mut cx = Context::new(socket, "drain", Args::default(), None);
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_drain(&mut cx))) {
+                    tracing::error!(target: super::SOCKETIO, message = %panic_message(&*panic), "a drain handler panicked");
+                    self.core.borrow_mut().counters.handler_panics.add(1);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(text: &str) -> SharedFrame {
+        let mut bytes = Vec::new();
+        crate::shard::encode::frame_text(&mut bytes, text);
+        SharedFrame::new(bytes)
+    }
+
+    #[test]
+    fn the_oldest_make_room_within_their_queue() {
+        let mut parked = Parked::default();
+        let mut push = |room: usize, text: &str| {
+            let lag = Lag::DropOldest { queue: (0, room), bytes_max: 20 };
+            let result = parked.push(lag, &frame(text), usize::MAX);
+            (result.is_parked, result.displaced)
+        };
+        assert_eq!(push(0, "42[1]"), (true, 0));
+        assert_eq!(push(0, "42[2]"), (true, 0));
+        assert_eq!(push(1, "42[3]"), (true, 0));
+        assert_eq!(push(0, "42[4444444]"), (true, 1));
+        assert_eq!(push(0, &"x".repeat(30)), (false, 0), "larger than the queue: the others stay");
+        assert_eq!(parked.bytes, parked.queues.iter().map(|(_, queue)| queue.bytes).sum::<usize>());
+        let frames: Vec<SharedFrame> = parked.into_frames().collect();
+        assert_eq!(frames, ["42[2]", "42[4444444]", "42[3]"].map(frame));
+    }
+
+    #[test]
+    fn the_latest_of_a_key_stays_in_its_place() {
+        let mut parked = Parked::default();
+        let mut push = |key, text: &str| {
+            let result = parked.push(Lag::Latest { namespace: 7, key }, &frame(text), 100);
+            (result.is_parked, result.displaced)
+        };
+        assert_eq!(push(Some("a"), "42[\"n\",1]"), (true, 0));
+        assert_eq!(push(None, "42[\"n\",2]"), (true, 0));
+        assert_eq!(push(Some("a"), "42[\"n\",3]"), (true, 1));
+        assert_eq!(push(None, "42/x,[\"n\",4]"), (true, 1), "by the event's name");
+        assert_eq!(push(Some("b"), &"x".repeat(100)), (false, 0));
+        let mut other = Parked::default();
+        for key in 0..=LATEST_KEYS_MAX {
+            let lag = Lag::Latest { namespace: 0, key: Some(&key.to_string()) };
+            assert_eq!(other.push(lag, &frame("42[]"), usize::MAX).is_parked, key < LATEST_KEYS_MAX);
+        }
+        other.forget(0);
+        assert_eq!((other.bytes, other.into_frames().count()), (0, 0));
+        let frames: Vec<SharedFrame> = parked.into_frames().collect();
+        assert_eq!(frames, ["42[\"n\",3]", "42/x,[\"n\",4]"].map(frame));
+    }
+}
