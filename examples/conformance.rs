@@ -162,6 +162,7 @@ fn register(io: &mut Namespace) {
         shardcast::sleep(Duration::from_millis(millis)).await;
         value
     });
+    io.on("client-id", |cx: &mut Context| cx.client_id());
     io.on("kick-me", |cx: &mut Context| cx.disconnect());
     targets(io);
     io.on("boom", |_: &mut Context| -> () { panic!("boom") });

@@ -122,6 +122,11 @@ pub mod fuzzing {
         engineio::fuzz::body(input);
     }
 
+    /// The body of a long-polling POST of revision 3.
+    pub fn engineio3_body(input: &[u8]) {
+        engineio::fuzz3::body(input);
+    }
+
     /// The payload of a compressed message.
     pub fn websocket_inflate(input: &[u8]) {
         websocket::fuzz::inflate(input);
@@ -145,6 +150,8 @@ mod guides {
     struct ComingFromFlaskSocketIo;
     #[doc = include_str!("../docs/coming-from-node.md")]
     struct ComingFromNode;
+    #[doc = include_str!("../docs/older-clients.md")]
+    struct OlderClients;
     #[doc = include_str!("../docs/flask-examples.md")]
     struct FlaskExamples;
     #[doc = include_str!("../docs/slow-consumers.md")]

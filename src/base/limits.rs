@@ -21,6 +21,9 @@ pub(crate) const JSON_DEPTH_MAX: usize = 128;
 /// Packets in one long-polling response: stock Python clients refuse more.
 pub(crate) const POLL_PACKETS_MAX: usize = 16;
 
+/// The query of a namespace in a CONNECT, in bytes: the same query is in the request line, which must fit a head.
+pub(crate) const NAMESPACE_QUERY_BYTES_MAX: usize = HEAD_BYTES_MAX;
+
 /// A namespace's name in a packet, in bytes. Longer ones are refused as unknown.
 pub(crate) const NAMESPACE_BYTES_MAX: usize = 512;
 

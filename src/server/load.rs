@@ -38,6 +38,7 @@ impl Config {
         "cors_max_age",
         "trust_forwarded",
         "cookie",
+        "allow_eio3",
         "client_bundle",
         "header_timeout",
         "keep_alive_timeout",

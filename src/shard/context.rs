@@ -150,6 +150,20 @@ impl Socket {
         usize::from(self.namespace.setup)
     }
 
+    /// The id by which the client knows this socket: [`id`](Socket::id), but `/admin#` and the session's id in the namespace
+    /// `/admin` of a client of Socket.IO 1.x or 2.x. Either is the name of a room that only this socket is in.
+    ///
+    /// ```
+    /// use shardcast::Context;
+    ///
+    /// fn who_am_i(cx: &mut Context) -> String {
+    ///     cx.client_id()
+    /// }
+    /// ```
+    pub fn client_id(&self) -> String {
+        self.core.borrow().client_id(self.key).unwrap_or_else(|| self.sid.to_string())
+    }
+
     /// The socket's id. It is also the name of a room that only this socket is in.
     pub fn id(&self) -> Sid {
         self.sid

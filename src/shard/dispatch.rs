@@ -26,6 +26,7 @@ use crate::shard::core::{Core, Deferred, NOWHERE};
 use crate::shard::encode::frame_packet;
 use crate::shard::namespaces::NamespaceError;
 use crate::shard::raw::Message;
+use crate::shard::revision3::split_connect;
 use crate::shard::session::CloseReason;
 use crate::shard::socket::{SocketEntry, SocketState, Waiting};
 use crate::shard::tasks::TaskOwner;
@@ -38,7 +39,7 @@ pub(crate) const REFUSED_BY_PANIC: &str = "Connection refused by server";
 impl Shard {
     /// One Engine.IO packet of a session's own transport.
     pub(crate) fn receive_packet(&mut self, session: Key, packet: EnginePacket<'_>) {
-        {
+        let step = {
             let mut core = self.core.borrow_mut();
             let Core { sessions, endpoints, now, .. } = &mut *core;
             let (Some(session), now) = (sessions.get_mut(session), *now) else { return };
@@ -46,18 +47,23 @@ impl Shard {
             if session.is_traced {
                 trace_received(&session.sid, packet);
             }
-            match packet {
-                EnginePacket::Pong(_) => session.heartbeat.receive_pong(times, now),
+            let step = step(session.poll_form.revision, Via::Transport, packet);
+            match step {
+                Step::Pong => session.heartbeat.receive_pong(times, now),
+                Step::AnswerPing => session.heartbeat.receive_ping(times, now),
                 _ => session.heartbeat.receive_packet(times, now),
             }
-        }
-        match step(Via::Transport, packet) {
+            step
+        };
+        match step {
             Step::Message(text) => self.receive_message(session, text),
             Step::Base64(text) => match payload::decode_base64(text) {
                 Some(bytes) => self.receive_attachment(session, Bytes::from(bytes)),
                 None => self.close_session(session, CloseReason::ParseError),
             },
+            Step::Binary(bytes) => self.receive_attachment(session, Bytes::copy_from_slice(bytes)),
             Step::Pong => self.core.borrow_mut().arm_session(session),
+            Step::AnswerPing => self.core.borrow_mut().send_packet(session, "3"),
             Step::Close => self.close_session(session, CloseReason::TransportClose),
             Step::WrongHeartbeat => self.close_session(session, CloseReason::TransportError),
             Step::Ignore | Step::AnswerProbe | Step::Upgrade | Step::FailProbe => {}
@@ -75,7 +81,11 @@ impl Shard {
             }
             session.heartbeat.receive_packet(endpoints[usize::from(session.endpoint)].heartbeat_times(), now);
         }
-        self.receive_attachment(session, Bytes::copy_from_slice(bytes));
+        let message = self.core.borrow().untyped(session, bytes);
+        match message {
+            Some(message) => self.receive_attachment(session, Bytes::copy_from_slice(message)),
+            None => self.close_session(session, CloseReason::ParseError),
+        }
     }
 
     fn receive_message(&mut self, session: Key, text: &str) {
@@ -280,22 +290,26 @@ impl Shard {
     }
 
     /// CONNECT: the handler decides.
-    fn connect(&mut self, session: Key, packet: &Packet<'_>) {
+    pub(crate) fn connect(&mut self, session: Key, packet: &Packet<'_>) {
+        let (name, auth) = split_connect(packet, self.core.borrow().is_revision_3(session));
         let socket_key = {
             let mut core = self.core.borrow_mut();
-            let namespace = match core.open_namespace(session, packet.namespace) {
+            let namespace = match core.open_namespace(session, name) {
                 Ok(namespace) => namespace,
-                Err(refused) => return core.send_connect_error(session, packet.namespace, &refused),
+                Err(refused) => return core.send_connect_error(session, name, &refused),
             };
             let is_joined =
                 core.sessions.get(session).is_none_or(|session| session.socket_in(namespace).is_some());
             if is_joined {
+                if core.may_repeat_connect(session, name) {
+                    return;
+                }
                 drop(core);
                 return self.break_session(session, "the namespace is joined already");
             }
             core.add_socket(session, namespace)
         };
-        self.ask_connect_handlers(socket_key, 0, packet.payload);
+        self.ask_connect_handlers(socket_key, 0, &auth);
     }
 
     /// Asks the connect handlers from `first` on, until one refuses or takes its time.
@@ -541,7 +555,7 @@ impl Core {
     }
 
     fn add_socket(&mut self, session: Key, namespace: u16) -> Key {
-        let sid = self.new_sid();
+        let sid = self.socket_sid(session, namespace);
         let key = self.sockets.insert(SocketEntry::new(sid, namespace, session));
         let Core { socket_ids, sockets, .. } = &mut *self;
         socket_ids.insert(&sid, key.index, |place| sockets.at(place).map(|socket| socket.sid));
@@ -568,8 +582,8 @@ impl Core {
             socket.wire = wire;
         }
         self.namespaces[namespace].open_sockets += 1;
-        let namespace = Rc::clone(&self.namespaces[namespace].namespace);
-        self.send_message(session, |out| encode::encode_connect(out, &namespace.name, sid.as_str(), None));
+        self.join_client_id(key);
+        self.send_connect(session, namespace, sid);
         if let Some(session) = self.sessions.get_mut(session) {
             session.connect_by = Time::NEVER;
         }
@@ -590,12 +604,6 @@ impl Core {
         self.remove_socket(key);
     }
 
-    fn send_connect_error(&mut self, session: Key, namespace: &str, refused: &Refused) {
-        self.send_message(session, |out| {
-            encode::encode_connect_error(out, namespace, &refused.message, refused.data.as_ref());
-        });
-    }
-
     /// Tells the peer that a socket is over.
     fn send_disconnect(&mut self, key: Key) {
         let Some(socket) = self.sockets.get(key) else { return };
@@ -605,7 +613,7 @@ impl Core {
     }
 
     /// Sends one Socket.IO packet that has no attachments.
-    fn send_message(&mut self, session: Key, encode: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn send_message(&mut self, session: Key, encode: impl FnOnce(&mut Vec<u8>)) {
         let mut frames = self.buffers.take();
         let framed = frame_packet(&mut frames, |out, _| {
             encode(out);

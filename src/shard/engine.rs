@@ -1,5 +1,5 @@
 //! Engine.IO requests: which session, which transport, and what the answer is
-//! (protocol revision 4; the order of the checks is that of engine.io 6).
+//! (either revision; the order of the checks is that of engine.io 6).
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,8 +13,9 @@ use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::mesh::Peer;
 use crate::protocol::engineio::packet::Open;
-use crate::protocol::engineio::payload;
+use crate::protocol::engineio::polling::{PollAnswer, PollBody, PollForm, Posted};
 use crate::protocol::engineio::request::{RequestError, RequestQuery, Transport};
+use crate::protocol::engineio::revision::Revision;
 use crate::protocol::engineio::session::Heartbeat;
 use crate::protocol::http::coding::Coding;
 use crate::protocol::http::cors::RefusedOrigin;
@@ -72,7 +73,7 @@ impl Shard {
         if self.core.borrow_mut().answer_bundle(key, endpoint, head) {
             return;
         }
-        let query = RequestQuery::parse(head.query);
+        let query = self.engine_query(endpoint, head);
         if head.method == Method::Options && head.headers.get("access-control-request-method").is_some() {
             self.core.borrow_mut().answer_preflight(key, endpoint, head);
             return;
@@ -80,23 +81,25 @@ impl Shard {
         let admitted = self.admit(endpoint, head, &query);
         match admitted.and_then(|admission| self.allow(key, endpoint, head, admission)) {
             Err(refusal) => self.core.borrow_mut().refuse_engine(key, endpoint, head, &refusal),
-            Ok(Admission::OpenPolling | Admission::OpenWebSocket(_)) if self.core.borrow().is_full() => {
+            Ok(Admission::OpenPolling(_) | Admission::OpenWebSocket(..)) if self.core.borrow().is_full() => {
                 let mut core = self.core.borrow_mut();
                 core.refuse_session(key, endpoint, head);
             }
-            Ok(Admission::OpenPolling) => {
-                let session = self.core.borrow_mut().open_polling(key, endpoint, head);
+            Ok(Admission::OpenPolling(form)) => {
+                let session = self.core.borrow_mut().open_polling(key, endpoint, head, form);
                 self.engine_opened(session);
+                self.connect_default(session);
             }
-            Ok(Admission::OpenWebSocket(accept)) => {
-                let session = self.core.borrow_mut().open_websocket(key, endpoint, head, &accept);
+            Ok(Admission::OpenWebSocket(form, accept)) => {
+                let session = self.core.borrow_mut().open_websocket(key, endpoint, head, (form, &accept));
                 self.engine_opened(session);
+                self.connect_default(session);
             }
-            Ok(Admission::Probe(session, accept)) => {
-                self.core.borrow_mut().open_probe(key, head, session, &accept)
+            Ok(Admission::Probe(session, form, accept)) => {
+                self.core.borrow_mut().open_probe(key, head, session, (form, &accept))
             }
-            Ok(Admission::Poll(session)) => self.poll(key, head, session),
-            Ok(Admission::Post(session)) => self.post(key, head, session, body),
+            Ok(Admission::Poll(session, form)) => self.poll(key, head, (session, form)),
+            Ok(Admission::Post(session, form)) => self.post(key, head, (session, form), body),
             Ok(Admission::OtherMethod) => {
                 tracing::info!(
                     target: super::ENGINEIO,
@@ -121,7 +124,8 @@ impl Shard {
     ) -> Result<Admission, Refusal> {
         let handlers = self.app.endpoint(endpoint);
         let rule = handlers.and_then(|handlers| handlers.allow_request.as_ref());
-        let (Some(rule), Admission::OpenPolling | Admission::OpenWebSocket(_)) = (rule, &admission) else {
+        let (Some(rule), Admission::OpenPolling(_) | Admission::OpenWebSocket(..)) = (rule, &admission)
+        else {
             return Ok(admission);
         };
         let peer = self.core.borrow().connections.get(key).map_or(Peer::Unix, |connection| connection.peer);
@@ -136,6 +140,15 @@ impl Shard {
                 Err(Refusal::Rule(String::new()))
             }
         }
+    }
+
+    /// What the query says, as far as this server heeds it.
+    fn engine_query<'a>(&self, endpoint: u8, head: &Head<'a, '_>) -> RequestQuery<'a> {
+        let mut query = RequestQuery::parse(head.query);
+        if !self.core.borrow().endpoint(endpoint).options.allow_eio3 {
+            query.callback = None;
+        }
+        query
     }
 
     /// What a request asks for, or why it is refused.
@@ -155,7 +168,10 @@ impl Shard {
         if !is_served {
             return Err(RequestError::TransportUnknown.into());
         }
-        core.check_origin(endpoint, head).map_err(Refusal::Origin)?;
+        match query.callback.filter(|_| transport == Transport::Polling) {
+            Some(_) => core.check_script_origin(endpoint, head).map_err(Refusal::Origin)?,
+            None => core.check_origin(endpoint, head).map_err(Refusal::Origin)?,
+        }
         let is_upgrade = head.headers.get("upgrade").is_some();
         let accept = || validate_handshake(head).map_err(|_| RequestError::BadRequest);
         let Some(sid) = &query.sid else {
@@ -165,29 +181,30 @@ impl Shard {
             if is_upgrade != (transport == Transport::WebSocket) {
                 return Err(RequestError::BadRequest.into());
             }
-            if !query.is_revision_4() {
-                return Err(RequestError::UnsupportedRevision.into());
-            }
+            let revision =
+                query.revision().filter(|&revision| revision == Revision::Four || options.allow_eio3);
+            let form = query.poll_form(revision.ok_or(RequestError::UnsupportedRevision)?);
             return match transport {
-                Transport::Polling => Ok(Admission::OpenPolling),
-                Transport::WebSocket => Ok(Admission::OpenWebSocket(accept()?)),
+                Transport::Polling => Ok(Admission::OpenPolling(form)),
+                Transport::WebSocket => Ok(Admission::OpenWebSocket(form, accept()?)),
             };
         };
         let key = Sid::parse(sid).and_then(|sid| core.session_by_sid(&sid));
         let key = key.ok_or(RequestError::SessionUnknown)?;
         let session = core.sessions.get(key).filter(|session| session.endpoint == endpoint);
         let session = session.ok_or(RequestError::SessionUnknown)?;
-        if !query.is_revision_4() {
+        let form = query.poll_form(session.poll_form.revision);
+        if query.revision() != Some(form.revision) {
             return Err(RequestError::BadRequest.into());
         }
         match (transport, session.link) {
             (Transport::WebSocket, _) if is_upgrade && !session.is_over => {
-                Ok(Admission::Probe(key, accept()?))
+                Ok(Admission::Probe(key, form, accept()?))
             }
             (Transport::Polling, Link::Polling { .. }) if !is_upgrade => match head.method {
-                Method::Get => Ok(Admission::Poll(key)),
+                Method::Get => Ok(Admission::Poll(key, form)),
                 Method::Post if session.is_over => Err(RequestError::SessionUnknown.into()),
-                Method::Post => Ok(Admission::Post(key)),
+                Method::Post => Ok(Admission::Post(key, form)),
                 _ => Ok(Admission::OtherMethod),
             },
             _ => Err(RequestError::BadRequest.into()),
@@ -195,7 +212,7 @@ impl Shard {
     }
 
     /// A GET of a polling session: it takes what waits, or waits itself.
-    fn poll(&mut self, key: Key, head: &Head<'_, '_>, session_key: Key) {
+    fn poll(&mut self, key: Key, head: &Head<'_, '_>, (session_key, form): (Key, PollForm)) {
         let mut core = self.core.borrow_mut();
         let Some(session) = core.sessions.get_mut(session_key) else { return };
         let Link::Polling { poll, .. } = &mut session.link else { return };
@@ -213,6 +230,7 @@ impl Shard {
             return;
         }
         *poll = Some(key);
+        session.poll_form = form;
         let is_due = !session.backlog.is_empty() || session.is_over;
         let is_upgrading = session.upgrade.is_some_and(|upgrade| upgrade.is_probed);
         if let Some(http) = core.http_mut(key) {
@@ -226,15 +244,13 @@ impl Shard {
     }
 
     /// A POST of a polling session: packets from the client.
-    fn post(&mut self, key: Key, head: &Head<'_, '_>, session_key: Key, body: &[u8]) {
+    fn post(&mut self, key: Key, head: &Head<'_, '_>, (session_key, form): (Key, PollForm), body: &[u8]) {
         if !self.claim_post(key, head, session_key) {
             return;
         }
         let Some(endpoint) = self.core.borrow().endpoint_of(session_key) else { return };
         let content_type = head.headers.get("content-type").unwrap_or_default();
-        let text =
-            std::str::from_utf8(body).ok().filter(|_| !content_type.starts_with("application/octet-stream"));
-        let Some(text) = text else {
+        let Some(posted) = Posted::read(body, content_type, form) else {
             tracing::info!(
                 target: super::ENGINEIO,
                 content_type,
@@ -248,7 +264,7 @@ impl Shard {
             return;
         };
         let mut fault = None;
-        for packet in payload::packets(text) {
+        for packet in posted.packets() {
             match packet {
                 Ok(packet) => {
                     self.receive_packet(session_key, packet);
@@ -282,8 +298,8 @@ impl Shard {
 
     /// A POST whose body is not here yet. False when the request is already answered.
     pub(crate) fn begin_post(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>) -> bool {
-        let query = RequestQuery::parse(head.query);
-        let Ok(Admission::Post(session)) = self.admit(endpoint, head, &query) else { return true };
+        let query = self.engine_query(endpoint, head);
+        let Ok(Admission::Post(session, _)) = self.admit(endpoint, head, &query) else { return true };
         self.claim_post(key, head, session)
     }
 
@@ -349,11 +365,11 @@ impl From<RequestError> for Refusal {
 /// What a request may do.
 #[derive(Debug)]
 enum Admission {
-    OpenPolling,
-    OpenWebSocket(AcceptKey),
-    Probe(Key, AcceptKey),
-    Poll(Key),
-    Post(Key),
+    OpenPolling(PollForm),
+    OpenWebSocket(PollForm, AcceptKey),
+    Probe(Key, PollForm, AcceptKey),
+    Poll(Key, PollForm),
+    Post(Key, PollForm),
     /// A method that sessions do not know.
     OtherMethod,
 }
@@ -468,11 +484,12 @@ impl Core {
         self.respond_engine(key, endpoint, head, response);
     }
 
-    fn open_polling(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>) -> Key {
-        let session_key = self.open_session(key, endpoint, head, Link::Polling { poll: None, post: None });
+    fn open_polling(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>, form: PollForm) -> Key {
+        let link = Link::Polling { poll: None, post: None };
+        let session_key = self.open_session(key, endpoint, head, (link, form));
         let table = self.endpoint(endpoint);
         let open = self.open_packet(session_key, table.options.websocket && table.options.allow_upgrades);
-        let mut response = poll_response(open.into_bytes());
+        let mut response = poll_response(one_packet(form, &open));
         if let Some(sid) = self.sessions.get(session_key).map(|session| session.sid)
             && let Some(Ok(cookie)) = table.cookie.as_ref().map(|cookie| cookie.encode(sid.as_str()))
         {
@@ -482,20 +499,45 @@ impl Core {
         session_key
     }
 
-    fn open_websocket(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>, accept: &AcceptKey) -> Key {
-        let session_key = self.open_session(key, endpoint, head, Link::WebSocket(key));
+    fn open_websocket(
+        &mut self,
+        key: Key,
+        endpoint: u8,
+        head: &Head<'_, '_>,
+        (form, accept): (PollForm, &AcceptKey),
+    ) -> Key {
+        let session_key = self.open_session(key, endpoint, head, (Link::WebSocket(key), form));
         self.become_websocket(key, endpoint, (head, accept), Role::Session(session_key));
+        self.note_text_only(key, form);
         self.adopt_wire(session_key, key);
         let open = self.open_packet(session_key, false);
         self.send_packet(session_key, &open);
         session_key
     }
 
+    /// A WebSocket whose client reads no bytes, which revision 3 may say, gets binary as text.
+    fn note_text_only(&mut self, key: Key, form: PollForm) {
+        if form.revision == Revision::Three
+            && form.is_text_only
+            && let Some(Kind::WebSocket(websocket)) =
+                self.connections.get_mut(key).map(|connection| &mut connection.kind)
+        {
+            websocket.wire = websocket.wire | Wire::BASE64;
+        }
+    }
+
     /// A WebSocket for a polling session. A second one is told at once that it is not wanted.
-    fn open_probe(&mut self, key: Key, head: &Head<'_, '_>, session_key: Key, accept: &AcceptKey) {
+    fn open_probe(
+        &mut self,
+        key: Key,
+        head: &Head<'_, '_>,
+        session_key: Key,
+        (form, accept): (PollForm, &AcceptKey),
+    ) {
         let Some(endpoint) = self.endpoint_of(session_key) else { return };
         let until = self.now + self.endpoint(endpoint).options.upgrade_timeout;
         self.become_websocket(key, endpoint, (head, accept), Role::Probe(session_key));
+        self.note_text_only(key, form);
         let Some(session) = self.sessions.get_mut(session_key) else { return };
         if session.upgrade.is_some() || matches!(session.link, Link::WebSocket(_)) {
             self.close_websocket(key, None, "");
@@ -529,22 +571,30 @@ impl Core {
         }
     }
 
-    fn open_session(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>, link: Link) -> Key {
+    fn open_session(
+        &mut self,
+        key: Key,
+        endpoint: u8,
+        head: &Head<'_, '_>,
+        (link, form): (Link, PollForm),
+    ) -> Key {
         let sid = self.new_sid();
         let peer = self.connections.get(key).map_or(crate::mesh::Peer::Unix, |connection| connection.peer);
         let handshake = Handshake::new(head.target, head.headers.iter(), peer, self.unix_origin + self.now.0);
         let table = self.endpoint(endpoint);
         // Raw endpoints have no namespaces to join.
         let connect_by = if table.is_raw { Time::NEVER } else { self.now + table.options.connect_timeout };
-        let heartbeat = Heartbeat::new(table.heartbeat_times(), self.now);
+        let heartbeat = Heartbeat::new(form.revision, table.heartbeat_times(), self.now);
         let is_packed = self.config.parser == Parser::Msgpack && !table.is_raw;
-        let wire = if is_packed { Wire::MSGPACK } else { Wire::default() };
+        let parser = if is_packed { Wire::MSGPACK } else { Wire::default() };
+        let typed = if form.revision == Revision::Three { Wire::TYPED } else { Wire::default() };
         let session_key = self.sessions.insert(Session {
             sid,
             endpoint,
             is_traced: false,
             link,
-            wire,
+            poll_form: form,
+            wire: parser | typed,
             upgrade: None,
             heartbeat,
             connect_by,
@@ -593,8 +643,9 @@ impl Core {
 
     /// Answers a pending poll with one packet.
     pub(crate) fn release_poll(&mut self, session_key: Key, packet: &'static str) {
+        let Some(form) = self.sessions.get(session_key).map(|session| session.poll_form) else { return };
         if let Some(key) = self.take_poll(session_key) {
-            self.respond(key, &poll_response(packet.as_bytes().to_vec()));
+            self.respond(key, &poll_response(one_packet(form, packet)));
         }
     }
 
@@ -609,13 +660,11 @@ impl Core {
         let Some(key) = self.take_poll(session_key) else { return };
         let Core { sessions, buffers, .. } = &mut *self;
         let Some(session) = sessions.get_mut(session_key) else { return };
-        let mut body = Vec::with_capacity(session.backlog.len().min(64 * 1024));
-        let mut packets = 0;
+        let mut body = PollBody::new(session.poll_form, session.backlog.len().min(64 * 1024));
         while let Some(front) = session.backlog.front() {
-            let (covered, count) = payload::append_frames(&mut body, front, packets_max, packets);
+            let (covered, has_room) = body.append_frames(front, packets_max);
             session.backlog.advance(covered, buffers);
-            packets = count;
-            if covered == 0 || packets == packets_max {
+            if !has_room {
                 break;
             }
         }
@@ -623,13 +672,13 @@ impl Core {
         session.may_compress &= !session.backlog.is_empty();
         let is_last = session.is_over && session.backlog.is_empty();
         if is_last {
-            payload::append(&mut body, false, b"1");
+            body.append("1");
         }
         let has_waited = session.behind > 0 || session.awaits_drain;
         if !may_compress && let Some(http) = self.http_mut(key) {
             http.framing.coding = Coding::Identity;
         }
-        self.respond(key, &poll_response(body));
+        self.respond(key, &poll_response(body.finish()));
         if is_last {
             self.remove_session(session_key);
         } else if has_waited {
@@ -710,11 +759,19 @@ impl Core {
     }
 }
 
-fn poll_response(body: Vec<u8>) -> Response {
-    Response::new(Status::OK)
-        .header("content-type", "text/plain; charset=UTF-8")
+/// A poll's answer that is one packet.
+fn one_packet(form: PollForm, packet: &str) -> PollAnswer {
+    let mut body = PollBody::new(form, packet.len());
+    body.append(packet);
+    body.finish()
+}
+
+fn poll_response(answer: PollAnswer) -> Response {
+    let response = Response::new(Status::OK)
+        .header("content-type", answer.content_type)
         .header("cache-control", "no-store")
-        .body(body)
+        .body(answer.body);
+    if answer.is_script { response.header("x-content-type-options", "nosniff") } else { response }
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! WebSocket frames on a connection: a session's packets, an upgrade's probe, or a raw route's messages.
 
 use crate::base::slab::Key;
-use crate::protocol::engineio::packet;
+use crate::protocol::engineio::packet::{self, Packet};
+use crate::protocol::engineio::payload3;
+use crate::protocol::engineio::revision::Revision;
 use crate::protocol::engineio::session::{Step as PacketStep, Via, step};
 use crate::protocol::websocket::close::{CloseCode, CloseReason as PeerClose};
 use crate::protocol::websocket::frame::{self, FrameError, Opcode};
@@ -113,14 +115,18 @@ impl Shard {
     /// A text frame on a session's own WebSocket.
     #[inline]
     fn receive_text(&mut self, session: Key, text: &str) {
-        match packet::decode(text) {
+        let packet = match packet::decode(text) {
+            Ok(Packet::Base64(_)) if self.core.borrow().is_revision_3(session) => payload3::decode(text),
+            packet => packet,
+        };
+        match packet {
             Ok(packet) => self.receive_packet(session, packet),
             Err(_) => self.close_session(session, CloseReason::ParseError),
         }
     }
 
     fn receive_probe(&mut self, key: Key, session: Key, text: &str) {
-        let asked = packet::decode(text).map(|packet| step(Via::Probe, packet));
+        let asked = packet::decode(text).map(|packet| step(Revision::default(), Via::Probe, packet));
         match asked {
             Ok(PacketStep::AnswerProbe) => self.core.borrow_mut().answer_probe(key, session),
             Ok(PacketStep::Upgrade) => self.core.borrow_mut().upgrade(key, session),

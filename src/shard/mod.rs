@@ -32,6 +32,7 @@ pub(crate) mod origin;
 pub(crate) mod outbox;
 pub(crate) mod raw;
 pub(crate) mod recipients;
+pub(crate) mod revision3;
 pub(crate) mod rooms;
 pub(crate) mod session;
 pub(crate) mod site;

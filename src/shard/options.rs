@@ -61,6 +61,9 @@ pub struct EngineOptions {
     /// stick by cookie. Attributes may follow as in `Set-Cookie`: `io; Secure; SameSite=None; Max-Age=3600`. Without
     /// them it is `Path=/; HttpOnly; SameSite=Lax`, as in Node; `HttpOnly=false` takes that one away. Default none.
     pub cookie: String,
+    /// Whether clients of Socket.IO 1.x and 2.x (Engine.IO 3) are served beside newer ones, and pages that poll by
+    /// JSONP. Default false, as in Node.
+    pub allow_eio3: bool,
     /// Folder of the browser client, npm's `socket.io-client/dist`, whose files are served below `path` as Node's
     /// `serveClient` does: `/socket.io/socket.io.js`. Default empty: none is served.
     pub client_bundle: PathBuf,
@@ -84,6 +87,7 @@ impl Default for EngineOptions {
             cors_allowed_headers: String::new(),
             cors_max_age: Duration::ZERO,
             cookie: String::new(),
+            allow_eio3: false,
             client_bundle: PathBuf::new(),
         }
     }

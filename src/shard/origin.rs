@@ -18,6 +18,21 @@ impl Core {
         }
     }
 
+    /// Whether the page that loads an answer as a script may. Any page can load one, with its visitor's cookies and without
+    /// an `Origin`: there the address of the page counts, and one that says none is refused.
+    pub(crate) fn check_script_origin(
+        &self,
+        endpoint: u8,
+        head: &Head<'_, '_>,
+    ) -> Result<(), Box<RefusedOrigin>> {
+        let page = head.headers.get("referer").and_then(origin_of).unwrap_or("null");
+        let origin = head.headers.get("origin").unwrap_or(page);
+        match self.decide(endpoint, head, Some(origin)) {
+            Decision::Refused(refused) => Err(Box::new(refused)),
+            Decision::NoOrigin | Decision::Allowed => Ok(()),
+        }
+    }
+
     /// The headers that an answer to an allowed origin carries.
     pub(crate) fn cors_headers(
         &self,
@@ -67,13 +82,43 @@ impl Core {
     }
 
     fn decide_origin(&self, endpoint: u8, head: &Head<'_, '_>) -> Decision {
+        self.decide(endpoint, head, head.headers.get("origin"))
+    }
+
+    fn decide(&self, endpoint: u8, head: &Head<'_, '_>, origin: Option<&str>) -> Decision {
         let forwarded = |name| if self.config.trust_forwarded { head.headers.get(name) } else { None };
         self.endpoint(endpoint).options.cors_allowed_origins.decide(&OriginView {
-            origin: head.headers.get("origin"),
+            origin,
             host: head.host,
             is_tls: false,
             forwarded_proto: forwarded("x-forwarded-proto"),
             forwarded_host: forwarded("x-forwarded-host"),
         })
+    }
+}
+
+/// The origin of a page's address.
+fn origin_of(address: &str) -> Option<&str> {
+    let host_at = address.find("://")? + 3;
+    let host_len = address.get(host_at..)?.find(['/', '?', '#']).unwrap_or(address.len() - host_at);
+    address.get(..host_at + host_len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_has_the_origin_of_its_address() {
+        let rows = [
+            ("https://a.example/page?x#y", Some("https://a.example")),
+            ("http://a.example:81", Some("http://a.example:81")),
+            ("http://a.example?x", Some("http://a.example")),
+            ("about:blank", None),
+            ("", None),
+        ];
+        for (address, expected) in rows {
+            assert_eq!(origin_of(address), expected, "{address}");
+        }
     }
 }

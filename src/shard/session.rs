@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use crate::base::ids::Sid;
 use crate::base::slab::Key;
 use crate::base::time::Time;
+use crate::protocol::engineio::polling::PollForm;
 use crate::protocol::engineio::session::Heartbeat;
 use crate::protocol::socketio::attachments::PendingBinary;
 use crate::shard::backpressure::Parked;
@@ -86,6 +87,8 @@ pub(crate) struct Upgrade {
 pub(crate) struct Session {
     pub(crate) sid: Sid,
     pub(crate) link: Link,
+    /// The revision that the client speaks, and how it wants its polls answered: as it opened, then as each GET says.
+    pub(crate) poll_form: PollForm,
     /// The form in which frames are queued for it. What its WebSocket adds comes with the upgrade.
     pub(crate) wire: Wire,
     /// A WebSocket that asks to take over, and until when it may.

@@ -47,6 +47,7 @@ pub(crate) fn trace_received(session: &Sid, packet: Packet<'_>) {
         Packet::Pong(rest) => ("3", rest),
         Packet::Message(rest) => ("4", rest),
         Packet::Base64(rest) => ("b", rest),
+        Packet::Binary(bytes) => return trace_received_binary(session, bytes),
         Packet::Upgrade => ("5", ""),
         Packet::Noop => ("6", ""),
     };

@@ -16,6 +16,7 @@ use std::ops::BitOr;
 
 use smallvec::SmallVec;
 
+use crate::protocol::engineio::payload3;
 use crate::protocol::socketio::msgpack;
 use crate::protocol::websocket::deflate::Deflater;
 use crate::protocol::websocket::frame::{self, Opcode, server_frames};
@@ -33,6 +34,12 @@ impl Wire {
 
     /// Socket.IO packets are those of the msgpack parser: one binary message each.
     pub(crate) const MSGPACK: Wire = Wire(1 << 1);
+
+    /// Engine.IO 3: a binary message begins with its type.
+    pub(crate) const TYPED: Wire = Wire(1 << 2);
+
+    /// Engine.IO 3 to a WebSocket that takes text only: a binary message, typed before, goes as base64.
+    pub(crate) const BASE64: Wire = Wire(1 << 3);
 
     /// Whether canonical frames can go out as they are.
     #[inline]
@@ -69,11 +76,19 @@ pub(crate) struct Transcoder {
     compressed: Vec<u8>,
     /// The last packet of another parser.
     packed: Vec<u8>,
+    /// The last binary message of Engine.IO 3.
+    typed: Vec<u8>,
 }
 
 impl Transcoder {
     pub(crate) fn new(compression_threshold: usize) -> Transcoder {
-        Transcoder { compression_threshold, deflater: None, compressed: Vec::new(), packed: Vec::new() }
+        Transcoder {
+            compression_threshold,
+            deflater: None,
+            compressed: Vec::new(),
+            packed: Vec::new(),
+            typed: Vec::new(),
+        }
     }
 
     /// Appends another form of whole packets: each with all of its attachments.
@@ -115,6 +130,28 @@ impl Transcoder {
 
     /// Appends one frame as a connection with this form sends it.
     pub(crate) fn append(&mut self, opcode: Opcode, payload: &[u8], wire: Wire, out: &mut Vec<u8>) {
+        if opcode != Opcode::Binary || wire.without(Wire::DEFLATE | Wire::MSGPACK).is_canonical() {
+            return self.append_frame(opcode, payload, wire, out);
+        }
+        let mut typed = mem::take(&mut self.typed);
+        typed.clear();
+        match wire.has(Wire::TYPED) {
+            true => payload3::append_typed(&mut typed, payload),
+            false => typed.extend_from_slice(payload),
+        }
+        match wire.has(Wire::BASE64) {
+            true => {
+                self.append_frame(Opcode::Text, payload3::base64_packet(&typed).as_bytes(), wire, out);
+            }
+            false => self.append_frame(Opcode::Binary, &typed, wire, out),
+        }
+        if typed.capacity() <= SCRATCH_BYTES_KEPT_MAX {
+            self.typed = typed;
+        }
+    }
+
+    /// Appends a frame, compressed if that is the connection's form.
+    fn append_frame(&mut self, opcode: Opcode, payload: &[u8], wire: Wire, out: &mut Vec<u8>) {
         let is_candidate =
             wire.has(Wire::DEFLATE) && payload.len() >= self.compression_threshold && !opcode.is_control();
         if is_candidate {
@@ -153,5 +190,25 @@ mod tests {
             assert_eq!(out[same], 0xc1, "final, compressed, text");
             assert!(out.len() < same + 20);
         }
+    }
+
+    #[test]
+    fn binary_of_revision_3_has_its_type_and_goes_as_text_where_it_must() {
+        let mut canonical = Vec::new();
+        frame::append(&mut canonical, Opcode::Text, b"451-[]");
+        frame::append(&mut canonical, Opcode::Binary, &[1, 2, 3, 4]);
+        let mut transcoder = Transcoder::new(100);
+        let mut frames_of = |frames: &[u8], wire| {
+            let mut out = Vec::new();
+            transcoder.transcode(frames, wire, &mut out);
+            out
+        };
+        let typed = frames_of(&canonical, Wire::TYPED);
+        let shown: Vec<_> = server_frames(&typed).collect();
+        assert_eq!(shown, [(Opcode::Text, &b"451-[]"[..]), (Opcode::Binary, &[4, 1, 2, 3, 4])]);
+        let text = frames_of(&canonical, Wire::TYPED | Wire::BASE64);
+        let shown: Vec<_> = server_frames(&text).collect();
+        assert_eq!(shown, [(Opcode::Text, &b"451-[]"[..]), (Opcode::Text, b"b4AQIDBA==")]);
+        assert_eq!(frames_of(&typed, Wire::BASE64), text, "an upgrade does what its WebSocket adds");
     }
 }

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// One packet as it came. Binary from a WebSocket never gets here: it is the message as it is.
+/// One packet as it came. Binary from a WebSocket of revision 4 never gets here: it is the message as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Packet<'a> {
     Open,
@@ -16,6 +16,8 @@ pub(crate) enum Packet<'a> {
     Message(&'a str),
     /// A binary message as text: still base64.
     Base64(&'a str),
+    /// A binary message of revision 3, without its type.
+    Binary(&'a [u8]),
     Upgrade,
     Noop,
 }
@@ -25,6 +27,10 @@ pub(crate) enum Packet<'a> {
 pub(crate) enum PacketError {
     Empty,
     UnknownType,
+    /// Revision 3: a packet's length is no number, or not that of a packet.
+    Length,
+    /// Revision 3: a text packet among bytes is not UTF-8.
+    NotUtf8,
 }
 
 /// Reads one text packet.

@@ -3,6 +3,9 @@
 
 use std::borrow::Cow;
 
+use crate::protocol::engineio::jsonp::Callback;
+use crate::protocol::engineio::polling::PollForm;
+use crate::protocol::engineio::revision::Revision;
 use crate::protocol::http::query;
 
 /// A transport a client may ask for.
@@ -19,6 +22,10 @@ pub(crate) struct RequestQuery<'a> {
     pub(crate) transport: Option<Cow<'a, str>>,
     pub(crate) sid: Option<Cow<'a, str>>,
     pub(crate) shard_key: Option<Cow<'a, str>>,
+    /// `j`: the answer is to be a script that calls this function.
+    pub(crate) callback: Option<Callback>,
+    /// `b64`: the client reads no bytes.
+    pub(crate) is_text_only: bool,
 }
 
 impl<'a> RequestQuery<'a> {
@@ -31,6 +38,8 @@ impl<'a> RequestQuery<'a> {
                 // An empty sid is a handshake, as in Node.
                 "sid" => parsed.sid = Some(value).filter(|sid| !sid.is_empty()),
                 "shard_key" => parsed.shard_key = Some(value).filter(|key| !key.is_empty()),
+                "j" => parsed.callback = Some(Callback::parse(&value)),
+                "b64" => parsed.is_text_only = !value.is_empty(),
                 _ => {}
             }
         }
@@ -45,8 +54,18 @@ impl<'a> RequestQuery<'a> {
         }
     }
 
-    pub(crate) fn is_revision_4(&self) -> bool {
-        self.revision.as_deref() == Some("4")
+    /// The revision that the client speaks. Who names none is older than the name, and 2 was never told from 3.
+    pub(crate) fn revision(&self) -> Option<Revision> {
+        match self.revision.as_deref() {
+            Some("4") => Some(Revision::Four),
+            None | Some("" | "2" | "3") => Some(Revision::Three),
+            Some(_) => None,
+        }
+    }
+
+    /// How the client wants its polls answered.
+    pub(crate) fn poll_form(&self, revision: Revision) -> PollForm {
+        PollForm { revision, is_text_only: self.is_text_only, callback: self.callback }
     }
 }
 
@@ -98,7 +117,7 @@ impl RequestError {
             }
             RequestError::Forbidden => "allow_request refused it; its message says why",
             RequestError::UnsupportedRevision => {
-                "the client speaks another protocol revision: Socket.IO 3 and 4 clients speak EIO=4, 1.x and 2.x speak EIO=3"
+                "the client speaks another protocol revision than EIO=4 of Socket.IO 3 and 4: set allow_eio3 = true to serve clients of Socket.IO 1.x and 2.x, and pages that poll by JSONP"
             }
         }
     }
@@ -111,10 +130,29 @@ mod tests {
     #[test]
     fn the_last_of_a_repeated_key_counts_and_an_empty_sid_is_none() {
         let query = RequestQuery::parse("EIO=3&EIO=4&transport=polling&sid=a&sid=&shard_key=room%201");
-        assert!(query.is_revision_4());
+        assert_eq!(query.revision(), Some(Revision::Four));
         assert_eq!(query.transport(), Some(Transport::Polling));
         assert_eq!(query.sid, None);
         assert_eq!(query.shard_key.as_deref(), Some("room 1"));
+    }
+
+    #[test]
+    fn whatever_is_no_revision_of_ours_is_refused_and_none_is_the_oldest() {
+        let rows = [
+            ("EIO=4", Some(Revision::Four)),
+            ("EIO=3", Some(Revision::Three)),
+            ("EIO=2", Some(Revision::Three)),
+            ("EIO=", Some(Revision::Three)),
+            ("", Some(Revision::Three)),
+            ("EIO=5", None),
+            ("EIO=abc", None),
+            ("EIO=04", None),
+        ];
+        for (query, expected) in rows {
+            assert_eq!(RequestQuery::parse(query).revision(), expected, "{query}");
+        }
+        let form = RequestQuery::parse("j=2&b64=1").poll_form(Revision::Three);
+        assert_eq!((form.callback, form.is_text_only), (Some(Callback::parse("2")), true));
     }
 
     #[test]

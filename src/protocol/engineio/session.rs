@@ -1,5 +1,5 @@
-//! What an Engine.IO session does with a packet and with time (protocol revision 4, "Protocol",
-//! "Upgrade", "Heartbeat").
+//! What an Engine.IO session does with a packet and with time ("Protocol", "Upgrade", "Heartbeat" of either
+//! revision).
 //!
 //! Two values: a table from packet to [`Step`], and the [`Heartbeat`]. Neither sends nor closes anything;
 //! the shard does what they say.
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::base::time::Time;
 use crate::protocol::engineio::packet::Packet;
+use crate::protocol::engineio::revision::Revision;
 
 /// How a packet reached the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +25,13 @@ pub(crate) enum Step<'a> {
     Ignore,
     Message(&'a str),
     Base64(&'a str),
+    Binary(&'a [u8]),
     Pong,
+    /// Revision 3, where the client pings: answer it.
+    AnswerPing,
     /// The peer says goodbye: "transport close".
     Close,
-    /// A client ping in revision 4, where the server pings: "transport error".
+    /// A ping or pong from the side that does not send it in this revision: "transport error".
     WrongHeartbeat,
     /// Answer `3probe` and release the pending poll.
     AnswerProbe,
@@ -37,12 +41,14 @@ pub(crate) enum Step<'a> {
 }
 
 /// The session's answer to one packet.
-pub(crate) fn step<'a>(via: Via, packet: Packet<'a>) -> Step<'a> {
+pub(crate) fn step<'a>(revision: Revision, via: Via, packet: Packet<'a>) -> Step<'a> {
     match (via, packet) {
         (Via::Transport, Packet::Message(text)) => Step::Message(text),
         (Via::Transport, Packet::Base64(text)) => Step::Base64(text),
-        (Via::Transport, Packet::Pong(_)) => Step::Pong,
-        (Via::Transport, Packet::Ping(_)) => Step::WrongHeartbeat,
+        (Via::Transport, Packet::Binary(bytes)) => Step::Binary(bytes),
+        (Via::Transport, Packet::Pong(_)) if revision == Revision::Four => Step::Pong,
+        (Via::Transport, Packet::Ping(_)) if revision == Revision::Three => Step::AnswerPing,
+        (Via::Transport, Packet::Ping(_) | Packet::Pong(_)) => Step::WrongHeartbeat,
         (Via::Transport, Packet::Close) => Step::Close,
         (Via::Transport, Packet::Open | Packet::Upgrade | Packet::Noop) => Step::Ignore,
         (Via::Probe, Packet::Ping("probe")) => Step::AnswerProbe,
@@ -65,9 +71,11 @@ enum Phase {
     Resting { at: Time },
     /// A ping is out; without an answer the session ends at `until`.
     Waiting { until: Time, has_refreshed: bool },
+    /// Revision 3: the client's ping is due by `until`.
+    Listening { until: Time },
 }
 
-/// The server's ping and the patience for its answer.
+/// The server's ping and the patience for its answer; or the patience for the client's ping.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Heartbeat {
     phase: Phase,
@@ -81,20 +89,25 @@ pub(crate) struct HeartbeatTimes {
 }
 
 impl Heartbeat {
-    /// The first ping comes one whole interval after the open packet.
-    pub(crate) fn new(times: HeartbeatTimes, now: Time) -> Heartbeat {
-        Heartbeat { phase: Phase::Resting { at: now + times.interval } }
+    /// The first ping, whoever sends it, comes one whole interval after the open packet.
+    pub(crate) fn new(revision: Revision, times: HeartbeatTimes, now: Time) -> Heartbeat {
+        let phase = match revision {
+            Revision::Three => Phase::Listening { until: now + times.interval + times.timeout },
+            Revision::Four => Phase::Resting { at: now + times.interval },
+        };
+        Heartbeat { phase }
     }
 
     /// When to ask `handle_timeout` again.
     pub(crate) fn deadline(&self) -> Time {
         match self.phase {
             Phase::Resting { at } => at,
-            Phase::Waiting { until, .. } => until,
+            Phase::Waiting { until, .. } | Phase::Listening { until } => until,
         }
     }
 
-    /// Any packet shows life: it moves the deadline of an unanswered ping, once per ping, as engine.io 6.6.11 does.
+    /// Any packet shows life: it moves the deadline of an unanswered ping, once per ping, as engine.io 6.6.11 does. In
+    /// revision 3 only a ping does, as there.
     #[inline]
     pub(crate) fn receive_packet(&mut self, times: HeartbeatTimes, now: Time) {
         if let Phase::Waiting { has_refreshed: false, .. } = self.phase {
@@ -105,6 +118,11 @@ impl Heartbeat {
     /// The answer: the interval starts again when it arrives.
     pub(crate) fn receive_pong(&mut self, times: HeartbeatTimes, now: Time) {
         self.phase = Phase::Resting { at: now + times.interval };
+    }
+
+    /// The client's ping: the next is due in time.
+    pub(crate) fn receive_ping(&mut self, times: HeartbeatTimes, now: Time) {
+        self.phase = Phase::Listening { until: now + times.interval + times.timeout };
     }
 
     /// Time passed. `stall` is how late this shard itself was: a peer is not punished for our own pause.
@@ -119,6 +137,13 @@ impl Heartbeat {
                     return Beat::TimedOut;
                 }
                 self.phase = Phase::Waiting { until: now + stall, has_refreshed };
+                Beat::NotYet
+            }
+            Phase::Listening { until } if until <= now => {
+                if stall.is_zero() {
+                    return Beat::TimedOut;
+                }
+                self.phase = Phase::Listening { until: now + stall };
                 Beat::NotYet
             }
             _ => Beat::NotYet,
@@ -143,18 +168,27 @@ mod tests {
             (Packet::Pong(""), Step::Pong, Step::FailProbe),
             (Packet::Message("2[]"), Step::Message("2[]"), Step::FailProbe),
             (Packet::Base64("AA=="), Step::Base64("AA=="), Step::FailProbe),
+            (Packet::Binary(&[1]), Step::Binary(&[1]), Step::FailProbe),
             (Packet::Upgrade, Step::Ignore, Step::Upgrade),
             (Packet::Noop, Step::Ignore, Step::FailProbe),
         ];
         for &(packet, on_transport, on_probe) in rows {
-            assert_eq!(step(Via::Transport, packet), on_transport, "{packet:?}");
-            assert_eq!(step(Via::Probe, packet), on_probe, "{packet:?}");
+            assert_eq!(step(Revision::Four, Via::Transport, packet), on_transport, "{packet:?}");
+            let on_transport = match packet {
+                Packet::Ping(_) => Step::AnswerPing,
+                Packet::Pong(_) => Step::WrongHeartbeat,
+                _ => on_transport,
+            };
+            assert_eq!(step(Revision::Three, Via::Transport, packet), on_transport, "{packet:?}");
+            for revision in [Revision::Three, Revision::Four] {
+                assert_eq!(step(revision, Via::Probe, packet), on_probe, "{packet:?}");
+            }
         }
     }
 
     #[test]
     fn a_silent_session_is_gone_one_interval_and_one_timeout_after_it_opened() {
-        let mut beat = Heartbeat::new(TIMES, Time(0));
+        let mut beat = Heartbeat::new(Revision::Four, TIMES, Time(0));
         assert_eq!(beat.handle_timeout(TIMES, Time(299), Duration::ZERO), Beat::NotYet);
         assert_eq!(beat.handle_timeout(TIMES, Time(300), Duration::ZERO), Beat::SendPing);
         assert_eq!(beat.deadline(), Time(500));
@@ -164,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_pong_starts_the_interval_again_when_it_arrives() {
-        let mut beat = Heartbeat::new(TIMES, Time(0));
+        let mut beat = Heartbeat::new(Revision::Four, TIMES, Time(0));
         beat.handle_timeout(TIMES, Time(300), Duration::ZERO);
         beat.receive_pong(TIMES, Time(410));
         assert_eq!(beat.deadline(), Time(710));
@@ -172,7 +206,7 @@ mod tests {
 
     #[test]
     fn other_traffic_refreshes_an_unanswered_ping_once() {
-        let mut beat = Heartbeat::new(TIMES, Time(0));
+        let mut beat = Heartbeat::new(Revision::Four, TIMES, Time(0));
         beat.receive_packet(TIMES, Time(100));
         assert_eq!(beat.deadline(), Time(300), "nothing to refresh while no ping is out");
         beat.handle_timeout(TIMES, Time(300), Duration::ZERO);
@@ -183,8 +217,20 @@ mod tests {
     }
 
     #[test]
+    fn in_revision_3_nothing_but_a_ping_keeps_a_session() {
+        let mut beat = Heartbeat::new(Revision::Three, TIMES, Time(0));
+        beat.receive_packet(TIMES, Time(100));
+        assert_eq!(beat.deadline(), Time(500));
+        beat.receive_ping(TIMES, Time(300));
+        assert_eq!(beat.handle_timeout(TIMES, Time(500), Duration::ZERO), Beat::NotYet);
+        assert_eq!(beat.handle_timeout(TIMES, Time(800), Duration::from_millis(50)), Beat::NotYet);
+        assert_eq!(beat.deadline(), Time(850));
+        assert_eq!(beat.handle_timeout(TIMES, Time(850), Duration::ZERO), Beat::TimedOut);
+    }
+
+    #[test]
     fn our_own_stall_is_not_the_peers_fault() {
-        let mut beat = Heartbeat::new(TIMES, Time(0));
+        let mut beat = Heartbeat::new(Revision::Four, TIMES, Time(0));
         beat.handle_timeout(TIMES, Time(300), Duration::ZERO);
         assert_eq!(beat.handle_timeout(TIMES, Time(900), Duration::from_millis(400)), Beat::NotYet);
         assert_eq!(beat.deadline(), Time(1300));

@@ -47,6 +47,7 @@ fn show(packet: Option<Packet<'_>>) -> String {
         Some(Packet::Ping(data)) => format!("ping {data}"),
         Some(Packet::Pong(data)) => format!("pong {data}"),
         Some(Packet::Message(text)) => format!("message {text}"),
+        Some(Packet::Binary(bytes)) => unreachable!("{bytes:?} in revision 4"),
         Some(Packet::Base64(text)) => match payload::decode_base64(text) {
             Some(bytes) => {
                 format!("binary {}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())

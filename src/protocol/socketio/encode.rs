@@ -160,6 +160,20 @@ pub(crate) fn encode_connect_error(
     out.push(b'}');
 }
 
+/// Appends the answer to a `CONNECT` for clients of Socket.IO 1 and 2: `0`, or `0/ns,`.
+pub(crate) fn encode_connect3(out: &mut Vec<u8>, namespace: &str) {
+    push_header(out, b'0', namespace, None);
+}
+
+/// Appends a refusal for clients of Socket.IO 1 and 2: `4/ns,` and the data, or the message if there are none.
+pub(crate) fn encode_error3(out: &mut Vec<u8>, namespace: &str, message: &str, data: Option<&RawJson>) {
+    push_header(out, b'4', namespace, None);
+    match data {
+        Some(data) => out.extend_from_slice(data.as_str().as_bytes()),
+        None => push_string(out, message),
+    }
+}
+
 /// Appends `1`, or `1/ns,`.
 pub(crate) fn encode_disconnect(out: &mut Vec<u8>, namespace: &str) {
     push_header(out, b'1', namespace, None);

@@ -4,7 +4,7 @@
 //! here has been checked in full, so its payload may be sent to others as it is. Does not know namespaces,
 //! and does not wait for attachments: that is `attachments`.
 
-use crate::base::limits::{ATTACHMENTS_MAX, NAMESPACE_BYTES_MAX};
+use crate::base::limits::{ATTACHMENTS_MAX, NAMESPACE_BYTES_MAX, NAMESPACE_QUERY_BYTES_MAX};
 
 use super::binary::check_placeholders;
 use super::json::{self, JsonError};
@@ -179,7 +179,12 @@ pub(crate) fn split(text: &str) -> Result<Packet<'_>, PacketError> {
 
 /// Checks what a packet must keep to in whatever form it came.
 pub(crate) fn check(packet: &Packet<'_>) -> Result<(), PacketError> {
-    if packet.namespace.len() > NAMESPACE_BYTES_MAX {
+    // Clients of Socket.IO 1 and 2 put their query behind the name, in a CONNECT only.
+    let (name, query) = match packet.namespace.split_once('?') {
+        Some(parts) if packet.kind == PacketKind::Connect => parts,
+        _ => (packet.namespace, ""),
+    };
+    if name.len() > NAMESPACE_BYTES_MAX || query.len() > NAMESPACE_QUERY_BYTES_MAX {
         return Err(PacketError::NamespaceTooLong);
     }
     if packet.id.is_some_and(|id| id > ID_MAX) {
@@ -266,6 +271,9 @@ mod tests {
         let rows = [
             (format!("2{longest},[\"a\"]"), Ok(())),
             (format!("0/{longest}"), Err(PacketError::NamespaceTooLong)),
+            (format!("0{longest}?{}", "q".repeat(NAMESPACE_QUERY_BYTES_MAX)), Ok(())),
+            (format!("0/?{}", "q".repeat(NAMESPACE_QUERY_BYTES_MAX + 1)), Err(PacketError::NamespaceTooLong)),
+            (format!("1{longest}?"), Err(PacketError::NamespaceTooLong)),
             (format!("2{ID_MAX}[\"a\"]"), Ok(())),
             (format!("2{}[\"a\"]", ID_MAX + 1), Err(PacketError::IdTooBig)),
             (format!("2{}[\"a\"]", "9".repeat(40)), Err(PacketError::IdTooBig)),

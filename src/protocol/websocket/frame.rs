@@ -334,6 +334,17 @@ pub(crate) fn server_frames(bytes: &[u8]) -> impl Iterator<Item = (Opcode, &[u8]
     .fuse()
 }
 
+/// How many bytes of whole server frames the first `frames_max` of them are, and how many frames those are.
+pub(crate) fn measure(bytes: &[u8], frames_max: usize) -> (usize, usize) {
+    let mut count = 0;
+    let mut covered = 0;
+    for (_, payload) in server_frames(bytes).take(frames_max) {
+        covered = payload.as_ptr() as usize + payload.len() - bytes.as_ptr() as usize;
+        count += 1;
+    }
+    (covered, count)
+}
+
 fn split_server_frame(bytes: &[u8]) -> Option<(Opcode, &[u8], &[u8])> {
     let header = decode(bytes, usize::MAX, 0).ok()??;
     if header.mask.is_some() || !header.is_final {
