@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Installs what scripts/test-clients.sh needs on Debian: Node, Python's venv, nginx, HAProxy and Chromium from Debian, the
-# clients from npm and PyPI. Run it again at any time: what is there already is left alone.
+# Installs what scripts/test-clients.sh needs on Debian: Node, Python's venv, a JDK, nginx, HAProxy and Chromium from Debian,
+# the clients from npm, PyPI and Maven Central. Run it again at any time: what is there already is left alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 NODE_MAJOR_MIN=20
 VENV=.deps/venv
+VENV_EIO3=.deps/venv-eio3 # the last python-socketio of revision 3 does not go with the present one
+JARS=.deps/java
+MAVEN=https://repo1.maven.org/maven2
 SUITE=tests/clients/js
 
 fail() { echo "install-test-deps: $*" >&2; exit 1; }
@@ -42,6 +45,8 @@ need python3 python3
 need nginx nginx-light
 need haproxy haproxy
 need timeout coreutils
+need curl curl
+need javac default-jdk-headless # `java Older.java` compiles
 if [ -n "${CHROMIUM:-}" ]; then
   [ -x "$CHROMIUM" ] || fail "chromium: CHROMIUM=$CHROMIUM is not there"
 elif [ ! -x /usr/bin/chromium ]; then
@@ -60,12 +65,23 @@ if [ "$(cat "$SUITE/node_modules/.stamp" 2>/dev/null)" != "$stamp" ]; then
   echo "$stamp" >"$SUITE/node_modules/.stamp"
 fi
 
-if ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
-  python3 -c 'import ensurepip, venv' 2>/dev/null || install_debian python3-venv python3-venv
-  mkdir -p "$(dirname "$VENV")"
-  python3 -m venv --clear "$VENV" || fail "python3-venv: no virtual environment could be made in $VENV"
-fi
-"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r tests/clients/python/requirements.txt \
-  || fail "pip could not install tests/clients/python/requirements.txt"
+make_venv() { # venv requirements
+  if ! "$1/bin/python" -m pip --version >/dev/null 2>&1; then
+    python3 -c 'import ensurepip, venv' 2>/dev/null || install_debian python3-venv python3-venv
+    mkdir -p "$(dirname "$1")"
+    python3 -m venv --clear "$1" || fail "python3-venv: no virtual environment could be made in $1"
+  fi
+  "$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "$2" || fail "pip could not install $2"
+}
+make_venv "$VENV" tests/clients/python/requirements.txt
+make_venv "$VENV_EIO3" tests/clients/older/requirements.txt
+
+mkdir -p "$JARS"
+while read -r sum jar; do
+  file=$JARS/${jar##*/}
+  echo "$sum  $file" | sha256sum --check --status 2>/dev/null && continue
+  curl --fail --silent --show-error --location --output "$file" "$MAVEN/$jar" || fail "$MAVEN/$jar could not be downloaded"
+  echo "$sum  $file" | sha256sum --check --status || { rm -f "$file"; fail "$MAVEN/$jar has another checksum than tests/clients/java/jars.sha256"; }
+done < <(grep -v '^#' tests/clients/java/jars.sha256)
 
 echo "node $(node --version), $("$VENV/bin/python" --version), $(nginx -v 2>&1), $(haproxy -v | head -n 1), $("${CHROMIUM:-/usr/bin/chromium}" --version 2>/dev/null | tail -n 1)"

@@ -4,7 +4,7 @@
 #   scripts/test-clients.sh [SUITE...]                    against shardcast's release binaries
 #   TARGET=reference scripts/test-clients.sh [SUITE...]   against the npm socket.io server, to prove the tests
 #
-# Suites: engine endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow eio3 nginx haproxy python browser examples.
+# Suites: engine endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow eio3 eio3-python eio3-java eio3-browser nginx haproxy python browser examples.
 # CONFORMANCE_BIN and SHARDCAST_BIN name the binaries. Server logs are kept in target/test-clients/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,10 +14,10 @@ CONFORMANCE_BIN="${CONFORMANCE_BIN:-target/release/examples/conformance}"
 SHARDCAST_BIN="${SHARDCAST_BIN:-target/release/shardcast}"
 export -n SHARDCAST_BIN # the server would take it for a misspelt setting
 SUITES=("$@")
-[ ${#SUITES[@]} -gt 0 ] || SUITES=(engine endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow eio3 nginx haproxy python browser examples)
+[ ${#SUITES[@]} -gt 0 ] || SUITES=(engine endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow eio3 eio3-python eio3-java eio3-browser nginx haproxy python browser examples)
 LOGS=target/test-clients
 READY_SECONDS=10
-TOTAL_SECONDS=420
+TOTAL_SECONDS=480
 SUITE_SECONDS=75 # node:test applies its timeout to whole files as well; the tests bound their own waiting
 
 fail() { echo "test-clients: $*" >&2; exit 1; }
@@ -101,11 +101,25 @@ node_suite() {
   timeout --kill-after=5 "$limit" node --test --test-concurrency=1 --test-timeout=70000 --test-reporter=spec "$1"
 }
 
+# The Java client of revision 3, then that of revision 4, on the server that serves both.
+eio3_java() {
+  [ "$TARGET" = shardcast ] || { echo "skipped: the reference does not allow EIO3"; return; }
+  local jars=.deps/java release
+  for release in 1.0.2:1.0.2 2.1.1:2.1.0; do
+    echo "socket.io-client-java ${release%:*}"
+    timeout --kill-after=5 "$limit" java -cp "$jars/socket.io-client-${release%:*}.jar:$jars/engine.io-client-${release#*:}.jar:$jars/okhttp-3.12.12.jar:$jars/okio-1.15.0.jar:$jars/json-20090211.jar" \
+      tests/clients/java/Older.java "$OLDER_URL" || return 1
+  done
+}
+
 run() {
   case "$1" in
     engine | endpoints | socketio | broadcast | targets | sharded-polling | socketio-wire | handlers | websocket | http | variants | slow | eio3) node_suite "tests/clients/js/test/$1.test.mjs" ;;
     nginx | haproxy) node_suite "tests/clients/proxy/$1.test.mjs" ;;
     browser | examples) node_suite "tests/clients/browser/$1.test.mjs" ;;
+    eio3-python) timeout --kill-after=5 "$limit" .deps/venv-eio3/bin/pytest -q -p no:cacheprovider tests/clients/older ;;
+    eio3-browser) node_suite tests/clients/browser/eio3.test.mjs ;;
+    eio3-java) eio3_java ;;
     python) timeout --kill-after=5 "$limit" .deps/venv/bin/pytest -q -p no:cacheprovider tests/clients/python ;;
     *) echo "no such suite: $1"; return 1 ;;
   esac

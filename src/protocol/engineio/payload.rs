@@ -16,9 +16,13 @@ pub(crate) fn packets(body: &str) -> impl Iterator<Item = Result<Packet<'_>, Pac
     body.split(char::from(SEPARATOR)).map(packet::decode)
 }
 
-/// The bytes of a binary message that came as text.
+/// The bytes of a binary message that came as text. Line ends in it are none: the Java client writes them, after every 76
+/// characters and at the end.
 pub(crate) fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    STANDARD.decode(text).ok()
+    if memchr::memchr(b'\n', text.as_bytes()).is_none() {
+        return STANDARD.decode(text).ok();
+    }
+    STANDARD.decode(text.replace('\n', "")).ok()
 }
 
 /// Appends the packets of complete server frames to a poll's body until the body holds
@@ -98,7 +102,8 @@ mod tests {
     fn base64_is_strict() {
         assert_eq!(decode_base64("AQIDBA=="), Some(vec![1, 2, 3, 4]));
         assert_eq!(decode_base64(""), Some(vec![]));
-        for text in ["AQIDBA", "AQ*DBA==", "====", "A"] {
+        assert_eq!(decode_base64("AQID\nBA==\n"), Some(vec![1, 2, 3, 4]), "the Java client's");
+        for text in ["AQIDBA", "AQIDBA==\r\n", "AQIDBA== ", "AQ*DBA==", "====", "A"] {
             assert_eq!(decode_base64(text), None, "{text}");
         }
     }
