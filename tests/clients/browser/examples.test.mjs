@@ -26,7 +26,10 @@ async function start(t, name) {
   const port = await freePort();
   const env = { ...process.env, SHARDCAST_BIND: `127.0.0.1:${port}`, SHARDCAST_SHARDS: "2" };
   const child = spawn(path.join(FOLDER, name), { stdio: ["ignore", "ignore", "inherit"], env });
+  const pages = [];
   t.after(async () => {
+    // Pages first: one that is left behind asks in vain for the server that has gone.
+    await Promise.all(pages.map((page) => page.close()));
     const ended = next(child, "exit");
     child.kill("SIGTERM");
     const [code] = await ended;
@@ -36,6 +39,7 @@ async function start(t, name) {
   await until(`${name} listens`, () => fetch(url).then((response) => response.ok, () => false), 5_000);
   return async () => {
     const page = await browser.context.newPage();
+    pages.push(page);
     const errors = watch(page);
     t.after(() => assert.deepEqual(errors, []));
     await page.goto(url);
