@@ -142,3 +142,41 @@ test("game", async (t) => {
   await ben.close();
   await sees(ann, "Ann is at 400, 200");
 });
+
+test("dashboard", async (t) => {
+  const open = await start(t, "dashboard");
+  const first = await open();
+  const rows = (page) => page.locator("#machines li").allTextContents();
+  const number = async (page, id) => Number.parseFloat(await page.locator(id).textContent());
+  await until("the table is full", async () => (await rows(first)).length === 30);
+  await first.waitForTimeout(2_000);
+
+  // Everything at once, once; then what has changed, which is not everything.
+  const second = await open();
+  await until("the second table is full", async () => (await rows(second)).length === 30);
+  assert.equal(await second.locator("#everything").textContent(), "1");
+  assert.equal(await second.locator("#everything + small").textContent(), "30 rows in the last");
+  await second.evaluate(() => { socket.on("machines", (values, all) => (window.seen ??= []).push([Object.keys(values).length, all])); });
+  const shown = await rows(second);
+  const begin = performance.now();
+  await second.waitForTimeout(3_000);
+  const seen = await second.evaluate(() => window.seen.splice(0));
+  const seconds = (performance.now() - begin) / 1000;
+  assert.ok(seen.length >= 5 * seconds && seen.length <= 10 * seconds + 1, `${seen.length} events in ${seconds} seconds`);
+  assert.ok(seen.every(([, all]) => !all), "a page that keeps up gets changes alone");
+  assert.ok(seen.some(([keys]) => keys < 30), "what has not changed is not sent");
+  assert.ok(await number(second, "#rate") <= 11);
+  assert.ok(await number(second, "#reports") > 5 * await number(second, "#rate"), "many reports, few events");
+  assert.notDeepEqual(await rows(second), shown);
+
+  // Both show the same machines; the oldest ones leave, and others come.
+  const names = (page) => page.locator("#machines .name").allTextContents();
+  const [oldest] = await names(first);
+  await until("the oldest machine leaves both pages", async () =>
+    (await Promise.all([names(first), names(second)])).every((list) => !list.includes(oldest)), 8_000);
+  await until("both show the same", async () => {
+    const [left, right] = await Promise.all([names(first), names(second)]);
+    return left.length === 30 && left.join() === right.join();
+  });
+  await second.screenshot({ path: path.join(SCREENSHOTS, "example-dashboard.png") });
+});
