@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use shardcast::http::Response;
-use shardcast::{AckError, Config, Io, RunningServer, Server};
+use shardcast::{AckError, Config, Io, RunningServer, Server, StateRoom};
 
 const WIRES: [Io; 3] = [Io::Auto, Io::Monoio, Io::Epoll];
 
@@ -130,6 +130,26 @@ fn await_connections(server: &RunningServer, count: u64) -> Vec<u64> {
         }
         assert!(started.elapsed() < PATIENCE, "{spread:?}, awaited {count}");
         std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn what_a_background_task_says_first_is_said_to_a_running_server() {
+    for io in WIRES {
+        let (sender, heard) = std::sync::mpsc::channel();
+        let server = Server::new(config(io, &["127.0.0.1:0"])).namespace("/", |io| {
+            io.state_room("board", StateRoom::max_hz(10.0));
+        });
+        let server = server.background(move |handle| {
+            let is_set = handle.state("/", "board").set("began", &true);
+            sender.send((handle.io(), handle.stats().len(), is_set)).expect("the test listens");
+            async {}
+        });
+        let server = server.start().expect("the server starts");
+        let (kernel, shards, is_set) = heard.recv_timeout(PATIENCE).expect("the task runs");
+        assert!(!kernel.is_empty(), "{io:?}");
+        assert_eq!((shards, is_set), (2, Ok(())), "{io:?}");
+        server.stop();
     }
 }
 

@@ -73,7 +73,9 @@ pub(crate) struct ShardParts {
 }
 
 /// Binds every address, then starts every shard. Nothing runs if anything is refused.
-pub(crate) fn start(mut start: Start) -> Result<Running, String> {
+///
+/// `announce` is called before the first thread runs: what its handlers and tasks say is said to somebody.
+pub(crate) fn start(mut start: Start, announce: impl FnOnce(&Running)) -> Result<Running, String> {
     let io = machine::choose_io(start.config.io)?;
     machine::raise_descriptor_limit();
     let cpus = machine::usable_cpus();
@@ -96,22 +98,21 @@ pub(crate) fn start(mut start: Start) -> Result<Running, String> {
     let balance = Balance::new(shards);
     let mut running = Running {
         mesh: Arc::clone(&mesh),
-        counters: Vec::new(),
+        counters: (0..shards).map(|_| Arc::new(ShardCounters::default())).collect(),
         addresses: listeners.addresses(),
         io,
         threads: Vec::new(),
     };
+    announce(&running);
     let (ready, are_ready) = crossbeam_channel::bounded(shards);
     for (index, (inbox, bell)) in inboxes.into_iter().zip(descriptors).enumerate() {
         let id = ShardId(index as u16);
-        let counters = Arc::new(ShardCounters::default());
-        running.counters.push(Arc::clone(&counters));
         let parts = ShardParts {
             core: CoreParts {
                 id,
                 config: Arc::clone(&start.config),
                 mesh: Arc::clone(&mesh),
-                counters,
+                counters: Arc::clone(&running.counters[index]),
                 seed: machine::random_seed(),
                 now: clock.now(),
                 unix_origin: clock.unix_origin(),

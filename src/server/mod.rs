@@ -349,12 +349,13 @@ impl Server {
     /// `io = "uring"` where there is none. The text says what to change.
     pub fn start(self) -> Result<RunningServer> {
         let Parts { config, app, tasks, handle } = self.into_parts()?;
-        let running = driver::start(Start { config, app, tasks })?;
-        handle.connect(Shared {
-            mesh: Arc::clone(&running.mesh),
-            counters: running.counters.clone(),
-            io: running.io.name(),
-        });
+        let running = driver::start(Start { config, app, tasks }, |running| {
+            handle.connect(Shared {
+                mesh: Arc::clone(&running.mesh),
+                counters: running.counters.clone(),
+                io: running.io.name(),
+            });
+        })?;
         Ok(RunningServer { running, handle })
     }
 

@@ -69,6 +69,7 @@ impl Host {
         let bells = (0..shards).map(|_| Box::new(NoBell) as Box<dyn Bell>).collect();
         let (mesh, inboxes) = Mesh::new(bells);
         let counters: Vec<_> = (0..shards).map(|_| Arc::new(ShardCounters::default())).collect();
+        parts.handle.connect(Shared { mesh: Arc::clone(&mesh), counters: counters.clone(), io: "test" });
         let now = Time(1);
         let made = counters.iter().enumerate().map(|(index, counters)| {
             let id = ShardId(index as u16);
@@ -87,7 +88,6 @@ impl Host {
             shard
         });
         let shards = made.collect();
-        parts.handle.connect(Shared { mesh: Arc::clone(&mesh), counters: counters.clone(), io: "test" });
         Host {
             now,
             unix_origin: unix_millis - now.0,

@@ -135,3 +135,14 @@ fn a_state_room_speaks_at_most_max_hz_and_a_stalled_subscriber_costs_no_memory()
     assert!(events <= 18, "{events} events of 1 kB after ten seconds without reading");
     assert!(stalls.is_connected() && late == seen);
 }
+
+#[test]
+fn what_a_background_task_sets_first_is_there() {
+    let server = board(3).background(|handle| async move {
+        handle.state("/", "board").set("began", &true).expect("the shard has room");
+    });
+    let server = TestServer::new(server).expect("the server is sound");
+    let client = server.connect("/").expect("everybody may");
+    client.emit("watch", ());
+    assert_eq!(client.received()[0].to_string(), r#"["board",{"began":true},true]"#);
+}
