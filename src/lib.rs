@@ -152,6 +152,8 @@ mod guides {
     struct ComingFromNode;
     #[doc = include_str!("../docs/older-clients.md")]
     struct OlderClients;
+    #[doc = include_str!("../docs/dashboards.md")]
+    struct Dashboards;
     #[doc = include_str!("../docs/flask-examples.md")]
     struct FlaskExamples;
     #[doc = include_str!("../docs/slow-consumers.md")]
