@@ -49,7 +49,9 @@ fn register(io: &mut Namespace) {
     let (arriving, leaving, ticking) = (Rc::clone(&games), Rc::clone(&games), Rc::clone(&games));
     io.on_connect(move |cx: &mut Context| {
         let handshake = cx.handshake().ok_or(Refused::new("too late"))?;
-        let game = handshake.query("shard_key").ok_or(Refused::new("shard_key names the game"))?.into_owned();
+        // An empty one names no shard.
+        let game = handshake.query("shard_key").filter(|game| !game.is_empty());
+        let game = game.ok_or(Refused::new("shard_key names the game"))?.into_owned();
         let name = handshake.query("name").unwrap_or("nobody".into()).into_owned();
         let player = Player { name, x: SIZE / 2.0, y: SIZE / 2.0, heading: (0.0, 0.0) };
         cx.join(&game);

@@ -156,6 +156,8 @@ mod guides {
     struct Dashboards;
     #[doc = include_str!("../docs/flask-examples.md")]
     struct FlaskExamples;
+    #[doc = include_str!("../docs/games.md")]
+    struct Games;
     #[doc = include_str!("../docs/slow-consumers.md")]
     struct SlowConsumers;
     #[doc = include_str!("../docs/testing.md")]

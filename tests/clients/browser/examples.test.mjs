@@ -128,6 +128,8 @@ test("game", async (t) => {
     await fill(page, "Game", game);
     await press(page, "Play");
   };
+  await play(ann, "Ann", "");
+  await sees(ann, "shard_key names the game");
   await play(ann, "Ann", "north");
   await play(ben, "Ben", "north");
   await play(eve, "Eve", "south");
