@@ -4,7 +4,7 @@
 #   scripts/test-clients.sh [SUITE...]                    against shardcast's release binaries
 #   TARGET=reference scripts/test-clients.sh [SUITE...]   against the npm socket.io server, to prove the tests
 #
-# Suites: engine endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow eio3 eio3-python eio3-java eio3-browser nginx haproxy python browser examples.
+# Suites: engine endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow recovery eio3 eio3-python eio3-java eio3-browser nginx haproxy python browser examples.
 # CONFORMANCE_BIN and SHARDCAST_BIN name the binaries. Server logs are kept in target/test-clients/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,7 +14,7 @@ CONFORMANCE_BIN="${CONFORMANCE_BIN:-target/release/examples/conformance}"
 SHARDCAST_BIN="${SHARDCAST_BIN:-target/release/shardcast}"
 export -n SHARDCAST_BIN # the server would take it for a misspelt setting
 SUITES=("$@")
-[ ${#SUITES[@]} -gt 0 ] || SUITES=(engine endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow eio3 eio3-python eio3-java eio3-browser nginx haproxy python browser examples)
+[ ${#SUITES[@]} -gt 0 ] || SUITES=(engine endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow recovery eio3 eio3-python eio3-java eio3-browser nginx haproxy python browser examples)
 LOGS=target/test-clients
 READY_SECONDS=10
 TOTAL_SECONDS=480
@@ -80,7 +80,7 @@ else
 fi
 
 NAMES=()
-read -r main fast sharded http variants older demo_port < <(free_ports 7)
+read -r main fast sharded http variants older recovery demo_port < <(free_ports 8)
 start main "$main" 4 env SHARDCAST_CLIENT_BUNDLE=tests/clients/js/node_modules/socket.io-client/dist "${conformance[@]}"
 start fast "$fast" 4 env SHARDCAST_PING_INTERVAL=300ms SHARDCAST_PING_TIMEOUT=200ms \
   SHARDCAST_CONNECT_TIMEOUT=1s SHARDCAST_UPGRADE_TIMEOUT=1s "${conformance[@]}"
@@ -89,10 +89,12 @@ start http "$http" 2 env SHARDCAST_HEADER_TIMEOUT=1s "${conformance[@]}"
 start variants "$variants" 4 env SHARDCAST_PARSER=auto SHARDCAST_PERMESSAGE_DEFLATE=true "${conformance[@]}"
 start older "$older" 4 env SHARDCAST_ALLOW_EIO3=true SHARDCAST_COOKIE=io SHARDCAST_PERMESSAGE_DEFLATE=true \
   SHARDCAST_PING_INTERVAL=1s SHARDCAST_PING_TIMEOUT=1s "${conformance[@]}"
+start recovery "$recovery" 4 env SHARDCAST_RECOVERY_MAX_DISCONNECTION=3s SHARDCAST_RECOVERY_EVENTS_MAX=20000 \
+  SHARDCAST_RECOVERY_BYTES_MAX=4000000 "${conformance[@]}"
 start demo "$demo_port" 4 "${demo[@]}"
 export TARGET CONFORMANCE_BIN SERVER_LOG="$LOGS/main.log" EXAMPLES_DIR="${CONFORMANCE_BIN%/*}"
 export SERVER_URL="http://127.0.0.1:$main" FAST_URL="http://127.0.0.1:$fast" SHARDED_URL="http://127.0.0.1:$sharded"
-export VARIANTS_URL="http://127.0.0.1:$variants" OLDER_URL="http://127.0.0.1:$older"
+export VARIANTS_URL="http://127.0.0.1:$variants" OLDER_URL="http://127.0.0.1:$older" RECOVERY_URL="http://127.0.0.1:$recovery"
 export HTTP_URL="http://127.0.0.1:$http" DEMO_URL="http://127.0.0.1:$demo_port"
 
 # ---------------------------------------------------------------- Suites
@@ -114,7 +116,7 @@ eio3_java() {
 
 run() {
   case "$1" in
-    engine | endpoints | socketio | broadcast | targets | sharded-polling | socketio-wire | handlers | websocket | http | variants | slow | eio3) node_suite "tests/clients/js/test/$1.test.mjs" ;;
+    engine | endpoints | socketio | broadcast | targets | sharded-polling | socketio-wire | handlers | websocket | http | variants | slow | recovery | eio3) node_suite "tests/clients/js/test/$1.test.mjs" ;;
     nginx | haproxy) node_suite "tests/clients/proxy/$1.test.mjs" ;;
     browser | examples) node_suite "tests/clients/browser/$1.test.mjs" ;;
     eio3-python) timeout --kill-after=5 "$limit" .deps/venv-eio3/bin/pytest -q -p no:cacheprovider tests/clients/older ;;

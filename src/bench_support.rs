@@ -220,7 +220,8 @@ impl World {
 
     /// Queues a frame for every member of the room. Returns how many there were.
     pub fn fan_out(&mut self, target: &Room) -> u64 {
-        let outcome = self.shard.core.borrow_mut().deliver_local(0, &target.target, None, &target.frame);
+        let outcome =
+            self.shard.core.borrow_mut().deliver_local(0, &target.target, None, (&target.frame, None));
         outcome.sent + outcome.queued
     }
 

@@ -66,6 +66,7 @@ pub use shard::handshake::Handshake;
 pub use shard::options::EngineOptions;
 pub use shard::raw::{Message, WebSocket, WebSocketRoute};
 pub use shard::recipients::Recipients;
+pub use shard::recovery::Recovery;
 pub use shard::session::CloseReason;
 pub use shard::state::{State, StateError, StateRoom};
 pub use shard::stats::ShardStats;
@@ -158,6 +159,8 @@ mod guides {
     struct FlaskExamples;
     #[doc = include_str!("../docs/games.md")]
     struct Games;
+    #[doc = include_str!("../docs/recovery.md")]
+    struct RecoveryOfConnections;
     #[doc = include_str!("../docs/slow-consumers.md")]
     struct SlowConsumers;
     #[doc = include_str!("../docs/testing.md")]

@@ -6,6 +6,7 @@
 
 pub(crate) mod inquiry;
 pub(crate) mod names;
+pub(crate) mod recovery;
 pub(crate) mod state;
 
 use std::any::Any;
@@ -20,6 +21,7 @@ use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
 use crate::mesh::inquiry::{Inquiry, Report, Request};
 use crate::mesh::names::Names;
+use crate::mesh::recovery::{Offset, RecoveryMessage};
 use crate::mesh::state::StateMessage;
 
 /// Messages one inbox holds. A full inbox refuses: the sender counts and logs what was lost, and never waits.
@@ -36,6 +38,10 @@ pub(crate) enum ShardMessage {
     Broadcast(Arc<Broadcast>),
     /// Change the rooms of local sockets, or close them.
     Command(Box<SocketCommand>),
+    /// Publish for another thread, so that what it emits has its place among this shard's events.
+    Relay(Arc<Broadcast>),
+    /// Hand a lost socket over.
+    Recovery(Box<RecoveryMessage>),
     /// Change a state room.
     State(Arc<StateMessage>),
     /// Ask every shard something on somebody's behalf.
@@ -61,6 +67,8 @@ pub(crate) struct Broadcast {
     pub(crate) namespace: String,
     pub(crate) target: Target,
     pub(crate) frame: SharedFrame,
+    /// The event's name for recovery, if it has one.
+    pub(crate) offset: Option<Offset>,
 }
 
 /// Who is meant: everybody in the namespace or the members of any of some rooms, less the members of others.
@@ -229,6 +237,8 @@ pub(crate) struct Mesh {
     inboxes: Box<[Inbox]>,
     /// Broadcasts that were to be answered, whoever sent them: their number is part of the wire id.
     broadcasts_with_ack: AtomicU32,
+    /// Other threads publish through a shard.
+    relays: AtomicBool,
 }
 
 /// The receiving side of one inbox; only its shard has it.
@@ -251,7 +261,14 @@ impl Mesh {
                 Inbox { messages, wakes, is_asleep: AtomicBool::new(false), bell }
             })
             .collect();
-        (Arc::new(Mesh { inboxes, broadcasts_with_ack: AtomicU32::new(0) }), receivers)
+        (
+            Arc::new(Mesh {
+                inboxes,
+                broadcasts_with_ack: AtomicU32::new(0),
+                relays: AtomicBool::new(false),
+            }),
+            receivers,
+        )
     }
 
     /// How many shards there are.
@@ -263,6 +280,16 @@ impl Mesh {
     pub(crate) fn next_broadcast_ack_id(&self) -> u64 {
         let number = self.broadcasts_with_ack.fetch_add(1, Ordering::Relaxed);
         BROADCAST_ACK_IDS + u64::from(number) % BROADCAST_ACK_IDS
+    }
+
+    /// From here on other threads publish through shard 0.
+    pub(crate) fn begin_relaying(&self) {
+        self.relays.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether other threads publish through shard 0.
+    pub(crate) fn is_relaying(&self) -> bool {
+        self.relays.load(Ordering::Relaxed)
     }
 
     /// A shard for what is no shard's own; another one from time to time.

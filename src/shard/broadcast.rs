@@ -10,11 +10,15 @@ use crate::base::buffer::{BufferPool, SharedFrame};
 use crate::base::ids::Sid;
 use crate::base::sid_index::SidIndex;
 use crate::base::slab::{Key, Slab};
+use crate::base::time::Time;
+use crate::mesh::recovery::{Kept, Offset};
 use crate::mesh::{Broadcast, Reach, ShardMessage, SocketCommand, Target};
 use crate::shard::backpressure::{Lag, Outcome, Owed, ParkResult, SlowRules, Standing};
 use crate::shard::connection::Connection;
 use crate::shard::core::{Core, Deferred, NOWHERE, Room, find_socket};
+use crate::shard::kept::Limits;
 use crate::shard::namespaces::{NamespaceRef, Namespaces};
+use crate::shard::recovery;
 use crate::shard::session::{CloseReason, Session};
 use crate::shard::socket::{Change, SocketEntry, SocketState};
 use crate::shard::stats::ShardCounters;
@@ -38,6 +42,10 @@ struct Delivery<'a> {
     owed: &'a mut Owed,
     counters: &'a ShardCounters,
     lag: Lag<'a>,
+    /// The event can be recovered.
+    offset: Option<Offset>,
+    now: Time,
+    recovery_limits: Limits,
     mark: u32,
     outcome: Outcome,
     /// How many of the queued are parked.
@@ -64,18 +72,39 @@ impl Core {
         frame: &SharedFrame,
     ) -> Option<Outcome> {
         let here = self.namespaces.resolve(namespace);
-        let outcome =
-            here.map(|number| self.deliver_local(number, target, sender, frame)).unwrap_or_default();
+        self.publish_at(here, &namespace.address, target, (sender, frame))
+    }
+
+    /// The same for a namespace by its address, which may have no socket here.
+    pub(crate) fn publish_at(
+        &mut self,
+        here: Option<u16>,
+        address: &str,
+        target: &Target,
+        (sender, frame): (Option<Key>, &SharedFrame),
+    ) -> Option<Outcome> {
+        let stamped;
+        let (frame, offset) = if self.recovery.is_on {
+            let setup = here.map(|number| self.namespaces[number].namespace.setup);
+            stamped = self.stamp(setup, target, frame);
+            (&stamped.0, stamped.1)
+        } else {
+            (frame, None)
+        };
+        let outcome = here
+            .map(|number| self.deliver_local(number, target, sender, (frame, offset)))
+            .unwrap_or_default();
         if self.mesh.len() > 1 && target.reach != Reach::Shard {
             let except_sender = sender.and_then(|key| self.sockets.get(key)).map(|socket| socket.sid);
             let broadcast = self.broadcasts.share(|broadcast: &mut Broadcast| {
                 broadcast.namespace.clear();
-                broadcast.namespace.push_str(&namespace.address);
+                broadcast.namespace.push_str(address);
                 broadcast.target.clone_from(target);
                 if let Some(sid) = except_sender {
                     broadcast.target.except.push(sid.as_str());
                 }
                 broadcast.frame = Arc::clone(frame);
+                broadcast.offset = offset;
             });
             let mut is_sent = true;
             for shard in self.other_shards() {
@@ -90,8 +119,12 @@ impl Core {
 
     /// Delivers what another shard or thread published.
     pub(crate) fn deliver_broadcast(&mut self, broadcast: &Broadcast) {
+        if let Some(offset) = broadcast.offset {
+            self.recovery.note(offset);
+        }
         if let Some(namespace) = self.namespaces.find_address(&broadcast.namespace) {
-            self.deliver_local(namespace, &broadcast.target, None, &broadcast.frame);
+            let event = (&broadcast.frame, broadcast.offset);
+            self.deliver_local(namespace, &broadcast.target, None, event);
         }
     }
 
@@ -101,7 +134,7 @@ impl Core {
         namespace: u16,
         target: &Target,
         sender: Option<Key>,
-        frame: &SharedFrame,
+        (frame, offset): (&SharedFrame, Option<Offset>),
     ) -> Outcome {
         self.begin_mark();
         self.mark_except(namespace, target, sender);
@@ -109,6 +142,7 @@ impl Core {
         let table = &tables.namespaces[namespace];
         let rules = &tables.slow_rules[usize::from(table.namespace.setup)];
         delivery.lag = rules.lag(namespace, &target.when_behind, None);
+        delivery.offset = offset;
         if target.is_everyone {
             delivery.push_all(&table.members, frame);
         }
@@ -223,6 +257,9 @@ impl Core {
             owed: &mut self.owed,
             counters: &self.counters,
             lag: Lag::Wait,
+            offset: None,
+            now: self.now,
+            recovery_limits: self.recovery.limits,
             mark: self.mark,
             outcome: Outcome::default(),
             parked: 0,
@@ -283,10 +320,19 @@ impl Delivery<'_> {
     #[inline]
     fn push(&mut self, index: u32, frame: &SharedFrame) {
         let Some(socket) = self.sockets.at_mut(index) else { return };
-        if socket.mark == self.mark || socket.state == SocketState::Closed {
+        if socket.mark == self.mark {
             return;
         }
         socket.mark = self.mark;
+        if let Some(offset) = self.offset {
+            let kept = Kept { offset, at: self.now, frame: Arc::clone(frame) };
+            if recovery::keep(socket, kept, self.recovery_limits) {
+                return;
+            }
+        }
+        if socket.state == SocketState::Closed {
+            return;
+        }
         if socket.state == SocketState::Connecting {
             self.outcome.queued += 1;
             let held = &mut socket.extra_mut().held;

@@ -86,6 +86,16 @@ pub struct Config {
     pub static_file_bytes_max: usize,
     /// Which Socket.IO parser clients use. Default `json`.
     pub parser: Parser,
+    /// How long a client whose connection is lost may take to come back as the socket that it was, with its id, its rooms and
+    /// what it has missed: Node's `connectionStateRecovery`. Default 0: off.
+    #[serde(deserialize_with = "duration")]
+    pub recovery_max_disconnection: Duration,
+    /// Events that each socket keeps for its recovery, the last ones. Default 128.
+    pub recovery_events_max: usize,
+    /// Bytes that they may have. Default 64 KiB.
+    pub recovery_bytes_max: usize,
+    /// Lost sockets that one shard waits for; beyond it those go that were lost first. Default 10,000.
+    pub recovery_sessions_max: usize,
     /// Whether large WebSocket messages are compressed with clients that can (RFC 7692). Default false, as in Node.
     pub permessage_deflate: bool,
     /// Whether polls, and text that routes and folders answer, are compressed for clients that accept it. Default true, as
@@ -156,6 +166,10 @@ impl Default for Config {
             backlog: 4096,
             static_file_bytes_max: 64 * 1024 * 1024,
             parser: Parser::Json,
+            recovery_max_disconnection: Duration::ZERO,
+            recovery_events_max: 128,
+            recovery_bytes_max: 64 * 1024,
+            recovery_sessions_max: 10_000,
             permessage_deflate: false,
             http_compression: true,
             compression_threshold: 1024,

@@ -28,6 +28,7 @@ use crate::shard::gathering::Gathering;
 use crate::shard::handshake::Handshake;
 use crate::shard::namespaces::NamespaceRef;
 use crate::shard::recipients::Recipients;
+use crate::shard::recovery::{Recovery, Stamped};
 use crate::shard::session::{CloseReason, Link};
 use crate::shard::socket::SocketState;
 use crate::shard::state::State;
@@ -325,6 +326,12 @@ impl Socket {
         self.to(self.sid.as_str()).this_shard().latest(key)
     }
 
+    /// Whether this is a socket that was there before its connection was lost, and if not, why. For connect handlers, too: they
+    /// are asked for whoever comes back as for everybody.
+    pub fn recovery(&self) -> Recovery {
+        self.core.borrow().recovery_of(self.key)
+    }
+
     /// Bytes that the client is owed and has not taken, with what waits until it has caught up. Above
     /// `outbox_bytes_max` it is closed. 0 when it is gone.
     pub fn owed_bytes(&self) -> usize {
@@ -483,9 +490,16 @@ impl Core {
     pub(crate) fn send_from_socket(
         &mut self,
         key: Key,
-        frames: Vec<u8>,
+        mut frames: Vec<u8>,
         must_arrive: bool,
     ) -> Option<Outcome> {
+        if self.recovery.is_on && !must_arrive {
+            frames = match self.stamp_for(key, frames) {
+                Stamped::Send(frames) => frames,
+                Stamped::Kept => return Some(Outcome { queued: 1, ..Outcome::default() }),
+                Stamped::Gone => return None,
+            };
+        }
         let Core { sockets, buffers, namespaces, slow_rules, has_slow_rules, .. } = &mut *self;
         let Some(socket) = sockets.get_mut(key) else {
             buffers.give(frames);

@@ -32,6 +32,7 @@ use crate::shard::inquiries::Inquiries;
 use crate::shard::login::SharedSigner;
 use crate::shard::namespaces::Namespaces;
 use crate::shard::outbox::Outbox;
+use crate::shard::recovery::RecoveryTable;
 use crate::shard::session::{CloseReason, Session};
 use crate::shard::socket::{Change, SocketEntry, SocketExtra};
 use crate::shard::state::StateTable;
@@ -99,6 +100,15 @@ pub(crate) struct Room {
     pub(crate) name: Box<str>,
     /// Places in the table of sockets, in memory order.
     pub(crate) members: BTreeSet<u32>,
+    /// How many of them are lost: they may come back.
+    pub(crate) lost: usize,
+}
+
+impl Room {
+    /// How many members there are that are not lost.
+    pub(crate) fn present(&self) -> u64 {
+        (self.members.len() - self.lost) as u64
+    }
 }
 
 /// One core's tables.
@@ -129,6 +139,7 @@ pub(crate) struct Core {
     /// A namespace has a rule of its own.
     pub(crate) has_slow_rules: bool,
     pub(crate) owed: Owed,
+    pub(crate) recovery: RecoveryTable,
     /// This shard's part of what clients may be owed together.
     pub(crate) outboxes_bytes_max: usize,
     pub(crate) buffers: BufferPool,
@@ -204,6 +215,7 @@ impl Core {
             slow_rules: Vec::new(),
             has_slow_rules: false,
             owed: Owed::default(),
+            recovery: RecoveryTable::new(&parts.config, parts.mesh.len()),
             outboxes_bytes_max: match parts.config.outboxes_bytes_max {
                 0 => usize::MAX,
                 bytes_max => bytes_max / parts.mesh.len().max(1),

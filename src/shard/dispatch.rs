@@ -309,11 +309,11 @@ impl Shard {
             }
             core.add_socket(session, namespace)
         };
-        self.ask_connect_handlers(socket_key, 0, &auth);
+        self.connect_or_recover(socket_key, &auth);
     }
 
     /// Asks the connect handlers from `first` on, until one refuses or takes its time.
-    fn ask_connect_handlers(&mut self, socket_key: Key, first: usize, auth: &str) {
+    pub(crate) fn ask_connect_handlers(&mut self, socket_key: Key, first: usize, auth: &str) {
         let Some(socket) = Socket::of(&self.core, socket_key) else { return };
         let handlers = self.handlers_of(&socket);
         let args = Args::of_value(auth);
@@ -407,6 +407,7 @@ impl Shard {
             let mut core = self.core.borrow_mut();
             let Some(state) = core.sockets.get(socket_key).map(|socket| socket.state) else { return };
             if state == SocketState::Closed {
+                core.forget_lost(socket_key);
                 return;
             }
             if must_tell {
@@ -414,7 +415,9 @@ impl Shard {
             }
             core.detach_socket(socket_key);
             if state == SocketState::Connecting {
-                core.remove_socket(socket_key);
+                if !core.is_restored_here(socket_key) || !core.lose(socket_key, reason) {
+                    core.remove_socket(socket_key);
+                }
                 return;
             }
             let Some(socket) = core.sockets.get_mut(socket_key) else { return };
@@ -446,7 +449,10 @@ impl Shard {
         for ack in acks {
             self.fail_ack(ack, AckError::Disconnected);
         }
-        self.core.borrow_mut().remove_socket(socket_key);
+        let mut core = self.core.borrow_mut();
+        if !core.lose(socket_key, reason) {
+            core.remove_socket(socket_key);
+        }
     }
 
     /// Takes up what waited behind an asynchronous handler, until another one starts.
@@ -563,14 +569,27 @@ impl Core {
         if let Some(session) = self.sessions.get_mut(session) {
             session.sockets.push((namespace, key));
         }
+        self.begin_keeping(key);
         key
     }
 
-    /// CONNECT is answered first, then follows what the connect handler sent.
+    /// Lets a socket in, now or once what it has missed is here.
     fn accept_socket(&mut self, key: Key) {
+        if !self.must_await_missed(key) {
+            self.open_socket(key);
+        }
+    }
+
+    /// CONNECT is answered first, then follows what the connect handler sent. What was missed goes before it, as in Node.
+    pub(crate) fn open_socket(&mut self, key: Key) {
+        let has_lost_missed = self.has_lost_missed(key);
         let Some(socket) = self.sockets.get_mut(key) else { return };
         if socket.state != SocketState::Connecting {
             return;
+        }
+        if has_lost_missed {
+            let session = socket.session;
+            return self.deferred.push(Deferred::CloseSession(session, CloseReason::TransportError));
         }
         socket.state = SocketState::Open;
         let (session, sid, namespace) = (socket.session, socket.sid, socket.namespace);
@@ -583,7 +602,10 @@ impl Core {
         }
         self.namespaces[namespace].open_sockets += 1;
         self.join_client_id(key);
-        self.send_connect(session, namespace, sid);
+        for frame in self.take_missed(key) {
+            self.send_frames(session, frame.to_vec());
+        }
+        self.send_connect(key, session, namespace, sid);
         if let Some(session) = self.sessions.get_mut(session) {
             session.connect_by = Time::NEVER;
         }
@@ -641,7 +663,8 @@ impl Core {
         self.forget_receiver(key, sid, was_open);
     }
 
-    fn remove_socket(&mut self, key: Key) {
+    pub(crate) fn remove_socket(&mut self, key: Key) {
+        self.end_keeping(key);
         self.leave_all(key);
         // A socket that was never let in may have been asked something, too.
         for ack in self.take_acks(key) {

@@ -252,7 +252,7 @@ impl Core {
                 (false, None, _) => return 0,
                 (false, Some(name), None) if Sid::parse(name).is_none() => {
                     let room = table.room_ids.get(name).and_then(|room| self.rooms.get(*room));
-                    return room.map_or(0, |room| room.members.len() as u64);
+                    return room.map_or(0, |room| room.present());
                 }
                 _ => {}
             }
@@ -346,9 +346,9 @@ impl Core {
         let table = &self.namespaces[namespace];
         let mut findings = Findings::default();
         for (name, room) in &table.room_ids {
-            let Some(room) = self.rooms.get(*room) else { continue };
+            let Some(room) = self.rooms.get(*room).filter(|room| room.present() > 0) else { continue };
             findings.bytes += name.len() + size_of::<(String, u64)>();
-            findings.rooms.insert(name.to_string(), room.members.len() as u64);
+            findings.rooms.insert(name.to_string(), room.present());
         }
         if findings.bytes > FINDINGS_BYTES_MAX {
             findings.cut();

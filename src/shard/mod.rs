@@ -25,6 +25,7 @@ pub(crate) mod gathering;
 pub(crate) mod handshake;
 pub(crate) mod http;
 pub(crate) mod inquiries;
+pub(crate) mod kept;
 pub(crate) mod login;
 pub(crate) mod namespaces;
 pub(crate) mod options;
@@ -32,6 +33,7 @@ pub(crate) mod origin;
 pub(crate) mod outbox;
 pub(crate) mod raw;
 pub(crate) mod recipients;
+pub(crate) mod recovery;
 pub(crate) mod revision3;
 pub(crate) mod rooms;
 pub(crate) mod session;
@@ -99,6 +101,9 @@ impl Shard {
         }
         let mut core = Core::new(parts, app.endpoints.iter().map(EndpointTable::new).collect());
         core.signer = app.signer.clone().map(Rc::new);
+        if core.recovery.is_on {
+            core.mesh.begin_relaying();
+        }
         let mut patterns = std::mem::take(&mut app.patterns).into_iter();
         for endpoint in &app.endpoints {
             core.namespaces.add_endpoint(&endpoint.options.path, patterns.next().unwrap_or_default());
@@ -169,7 +174,14 @@ impl Shard {
     /// Another shard or thread has something for this one. Handoffs carry a wire and are the driver's.
     pub(crate) fn deliver(&mut self, message: ShardMessage, now: Time) {
         self.work(now, |shard| match message {
-            ShardMessage::Broadcast(broadcast) => shard.core.borrow_mut().deliver_broadcast(&broadcast),
+            ShardMessage::Broadcast(broadcast) => {
+                shard.core.borrow_mut().deliver_broadcast(&broadcast);
+                if broadcast.offset.is_some() {
+                    shard.check_waiting();
+                }
+            }
+            ShardMessage::Relay(broadcast) => shard.core.borrow_mut().relay(&broadcast),
+            ShardMessage::Recovery(message) => shard.recover(*message),
             ShardMessage::Command(command) => {
                 let mut core = shard.core.borrow_mut();
                 if let Some(namespace) = core.namespaces.find_address(&command.namespace) {
@@ -206,7 +218,11 @@ impl Shard {
     /// When `handle_timeout` wants to be called next.
     pub(crate) fn next_timeout(&self) -> Time {
         let core = self.core.borrow();
-        core.wheel.next_timeout().min(core.next_tick()).min(core.next_state_flush())
+        core.wheel
+            .next_timeout()
+            .min(core.next_tick())
+            .min(core.next_state_flush())
+            .min(core.next_lost_expiry())
     }
 
     /// Time passed: everything due is done.
@@ -216,6 +232,7 @@ impl Shard {
         self.work(now, |shard| {
             shard.run_ticks();
             shard.core.borrow_mut().flush_states();
+            shard.core.borrow_mut().expire_lost();
             let mut due = std::mem::take(&mut shard.due);
             shard.core.borrow_mut().wheel.expire(now, &mut due);
             for (owner, deadline) in due.drain(..) {
@@ -226,6 +243,7 @@ impl Shard {
                     TimerOwner::Ack(key) => shard.ack_timeout(key),
                     TimerOwner::Question(key) => shard.core.borrow_mut().question_timeout(key),
                     TimerOwner::Asked(key) => shard.core.borrow_mut().inquiry_timeout(key),
+                    TimerOwner::Recovery(key) => shard.recovery_timeout(key),
                     TimerOwner::Sleep(key) => shard.sleep_over(key),
                 }
             }

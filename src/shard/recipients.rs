@@ -188,8 +188,15 @@ impl<'a> Recipients<'a> {
                     namespace: namespace.clone().into_owned(),
                     target: self.target.clone(),
                     frame,
+                    offset: None,
                 });
-                let is_sent = send_everywhere(mesh, || ShardMessage::Broadcast(Arc::clone(&broadcast)));
+                let is_sent = if mesh.is_relaying() {
+                    let is_sent = mesh.send(ShardId(0), ShardMessage::Relay(broadcast)).is_ok();
+                    mesh.ring(ShardId(0));
+                    is_sent
+                } else {
+                    send_everywhere(mesh, || ShardMessage::Broadcast(Arc::clone(&broadcast)))
+                };
                 if is_sent { Emitted::Here(Outcome::default()) } else { Emitted::ShardBusy }
             }
         }

@@ -96,13 +96,15 @@ impl Core {
     }
 
     /// The answer to a CONNECT: revision 3 has the id already.
-    pub(crate) fn send_connect(&mut self, session: Key, namespace: u16, sid: Sid) {
+    pub(crate) fn send_connect(&mut self, socket: Key, session: Key, namespace: u16, sid: Sid) {
         let namespace = Rc::clone(&self.namespaces[namespace].namespace);
         let name = &namespace.name;
         if self.is_revision_3(session) {
             self.send_message(session, |out| encode::encode_connect3(out, name));
         } else {
-            self.send_message(session, |out| encode::encode_connect(out, name, sid.as_str(), None));
+            let pid = self.pid_of(socket);
+            let pid = pid.as_ref().map(Sid::as_str);
+            self.send_message(session, |out| encode::encode_connect(out, name, sid.as_str(), pid));
         }
     }
 

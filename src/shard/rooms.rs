@@ -39,12 +39,20 @@ impl Core {
             return Err(JoinError::TooManyRooms);
         }
         let room = known.unwrap_or_else(|| {
-            let room = self.rooms.insert(Room { namespace, name: name.into(), members: Default::default() });
+            let room = self.rooms.insert(Room {
+                namespace,
+                name: name.into(),
+                members: Default::default(),
+                lost: 0,
+            });
             table.room_ids.insert(name.into(), room);
             room
         });
         socket.rooms.push(room);
-        self.rooms.get_mut(room).expect("a room named in the table exists").members.insert(socket_key.index);
+        let is_lost = self.is_lost(socket_key);
+        let entry = self.rooms.get_mut(room).expect("a room named in the table exists");
+        entry.members.insert(socket_key.index);
+        entry.lost += usize::from(is_lost);
         if !self.states.is_empty() {
             self.welcome_to_state(socket_key, namespace, name);
         }
@@ -79,8 +87,10 @@ impl Core {
     }
 
     fn remove_member(&mut self, key: Key, socket_index: u32) {
+        let is_lost = self.sockets.key_at(socket_index).is_some_and(|socket| self.is_lost(socket));
         let Some(room) = self.rooms.get_mut(key) else { return };
         room.members.remove(&socket_index);
+        room.lost -= usize::from(is_lost);
         if room.members.is_empty()
             && let Some(room) = self.rooms.remove(key)
         {

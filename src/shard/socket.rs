@@ -12,6 +12,7 @@ use crate::base::slab::Key;
 use crate::mesh::SocketChange;
 use crate::shard::core::NOWHERE;
 use crate::shard::outbox::Outbox;
+use crate::shard::recovery::RecoveryState;
 use crate::shard::session::CloseReason;
 use crate::shard::wire::Wire;
 
@@ -57,6 +58,8 @@ pub(crate) struct SocketExtra {
     /// Acknowledgements this socket still owes: wire id to table key.
     pub(crate) acks: SmallVec<[(u64, Key); 2]>,
     pub(crate) next_ack: u64,
+    /// What a client needs that comes back.
+    pub(crate) recovery: Option<Box<RecoveryState>>,
     /// JSON that other shards may see.
     pub(crate) data: Option<Box<str>>,
     /// The user's values, by type.

@@ -31,6 +31,8 @@ pub(crate) enum TimerOwner {
     Question(Key),
     /// A question to all shards, at its home.
     Asked(Key),
+    /// A socket to be, for which other shards are asked.
+    Recovery(Key),
     /// A sleeping task.
     Sleep(Key),
     /// The end of more sessions, while the shard drains.

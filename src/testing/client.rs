@@ -67,6 +67,12 @@ impl Received {
         self.args.first()
     }
 
+    /// What a client takes for the event's offset, as stock clients do: its last argument, if that is a text.
+    pub(super) fn offset(&self) -> Option<String> {
+        let last = self.args().len().checked_sub(1).filter(|_| self.id.is_none())?;
+        self.args().read(last).ok()
+    }
+
     /// Whether the server waits for an acknowledgement.
     pub fn wants_ack(&self) -> bool {
         self.id.is_some()
@@ -119,6 +125,23 @@ impl TestClientBuilder {
     /// When it is not a JSON object.
     pub fn auth(mut self, auth: &impl Serialize) -> Self {
         self.auth = Some(object(auth));
+        self
+    }
+
+    /// Comes back as another client that has lost its connection ([`cut`](TestClient::cut)), as stock clients do: with the
+    /// private id that it was told, and the offset of the last event that it got. See [`Recovery`](crate::Recovery).
+    pub fn recovering(mut self, lost: &TestClient) -> Self {
+        if let Some(claim) = lost.host.borrow().sessions[lost.session].claims.get(&lost.namespace) {
+            let mut auth: serde_json::Map<String, serde_json::Value> = match &self.auth {
+                Some(auth) => serde_json::from_str(auth.as_str()).unwrap_or_default(),
+                None => serde_json::Map::new(),
+            };
+            auth.insert("pid".to_owned(), claim.pid.as_str().into());
+            if let Some(offset) = &claim.offset {
+                auth.insert("offset".to_owned(), offset.as_str().into());
+            }
+            self.auth = Some(object(&auth));
+        }
         self
     }
 

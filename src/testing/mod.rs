@@ -37,6 +37,8 @@
 
 mod client;
 mod host;
+#[cfg(test)]
+mod recoveries;
 mod session;
 #[cfg(test)]
 mod slow_clients;

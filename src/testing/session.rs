@@ -24,6 +24,13 @@ const MASK: [u8; 4] = [0; 4];
 /// What a namespace answered to CONNECT.
 pub(super) type Joined = Result<String, RefusedConnection>;
 
+/// A private id, and the offset of the last event that had one.
+#[derive(Clone, Debug)]
+pub(super) struct Claim {
+    pub(super) pid: String,
+    pub(super) offset: Option<String>,
+}
+
 /// One client, in as many namespaces as it likes.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -34,6 +41,8 @@ pub(super) struct Session {
     pub(super) refusal: Option<String>,
     /// By namespace: the socket's id, or why there is none. Gone once the socket is disconnected.
     pub(super) joined: HashMap<String, Joined>,
+    /// By namespace: what the client needs to recover its connection.
+    pub(super) claims: HashMap<String, Claim>,
     pub(super) received: Vec<Received>,
     pub(super) answers: HashMap<(String, u64), Answer>,
     pub(super) next_id: u64,
@@ -50,6 +59,7 @@ impl Session {
             is_over: false,
             refusal: None,
             joined: HashMap::new(),
+            claims: HashMap::new(),
             received: Vec::new(),
             answers: HashMap::new(),
             next_id: 0,
@@ -139,6 +149,12 @@ impl Session {
             PacketKind::Connect => {
                 let said: serde_json::Value = serde_json::from_str(packet.payload).unwrap_or_default();
                 let sid = said["sid"].as_str().unwrap_or_default().to_owned();
+                if let Some(pid) = said["pid"].as_str() {
+                    // What came before CONNECT was missed, and is emitted after it.
+                    let offset = self.received.iter().rev().filter(|event| event.namespace == namespace);
+                    let offset = offset.filter_map(Received::offset).next();
+                    self.claims.insert(namespace.clone(), Claim { pid: pid.to_owned(), offset });
+                }
                 self.joined.insert(namespace, Ok(sid));
             }
             PacketKind::Disconnect => {
@@ -184,7 +200,11 @@ impl Session {
         if matches!(packet.kind, PacketKind::Event | PacketKind::BinaryEvent) {
             let event = Event::decode(packet.payload, attachments).expect("a server's events are sound");
             let (name, args) = (event.name.into_owned(), Answer::of(event.args));
-            self.received.push(Received { name, args, id, namespace });
+            let event = Received { name, args, id, namespace };
+            if let Some(claim) = self.claims.get_mut(&event.namespace) {
+                claim.offset = event.offset().or(claim.offset.take());
+            }
+            self.received.push(event);
         } else if let Some(id) = id {
             let answer = Answer::of(Args::of_ack(packet.payload, attachments));
             self.answers.insert((namespace, id), answer);

@@ -1,0 +1,144 @@
+//! What shards say when a client comes back to another shard than the one that it was lost on.
+//!
+//! The shard that has lost a socket is its *keeper*, the one that the client comes to the *asker*. The asker asks all shards
+//! who keeps the socket; joins its rooms; and then has the keeper give it up. Events go on all the while, and
+//! reach each shard in another order. So both wait for each other: the keeper gives the socket up when it has seen all that the
+//! asker had seen on joining, and the asker lets the client in when it has seen all that the keeper had kept. Then
+//! each event was kept by one of the two, and what both have is told by its [`Offset`].
+
+use std::fmt;
+
+use crate::base::buffer::SharedFrame;
+use crate::base::ids::{ShardId, Sid};
+use crate::base::slab::Key;
+use crate::base::time::Time;
+
+/// Names one event: the shard that published it, and its number there. Numbers of one shard reach every shard in order,
+/// but for those of events that only its own sockets get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Offset {
+    pub(crate) origin: ShardId,
+    pub(crate) number: u64,
+    pub(crate) is_local: bool,
+}
+
+impl Offset {
+    /// Reads what a client has sent back.
+    pub(crate) fn parse(text: &str) -> Option<Offset> {
+        let (origin, number) = text.split_once(['.', ':'])?;
+        let offset = Offset {
+            origin: ShardId(u16::from_str_radix(origin, 16).ok()?),
+            number: u64::from_str_radix(number, 16).ok()?,
+            is_local: text.contains(':'),
+        };
+        (offset.to_string() == text).then_some(offset)
+    }
+}
+
+impl fmt::Display for Offset {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = if self.is_local { ':' } else { '.' };
+        write!(formatter, "{:x}{mark}{:x}", self.origin.0, self.number)
+    }
+}
+
+/// An event that a socket was sent, or would have been.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) offset: Offset,
+    pub(crate) at: Time,
+    pub(crate) frame: SharedFrame,
+}
+
+/// A socket to be, on the shard that asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asker {
+    pub(crate) shard: ShardId,
+    pub(crate) socket: Key,
+}
+
+/// What is left of a socket.
+#[derive(Clone, Debug)]
+pub(crate) struct LostSocket {
+    pub(crate) pid: Sid,
+    pub(crate) sid: Sid,
+    pub(crate) rooms: Vec<String>,
+    pub(crate) data: Option<Box<str>>,
+}
+
+/// Why there is nothing to give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotKept {
+    Unknown,
+    TooOld,
+}
+
+#[derive(Debug)]
+pub(crate) enum RecoveryMessage {
+    /// Who keeps the socket with this private id, whose client has seen all up to this offset?
+    Ask {
+        pid: Sid,
+        namespace: String,
+        offset: Option<Offset>,
+        asker: Asker,
+    },
+    Found {
+        to: Key,
+        keeper: ShardId,
+        lost: Box<LostSocket>,
+    },
+    NotFound {
+        to: Key,
+        reason: NotKept,
+    },
+    /// The asker has joined the rooms, having seen events up to these numbers.
+    GiveUp {
+        pid: Sid,
+        asker: Asker,
+        seen: Box<[u64]>,
+    },
+    /// What the client has missed; nothing if it is more than was kept.
+    Missed {
+        to: Key,
+        missed: Option<Vec<Kept>>,
+    },
+    /// The asker does not want the socket any more.
+    Release {
+        pid: Sid,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_comes_back_as_it_was_and_in_no_other_way() {
+        for (origin, number, is_local, text) in [
+            (0, 0, false, "0.0"),
+            (3, 255, true, "3:ff"),
+            (u16::MAX, u64::MAX, false, "ffff.ffffffffffffffff"),
+        ] {
+            let offset = Offset { origin: ShardId(origin), number, is_local };
+            assert_eq!(offset.to_string(), text);
+            assert_eq!(Offset::parse(text), Some(offset));
+        }
+        for text in [
+            "",
+            ".",
+            "0",
+            "0.",
+            ".0",
+            "00.0",
+            "0.00",
+            "0.G",
+            "10000.0",
+            "0.10000000000000000",
+            "+0.0",
+            "0.0:0",
+            "0.F",
+        ] {
+            assert_eq!(Offset::parse(text), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,739 @@
+//! Connection state recovery: a client that lost its connection comes back as the socket that it was, with its id, its rooms and
+//! the events that it has missed (Node's `connectionStateRecovery`).
+//!
+//! Every socket keeps the last events that it was sent. When its connection is lost it stays in its rooms for a while, as a *lost*
+//! socket, and goes on keeping. The client knows it by a private id, `pid`, and says the offset of the last event that it
+//! has got. How two shards hand a lost socket over is in `mesh/recovery`.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+use serde::Deserialize;
+
+use crate::base::buffer::SharedFrame;
+use crate::base::ids::{ShardId, Sid};
+use crate::base::slab::Key;
+use crate::base::time::Time;
+use crate::mesh::recovery::{Asker, Kept, LostSocket, NotKept, Offset, RecoveryMessage};
+use crate::mesh::{Broadcast, Reach, ShardMessage, Target, WhenBehind};
+use crate::shard::Shard;
+use crate::shard::backpressure::SlowConsumers;
+use crate::shard::config::Config;
+use crate::shard::core::{Core, Deferred};
+use crate::shard::kept::{KeptEvents, Limits, ends_with_text, with_argument};
+use crate::shard::outbox::Outbox;
+use crate::shard::session::CloseReason;
+use crate::shard::socket::{SocketEntry, SocketExtra, SocketState};
+use crate::shard::wheel::TimerOwner;
+
+/// How long shards may take to answer each other.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether a socket is one that was there before: see `recovery_max_disconnection` of [`Config`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Recovery {
+    /// The client has not asked: it is new, or recovery is off.
+    #[default]
+    NotAsked,
+    /// The socket has its id, its rooms and its public data again, and the client gets what it has missed.
+    Recovered,
+    /// The client has asked in vain, and is a new socket: it was gone for too long, or had left; its id was used already; it
+    /// was another process's.
+    Unknown,
+    /// The client has asked in vain: it has missed more than is kept.
+    TooMuchMissed,
+    /// A shard did not answer in time.
+    NoAnswer,
+}
+
+/// What a client says in its CONNECT.
+#[derive(Deserialize)]
+struct Claim {
+    pid: serde_json::Value,
+    #[serde(default)]
+    offset: serde_json::Value,
+}
+
+/// What one socket has for its recovery.
+#[derive(Debug)]
+pub(crate) struct RecoveryState {
+    pub(crate) pid: Sid,
+    pub(crate) outcome: Recovery,
+    events: KeptEvents,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The client is there, or is about to be.
+    Present,
+    /// It may come back. `GiveUp` has come for the seen numbers, which must be seen here first.
+    Lost { asker: Option<Reserved>, seen: Option<Box<[u64]>> },
+    /// The shards are asked who keeps the socket; so many have not answered.
+    Asking { left: usize, auth: String, offset: Option<Offset>, outcome: Recovery },
+    /// It is the old socket; what it has missed is here, or with its keeper.
+    Restoring {
+        keeper: Option<ShardId>,
+        offset: Option<Offset>,
+        is_accepted: bool,
+        missed: Option<Vec<Kept>>,
+    },
+}
+
+/// For whom a lost socket is reserved, and the last event that its client has got.
+#[derive(Clone, Copy, Debug)]
+struct Reserved {
+    asker: Asker,
+    offset: Option<Offset>,
+}
+
+/// A client's claim to a lost socket.
+#[derive(Clone, Copy, Debug)]
+struct Claimed<'a> {
+    pid: Sid,
+    namespace: &'a str,
+    offset: Option<Offset>,
+}
+
+impl RecoveryState {
+    fn new(pid: Sid) -> RecoveryState {
+        RecoveryState {
+            pid,
+            outcome: Recovery::NotAsked,
+            events: KeptEvents::default(),
+            stage: Stage::Present,
+        }
+    }
+
+    /// Whether what is emitted now is to wait with the rest of what the client has missed.
+    pub(crate) fn is_restoring(&self) -> bool {
+        matches!(self.stage, Stage::Restoring { .. })
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self.stage, Stage::Lost { .. })
+    }
+}
+
+/// What became of an event for one socket.
+#[derive(Debug)]
+pub(crate) enum Stamped {
+    Send(Vec<u8>),
+    /// It waits until the client is there again.
+    Kept,
+    Gone,
+}
+
+/// A shard's part in recovery.
+#[derive(Debug)]
+pub(crate) struct RecoveryTable {
+    pub(crate) is_on: bool,
+    pub(crate) limits: Limits,
+    /// The number of the next event that all shards get, and of the next that only this one's sockets get.
+    next: u64,
+    next_local: u64,
+    /// The number of the last event of each shard that was delivered here.
+    seen: Box<[u64]>,
+    by_pid: FxHashMap<Sid, Key>,
+    /// Lost sockets with the time when they are given up, oldest first; some are gone already.
+    lost: VecDeque<(Time, Key)>,
+    /// Sockets, lost or to be, that wait for events on their way here.
+    waiting: Vec<Key>,
+}
+
+impl RecoveryTable {
+    pub(crate) fn new(config: &Config, shards: usize) -> RecoveryTable {
+        RecoveryTable {
+            is_on: !config.recovery_max_disconnection.is_zero(),
+            limits: Limits::new(config),
+            next: 1,
+            next_local: 1,
+            seen: vec![0; shards].into(),
+            by_pid: FxHashMap::default(),
+            lost: VecDeque::new(),
+            waiting: Vec::new(),
+        }
+    }
+
+    pub(crate) fn note(&mut self, offset: Offset) {
+        if let Some(seen) = self.seen.get_mut(offset.origin.index()).filter(|_| !offset.is_local) {
+            *seen = offset.number;
+        }
+    }
+
+    fn has_seen(&self, offset: Offset) -> bool {
+        offset.is_local || self.seen.get(offset.origin.index()).is_none_or(|seen| *seen >= offset.number)
+    }
+
+    fn has_seen_all(&self, seen: &[u64]) -> bool {
+        self.seen.iter().zip(seen).all(|(own, other)| own >= other)
+    }
+}
+
+/// The state of a socket that takes part.
+fn state_of(socket: &SocketEntry) -> Option<&RecoveryState> {
+    socket.extra.as_ref()?.recovery.as_deref()
+}
+
+fn state_of_mut(socket: &mut SocketEntry) -> Option<&mut RecoveryState> {
+    socket.extra.as_mut()?.recovery.as_deref_mut()
+}
+
+/// Lets a socket keep an event that it is sent, or would be. True if that is all that is to be done with it.
+pub(crate) fn keep(socket: &mut SocketEntry, kept: Kept, limits: Limits) -> bool {
+    let is_gone = socket.state == SocketState::Closed;
+    let Some(state) = state_of_mut(socket) else { return is_gone };
+    let is_restoring = state.is_restoring();
+    state.events.keep(kept, limits);
+    is_gone || is_restoring
+}
+
+impl Core {
+    /// Gives an event its offset, as the last argument. One that slow clients may not get has none, and does not look as if.
+    pub(crate) fn stamp(
+        &mut self,
+        setup: Option<u16>,
+        target: &Target,
+        frame: &SharedFrame,
+    ) -> (SharedFrame, Option<Offset>) {
+        let rules = setup.map(|setup| &self.slow_rules[usize::from(setup)]);
+        let has_rule = rules.is_some_and(|rules| {
+            rules.namespace != SlowConsumers::Close
+                || target.rooms.iter().any(|room| rules.rooms.iter().any(|(name, _)| name == room))
+        });
+        if has_rule || target.when_behind != WhenBehind::Rule {
+            let is_like_stamped = ends_with_text(frame);
+            let frame =
+                if is_like_stamped { SharedFrame::new(with_argument(frame, "null")) } else { frame.clone() };
+            return (frame, None);
+        }
+        let is_local = target.reach == Reach::Shard;
+        let next = if is_local { &mut self.recovery.next_local } else { &mut self.recovery.next };
+        let offset = Offset { origin: self.id, number: *next, is_local };
+        *next += 1;
+        self.recovery.note(offset);
+        (SharedFrame::new(with_argument(frame, &format!("\"{offset}\""))), Some(offset))
+    }
+
+    /// Gives an event for one socket its offset, and lets the socket keep it.
+    pub(crate) fn stamp_for(&mut self, key: Key, frames: Vec<u8>) -> Stamped {
+        let target = Target { reach: Reach::Shard, ..Target::default() };
+        let Some(socket) = self.sockets.get(key) else { return Stamped::Gone };
+        let setup = self.namespaces[socket.namespace].namespace.setup;
+        let (frame, offset) = self.stamp(Some(setup), &target, &SharedFrame::new(frames));
+        let (at, limits) = (self.now, self.recovery.limits);
+        if let (Some(offset), Some(socket)) = (offset, self.sockets.get_mut(key)) {
+            let takes_part = state_of(socket).is_some();
+            if keep(socket, Kept { offset, at, frame: frame.clone() }, limits) {
+                return if takes_part { Stamped::Kept } else { Stamped::Gone };
+            }
+        }
+        Stamped::Send(frame.to_vec())
+    }
+
+    /// Publishes what another thread emits, with an offset of this shard.
+    pub(crate) fn relay(&mut self, broadcast: &Broadcast) {
+        let here = self.namespaces.find_address(&broadcast.namespace);
+        self.publish_at(here, &broadcast.namespace, &broadcast.target, (None, &broadcast.frame));
+    }
+
+    /// A socket to be takes part.
+    pub(crate) fn begin_keeping(&mut self, key: Key) {
+        let Some(session) = self.sockets.get(key).map(|socket| socket.session) else { return };
+        if !self.recovery.is_on || self.is_revision_3(session) {
+            return;
+        }
+        let pid = self.new_sid();
+        if let Some(socket) = self.sockets.get_mut(key) {
+            socket.extra_mut().recovery = Some(Box::new(RecoveryState::new(pid)));
+            self.recovery.by_pid.insert(pid, key);
+        }
+    }
+
+    /// Keeps a socket whose connection is lost. False: it goes.
+    pub(crate) fn lose(&mut self, key: Key, reason: CloseReason) -> bool {
+        let may_come_back = matches!(
+            reason,
+            CloseReason::TransportClose
+                | CloseReason::TransportError
+                | CloseReason::PingTimeout
+                | CloseReason::ForcedClose
+                | CloseReason::SlowConsumer
+        );
+        // One that was about to be restored keeps that, too.
+        self.merge_missed(key, true);
+        let is_stopping = self.is_shutting_down || self.is_draining();
+        let Some(socket) = self.sockets.get_mut(key).filter(|_| may_come_back && !is_stopping) else {
+            return false;
+        };
+        let Some(state) = state_of_mut(socket) else { return false };
+        state.stage = Stage::Lost { asker: None, seen: None };
+        let extra = socket.extra_mut();
+        let values = std::mem::take(&mut extra.values);
+        if !values.is_empty() {
+            self.deferred.push(Deferred::Discard(Box::new(SocketExtra { values, ..SocketExtra::default() })));
+        }
+        for room in socket.rooms.clone() {
+            if let Some(room) = self.rooms.get_mut(room) {
+                room.lost += 1;
+            }
+        }
+        let until = self.now + self.config.recovery_max_disconnection;
+        self.recovery.lost.push_back((until, key));
+        if self.recovery.lost.len() > self.config.recovery_sessions_max {
+            self.forget_oldest();
+        }
+        true
+    }
+
+    /// When the next lost socket is given up; `NEVER` when there is none.
+    pub(crate) fn next_lost_expiry(&self) -> Time {
+        self.recovery.lost.front().map_or(Time::NEVER, |(until, _)| *until)
+    }
+
+    /// Gives up those whose time is over.
+    pub(crate) fn expire_lost(&mut self) {
+        while self.next_lost_expiry() <= self.now {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, key)) = self.recovery.lost.pop_front() {
+            self.forget_lost(key);
+        }
+    }
+
+    /// A lost socket is not waited for any more.
+    pub(crate) fn forget_lost(&mut self, key: Key) {
+        if self.is_lost(key) {
+            self.remove_socket(key);
+        }
+    }
+
+    pub(crate) fn is_lost(&self, key: Key) -> bool {
+        self.sockets.get(key).and_then(state_of).is_some_and(RecoveryState::is_lost)
+    }
+
+    /// A socket is removed: its private id is nobody's.
+    pub(crate) fn end_keeping(&mut self, key: Key) {
+        let Some(state) = self.sockets.get(key).and_then(state_of) else { return };
+        let (pid, keeper) = match state.stage {
+            Stage::Restoring { keeper: Some(keeper), .. } => (state.pid, Some(keeper)),
+            _ => (state.pid, None),
+        };
+        if self.recovery.by_pid.get(&pid) == Some(&key) {
+            self.recovery.by_pid.remove(&pid);
+        }
+        if let Some(keeper) = keeper {
+            self.send_recovery(keeper, RecoveryMessage::Release { pid });
+        }
+    }
+
+    fn send_recovery(&mut self, to: ShardId, message: RecoveryMessage) -> bool {
+        self.send_to_shard(to, ShardMessage::Recovery(Box::new(message)))
+    }
+
+    /// Looks for a lost socket here that a client claims, and reserves it for the asker.
+    fn reserve(&mut self, claim: Claimed<'_>, asker: Asker) -> Result<Key, NotKept> {
+        let key = *self.recovery.by_pid.get(&claim.pid).ok_or(NotKept::Unknown)?;
+        let socket = self.sockets.get_mut(key).ok_or(NotKept::Unknown)?;
+        let is_here = *self.namespaces[socket.namespace].namespace.address == *claim.namespace;
+        let state = state_of_mut(socket).filter(|_| is_here).ok_or(NotKept::Unknown)?;
+        let has_all = state.events.has_all_after(claim.offset);
+        match &mut state.stage {
+            Stage::Lost { asker: reserved @ None, .. } if has_all => {
+                *reserved = Some(Reserved { asker, offset: claim.offset });
+                state.events.forget_until(claim.offset);
+                Ok(key)
+            }
+            Stage::Lost { asker: None, .. } => {
+                self.remove_socket(key);
+                Err(NotKept::TooOld)
+            }
+            _ => Err(NotKept::Unknown),
+        }
+    }
+
+    fn describe_lost(&self, key: Key) -> Option<LostSocket> {
+        let socket = self.sockets.get(key)?;
+        let extra = socket.extra.as_ref()?;
+        let rooms = self.rooms_of(key).into_iter().skip(1).collect();
+        Some(LostSocket { pid: state_of(socket)?.pid, sid: socket.sid, rooms, data: extra.data.clone() })
+    }
+
+    /// Makes a socket to be the one that was lost. What it has missed is here already, or with the keeper.
+    fn restore(&mut self, key: Key, lost: LostSocket, keeper: Option<ShardId>, from: KeptEvents) {
+        let Some(socket) = self.sockets.get_mut(key) else { return };
+        let own = std::mem::replace(&mut socket.sid, lost.sid);
+        let extra = socket.extra_mut();
+        extra.data = lost.data;
+        // What it was sent as a new one, it has missed as the old.
+        extra.held = Outbox::default();
+        let Some(state) = extra.recovery.as_deref_mut() else { return };
+        let own_pid = std::mem::replace(&mut state.pid, lost.pid);
+        state.outcome = Recovery::Recovered;
+        state.stage = Stage::Restoring { keeper, offset: from.let_go(), is_accepted: false, missed: None };
+        state.events = from;
+        self.recovery.by_pid.remove(&own_pid);
+        self.recovery.by_pid.insert(lost.pid, key);
+        let Core { socket_ids, sockets, .. } = &mut *self;
+        socket_ids.remove(&own, key.index);
+        socket_ids.insert(&lost.sid, key.index, |place| sockets.at(place).map(|socket| socket.sid));
+        for room in lost.rooms {
+            // It was in as many before.
+            let _ = self.join(key, &room);
+        }
+    }
+
+    /// Whether a socket that is let in must first be given what it has missed; that is asked for.
+    pub(crate) fn must_await_missed(&mut self, key: Key) -> bool {
+        let (seen, shard) = (self.recovery.seen.clone(), self.id);
+        let Some(state) = self.sockets.get_mut(key).and_then(state_of_mut) else { return false };
+        let pid = state.pid;
+        let Stage::Restoring { keeper: Some(keeper), is_accepted, .. } = &mut state.stage else {
+            return false;
+        };
+        let keeper = *keeper;
+        if !std::mem::replace(is_accepted, true) {
+            let asker = Asker { shard, socket: key };
+            self.send_recovery(keeper, RecoveryMessage::GiveUp { pid, asker, seen });
+            let deadline = self.now + PATIENCE;
+            self.wheel.arm(TimerOwner::Recovery(key), deadline);
+        }
+        true
+    }
+
+    /// Gives the asker what its client has missed, once this shard has seen all that the asker had.
+    fn give_up_if_due(&mut self, key: Key) -> bool {
+        let Some(state) = self.sockets.get_mut(key).and_then(state_of_mut) else { return true };
+        let Stage::Lost { asker: Some(asker), seen: Some(seen) } = &state.stage else { return true };
+        if !self.recovery.has_seen_all(seen) {
+            return false;
+        }
+        let Reserved { asker, offset } = *asker;
+        // What came meanwhile may have been more than is kept.
+        let missed = (state.events.let_go() == offset).then(|| state.events.take().into());
+        self.remove_socket(key);
+        self.send_recovery(asker.shard, RecoveryMessage::Missed { to: asker.socket, missed });
+        true
+    }
+
+    /// Whether more came than is kept before a socket could be let in: its client connects again, and is told so.
+    pub(crate) fn has_lost_missed(&mut self, key: Key) -> bool {
+        let Some(state) = self.sockets.get(key).and_then(state_of) else { return false };
+        matches!(state.stage, Stage::Restoring { offset, .. } if offset != state.events.let_go())
+    }
+
+    /// What the client of a socket has missed, and gets before it is let in.
+    pub(crate) fn take_missed(&mut self, key: Key) -> Vec<SharedFrame> {
+        let Some(state) = self.sockets.get_mut(key).and_then(state_of_mut) else { return Vec::new() };
+        if !state.is_restoring() {
+            return Vec::new();
+        }
+        state.stage = Stage::Present;
+        state.events.frames().collect()
+    }
+
+    /// How a client's recovery went.
+    pub(crate) fn recovery_of(&self, key: Key) -> Recovery {
+        self.sockets.get(key).and_then(state_of).map(|state| state.outcome).unwrap_or_default()
+    }
+
+    /// The private id that a client is told.
+    pub(crate) fn pid_of(&self, key: Key) -> Option<Sid> {
+        self.sockets.get(key).and_then(state_of).map(|state| state.pid)
+    }
+}
+
+impl Shard {
+    /// A client connects: as the socket that it claims to have been, or anew.
+    pub(crate) fn connect_or_recover(&mut self, key: Key, auth: &str) {
+        if !self.claim(key, auth) {
+            self.ask_connect_handlers(key, 0, auth);
+        }
+    }
+
+    /// Looks for the socket that a client claims. True: other shards are asked.
+    fn claim(&mut self, key: Key, auth: &str) -> bool {
+        if self.core.borrow().pid_of(key).is_none() {
+            return false;
+        }
+        let Ok(Claim { pid: serde_json::Value::String(pid), offset }) = serde_json::from_str(auth) else {
+            return false;
+        };
+        let offset = match offset {
+            serde_json::Value::String(text) => match Offset::parse(&text) {
+                Some(offset) => Some(offset),
+                None => return self.core.borrow_mut().set_outcome(key, Recovery::TooMuchMissed),
+            },
+            _ => None,
+        };
+        let Some(pid) = Sid::parse(&pid) else {
+            return self.core.borrow_mut().set_outcome(key, Recovery::Unknown);
+        };
+        self.end_present(pid);
+        let mut core = self.core.borrow_mut();
+        if core.recovery.by_pid.contains_key(&pid) {
+            let outcome = core.restore_from_here(key, pid, offset);
+            return core.set_outcome(key, outcome);
+        }
+        core.ask_others(key, pid, offset, auth)
+    }
+
+    /// A client that comes back before its connection was known to be lost: it is lost.
+    fn end_present(&mut self, pid: Sid) {
+        let session = {
+            let core = self.core.borrow();
+            let socket = core.recovery.by_pid.get(&pid).and_then(|key| core.sockets.get(*key));
+            socket.filter(|socket| socket.state == SocketState::Open).map(|socket| socket.session)
+        };
+        if let Some(session) = session {
+            self.close_session(session, CloseReason::TransportClose);
+        }
+    }
+
+    /// Another shard has something to say.
+    pub(crate) fn recover(&mut self, message: RecoveryMessage) {
+        match message {
+            RecoveryMessage::Ask { pid, namespace, offset, asker } => {
+                self.end_present(pid);
+                let claim = Claimed { pid, namespace: &namespace, offset };
+                self.core.borrow_mut().answer_asker(claim, asker);
+            }
+            RecoveryMessage::Found { to, keeper, lost } => {
+                let asked = self.core.borrow_mut().end_asking(to);
+                let Some((auth, offset)) = asked else {
+                    let release = RecoveryMessage::Release { pid: lost.pid };
+                    self.core.borrow_mut().send_recovery(keeper, release);
+                    return;
+                };
+                let missed = KeptEvents::after(offset, VecDeque::new());
+                self.core.borrow_mut().restore(to, *lost, Some(keeper), missed);
+                self.core.borrow_mut().set_outcome(to, Recovery::Recovered);
+                self.ask_connect_handlers(to, 0, &auth);
+            }
+            RecoveryMessage::NotFound { to, reason } => {
+                let asked = self.core.borrow_mut().count_answer(to, reason);
+                if let Some(auth) = asked {
+                    self.ask_connect_handlers(to, 0, &auth);
+                }
+            }
+            RecoveryMessage::GiveUp { pid, asker, seen } => self.core.borrow_mut().give_up(pid, asker, seen),
+            RecoveryMessage::Missed { to, missed } => {
+                let is_here = self.core.borrow_mut().add_missed(to, missed);
+                match is_here {
+                    Some(true) => self.let_in_if_due(to),
+                    Some(false) => self.fail_restoring(to),
+                    None => {}
+                }
+            }
+            RecoveryMessage::Release { pid } => self.core.borrow_mut().unreserve(pid),
+        }
+    }
+
+    /// Events have come for which sockets may have waited.
+    pub(crate) fn check_waiting(&mut self) {
+        let waiting = std::mem::take(&mut self.core.borrow_mut().recovery.waiting);
+        for key in waiting {
+            let is_due = self.core.borrow_mut().give_up_if_due(key);
+            if is_due {
+                self.let_in_if_due(key);
+            } else {
+                self.core.borrow_mut().recovery.waiting.push(key);
+            }
+        }
+    }
+
+    /// Lets a socket in that has all that it has missed, once this shard has seen all of that.
+    fn let_in_if_due(&mut self, key: Key) {
+        let is_due = self.core.borrow_mut().merge_missed(key, false);
+        if is_due {
+            self.core.borrow_mut().open_socket(key);
+            self.run_waiting(key);
+        }
+    }
+
+    /// What a socket has missed is not to be had: its client comes back and is told so.
+    fn fail_restoring(&mut self, key: Key) {
+        let session = self.core.borrow().sockets.get(key).map(|socket| socket.session);
+        if let Some(session) = session {
+            tracing::info!(target: super::SOCKETIO, "a recovery failed half-way; the client connects again");
+            self.close_session(session, CloseReason::TransportError);
+        }
+    }
+
+    /// Shards did not answer in time.
+    pub(crate) fn recovery_timeout(&mut self, key: Key) {
+        let asked = self.core.borrow_mut().end_asking(key);
+        if let Some((auth, _)) = asked {
+            self.core.borrow_mut().set_outcome(key, Recovery::NoAnswer);
+            return self.ask_connect_handlers(key, 0, &auth);
+        }
+        let is_waiting_here = self.core.borrow_mut().merge_missed(key, true);
+        if is_waiting_here {
+            // An event that the keeper had seen was lost on its way here.
+            self.core.borrow_mut().open_socket(key);
+            self.run_waiting(key);
+        } else if self.core.borrow().is_awaiting_keeper(key) {
+            self.fail_restoring(key);
+        }
+    }
+}
+
+impl Core {
+    /// False, for whoever goes on with a new socket or with the restored one.
+    fn set_outcome(&mut self, key: Key, outcome: Recovery) -> bool {
+        let Some(socket) = self.sockets.get_mut(key) else { return false };
+        let sid = socket.sid;
+        if let Some(state) = state_of_mut(socket) {
+            state.outcome = outcome;
+            tracing::info!(target: super::SOCKETIO, %sid, ?outcome, "a client asks for the recovery of its connection");
+        }
+        false
+    }
+
+    fn restore_from_here(&mut self, key: Key, pid: Sid, offset: Option<Offset>) -> Recovery {
+        let Some(socket) = self.sockets.get(key) else { return Recovery::Unknown };
+        let namespace = self.namespaces[socket.namespace].namespace.address.clone();
+        let asker = Asker { shard: self.id, socket: key };
+        let found = match self.reserve(Claimed { pid, namespace: &namespace, offset }, asker) {
+            Ok(found) => found,
+            Err(NotKept::Unknown) => return Recovery::Unknown,
+            Err(NotKept::TooOld) => return Recovery::TooMuchMissed,
+        };
+        let Some(lost) = self.describe_lost(found) else { return Recovery::Unknown };
+        let events = self.sockets.get_mut(found).and_then(state_of_mut).map(|state| state.events.take());
+        self.remove_socket(found);
+        self.restore(key, lost, None, KeptEvents::after(offset, events.unwrap_or_default()));
+        Recovery::Recovered
+    }
+
+    fn ask_others(&mut self, key: Key, pid: Sid, offset: Option<Offset>, auth: &str) -> bool {
+        let Some(socket) = self.sockets.get(key) else { return false };
+        let namespace = self.namespaces[socket.namespace].namespace.address.to_string();
+        let asker = Asker { shard: self.id, socket: key };
+        let mut left = 0;
+        for shard in self.other_shards() {
+            let namespace = namespace.clone();
+            left += usize::from(
+                self.send_recovery(shard, RecoveryMessage::Ask { pid, namespace, offset, asker }),
+            );
+        }
+        if left == 0 {
+            return self.set_outcome(key, Recovery::Unknown);
+        }
+        if let Some(state) = self.sockets.get_mut(key).and_then(state_of_mut) {
+            state.stage = Stage::Asking { left, auth: auth.to_owned(), offset, outcome: Recovery::Unknown };
+        }
+        let deadline = self.now + PATIENCE;
+        self.wheel.arm(TimerOwner::Recovery(key), deadline);
+        true
+    }
+
+    fn answer_asker(&mut self, claim: Claimed<'_>, asker: Asker) {
+        let (to, keeper) = (asker.socket, self.id);
+        let found = self.reserve(claim, asker).map(|key| self.describe_lost(key));
+        let answer = match found {
+            Ok(Some(lost)) => RecoveryMessage::Found { to, keeper, lost: Box::new(lost) },
+            Ok(None) => RecoveryMessage::NotFound { to, reason: NotKept::Unknown },
+            Err(reason) => RecoveryMessage::NotFound { to, reason },
+        };
+        self.send_recovery(asker.shard, answer);
+    }
+
+    /// The auth and the offset of a client for which shards were asked; nothing if they were not, or it is settled.
+    fn end_asking(&mut self, key: Key) -> Option<(String, Option<Offset>)> {
+        let state = self.sockets.get_mut(key).and_then(state_of_mut)?;
+        match std::mem::replace(&mut state.stage, Stage::Present) {
+            Stage::Asking { auth, offset, .. } => Some((auth, offset)),
+            other => {
+                state.stage = other;
+                None
+            }
+        }
+    }
+
+    /// A shard does not keep the socket. The auth of the client when that was the last.
+    fn count_answer(&mut self, key: Key, reason: NotKept) -> Option<String> {
+        let state = self.sockets.get_mut(key).and_then(state_of_mut)?;
+        let Stage::Asking { left, outcome, .. } = &mut state.stage else { return None };
+        *left -= 1;
+        if reason == NotKept::TooOld {
+            *outcome = Recovery::TooMuchMissed;
+        }
+        let (left, outcome) = (*left, *outcome);
+        if left > 0 {
+            return None;
+        }
+        self.set_outcome(key, outcome);
+        self.end_asking(key).map(|(auth, _)| auth)
+    }
+
+    fn give_up(&mut self, pid: Sid, asker: Asker, seen_there: Box<[u64]>) {
+        let key = self.recovery.by_pid.get(&pid).copied();
+        let state = key.and_then(|key| self.sockets.get_mut(key)).and_then(state_of_mut);
+        match (key, state.map(|state| &mut state.stage)) {
+            (Some(key), Some(Stage::Lost { asker: Some(reserved), seen })) if reserved.asker == asker => {
+                *seen = Some(seen_there);
+                if !self.give_up_if_due(key) {
+                    self.recovery.waiting.push(key);
+                }
+            }
+            // Its time was over meanwhile.
+            _ => {
+                self.send_recovery(asker.shard, RecoveryMessage::Missed { to: asker.socket, missed: None });
+            }
+        }
+    }
+
+    fn unreserve(&mut self, pid: Sid) {
+        let key = self.recovery.by_pid.get(&pid).copied();
+        let state = key.and_then(|key| self.sockets.get_mut(key)).and_then(state_of_mut);
+        if let Some(Stage::Lost { asker, .. }) = state.map(|state| &mut state.stage) {
+            *asker = None;
+        }
+    }
+
+    /// What a socket has missed has come. False if there is none to be had; nothing if nobody waits for it.
+    fn add_missed(&mut self, key: Key, events: Option<Vec<Kept>>) -> Option<bool> {
+        let state = self.sockets.get_mut(key).and_then(state_of_mut)?;
+        let Stage::Restoring { keeper, missed, .. } = &mut state.stage else { return None };
+        *keeper = None;
+        let is_there = events.is_some();
+        *missed = events;
+        Some(is_there)
+    }
+
+    /// Puts together what the keeper had and what has come here since, once this shard has seen all of it, or at any rate.
+    fn merge_missed(&mut self, key: Key, must: bool) -> bool {
+        let Core { sockets, recovery, .. } = &mut *self;
+        let Some(state) = sockets.get_mut(key).and_then(state_of_mut) else { return false };
+        let Stage::Restoring { missed, is_accepted: true, .. } = &mut state.stage else { return false };
+        let Some(events) = missed.take() else { return false };
+        if !must && !events.iter().all(|kept| recovery.has_seen(kept.offset)) {
+            *missed = Some(events);
+            recovery.waiting.push(key);
+            return false;
+        }
+        state.events.put_before(events);
+        true
+    }
+
+    /// Whether a socket that is let in waits for its keeper.
+    fn is_awaiting_keeper(&self, key: Key) -> bool {
+        let state = self.sockets.get(key).and_then(state_of);
+        matches!(
+            state.map(|state| &state.stage),
+            Some(Stage::Restoring { keeper: Some(_), is_accepted: true, .. })
+        )
+    }
+
+    /// Whether a socket to be was lost on this shard: it is lost again when its connection is.
+    pub(crate) fn is_restored_here(&self, key: Key) -> bool {
+        let state = self.sockets.get(key).and_then(state_of);
+        matches!(state.map(|state| &state.stage), Some(Stage::Restoring { keeper: None, .. }))
+    }
+}
