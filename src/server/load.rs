@@ -55,6 +55,7 @@ impl Config {
         "backlog",
         "static_file_bytes_max",
         "parser",
+        "expiry_grace",
         "recovery_max_disconnection",
         "recovery_events_max",
         "recovery_bytes_max",

@@ -269,6 +269,41 @@ impl Namespace {
         self.handlers.drain = Some(Box::new(handler));
     }
 
+    /// Called `expiry_grace` before a socket's time is over ([`expires_in`](crate::Socket::expires_in)): to ask its client for a
+    /// new token, say.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use shardcast::testing::TestServer;
+    /// use shardcast::{Config, Context, Server};
+    ///
+    /// let server = Server::new(Config::default()).namespace("/", |io| {
+    ///     io.on_connect(|cx: &mut Context| cx.expires_in(Duration::from_secs(600)));
+    ///     io.on_expiry(|cx| {
+    ///         cx.emit("refresh", ());
+    ///     });
+    ///     io.on("token", |cx: &mut Context, token: String| match token.as_str() {
+    ///         "a good one" => cx.expires_in(Duration::from_secs(600)),
+    ///         _ => cx.disconnect(),
+    ///     });
+    /// });
+    /// let server = TestServer::new(server).unwrap();
+    /// let client = server.connect("/").unwrap();
+    /// server.advance(Duration::from_secs(571));
+    /// assert_eq!(client.received()[0].name(), "refresh");
+    /// client.emit("token", "a good one");
+    /// server.advance(Duration::from_secs(500));
+    /// assert!(client.is_connected());
+    /// server.advance(Duration::from_secs(101));
+    /// assert!(!client.is_connected());
+    /// ```
+    pub fn on_expiry(&mut self, handler: impl Fn(&mut Context<'_>) + 'static) {
+        if self.handlers.expiry.is_some() {
+            return self.fault("on_expiry");
+        }
+        self.handlers.expiry = Some(Box::new(handler));
+    }
+
     /// Makes a room a state room: it keeps the last value of each key, and its members hear of changes. See [`StateRoom`]
     /// for an example.
     pub fn state_room(&mut self, room: &str, options: StateRoom) {

@@ -25,7 +25,7 @@ pub(crate) type EventHandler = Box<dyn Fn(&mut Context<'_>, Args<'_>) -> Result<
 pub(crate) type ConnectHandler = Box<dyn Fn(&mut Context<'_>, Args<'_>) -> Result<ConnectFlow, Refused>>;
 pub(crate) type DisconnectHandler = Box<dyn Fn(&mut Context<'_>, CloseReason)>;
 pub(crate) type Check = Box<dyn Fn(&mut Context<'_>, Args<'_>) -> Result<(), HandlerError>>;
-pub(crate) type DrainHandler = Box<dyn Fn(&mut Context<'_>)>;
+pub(crate) type SocketHandler = Box<dyn Fn(&mut Context<'_>)>;
 pub(crate) type ErrorHandler = Box<dyn Fn(&mut Context<'_>, &HandlerError)>;
 
 /// Whether a handler is done.
@@ -124,7 +124,8 @@ pub(crate) struct NamespaceHandlers {
     pub(crate) tickers: Vec<Ticker>,
     pub(crate) state_rooms: Vec<(String, StateRoom)>,
     pub(crate) slow: SlowRules,
-    pub(crate) drain: Option<DrainHandler>,
+    pub(crate) drain: Option<SocketHandler>,
+    pub(crate) expiry: Option<SocketHandler>,
 }
 
 /// Sends a client away: what a connect handler returns to refuse it.

@@ -86,6 +86,9 @@ pub struct Config {
     pub static_file_bytes_max: usize,
     /// Which Socket.IO parser clients use. Default `json`.
     pub parser: Parser,
+    /// How long before a socket's deadline (`expires_in`) `on_expiry` is called. Default 30 s.
+    #[serde(deserialize_with = "duration")]
+    pub expiry_grace: Duration,
     /// How long a client whose connection is lost may take to come back as the socket that it was, with its id, its rooms and
     /// what it has missed: Node's `connectionStateRecovery`. Default 0: off.
     #[serde(deserialize_with = "duration")]
@@ -166,6 +169,7 @@ impl Default for Config {
             backlog: 4096,
             static_file_bytes_max: 64 * 1024 * 1024,
             parser: Parser::Json,
+            expiry_grace: Duration::from_secs(30),
             recovery_max_disconnection: Duration::ZERO,
             recovery_events_max: 128,
             recovery_bytes_max: 64 * 1024,

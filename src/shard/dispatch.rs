@@ -617,7 +617,7 @@ impl Core {
         }
     }
 
-    fn refuse_socket(&mut self, key: Key, refused: &Refused) {
+    pub(crate) fn refuse_socket(&mut self, key: Key, refused: &Refused) {
         let Some(socket) = self.sockets.get(key) else { return };
         let (session, namespace) = (socket.session, socket.namespace);
         let namespace = Rc::clone(&self.namespaces[namespace].namespace);

@@ -20,6 +20,7 @@ pub(crate) mod encode;
 pub(crate) mod endpoint;
 pub(crate) mod engine;
 pub(crate) mod engine_route;
+pub(crate) mod expiry;
 pub(crate) mod frames;
 pub(crate) mod gathering;
 pub(crate) mod handshake;
@@ -243,6 +244,7 @@ impl Shard {
                     TimerOwner::Ack(key) => shard.ack_timeout(key),
                     TimerOwner::Question(key) => shard.core.borrow_mut().question_timeout(key),
                     TimerOwner::Asked(key) => shard.core.borrow_mut().inquiry_timeout(key),
+                    TimerOwner::Expiry(key) => shard.expiry_timeout(key, deadline),
                     TimerOwner::Recovery(key) => shard.recovery_timeout(key),
                     TimerOwner::Sleep(key) => shard.sleep_over(key),
                 }

@@ -35,6 +35,8 @@ pub enum CloseReason {
     ParseError,
     /// A Socket.IO packet that breaks the protocol, or no namespace joined in time.
     ForcedClose,
+    /// The time was over that the application had given it: see [`expires_in`](crate::Socket::expires_in).
+    Expired,
     /// The client did not read, and the server was owed more than `outbox_bytes_max`.
     SlowConsumer,
 }
@@ -51,6 +53,7 @@ impl CloseReason {
             CloseReason::TransportError => "transport error",
             CloseReason::ParseError => "parse error",
             CloseReason::ForcedClose => "forced close",
+            CloseReason::Expired => "token expired",
             CloseReason::SlowConsumer => "slow consumer",
         }
     }

@@ -11,6 +11,7 @@ use crate::base::ids::Sid;
 use crate::base::slab::Key;
 use crate::mesh::SocketChange;
 use crate::shard::core::NOWHERE;
+use crate::shard::expiry::Expiry;
 use crate::shard::outbox::Outbox;
 use crate::shard::recovery::RecoveryState;
 use crate::shard::session::CloseReason;
@@ -58,6 +59,8 @@ pub(crate) struct SocketExtra {
     /// Acknowledgements this socket still owes: wire id to table key.
     pub(crate) acks: SmallVec<[(u64, Key); 2]>,
     pub(crate) next_ack: u64,
+    /// When its time is over.
+    pub(crate) expiry: Option<Expiry>,
     /// What a client needs that comes back.
     pub(crate) recovery: Option<Box<RecoveryState>>,
     /// JSON that other shards may see.

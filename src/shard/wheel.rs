@@ -33,6 +33,8 @@ pub(crate) enum TimerOwner {
     Asked(Key),
     /// A socket to be, for which other shards are asked.
     Recovery(Key),
+    /// A socket whose token expires.
+    Expiry(Key),
     /// A sleeping task.
     Sleep(Key),
     /// The end of more sessions, while the shard drains.

@@ -36,6 +36,8 @@
 //! ```
 
 mod client;
+#[cfg(test)]
+mod expiries;
 mod host;
 #[cfg(test)]
 mod recoveries;

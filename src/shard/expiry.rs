@@ -1,0 +1,136 @@
+//! Sockets whose right to be there ends: a token that expires.
+//!
+//! `expiry_grace` before the deadline `on_expiry` is called, so that the client can be asked for a new token; at the deadline the
+//! socket is disconnected. A socket has one timer at most, which looks again when it comes too early.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use crate::base::slab::Key;
+use crate::base::time::Time;
+use crate::protocol::socketio::event::Args;
+use crate::shard::Shard;
+use crate::shard::app::Refused;
+use crate::shard::context::{Context, Socket};
+use crate::shard::core::Core;
+use crate::shard::dispatch::panic_message;
+use crate::shard::session::CloseReason;
+use crate::shard::socket::SocketState;
+use crate::shard::wheel::TimerOwner;
+
+/// When a socket's time is over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expiry {
+    deadline: Time,
+    /// The earliest entry in the wheel.
+    armed: Time,
+    has_asked: bool,
+}
+
+/// What is to be done about a socket's deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    Ask,
+    Refuse,
+    End,
+}
+
+impl Core {
+    /// Sets or moves a socket's deadline; `NEVER` takes it away.
+    pub(crate) fn expire_at(&mut self, key: Key, deadline: Time) {
+        let Some(socket) = self.sockets.get_mut(key) else { return };
+        let armed = socket.extra.as_ref().and_then(|extra| extra.expiry).map_or(Time::NEVER, |old| old.armed);
+        socket.extra_mut().expiry = Some(Expiry { deadline, armed, has_asked: false });
+        self.arm_expiry(key);
+    }
+
+    fn arm_expiry(&mut self, key: Key) {
+        let grace = self.config.expiry_grace;
+        let extra = self.sockets.get_mut(key).and_then(|socket| socket.extra.as_mut());
+        let Some(expiry) = extra.and_then(|extra| extra.expiry.as_mut()) else { return };
+        let next = if expiry.has_asked { expiry.deadline } else { expiry.deadline.before(grace) };
+        if next < expiry.armed {
+            expiry.armed = next;
+            self.wheel.arm(TimerOwner::Expiry(key), next);
+        }
+    }
+
+    /// A timer has come. One that was armed for an earlier deadline only looks.
+    fn look_at_expiry(&mut self, key: Key, armed: Time) -> Due {
+        let (now, grace) = (self.now, self.config.expiry_grace);
+        let Some(socket) = self.sockets.get_mut(key) else { return Due::Nothing };
+        let state = socket.state;
+        let Some(expiry) = socket.extra.as_mut().and_then(|extra| extra.expiry.as_mut()) else {
+            return Due::Nothing;
+        };
+        if expiry.armed != armed {
+            return Due::Nothing;
+        }
+        expiry.armed = Time::NEVER;
+        let is_over = now >= expiry.deadline;
+        let due = match state {
+            SocketState::Closed => Due::Nothing,
+            SocketState::Connecting if is_over => Due::Refuse,
+            SocketState::Open if is_over => Due::End,
+            SocketState::Open if !expiry.has_asked && now >= expiry.deadline.before(grace) => Due::Ask,
+            _ => Due::Nothing,
+        };
+        // While its connect handler decides there is nobody to ask.
+        expiry.has_asked |= due == Due::Ask || state == SocketState::Connecting;
+        if !is_over && state != SocketState::Closed {
+            self.arm_expiry(key);
+        }
+        due
+    }
+}
+
+impl Shard {
+    /// A socket's deadline, or the grace before it, may have come.
+    pub(crate) fn expiry_timeout(&mut self, key: Key, armed: Time) {
+        let due = self.core.borrow_mut().look_at_expiry(key, armed);
+        let Some(socket) = Socket::of(&self.core, key).filter(|_| due != Due::Nothing) else { return };
+        match due {
+            Due::Nothing => {}
+            Due::Ask => {
+                let handlers = self.handlers_of(&socket);
+                let Some(on_expiry) = &handlers.expiry else { return };
+                let mut cx = Context::new(socket, "expiry", Args::default(), None);
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_expiry(&mut cx))) {
+                    tracing::error!(target: super::SOCKETIO, message = %panic_message(&*panic), "an expiry handler panicked");
+                    self.core.borrow_mut().counters.handler_panics.add(1);
+                }
+            }
+            Due::Refuse => {
+                self.core.borrow_mut().refuse_socket(key, &Refused::new(CloseReason::Expired.as_str()));
+            }
+            Due::End => {
+                tracing::info!(target: super::SOCKETIO, sid = %socket.id(), "disconnected: its token has expired");
+                self.end_socket(key, CloseReason::Expired, true);
+            }
+        }
+    }
+}
+
+impl Socket {
+    /// Ends this socket after so long, unless it is said again: with the rest of a token's life, in a connect handler.
+    ///
+    /// `expiry_grace` before, [`on_expiry`](crate::Namespace::on_expiry) is called. At the deadline the client is disconnected from the
+    /// namespace, with [`CloseReason::Expired`]; one whose connect handler has not decided is refused.
+    pub fn expires_in(&self, life: Duration) {
+        let mut core = self.core().borrow_mut();
+        let deadline = core.now + life;
+        core.expire_at(self.key(), deadline);
+    }
+
+    /// The same with the time that a token carries: seconds since 1970, as `exp` of a JSON Web Token.
+    pub fn expires_at(&self, unix_seconds: u64) {
+        let now = self.core().borrow().unix_seconds();
+        self.expires_in(Duration::from_secs(unix_seconds.saturating_sub(now)));
+    }
+
+    /// Takes the deadline away.
+    pub fn never_expires(&self) {
+        self.core().borrow_mut().expire_at(self.key(), Time::NEVER);
+    }
+}
