@@ -38,6 +38,9 @@ fn main() -> shardcast::Result<()> {
         .namespace_class("/class", |_| Counter::default())
         .route("/", |_| Response::html("<!doctype html><html><title>conformance</title></html>"))
         .route("/long", |_| Response::text("a line of text\n".repeat(1000)))
+        .route("/address", |request| {
+            Response::text(request.address().map(|address| address.to_string()).unwrap_or_default())
+        })
         .route("/hello", |_| Response::text("hello"))
         .route_method(Method::Post, "/echo", |request| Response::text("").body(request.body().to_vec()))
         .static_folder("/static", "tests/clients/public")
@@ -116,6 +119,13 @@ fn register(io: &mut Namespace) {
         cx.emit("message-back", args);
     });
     io.on_echo("message-with-ack", |_: &mut Context, _| {});
+    io.on("address", |cx: &mut Context| {
+        cx.handshake().and_then(|handshake| handshake.address()).map(|address| address.to_string())
+    });
+    io.on("expire", |cx: &mut Context, millis: u64| cx.expires_in(Duration::from_millis(millis)));
+    io.on_expiry(|cx: &mut Context| {
+        cx.emit("refresh", ());
+    });
     io.on("join", |cx: &mut Context, room: String| cx.join(room));
     io.on("leave", |cx: &mut Context, room: String| {
         cx.leave(room);

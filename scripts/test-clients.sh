@@ -84,7 +84,7 @@ read -r main fast sharded http variants older recovery demo_port < <(free_ports 
 start main "$main" 4 env SHARDCAST_CLIENT_BUNDLE=tests/clients/js/node_modules/socket.io-client/dist "${conformance[@]}"
 start fast "$fast" 4 env SHARDCAST_PING_INTERVAL=300ms SHARDCAST_PING_TIMEOUT=200ms \
   SHARDCAST_CONNECT_TIMEOUT=1s SHARDCAST_UPGRADE_TIMEOUT=1s "${conformance[@]}"
-start sharded "$sharded" 16 "${conformance[@]}"
+start sharded "$sharded" 16 env SHARDCAST_TRUSTED_PROXIES=127.0.0.1 "${conformance[@]}"
 start http "$http" 2 env SHARDCAST_HEADER_TIMEOUT=1s "${conformance[@]}"
 start variants "$variants" 4 env SHARDCAST_PARSER=auto SHARDCAST_PERMESSAGE_DEFLATE=true "${conformance[@]}"
 start older "$older" 4 env SHARDCAST_ALLOW_EIO3=true SHARDCAST_COOKIE=io SHARDCAST_PERMESSAGE_DEFLATE=true \

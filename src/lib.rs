@@ -118,6 +118,11 @@ pub mod fuzzing {
         websocket::fuzz::messages(input);
     }
 
+    /// The beginning of a connection from a proxy.
+    pub fn proxy_header(input: &[u8]) {
+        crate::protocol::proxy::fuzz::header(input);
+    }
+
     /// The body of a long-polling POST.
     pub fn engineio_body(input: &[u8]) {
         engineio::fuzz::body(input);
@@ -159,6 +164,8 @@ mod guides {
     struct FlaskExamples;
     #[doc = include_str!("../docs/games.md")]
     struct Games;
+    #[doc = include_str!("../docs/identity.md")]
+    struct Identity;
     #[doc = include_str!("../docs/recovery.md")]
     struct RecoveryOfConnections;
     #[doc = include_str!("../docs/slow-consumers.md")]

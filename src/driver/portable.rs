@@ -309,7 +309,7 @@ impl World {
 
     /// Takes over a connection: accepted, or handed over with what was read elsewhere.
     fn add_connection(self: &Rc<Self>, descriptor: OwnedFd, peer: Peer, owed: &[u8], mut unread: Vec<u8>) {
-        let Some(key) = self.work(|shard, now| shard.adopt(peer, owed, now)) else {
+        let Some(key) = self.work(|shard, now| shard.adopt(peer, owed, &unread, now)) else {
             self.balance.leave(self.id);
             return;
         };

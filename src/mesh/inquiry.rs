@@ -4,6 +4,7 @@
 //! reports once; the home adds the reports up and replies once. Nobody waits for anybody: the home has a deadline.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -126,6 +127,7 @@ pub(crate) struct SocketFacts {
     /// The handshake: the target on the first line, then `name: value` lines.
     pub(crate) request: Box<str>,
     pub(crate) peer: Peer,
+    pub(crate) address: Option<IpAddr>,
     pub(crate) issued_unix_millis: u64,
     /// JSON that the socket's handlers have published.
     pub(crate) data: Option<Box<str>>,

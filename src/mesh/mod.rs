@@ -10,7 +10,7 @@ pub(crate) mod recovery;
 pub(crate) mod state;
 
 use std::any::Any;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 
@@ -176,6 +176,16 @@ pub enum Peer {
     Tcp(SocketAddr),
     /// A process on this host, through a Unix socket.
     Unix,
+}
+
+impl Peer {
+    /// The address; none for a Unix socket.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Peer::Tcp(address) => Some(address.ip()),
+            Peer::Unix => None,
+        }
+    }
 }
 
 impl std::fmt::Display for Peer {

@@ -3,5 +3,6 @@
 pub(crate) mod engineio;
 pub(crate) mod flask;
 pub(crate) mod http;
+pub(crate) mod proxy;
 pub(crate) mod socketio;
 pub(crate) mod websocket;

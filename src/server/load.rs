@@ -37,6 +37,8 @@ impl Config {
         "cors_allowed_headers",
         "cors_max_age",
         "trust_forwarded",
+        "trusted_proxies",
+        "proxy_protocol",
         "cookie",
         "allow_eio3",
         "client_bundle",

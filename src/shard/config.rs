@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::base::limits;
+use crate::protocol::http::forwarded::TrustedProxies;
 use crate::shard::options::EngineOptions;
 use crate::shard::{ENGINEIO, SOCKETIO};
 
@@ -49,6 +50,13 @@ pub struct Config {
     /// Whether `X-Forwarded-Proto` and `X-Forwarded-Host` count as this server's own origin. They come from
     /// the proxy, and a page cannot set them. Default true, as in Flask-SocketIO.
     pub trust_forwarded: bool,
+    /// Proxies whose word on a client's address counts: networks such as `10.0.0.0/8`, addresses, and `unix` for whoever comes
+    /// through a Unix socket. The client is the last in `X-Forwarded-For` who is none of them. Default none.
+    #[serde(deserialize_with = "one_or_many")]
+    pub trusted_proxies: Vec<String>,
+    /// Whether every connection begins with a header of the PROXY protocol, version 1 or 2, which names the client. Only
+    /// `trusted_proxies` may connect then. Default false.
+    pub proxy_protocol: bool,
     /// How long a client may take for a request head, and for each part of a body. Default 10 s.
     #[serde(deserialize_with = "duration")]
     pub header_timeout: Duration,
@@ -155,6 +163,8 @@ impl Default for Config {
             engineio_log: String::new(),
             engine: EngineOptions::default(),
             trust_forwarded: true,
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
             header_timeout: Duration::from_secs(10),
             keep_alive_timeout: Duration::from_secs(75),
             ack_timeout: Duration::from_secs(60),
@@ -220,6 +230,13 @@ impl Config {
             if !LOG_LEVELS.contains(&level.as_str()) {
                 return Err(format!("{name} = {level:?}: write error, warn, info, debug, trace or off"));
             }
+        }
+        let trusted = TrustedProxies::parse(&self.trusted_proxies)
+            .map_err(|fault| format!("trusted_proxies: {fault}"))?;
+        if self.proxy_protocol && trusted.is_empty() {
+            return Err(
+                "proxy_protocol = true: name the proxies that may speak it in trusted_proxies".to_owned()
+            );
         }
         if self.bind.is_empty() {
             return Err("bind = []: name at least one address, such as 127.0.0.1:5000".to_owned());
@@ -306,7 +323,10 @@ fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<
         Many(Vec<String>),
     }
     Ok(match Written::deserialize(deserializer)? {
-        Written::One(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
+        Written::One(text) => {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            parts.map(str::to_owned).collect()
+        }
         Written::Many(list) => list,
     })
 }
@@ -343,6 +363,11 @@ mod tests {
             (Config { namespaces_max: 50_000, ..Config::default() }, "namespaces_max"),
             (Config { header_timeout: Duration::ZERO, ..Config::default() }, "header_timeout"),
             (Config { outbox_bytes_max: 0, ..Config::default() }, "outbox_bytes_max"),
+            (
+                Config { trusted_proxies: vec!["10/8".into()], ..Config::default() },
+                "trusted_proxies: \"10/8\"",
+            ),
+            (Config { proxy_protocol: true, ..Config::default() }, "proxy_protocol"),
         ];
         for (config, name) in rows {
             assert!(config.validate().is_err_and(|message| message.contains(name)), "{name}");

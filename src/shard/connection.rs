@@ -76,6 +76,8 @@ pub(crate) struct HttpState {
     /// A request waits for its answer (a poll, a file, an asynchronous route).
     pub(crate) is_answering: bool,
     pub(crate) is_continue_sent: bool,
+    /// A header of the PROXY protocol comes first.
+    pub(crate) awaits_proxy: bool,
     /// When the head of the request whose body is arriving was whole.
     pub(crate) body_started: Time,
     /// The head that is arriving has its deadline.

@@ -242,7 +242,7 @@ impl Socket {
 
     /// Sends an event and waits for the client's answer: Flask-SocketIO's `call`, Node's `emitWithAck`.
     ///
-    /// The event leaves when this is called; await the result for the answer.
+    /// The event leaves when the result is first awaited. Without an answer to wait for: [`emit`](Socket::emit).
     ///
     /// ```no_run
     /// # async fn example(socket: shardcast::Socket) -> Result<(), Box<dyn std::error::Error>> {

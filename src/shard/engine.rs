@@ -580,7 +580,9 @@ impl Core {
     ) -> Key {
         let sid = self.new_sid();
         let peer = self.connections.get(key).map_or(crate::mesh::Peer::Unix, |connection| connection.peer);
-        let handshake = Handshake::new(head.target, head.headers.iter(), peer, self.unix_origin + self.now.0);
+        let address = self.client_address(peer, head.headers);
+        let issued = self.unix_origin + self.now.0;
+        let handshake = Handshake::new(head.target, head.headers.iter(), (peer, address), issued);
         let table = self.endpoint(endpoint);
         // Raw endpoints have no namespaces to join.
         let connect_by = if table.is_raw { Time::NEVER } else { self.now + table.options.connect_timeout };

@@ -245,8 +245,8 @@ impl RemoteSocket {
 
     /// What the client said when its session opened: address, headers, query, time.
     pub fn handshake(&self) -> Handshake {
-        let SocketFacts { request, peer, issued_unix_millis, .. } = &self.facts;
-        Handshake::from_parts(request.clone(), *peer, *issued_unix_millis)
+        let SocketFacts { request, peer, address, issued_unix_millis, .. } = &self.facts;
+        Handshake::from_parts(request.clone(), *peer, *address, *issued_unix_millis)
     }
 
     /// What its handlers have published with [`Socket::set_data`](crate::Socket::set_data): Node's `socket.data`.

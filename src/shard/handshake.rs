@@ -13,6 +13,7 @@ pub struct Handshake {
     /// The target on the first line, then `name: value` lines.
     text: Box<str>,
     peer: Peer,
+    address: Option<IpAddr>,
     issued_unix_millis: u64,
     pub(crate) fork: Fork,
 }
@@ -21,7 +22,7 @@ impl Handshake {
     pub(crate) fn new<'a>(
         target: &str,
         headers: impl Iterator<Item = (&'a str, &'a str)>,
-        peer: Peer,
+        (peer, address): (Peer, Option<IpAddr>),
         issued_unix_millis: u64,
     ) -> Handshake {
         let mut text = String::with_capacity(256);
@@ -32,12 +33,17 @@ impl Handshake {
             text.push_str(": ");
             text.push_str(value);
         }
-        Handshake { text: text.into_boxed_str(), peer, issued_unix_millis, fork: Fork::default() }
+        Handshake { text: text.into_boxed_str(), peer, address, issued_unix_millis, fork: Fork::default() }
     }
 
     /// A handshake that was taken apart, on another shard perhaps.
-    pub(crate) fn from_parts(text: Box<str>, peer: Peer, issued_unix_millis: u64) -> Handshake {
-        Handshake { text, peer, issued_unix_millis, fork: Fork::default() }
+    pub(crate) fn from_parts(
+        text: Box<str>,
+        peer: Peer,
+        address: Option<IpAddr>,
+        issued_unix_millis: u64,
+    ) -> Handshake {
+        Handshake { text, peer, address, issued_unix_millis, fork: Fork::default() }
     }
 
     pub(crate) fn parts(&self) -> (&str, Peer, u64) {
@@ -72,15 +78,14 @@ impl Handshake {
             .find_map(|(_, value)| cookies::get(value, name))
     }
 
-    /// The address of the TCP peer: the proxy's, when there is one. `None` for a Unix socket.
+    /// The client's address: that of the TCP peer, or, when that is one of the `trusted_proxies`, what it says in
+    /// `X-Forwarded-For`. `None` for a Unix socket without that.
     pub fn address(&self) -> Option<IpAddr> {
-        match self.peer {
-            Peer::Tcp(address) => Some(address.ip()),
-            Peer::Unix => None,
-        }
+        self.address
     }
 
-    /// The TCP peer with its port, or the Unix socket.
+    /// The TCP peer with its port, or the Unix socket: the proxy, when there is one, but the client behind one that speaks
+    /// the PROXY protocol.
     pub fn peer(&self) -> Peer {
         self.peer
     }
@@ -99,7 +104,12 @@ mod tests {
     fn a_handshake_answers_by_name() {
         let headers = [("Host", "a.example"), ("Cookie", "session=abc; theme=dark"), ("X-Token", "a: b")];
         let peer = Peer::Tcp("192.0.2.1:80".parse().expect("an address"));
-        let handshake = Handshake::new("/socket.io/?EIO=4&token=a%20b&token=c", headers.into_iter(), peer, 7);
+        let handshake = Handshake::new(
+            "/socket.io/?EIO=4&token=a%20b&token=c",
+            headers.into_iter(),
+            (peer, peer.ip()),
+            7,
+        );
         assert_eq!(handshake.query("token").as_deref(), Some("c"));
         assert_eq!(handshake.query("none"), None);
         assert_eq!(handshake.header("x-token"), Some("a: b"));

@@ -41,6 +41,9 @@ impl Shard {
                 return Step::Wait;
             }
             let Some(http) = core.http_mut(key) else { return Step::Wait };
+            if http.awaits_proxy {
+                return core.consume_proxy_header(key, input);
+            }
             if http.is_answering || input.len() < http.needed {
                 return Step::Wait;
             }

@@ -328,10 +328,11 @@ impl Core {
             let Some(socket) = self.sockets.get(key) else { continue };
             let Some(session) = self.sessions.get(socket.session) else { continue };
             let (request, peer, issued_unix_millis) = session.handshake.parts();
+            let address = session.handshake.address();
             let data = socket.extra.as_ref().and_then(|extra| extra.data.clone());
             let request = request.into();
             let rooms = self.rooms_of(key);
-            let facts = SocketFacts { sid, rooms, request, peer, issued_unix_millis, data };
+            let facts = SocketFacts { sid, rooms, request, peer, address, issued_unix_millis, data };
             findings.bytes += facts.len_bytes();
             if findings.bytes > FINDINGS_BYTES_MAX {
                 findings.cut();

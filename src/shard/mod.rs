@@ -32,6 +32,7 @@ pub(crate) mod namespaces;
 pub(crate) mod options;
 pub(crate) mod origin;
 pub(crate) mod outbox;
+pub(crate) mod proxied;
 pub(crate) mod raw;
 pub(crate) mod recipients;
 pub(crate) mod recovery;
@@ -131,7 +132,10 @@ impl Shard {
     pub(crate) fn open(&mut self, peer: Peer, now: Time) -> Option<Key> {
         let mut core = self.core.borrow_mut();
         core.now = now;
-        core.open_connection(peer)
+        if !core.config.proxy_protocol {
+            return core.open_connection(peer);
+        }
+        core.open_proxied(peer)
     }
 
     /// A connection's wire brought bytes; they are decoded in place.
@@ -140,11 +144,16 @@ impl Shard {
     }
 
     /// A connection came from another shard with what was read there. It is like one that was accepted and
-    /// has already sent `unread`; `owed` is written first.
-    pub(crate) fn adopt(&mut self, peer: Peer, owed: &[u8], now: Time) -> Option<Key> {
-        let key = self.open(peer, now)?;
+    /// has already sent `unread`; `owed` is written first. Nothing of either: it was accepted for this shard.
+    pub(crate) fn adopt(&mut self, peer: Peer, owed: &[u8], unread: &[u8], now: Time) -> Option<Key> {
+        if owed.is_empty() && unread.is_empty() {
+            return self.open(peer, now);
+        }
+        let mut core = self.core.borrow_mut();
+        core.now = now;
+        let key = core.open_connection(peer)?;
         if !owed.is_empty() {
-            self.core.borrow_mut().write_to(key, |out| out.extend_from_slice(owed));
+            core.write_to(key, |out| out.extend_from_slice(owed));
         }
         Some(key)
     }

@@ -127,12 +127,10 @@ impl<'a> Request<'a> {
         serde_json::from_slice(self.body)
     }
 
-    /// The address of the TCP peer; `None` for a Unix socket.
+    /// The client's address: that of the TCP peer, or, when that is one of the `trusted_proxies`, what it says in
+    /// `X-Forwarded-For`. `None` for a Unix socket without that.
     pub fn address(&self) -> Option<IpAddr> {
-        match self.peer {
-            Peer::Tcp(address) => Some(address.ip()),
-            Peer::Unix => None,
-        }
+        self.core.borrow().client_address(self.peer, self.head.headers)
     }
 
     pub(crate) fn signer(&self) -> Option<SharedSigner> {
@@ -143,10 +141,10 @@ impl<'a> Request<'a> {
         self.core.borrow().unix_seconds()
     }
 
-    /// Whether the page came over https, by the word of the proxy that the configuration trusts.
+    /// Whether the page came over https, by the word of the proxy: one of the `trusted_proxies` if there are any, or else of
+    /// any with `trust_forwarded`.
     pub fn is_secure(&self) -> bool {
-        let trusts = self.core.borrow().config.trust_forwarded;
-        trusts
+        self.core.borrow().believes(self.peer)
             && self
                 .head
                 .headers

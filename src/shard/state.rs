@@ -121,6 +121,8 @@ pub enum StateError {
     TooManyKeys,
     /// The value is no JSON.
     NotJson,
+    /// The server does not run yet.
+    NotRunning,
     /// The inbox of the shard that orders the room's changes is full.
     ShardBusy,
 }
@@ -135,6 +137,7 @@ impl std::fmt::Display for StateError {
             StateError::TooLarge => "with this value the state room would hold more than its bytes_max",
             StateError::TooManyKeys => "the state room holds keys_max keys",
             StateError::NotJson => "the value is no JSON",
+            StateError::NotRunning => "the server does not run yet",
             StateError::ShardBusy => "the shard that keeps the state room is too busy",
         })
     }
@@ -172,13 +175,17 @@ impl<'a> State<'a> {
         State { origin: Origin::Outside { mesh, address }, room }
     }
 
-    /// Sets a key's value. It takes effect a moment later, on all shards in the same order.
+    /// Sets a key's value; `null` removes the key. It takes effect a moment later, on all shards in the same order.
     ///
     /// # Errors
     /// [`StateError`]. From another thread the bounds and the room's existence are not known: what they refuse there is
     /// logged by the shard.
     pub fn set(&self, key: &str, value: &impl Serialize) -> Result<(), StateError> {
         let value = RawJson::from_value(value).map_err(|_| StateError::NotJson)?;
+        // A page could not tell it from a key that is gone.
+        if value.as_str() == "null" {
+            return self.remove(key);
+        }
         self.send(StateChange::Set { key: key.to_owned(), value: value.as_str().to_owned() })
     }
 
@@ -205,6 +212,9 @@ impl<'a> State<'a> {
             }
             Origin::Outside { mesh, address } => {
                 let message = message(address, self.room, change, false);
+                if mesh.len() == 0 {
+                    return Err(StateError::NotRunning);
+                }
                 let home = shard_of_key(self.room, mesh.len());
                 let sent = mesh.send(home, ShardMessage::State(Arc::new(message)));
                 mesh.ring(home);

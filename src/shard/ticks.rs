@@ -13,6 +13,7 @@ use crate::shard::core::{Core, SharedCore};
 use crate::shard::dispatch::panic_message;
 use crate::shard::namespaces::NamespaceRef;
 use crate::shard::recipients::Recipients;
+use crate::shard::state::State;
 
 /// Missed ticks that are made up for, one right after the other; those beyond are skipped.
 const CATCH_UP_MAX: u64 = 3;
@@ -130,7 +131,14 @@ impl Tick<'_> {
         &self.namespace.name
     }
 
-    /// Everybody in the namespace.
+    /// A state room of the namespace: see [`StateRoom`](crate::StateRoom).
+    pub fn state<'b>(&'b self, room: &'b str) -> State<'b> {
+        let number = self.core.borrow().namespaces.resolve(self.namespace).unwrap_or(u16::MAX);
+        State::here(self.core, number, room)
+    }
+
+    /// Everybody in the namespace, on every shard. A tick runs on every shard as well: what each has to say to its own sockets
+    /// goes by [`this_shard`](Recipients::this_shard).
     pub fn broadcast(&self) -> Recipients<'_> {
         Recipients::everyone(self.core, Rc::clone(self.namespace), None)
     }

@@ -392,7 +392,7 @@ impl World {
         };
         let Handoff { wire, peer, owed, mut unread } = *handoff;
         let id = *wire.downcast::<WireId>().expect("the simulation's handoffs carry a wire's id");
-        let Some(key) = self.work(shard, |shard, now| shard.adopt(peer, &owed, now)) else {
+        let Some(key) = self.work(shard, |shard, now| shard.adopt(peer, &owed, &unread, now)) else {
             self.wires[id.0].server = ServerEnd::Closed;
             self.wires[id.0].is_server_done = true;
             return;

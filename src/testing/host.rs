@@ -246,7 +246,7 @@ impl Host {
         };
         let Handoff { wire, peer, owed, mut unread } = *handoff;
         let id = *wire.downcast::<WireId>().expect("a test's handoffs carry a wire's id");
-        let adopted = self.shards[shard].adopt(peer, &owed, self.now);
+        let adopted = self.shards[shard].adopt(peer, &owed, &unread, self.now);
         let Some(key) = adopted else {
             self.wires[id.0].is_over = true;
             return;

@@ -146,3 +146,33 @@ fn what_a_background_task_sets_first_is_there() {
     client.emit("watch", ());
     assert_eq!(client.received()[0].to_string(), r#"["board",{"began":true},true]"#);
 }
+
+#[test]
+fn null_removes_a_key_and_a_tick_publishes() {
+    let server = Server::new(Config { shards: 1, ..Config::default() }).namespace("/", |io| {
+        io.state_room("board", StateRoom::max_hz(10.0).keys_max(1));
+        io.on("watch", |cx: &mut Context<'_>| cx.join("board"));
+        io.every(Duration::from_millis(100), |tick| {
+            let board = tick.state("board");
+            // One key is the most: the other must be gone first.
+            let (here, gone) = if tick.number() % 2 == 0 { ("even", "odd") } else { ("odd", "even") };
+            board
+                .set(gone, &None::<u64>)
+                .and_then(|()| board.set(here, &tick.number()))
+                .expect("there is room");
+        });
+    });
+    assert_eq!(server.handle().state("/", "board").set("k", &1), Err(StateError::NotRunning));
+    let server = TestServer::new(server).expect("the server is sound");
+    let client = server.connect("/").expect("everybody may");
+    client.emit("watch", ());
+    let mut seen = Default::default();
+    let mut names = std::collections::BTreeSet::new();
+    for _ in 0..4 {
+        server.advance(Duration::from_millis(100));
+        watch(&client, &mut seen);
+        assert_eq!(seen.len(), 1, "{seen:?}");
+        names.extend(seen.keys().cloned());
+    }
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["even", "odd"]);
+}

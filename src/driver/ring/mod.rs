@@ -437,7 +437,9 @@ impl Pump {
     /// Takes over a connection: accepted, or handed over with what was read elsewhere.
     fn add_connection(&mut self, descriptor: OwnedFd, peer: Peer, owed: &[u8], mut unread: Vec<u8>) {
         let now = self.clock.now();
-        let Some(key) = self.shard.adopt(peer, owed, now) else { return self.balance.leave(self.id) };
+        let Some(key) = self.shard.adopt(peer, owed, &unread, now) else {
+            return self.balance.leave(self.id);
+        };
         let index = key.index as usize;
         if self.wires.len() <= index {
             self.wires.resize_with(index + 1, || None);

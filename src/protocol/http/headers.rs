@@ -46,12 +46,12 @@ impl<'a, 's> Headers<'a, 's> {
     }
 
     /// Every value of a field, in order.
-    pub fn get_all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 's, 'n> {
+    pub fn get_all<'n>(&self, name: &'n str) -> impl DoubleEndedIterator<Item = &'a str> + use<'a, 's, 'n> {
         self.iter().filter(move |(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     /// Every name with its value, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a, 's> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&'a str, &'a str)> + use<'a, 's> {
         self.fields.iter().map(|field| (field.name, text(field.value)))
     }
 

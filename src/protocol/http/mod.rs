@@ -11,6 +11,7 @@ pub(crate) mod cors_pattern;
 pub(crate) mod date;
 pub(crate) mod error;
 pub(crate) mod etag;
+pub(crate) mod forwarded;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub(crate) mod head;

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import http from "node:http";
 import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import net from "node:net";
 import { tmpdir } from "node:os";
@@ -14,13 +15,14 @@ const upstream = new globalThis.URL(serverUrl("SHARDED_URL")).host;
 const numbers = (count) => Array.from({ length: count }, (_, index) => index);
 
 // Starts a program with a configuration made from its template. `folder` is where it runs and writes.
-export async function startProxy(program, template, args, stdout = "inherit") {
+export async function startProxy(program, template, args, { stdout = "inherit", places = {} } = {}) {
   const port = await freePort();
   const folder = await mkdtemp(path.join(tmpdir(), `shardcast-${program}-`));
   await chmod(folder, 0o755); // the workers run as another user
   const text = await readFile(new URL(template, import.meta.url), "utf8");
   const config = path.join(folder, template.replace(".template", ""));
-  await writeFile(config, text.replaceAll("@LISTEN@", `127.0.0.1:${port}`).replaceAll("@UPSTREAM@", upstream));
+  const addresses = { LISTEN: `127.0.0.1:${port}`, UPSTREAM: upstream, ...places };
+  await writeFile(config, text.replace(/@(\w+)@/g, (_, name) => addresses[name]));
   const child = spawn(program, args(folder, config), { stdio: ["ignore", stdout, "inherit"] });
   child.on("error", (error) => { throw error; });
   await until(`${program} listens`, () => {
@@ -38,7 +40,7 @@ export async function startProxy(program, template, args, stdout = "inherit") {
   return { url: `http://127.0.0.1:${port}`, folder, child, stop };
 }
 
-function freePort() {
+export function freePort() {
   return new Promise((resolve) => {
     const server = net.createServer().listen(0, "127.0.0.1", () => {
       const { port } = server.address();
@@ -47,7 +49,7 @@ function freePort() {
   });
 }
 
-function accepts(port) {
+export function accepts(port) {
   return new Promise((resolve) => {
     const socket = net.connect(port, "127.0.0.1");
     socket.on("connect", () => resolve(true)).on("error", () => resolve(false)).on("close", () => socket.destroy());
@@ -82,4 +84,22 @@ export async function checkClients(t, url, outcomes) {
   assert.deepEqual(failures, []);
   assert.ok(statuses.length > 300, `only ${statuses.length} requests`);
   t.diagnostic(`${statuses.length} requests, ${statuses.filter((status) => status === "hung up").length} hung up by the client`);
+}
+
+// The address that the server sees, of a client that has one of its own: in a route, and in a session's handshake.
+export async function addresses(url, headers = {}) {
+  const get = (target, method = "GET", body) => new Promise((resolve, reject) => {
+    const options = { method, headers, localAddress: "127.0.0.9", agent: false };
+    const request = http.request(new URL(target, url), options, async (response) => {
+      resolve(Buffer.concat(await response.toArray()).toString());
+    });
+    request.on("error", reject).end(body);
+  });
+  const route = await get("/address");
+  const open = await get("/socket.io/?EIO=4&transport=polling");
+  const session = `/socket.io/?EIO=4&transport=polling&sid=${JSON.parse(open.slice(1)).sid}`;
+  await get(session, "POST", '40\x1e421["address"]');
+  let polled = "";
+  while (!polled.includes("431[")) polled += await get(session);
+  return { route, handshake: JSON.parse(polled.match(/431(\[[^\]]*\])/)[1])[0] };
 }

@@ -68,4 +68,15 @@ for (const [variant, options] of Object.entries(VARIANTS)) describe(variant, { c
     assert.equal(await ask(counter, "add", 2), 42);
     assert.equal(await ask(counter, "later", 10), 42);
   });
+
+  test("a token expires unless the client brings a new one", async (t) => {
+    const socket = await connected(t, URL, options);
+    socket.emit("expire", 150);
+    await next(socket, "refresh");
+    socket.emit("expire", 300);
+    await next(socket, "refresh");
+    const began = performance.now();
+    assert.deepEqual((await next(socket, "disconnect"))[0], "io server disconnect");
+    assert.ok(performance.now() - began > 200);
+  });
 });
