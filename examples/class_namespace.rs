@@ -1,15 +1,14 @@
-//! A class-based namespace for each document: `cargo run --example class_namespace`, then connect any Socket.IO client
-//! to `http://127.0.0.1:5000/document/1` with `auth: { name: "Ada" }`.
+//! A class-based namespace for each document: `cargo run --example class_namespace`, then open http://127.0.0.1:5000 twice.
 //!
 //! `edit` puts a text at the end of the document and tells everybody else who has it open; `read` gives all of it.
-//! A shard keeps what its own clients wrote: to share documents between shards, run one (`SHARDCAST_SHARDS=1`) or give
-//! each document's clients the same `shard_key`.
+//! A shard keeps what its own clients wrote: the page gives all clients of a document the same `shard_key`.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use shardcast::http::Response;
 use shardcast::{
     Args, ClassNamespace, CloseReason, Config, Context, HandlerError, Methods, Refused, Server, Socket,
 };
@@ -93,5 +92,9 @@ impl Documents {
 
 fn main() -> shardcast::Result<()> {
     tracing_subscriber::fmt().init();
-    Server::new(Config::load()?).namespace_class("/document/{id}", |_| Documents::default()).run()
+    Server::new(Config::load()?)
+        .namespace_class("/document/{id}", |_| Documents::default())
+        .route("/", |_| Response::html(include_str!("pages/class_namespace.html")))
+        .static_folder("/pages", concat!(env!("CARGO_MANIFEST_DIR"), "/examples/pages"))
+        .run()
 }

@@ -120,6 +120,37 @@ test("tokio interop", async (t) => {
   await sees(page, "Premature optimization is the root of all evil.");
 });
 
+test("class namespace", async (t) => {
+  const open = await start(t, "class_namespace");
+  const [ada, bob] = [await open(), await open()];
+  const read = async (page, name, number) => {
+    await fill(page, "Your name", name);
+    await fill(page, "Document, a number", number);
+    await press(page, "Open");
+  };
+  const add = async (page, text) => {
+    await fill(page, "Add a line", text);
+    await press(page, "Add");
+  };
+  const text = (page) => page.locator("pre").textContent();
+  await read(ada, "Ada", "seven");
+  await sees(ada, "no such document");
+  await read(ada, "Ada", "7");
+  await sees(ada, "document 7 is open");
+  await add(ada, "first");
+  await sees(ada, "6 bytes");
+  await read(bob, "Bob", "7");
+  await sees(ada, "Bob has opened it, too");
+  await until("Bob reads the line", async () => (await text(bob)) === "first\n");
+  await add(bob, "second");
+  await sees(ada, "Bob has added a line");
+  await add(bob, "x".repeat(2_000));
+  await sees(bob, "that is too much at once");
+  assert.deepEqual([await text(ada), await text(bob)], ["first\nsecond\n", "first\nsecond\n"]);
+  await read(bob, "Bob", "8");
+  await sees(ada, "Bob has left");
+});
+
 test("game", async (t) => {
   const open = await start(t, "game");
   const [ann, ben, eve] = [await open(), await open(), await open()];
