@@ -15,6 +15,7 @@ use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
 use crate::base::time::Time;
+use crate::mesh::inquiry::AckError;
 use crate::mesh::recovery::{Asker, Kept, LostSocket, NotKept, Offset, RecoveryMessage};
 use crate::mesh::{Broadcast, Reach, ShardMessage, Target, WhenBehind};
 use crate::shard::Shard;
@@ -137,8 +138,9 @@ pub(crate) struct RecoveryTable {
     /// The number of the last event of each shard that was delivered here.
     seen: Box<[u64]>,
     by_pid: FxHashMap<Sid, Key>,
-    /// Lost sockets with the time when they are given up, oldest first; some are gone already.
+    /// Lost sockets with the time when they are given up, oldest first; some have come back already.
     lost: VecDeque<(Time, Key)>,
+    lost_now: usize,
     /// Sockets, lost or to be, that wait for events on their way here.
     waiting: Vec<Key>,
 }
@@ -153,6 +155,7 @@ impl RecoveryTable {
             seen: vec![0; shards].into(),
             by_pid: FxHashMap::default(),
             lost: VecDeque::new(),
+            lost_now: 0,
             waiting: Vec::new(),
         }
     }
@@ -270,11 +273,15 @@ impl Core {
         };
         let Some(state) = state_of_mut(socket) else { return false };
         state.stage = Stage::Lost { asker: None, seen: None };
-        let extra = socket.extra_mut();
-        let values = std::mem::take(&mut extra.values);
-        if !values.is_empty() {
-            self.deferred.push(Deferred::Discard(Box::new(SocketExtra { values, ..SocketExtra::default() })));
+        for ack in self.take_acks(key) {
+            self.deferred.push(Deferred::FailAck(ack, AckError::Disconnected));
         }
+        let Some(socket) = self.sockets.get_mut(key) else { return false };
+        // All that a handler left there goes; what the next needs stays.
+        let SocketExtra { recovery, data, .. } = socket.extra_mut();
+        let left = SocketExtra { recovery: recovery.take(), data: data.take(), ..SocketExtra::default() };
+        let gone = std::mem::replace(socket.extra_mut(), left);
+        self.deferred.push(Deferred::Discard(Box::new(gone)));
         for room in socket.rooms.clone() {
             if let Some(room) = self.rooms.get_mut(room) {
                 room.lost += 1;
@@ -282,8 +289,15 @@ impl Core {
         }
         let until = self.now + self.config.recovery_max_disconnection;
         self.recovery.lost.push_back((until, key));
-        if self.recovery.lost.len() > self.config.recovery_sessions_max {
+        self.recovery.lost_now += 1;
+        let sessions_max = self.config.recovery_sessions_max;
+        while self.recovery.lost_now > sessions_max {
             self.forget_oldest();
+        }
+        if self.recovery.lost.len() > 2 * sessions_max {
+            let mut lost = std::mem::take(&mut self.recovery.lost);
+            lost.retain(|(_, key)| self.is_lost(*key));
+            self.recovery.lost = lost;
         }
         true
     }
@@ -324,6 +338,8 @@ impl Core {
             Stage::Restoring { keeper: Some(keeper), .. } => (state.pid, Some(keeper)),
             _ => (state.pid, None),
         };
+        let is_lost = state.is_lost();
+        self.recovery.lost_now -= usize::from(is_lost);
         if self.recovery.by_pid.get(&pid) == Some(&key) {
             self.recovery.by_pid.remove(&pid);
         }
@@ -390,7 +406,6 @@ impl Core {
 
     /// Whether a socket that is let in must first be given what it has missed; that is asked for.
     pub(crate) fn must_await_missed(&mut self, key: Key) -> bool {
-        let (seen, shard) = (self.recovery.seen.clone(), self.id);
         let Some(state) = self.sockets.get_mut(key).and_then(state_of_mut) else { return false };
         let pid = state.pid;
         let Stage::Restoring { keeper: Some(keeper), is_accepted, .. } = &mut state.stage else {
@@ -398,7 +413,7 @@ impl Core {
         };
         let keeper = *keeper;
         if !std::mem::replace(is_accepted, true) {
-            let asker = Asker { shard, socket: key };
+            let (asker, seen) = (Asker { shard: self.id, socket: key }, self.recovery.seen.clone());
             self.send_recovery(keeper, RecoveryMessage::GiveUp { pid, asker, seen });
             let deadline = self.now + PATIENCE;
             self.wheel.arm(TimerOwner::Recovery(key), deadline);

@@ -231,6 +231,15 @@ fn at_most_so_many_are_waited_for() {
         .map(|lost| hello(&server.client().recovering(lost).connect("/").expect("it may")))
         .collect();
     assert_eq!(outcomes, ["Unknown", "Recovered", "Recovered"]);
+    // Those that have come back do not count, however often.
+    let (quiet, mut restless) = (connect(&server), connect(&server));
+    quiet.cut();
+    for _ in 0..20 {
+        restless.cut();
+        restless = server.client().recovering(&restless).connect("/").expect("it may");
+        assert_eq!(hello(&restless), "Recovered");
+    }
+    assert_eq!(hello(&server.client().recovering(&quiet).connect("/").expect("it may")), "Recovered");
 }
 
 #[test]
