@@ -1,7 +1,8 @@
 //! A dense table whose keys outlive their entries safely.
 //!
 //! A key carries the generation of the entry it was made for, so a key kept after `remove` finds nothing,
-//! even when the place is taken again. Iteration runs in memory order.
+//! even when the place is taken again. Iteration runs in memory order. The table grows by chunks that stay where they are: no
+//! connection waits while a large table is copied, and no memory is left behind by smaller ones.
 
 /// A place in a [`Slab`] together with the generation of its tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -9,6 +10,10 @@ pub(crate) struct Key {
     pub(crate) index: u32,
     pub(crate) generation: u32,
 }
+
+/// Entries of one chunk, as a power of two.
+const CHUNK_BITS: u32 = 8;
+const CHUNK_LEN: usize = 1 << CHUNK_BITS;
 
 #[derive(Debug)]
 struct Entry<T> {
@@ -19,14 +24,16 @@ struct Entry<T> {
 /// A table of `T` with stable, generation-checked keys.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
-    entries: Vec<Entry<T>>,
+    chunks: Vec<Box<[Entry<T>; CHUNK_LEN]>>,
+    /// Places that were ever taken.
+    places: usize,
     /// Vacant places, the most recently left last: it is the one still in the cache.
     vacant: Vec<u32>,
 }
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Slab { entries: Vec::new(), vacant: Vec::new() }
+        Slab { chunks: Vec::new(), places: 0, vacant: Vec::new() }
     }
 }
 
@@ -34,19 +41,25 @@ impl<T> Slab<T> {
     /// Puts `value` into a vacant place.
     pub(crate) fn insert(&mut self, value: T) -> Key {
         if let Some(index) = self.vacant.pop() {
-            let entry = &mut self.entries[index as usize];
+            let entry = self.entry_mut(index).expect("a vacant place is a place");
             assert!(entry.value.is_none(), "a vacant place holds nothing");
             entry.value = Some(value);
             return Key { index, generation: entry.generation };
         }
-        let index = u32::try_from(self.entries.len()).expect("a shard holds fewer than 2^32 entries");
-        self.entries.push(Entry { generation: 0, value: Some(value) });
+        let index = u32::try_from(self.places).expect("a shard holds fewer than 2^32 entries");
+        if self.places == self.chunks.len() * CHUNK_LEN {
+            self.chunks.push(Box::new(std::array::from_fn(|_| Entry { generation: 0, value: None })));
+        }
+        self.places += 1;
+        if let Some(entry) = self.entry_mut(index) {
+            entry.value = Some(value);
+        }
         Key { index, generation: 0 }
     }
 
     /// Takes the entry out; its key finds nothing from now on.
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
-        let entry = self.entries.get_mut(key.index as usize)?;
+        let entry = self.entry_mut(key.index)?;
         if entry.generation != key.generation {
             return None;
         }
@@ -57,38 +70,48 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
-        let entry = self.entries.get(key.index as usize)?;
+        let entry = self.entry(key.index)?;
         if entry.generation == key.generation { entry.value.as_ref() } else { None }
     }
 
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        let entry = self.entries.get_mut(key.index as usize)?;
+        let entry = self.entry_mut(key.index)?;
         if entry.generation == key.generation { entry.value.as_mut() } else { None }
     }
 
     /// The tenant of a place, whatever its generation.
     pub(crate) fn at(&self, index: u32) -> Option<&T> {
-        self.entries.get(index as usize)?.value.as_ref()
+        self.entry(index)?.value.as_ref()
     }
 
     /// The tenant of a place, whatever its generation, to change.
     pub(crate) fn at_mut(&mut self, index: u32) -> Option<&mut T> {
-        self.entries.get_mut(index as usize)?.value.as_mut()
+        self.entry_mut(index)?.value.as_mut()
     }
 
     /// The key of a place's present tenant.
     pub(crate) fn key_at(&self, index: u32) -> Option<Key> {
-        let entry = self.entries.get(index as usize)?;
+        let entry = self.entry(index)?;
         entry.value.as_ref().map(|_| Key { index, generation: entry.generation })
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.entries.len() - self.vacant.len()
+        self.places - self.vacant.len()
     }
 
     /// Every key in use, in memory order.
     pub(crate) fn keys(&self) -> impl Iterator<Item = Key> + '_ {
-        (0..self.entries.len() as u32).filter_map(|index| self.key_at(index))
+        (0..self.places as u32).filter_map(|index| self.key_at(index))
+    }
+
+    #[inline]
+    fn entry(&self, index: u32) -> Option<&Entry<T>> {
+        Some(&self.chunks.get((index >> CHUNK_BITS) as usize)?[index as usize % CHUNK_LEN])
+    }
+
+    #[inline]
+    fn entry_mut(&mut self, index: u32) -> Option<&mut Entry<T>> {
+        Some(&mut self.chunks.get_mut((index >> CHUNK_BITS) as usize)?[index as usize % CHUNK_LEN])
     }
 }
 
@@ -107,5 +130,25 @@ mod tests {
         assert_eq!(slab.remove(first), None);
         assert_eq!(slab.get(second), Some(&"second"));
         assert_eq!((slab.len(), slab.keys().collect::<Vec<_>>()), (1, vec![second]));
+    }
+
+    #[test]
+    fn places_are_in_order_across_chunks_and_stay_where_they_are() {
+        let mut slab = Slab::default();
+        let keys: Vec<Key> = (0..3 * CHUNK_LEN + 1).map(|number| slab.insert(number)).collect();
+        let place = slab.get(keys[CHUNK_LEN]).map(std::ptr::from_ref);
+        for (number, key) in keys.iter().enumerate() {
+            assert_eq!((key.index as usize, slab.get(*key)), (number, Some(&number)));
+        }
+        assert_eq!(slab.at(keys.len() as u32), None);
+        keys.iter().step_by(2).for_each(|key| assert_eq!(slab.remove(*key), Some(key.index as usize)));
+        assert_eq!(slab.len(), keys.len() / 2);
+        assert!(slab.keys().eq(keys.iter().skip(1).step_by(2).copied()));
+        for number in 0..3 * CHUNK_LEN {
+            slab.insert(number);
+        }
+        assert_eq!(slab.get(keys[CHUNK_LEN + 1]).copied(), Some(CHUNK_LEN + 1));
+        assert_ne!(slab.get(keys[CHUNK_LEN + 1]).map(std::ptr::from_ref), place);
+        assert_eq!(slab.at(keys[CHUNK_LEN].index).map(std::ptr::from_ref), place, "nothing was moved");
     }
 }
