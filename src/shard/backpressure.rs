@@ -1,9 +1,8 @@
-//! Clients that do not keep up: what becomes of events for them, and how much they may be owed together.
+//! Clients that do not keep up: what becomes of events for them.
 //!
-//! A client is *behind* when it is owed bytes from before this turn: the kernel's buffer is full, or no poll has come. A shard
-//! counts what those clients are owed, and sheds the largest when it is too much. An event that need not be sent
-//! whatever it costs is dropped, or *parked* in the session until the client has caught up; parked events are not
-//! encoded for the wire, and others may overtake them.
+//! A client is *behind* when it is owed bytes from before this turn: the kernel's buffer is full, or no poll has come. An event
+//! that need not be sent whatever it costs is dropped, or *parked* in the session until the client has caught up; parked
+//! events are not encoded for the wire, and others may overtake them. `owed.rs` counts what all clients are owed together.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -23,7 +22,7 @@ use crate::shard::connection::{Connection, Kind, Role};
 use crate::shard::context::{Context, Socket};
 use crate::shard::core::{Core, Deferred};
 use crate::shard::dispatch::panic_message;
-use crate::shard::session::{CloseReason, Link, Session};
+use crate::shard::session::{Link, Session};
 use crate::shard::socket::SocketState;
 
 /// Keys whose latest event one session keeps; an event with another key is dropped.
@@ -262,63 +261,12 @@ impl Session {
     }
 }
 
-/// What the clients of a shard are owed that are behind.
-#[derive(Debug, Default)]
-pub(crate) struct Owed {
-    bytes: usize,
-    is_shedding: bool,
-}
-
-impl Owed {
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// One client's part is another: `part` keeps what is counted.
-    pub(crate) fn set(&mut self, part: &mut usize, bytes: usize) {
-        self.bytes = self.bytes - *part + bytes;
-        *part = bytes;
-    }
-
-    /// What is parked has become more or less.
-    pub(crate) fn reparked(&mut self, before: usize, after: usize) {
-        self.bytes = self.bytes - before + after;
-    }
-
-    /// Whether it is too much, and nobody was told yet.
-    pub(crate) fn must_shed(&mut self, bytes_max: usize) -> bool {
-        self.bytes > bytes_max && !std::mem::replace(&mut self.is_shedding, true)
-    }
-}
-
 impl Core {
-    /// A connection is about to be owed more in this turn; what it is owed already has not left in the last.
-    #[cold]
-    pub(crate) fn note_behind(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        self.owed.set(&mut connection.behind, connection.outbox.len());
-        self.shed_if_due();
-    }
-
-    /// The same for a session that polls.
-    #[cold]
-    pub(crate) fn note_session_behind(&mut self, key: Key) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        self.owed.set(&mut session.behind, session.backlog.len());
-        self.shed_if_due();
-    }
-
-    pub(crate) fn shed_if_due(&mut self) {
-        if self.owed.must_shed(self.outboxes_bytes_max) {
-            self.deferred.push(Deferred::Shed);
-        }
-    }
-
     /// A connection that was behind, or for which somebody waits, was sent something.
     #[cold]
     pub(crate) fn note_progress(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        self.owed.set(&mut connection.behind, connection.outbox.len());
+        connection.behind = connection.outbox.len();
         if !connection.outbox.is_empty() || !std::mem::take(&mut connection.awaits_drain) {
             return;
         }
@@ -333,7 +281,7 @@ impl Core {
     #[cold]
     pub(crate) fn note_poll_progress(&mut self, key: Key) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        self.owed.set(&mut session.behind, session.backlog.len());
+        session.behind = session.backlog.len();
         if session.backlog.is_empty() && std::mem::take(&mut session.awaits_drain) {
             self.caught_up(key);
         }
@@ -347,7 +295,7 @@ impl Core {
             self.slow_rules[usize::from(setup)].has_drain_handler
         });
         if let Some(parked) = session.parked.take() {
-            self.owed.reparked(parked.bytes, 0);
+            self.owed.remove(parked.bytes);
             for frame in parked.into_frames() {
                 let mut frames = self.buffers.take();
                 frames.extend_from_slice(&frame);
@@ -383,77 +331,9 @@ impl Core {
         };
         owed + session.parked.as_ref().map_or(0, |parked| parked.bytes)
     }
-
-    /// Who is owed most, until enough is gone: sessions, and connections without one.
-    fn whom_to_shed(&mut self) -> Vec<Shed> {
-        self.owed.is_shedding = false;
-        let mut behind: Vec<(usize, Shed)> = Vec::new();
-        for key in self.connections.keys() {
-            let connection = self.connections.get(key).expect("the key was just listed");
-            if connection.behind > 0 {
-                let shed = match &connection.kind {
-                    Kind::WebSocket(websocket) => match websocket.role {
-                        Role::Session(session) => Shed::Session(session),
-                        Role::Probe(_) | Role::Raw(_) => Shed::Connection(key),
-                    },
-                    Kind::Http(_) => Shed::Connection(key),
-                };
-                behind.push((connection.behind, shed));
-            }
-        }
-        for key in self.sessions.keys() {
-            let session = self.sessions.get(key).expect("the key was just listed");
-            let parked = session.parked.as_ref().map_or(0, |parked| parked.bytes);
-            if session.behind + parked > 0 {
-                behind.push((session.behind + parked, Shed::Session(key)));
-            }
-        }
-        behind.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
-        // A little more than must be, so that not every turn sheds.
-        let mut excess = self.owed.bytes.saturating_sub(self.outboxes_bytes_max / 8 * 7);
-        let enough = behind.into_iter().take_while(|(bytes, _)| {
-            let is_needed = excess > 0;
-            excess = excess.saturating_sub(*bytes);
-            is_needed
-        });
-        enough.map(|(_, shed)| shed).collect()
-    }
-}
-
-/// Who is closed because all together are owed too much.
-#[derive(Clone, Copy, Debug)]
-enum Shed {
-    Session(Key),
-    Connection(Key),
 }
 
 impl Shard {
-    /// Closes those who are owed most: together, the clients are owed more than the shard may hold.
-    pub(crate) fn shed(&mut self) {
-        let (closing, owed, bytes_max) = {
-            let mut core = self.core.borrow_mut();
-            (core.whom_to_shed(), core.owed.bytes, core.outboxes_bytes_max)
-        };
-        if closing.is_empty() {
-            return;
-        }
-        tracing::warn!(
-            owed,
-            bytes_max,
-            closing = closing.len(),
-            "clients that do not keep up are owed more than this shard's part of outboxes_bytes_max: the slowest are closed"
-        );
-        for shed in closing {
-            match shed {
-                Shed::Session(session) => self.close_session(session, CloseReason::SlowConsumer),
-                Shed::Connection(connection) => {
-                    self.core.borrow_mut().counters.slow_consumers_closed.add(1);
-                    self.connection_lost(connection);
-                }
-            }
-        }
-    }
-
     /// Tells the sockets of a session that their client has caught up.
     pub(crate) fn drained(&mut self, session: Key) {
         let sockets = self.core.borrow().sockets_of(session);

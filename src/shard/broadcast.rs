@@ -13,11 +13,12 @@ use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
 use crate::mesh::recovery::{Kept, Offset};
 use crate::mesh::{Broadcast, Reach, ShardMessage, SocketCommand, Target};
-use crate::shard::backpressure::{Lag, Outcome, Owed, ParkResult, SlowRules, Standing};
+use crate::shard::backpressure::{Lag, Outcome, ParkResult, SlowRules, Standing};
 use crate::shard::connection::Connection;
 use crate::shard::core::{Core, Deferred, NOWHERE, Room, find_socket};
 use crate::shard::kept::Limits;
 use crate::shard::namespaces::{NamespaceRef, Namespaces};
+use crate::shard::owed::Owed;
 use crate::shard::recovery;
 use crate::shard::session::{CloseReason, Session};
 use crate::shard::socket::{Change, SocketEntry, SocketState};
@@ -50,7 +51,6 @@ struct Delivery<'a> {
     outcome: Outcome,
     /// How many of the queued are parked.
     parked: u64,
-    outboxes_bytes_max: usize,
 }
 
 /// Where a delivery looks up who is meant.
@@ -263,7 +263,6 @@ impl Core {
             mark: self.mark,
             outcome: Outcome::default(),
             parked: 0,
-            outboxes_bytes_max: self.outboxes_bytes_max,
         };
         let tables = Tables {
             namespaces: &self.namespaces,
@@ -381,12 +380,16 @@ impl Delivery<'_> {
         }
         let Some(connection) = self.connections.at_mut(place) else { return };
         let owed = connection.outbox.len();
+        if owed > self.outbox_bytes_max {
+            return self.give_up(place, session);
+        }
         let was_clean = !std::mem::replace(&mut connection.is_dirty, true);
-        if was_clean && connection.behind != owed {
-            self.owed.set(&mut connection.behind, owed);
+        if was_clean {
+            connection.behind = owed;
         }
         self.outcome.count(connection.behind > 0);
         connection.outbox.push_shared(frame, self.buffers);
+        self.owed.add(frame.len());
         if connection.is_traced
             && let Some(session) = self.sessions.get(session)
         {
@@ -396,7 +399,21 @@ impl Delivery<'_> {
             let key = self.connections.key_at(place).expect("the connection is there");
             self.dirty.push(key);
         }
-        if owed > self.outbox_bytes_max {
+    }
+
+    /// A client is owed more than it may be: it is closed, and gets nothing more. A handler that emits to it without end
+    /// must not fill the memory before the close can happen.
+    #[cold]
+    fn give_up(&mut self, place: u32, session: Key) {
+        self.outcome.dropped += 1;
+        let is_given_up = match self.connections.at_mut(place) {
+            Some(connection) => &mut connection.is_given_up,
+            None => match self.sessions.get_mut(session) {
+                Some(session) => &mut session.is_given_up,
+                None => return,
+            },
+        };
+        if !std::mem::replace(is_given_up, true) {
             self.deferred.push(Deferred::CloseSession(session, CloseReason::SlowConsumer));
         }
     }
@@ -405,17 +422,15 @@ impl Delivery<'_> {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let owed = session.backlog.len();
         if owed > self.outbox_bytes_max {
-            self.deferred.push(Deferred::CloseSession(key, CloseReason::SlowConsumer));
-            return;
+            return self.give_up(NOWHERE, key);
         }
         if !std::mem::replace(&mut session.is_poll_due, true) {
             self.polls_due.push(key);
-            if session.behind != owed {
-                self.owed.set(&mut session.behind, owed);
-            }
+            session.behind = owed;
         }
         self.outcome.count(!session.has_poll());
         session.backlog.push_shared(frame, self.buffers);
+        self.owed.add(frame.len());
         session.may_compress |= !self.is_uncompressed;
         if session.is_traced {
             trace_sent(&session.sid, canonical);
@@ -466,9 +481,6 @@ impl Delivery<'_> {
         self.counters.messages_sent.add(sent + queued - self.parked);
         if dropped > 0 {
             self.counters.messages_dropped.add(dropped);
-        }
-        if self.owed.must_shed(self.outboxes_bytes_max) {
-            self.deferred.push(Deferred::Shed);
         }
         self.outcome
     }

@@ -39,8 +39,10 @@ pub(crate) struct Connection {
     pub(crate) is_dirty: bool,
     /// Somebody waits for its outbox to be empty.
     pub(crate) awaits_drain: bool,
-    /// How much of the outbox earlier turns have left: counted in `Core::owed`.
+    /// How much of the outbox earlier turns have left, as of the first bytes of this one.
     pub(crate) behind: usize,
+    /// It is owed more than `outbox_bytes_max`: its session will be closed, and nothing more is queued for it.
+    pub(crate) is_given_up: bool,
     /// A WebSocket whose session's packets are shown in the log.
     pub(crate) is_traced: bool,
     pub(crate) ending: Ending,
@@ -142,6 +144,7 @@ impl Connection {
             is_dirty: false,
             awaits_drain: false,
             behind: 0,
+            is_given_up: false,
             is_traced: false,
             ending: Ending::Open,
             kind: Kind::Http(HttpState::default()),
@@ -184,10 +187,12 @@ impl Core {
     /// Lets `write` append to what a connection is owed.
     pub(crate) fn write_to(&mut self, key: Key, write: impl FnOnce(&mut Vec<u8>)) {
         self.mark_dirty(key);
-        let Core { connections, buffers, .. } = self;
+        let Core { connections, buffers, owed, .. } = self;
         let Some(connection) = connections.get_mut(key) else { return };
         if connection.ending == Ending::Open {
+            let before = connection.outbox.len();
             connection.outbox.write(buffers, write);
+            owed.add(connection.outbox.len() - before);
         }
     }
 
@@ -213,8 +218,8 @@ impl Core {
 
     /// Forgets a connection and has its wire closed.
     pub(crate) fn drop_connection(&mut self, key: Key) {
-        if let Some(mut connection) = self.connections.remove(key) {
-            self.owed.set(&mut connection.behind, 0);
+        if let Some(connection) = self.connections.remove(key) {
+            self.owed.remove(connection.outbox.len());
             self.counters.connections.subtract(1);
             self.outputs.push(Output::Close { connection: key, outbox: connection.outbox });
         }
@@ -229,9 +234,11 @@ impl Core {
 
     /// The driver sent `count` bytes of a connection's outbox.
     pub(crate) fn sent(&mut self, key: Key, count: usize) {
-        let Core { connections, buffers, .. } = self;
+        let Core { connections, buffers, owed, counters, .. } = self;
         let Some(connection) = connections.get_mut(key) else { return };
         connection.outbox.advance(count, buffers);
+        owed.remove(count);
+        counters.owed_bytes.set(owed.bytes() as u64);
         if count > 0 && connection.deadline != Time::NEVER {
             // A peer that takes what it is owed, however slowly, is not cut off.
             connection.deadline = connection.deadline.max(self.now + FLUSH_PATIENCE);

@@ -24,7 +24,7 @@ use crate::protocol::http::forwarded::TrustedProxies;
 use crate::protocol::websocket::deflate::Inflater;
 use crate::shard::acks::{Answer, PendingAck};
 use crate::shard::app::{HandlerError, LocalFuture, Refused};
-use crate::shard::backpressure::{Owed, SlowRules};
+use crate::shard::backpressure::SlowRules;
 use crate::shard::config::Config;
 use crate::shard::connection::Connection;
 use crate::shard::drain::Drain;
@@ -33,6 +33,7 @@ use crate::shard::inquiries::Inquiries;
 use crate::shard::login::SharedSigner;
 use crate::shard::namespaces::Namespaces;
 use crate::shard::outbox::Outbox;
+use crate::shard::owed::Owed;
 use crate::shard::recovery::RecoveryTable;
 use crate::shard::session::{CloseReason, Session};
 use crate::shard::socket::{Change, SocketEntry, SocketExtra};
@@ -67,8 +68,6 @@ pub(crate) enum Deferred {
     /// Start a background task.
     Start(LocalFuture),
     CloseSession(Key, CloseReason),
-    /// Close those who are owed most.
-    Shed,
     /// Tell a session's sockets that their client has caught up.
     Drained(Key),
     /// End one socket; the peer is told.
@@ -284,9 +283,7 @@ impl Core {
         {
             connection.is_dirty = true;
             self.dirty.push(key);
-            if connection.behind != connection.outbox.len() {
-                self.note_behind(key);
-            }
+            connection.behind = connection.outbox.len();
         }
     }
 
@@ -297,9 +294,7 @@ impl Core {
         {
             session.is_poll_due = true;
             self.polls_due.push(key);
-            if session.behind != session.backlog.len() {
-                self.note_session_behind(key);
-            }
+            session.behind = session.backlog.len();
         }
     }
 

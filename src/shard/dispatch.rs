@@ -681,8 +681,9 @@ impl Core {
 
     /// A peer that does not read gets nothing more: what it is owed is forgotten.
     fn abandon_outbox(&mut self, session: Key) {
-        let Core { sessions, connections, buffers, .. } = &mut *self;
+        let Core { sessions, connections, buffers, owed, .. } = &mut *self;
         let Some(session) = sessions.get_mut(session) else { return };
+        owed.remove(session.backlog.len());
         session.backlog.clear(buffers);
         if let crate::shard::session::Link::WebSocket(key) = session.link
             && connections.get(key).is_some()

@@ -608,6 +608,7 @@ impl Core {
             awaits_drain: false,
             parked: None,
             is_over: false,
+            is_given_up: false,
             sockets: SmallVec::new(),
             pending_binary: None,
             handshake: Rc::new(handshake),
@@ -660,12 +661,13 @@ impl Core {
             return;
         }
         let Some(key) = self.take_poll(session_key) else { return };
-        let Core { sessions, buffers, .. } = &mut *self;
+        let Core { sessions, buffers, owed, .. } = &mut *self;
         let Some(session) = sessions.get_mut(session_key) else { return };
         let mut body = PollBody::new(session.poll_form, session.backlog.len().min(64 * 1024));
         while let Some(front) = session.backlog.front() {
             let (covered, has_room) = body.append_frames(front, packets_max);
             session.backlog.advance(covered, buffers);
+            owed.remove(covered);
             if !has_room {
                 break;
             }
@@ -753,8 +755,7 @@ impl Core {
 
     pub(crate) fn remove_session(&mut self, session_key: Key) {
         let Some(mut session) = self.sessions.remove(session_key) else { return };
-        self.owed.set(&mut session.behind, 0);
-        self.owed.reparked(session.parked.map_or(0, |parked| parked.bytes), 0);
+        self.owed.remove(session.parked.map_or(0, |parked| parked.bytes) + session.backlog.len());
         session.backlog.clear(&mut self.buffers);
         self.session_ids.remove(&session.sid, session_key.index);
         self.counters.sessions.subtract(1);

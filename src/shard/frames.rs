@@ -192,7 +192,7 @@ impl Core {
             return;
         }
         session.link = Link::WebSocket(key);
-        self.owed.set(&mut session.behind, 0);
+        session.behind = 0;
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.is_traced = session.is_traced;
         connection.awaits_drain = std::mem::take(&mut session.awaits_drain);
@@ -205,8 +205,11 @@ impl Core {
         }
         while let Some(frames) = session.backlog.front() {
             let len = frames.len();
+            let before = connection.outbox.len();
             connection.outbox.write(&mut self.buffers, |out| self.transcoder.transcode(frames, added, out));
+            self.owed.add(connection.outbox.len() - before);
             session.backlog.advance(len, &mut self.buffers);
+            self.owed.remove(len);
         }
         self.adopt_wire(session_key, key);
         for (_, socket) in self.sessions.get(session_key).into_iter().flat_map(|session| &session.sockets) {
@@ -238,7 +241,7 @@ impl Core {
             None => {}
         }
         let outbox_bytes_max = self.config.outbox_bytes_max;
-        let Core { sessions, connections, buffers, transcoder, .. } = &mut *self;
+        let Core { sessions, connections, buffers, transcoder, owed, .. } = &mut *self;
         let Some(session) = sessions.get_mut(session_key) else {
             buffers.give(frames);
             return false;
@@ -257,22 +260,27 @@ impl Core {
         let queue = match session.link {
             Link::Polling { poll, .. } => {
                 session.may_compress = true;
-                Some((&mut session.backlog, poll.is_none()))
+                Some((&mut session.backlog, poll.is_none(), &mut session.is_given_up))
             }
-            Link::WebSocket(key) => connections
-                .get_mut(key)
-                .filter(|connection| connection.ending == Ending::Open)
-                .map(|connection| (&mut connection.outbox, connection.behind > 0)),
+            Link::WebSocket(key) => {
+                connections.get_mut(key).filter(|connection| connection.ending == Ending::Open).map(
+                    |connection| (&mut connection.outbox, connection.behind > 0, &mut connection.is_given_up),
+                )
+            }
         };
-        let Some((outbox, is_waiting)) = queue else {
+        let Some((outbox, is_waiting, is_given_up)) = queue else {
             buffers.give(frames);
             return false;
         };
-        let is_over = outbox.len() > outbox_bytes_max;
-        outbox.push_own(frames, buffers);
-        if is_over {
-            self.deferred.push(Deferred::CloseSession(session_key, CloseReason::SlowConsumer));
+        if outbox.len() > outbox_bytes_max {
+            buffers.give(frames);
+            if !std::mem::replace(is_given_up, true) {
+                self.deferred.push(Deferred::CloseSession(session_key, CloseReason::SlowConsumer));
+            }
+            return true;
         }
+        owed.add(frames.len());
+        outbox.push_own(frames, buffers);
         is_waiting
     }
 

@@ -252,8 +252,8 @@ impl Core {
 
     /// Sends a connection to the shard that owns its session. Answers to earlier pipelined requests travel along.
     pub(crate) fn hand_off(&mut self, key: Key, to: ShardId, unread: &[u8]) {
-        let Some(mut connection) = self.connections.remove(key) else { return };
-        self.owed.set(&mut connection.behind, 0);
+        let Some(connection) = self.connections.remove(key) else { return };
+        self.owed.remove(connection.outbox.len());
         self.counters.connections.subtract(1);
         self.counters.handoffs.add(1);
         let Connection { outbox, peer, .. } = connection;

@@ -32,6 +32,7 @@ pub(crate) mod namespaces;
 pub(crate) mod options;
 pub(crate) mod origin;
 pub(crate) mod outbox;
+pub(crate) mod owed;
 pub(crate) mod proxied;
 pub(crate) mod raw;
 pub(crate) mod recipients;
@@ -233,6 +234,7 @@ impl Shard {
             .min(core.next_tick())
             .min(core.next_state_flush())
             .min(core.next_lost_expiry())
+            .min(core.next_owed_check())
     }
 
     /// Time passed: everything due is done.
@@ -243,6 +245,7 @@ impl Shard {
             shard.run_ticks();
             shard.core.borrow_mut().flush_states();
             shard.core.borrow_mut().expire_lost();
+            shard.shed_if_due();
             let mut due = std::mem::take(&mut shard.due);
             shard.core.borrow_mut().wheel.expire(now, &mut due);
             for (owner, deadline) in due.drain(..) {
@@ -271,7 +274,9 @@ impl Shard {
     pub(crate) fn end_turn(&mut self, turn: &mut Turn) {
         let is_settled = {
             let core = self.core.borrow();
-            core.polls_due.is_empty() && core.deferred.is_empty()
+            core.polls_due.is_empty()
+                && core.deferred.is_empty()
+                && core.owed.bytes() <= core.outboxes_bytes_max
         };
         if !is_settled {
             // An answered poll lets the next request of its connection in, and a client that has caught up may be
@@ -280,6 +285,8 @@ impl Shard {
             with_current(&core, || {
                 self.settle();
                 self.answer_polls();
+                self.shed_if_due();
+                self.settle();
             });
         }
         let mut core = self.core.borrow_mut();
@@ -341,7 +348,6 @@ impl Shard {
             Deferred::DisconnectSocket(socket) => {
                 self.end_socket(socket, CloseReason::ServerDisconnect, true)
             }
-            Deferred::Shed => self.shed(),
             Deferred::Drained(session) => self.drained(session),
             Deferred::Resume(connection) => self.resume_connection(connection),
             Deferred::Lost(connection) => self.connection_lost(connection),

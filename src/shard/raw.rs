@@ -118,11 +118,13 @@ impl Core {
     /// Queues one message on a raw connection.
     fn send_frame(&mut self, key: Key, opcode: Opcode, payload: &[u8]) {
         self.mark_dirty(key);
-        let Core { connections, transcoder, buffers, .. } = &mut *self;
+        let Core { connections, transcoder, buffers, owed, .. } = &mut *self;
         let Some(connection) = connections.get_mut(key) else { return };
         if connection.ending == Ending::Open {
             let wire = connection.wire();
+            let before = connection.outbox.len();
             connection.outbox.write(buffers, |out| transcoder.append(opcode, payload, wire, out));
+            owed.add(connection.outbox.len() - before);
         }
     }
 

@@ -106,7 +106,7 @@ pub(crate) struct Session {
     /// Something in the backlog may be compressed, so the poll that takes it may.
     pub(crate) may_compress: bool,
     pub(crate) is_poll_due: bool,
-    /// How much of the backlog earlier turns have left, while it polls: counted in `Core::owed`.
+    /// How much of the backlog earlier turns have left, while it polls, as of the first bytes of this one.
     pub(crate) behind: usize,
     /// Somebody waits for it to catch up, while it polls.
     pub(crate) awaits_drain: bool,
@@ -116,6 +116,8 @@ pub(crate) struct Session {
     pub(crate) is_over: bool,
     /// The endpoint that it opened at.
     pub(crate) endpoint: u8,
+    /// Its backlog is more than `outbox_bytes_max`: it will be closed, and nothing more is queued for it.
+    pub(crate) is_given_up: bool,
     /// Its packets are shown in the log.
     pub(crate) is_traced: bool,
     pub(crate) sockets: SmallVec<[(u16, Key); 1]>,

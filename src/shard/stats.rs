@@ -45,7 +45,7 @@ counters! {
     messages_dropped,
     /// Messages to slow clients whose place a later one with the same key took.
     messages_conflated,
-    /// Bytes owed now to clients that are behind.
+    /// Bytes owed to clients now: counted when they are queued, until they are sent.
     owed_bytes,
     /// Messages to another shard that found its inbox full and were lost.
     mesh_messages_lost,

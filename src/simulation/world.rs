@@ -411,6 +411,12 @@ impl World {
         loop {
             self.shards[shard].end_turn(&mut turn);
             if turn.dirty.is_empty() && turn.outputs.is_empty() {
+                let core = self.shards[shard].core.borrow();
+                assert_eq!(
+                    core.owed.bytes(),
+                    core.owed_by_all(),
+                    "bytes that are owed are counted otherwise"
+                );
                 return;
             }
             for key in std::mem::take(&mut turn.dirty) {

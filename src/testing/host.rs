@@ -165,10 +165,19 @@ impl Host {
                 has_worked |= Session::pump(self, index);
             }
             if !has_worked {
-                return;
+                return self.check_counts();
             }
         }
         panic!("the server does not come to rest: does a task wake itself for ever?");
+    }
+
+    /// What is counted as owed must be what is queued.
+    fn check_counts(&self) {
+        #[cfg(test)]
+        for shard in &self.shards {
+            let core = shard.core.borrow();
+            assert_eq!(core.owed.bytes(), core.owed_by_all(), "bytes that are owed are counted otherwise");
+        }
     }
 
     /// Moves the clock, and does what falls due on the way, each at its time.
