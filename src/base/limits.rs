@@ -6,11 +6,18 @@ pub(crate) const FRAME_HEADER_BYTES_MAX: usize = 2 + 8 + 4;
 /// A control frame's payload (RFC 6455 §5.5).
 pub(crate) const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
 
-/// A request line with its headers. Beyond it the answer is 431.
-pub(crate) const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// A request line with its headers, unless `head_bytes_max` says otherwise: what nginx lets through
+/// (`large_client_header_buffers`). Beyond it the answer is 431.
+pub(crate) const HEAD_BYTES_DEFAULT: usize = 32 * 1024;
 
-/// Header fields in one request. Beyond it the answer is 431.
-pub(crate) const HEADERS_MAX: usize = 64;
+/// The least that `head_bytes_max` can be: a handshake of a browser with a few cookies.
+pub(crate) const HEAD_BYTES_LEAST: usize = 4 * 1024;
+
+/// The most that `head_bytes_max` can be: a head that arrives in pieces is looked at from its start for each of them.
+pub(crate) const HEAD_BYTES_MOST: usize = 256 * 1024;
+
+/// Header fields in one request: several times what browsers and a chain of proxies send. Beyond it the answer is 431.
+pub(crate) const HEADERS_MAX: usize = 256;
 
 /// Attachments of one incoming binary packet: what socket.io-parser 4.2.7 accepts.
 pub(crate) const ATTACHMENTS_MAX: usize = 10;
@@ -21,8 +28,8 @@ pub(crate) const JSON_DEPTH_MAX: usize = 128;
 /// Packets in one long-polling response: stock Python clients refuse more.
 pub(crate) const POLL_PACKETS_MAX: usize = 16;
 
-/// The query of a namespace in a CONNECT, in bytes: the same query is in the request line, which must fit a head.
-pub(crate) const NAMESPACE_QUERY_BYTES_MAX: usize = HEAD_BYTES_MAX;
+/// The query of a namespace in a CONNECT, in bytes: the same query is in the request line, which is shorter.
+pub(crate) const NAMESPACE_QUERY_BYTES_MAX: usize = 16 * 1024;
 
 /// A namespace's name in a packet, in bytes. Longer ones are refused as unknown.
 pub(crate) const NAMESPACE_BYTES_MAX: usize = 512;

@@ -60,6 +60,9 @@ pub struct Config {
     /// How long a client may take for a request head, and for each part of a body. Default 10 s.
     #[serde(deserialize_with = "duration")]
     pub header_timeout: Duration,
+    /// Bytes of a request's line and headers together; beyond it the answer is 431. Default 32 KiB, as nginx; 4 KiB to
+    /// 256 KiB.
+    pub head_bytes_max: usize,
     /// How long an idle HTTP connection is kept. Default 75 s: above the 60 s of common proxies, so that
     /// they close first.
     #[serde(deserialize_with = "duration")]
@@ -166,6 +169,7 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
             header_timeout: Duration::from_secs(10),
+            head_bytes_max: limits::HEAD_BYTES_DEFAULT,
             keep_alive_timeout: Duration::from_secs(75),
             ack_timeout: Duration::from_secs(60),
             outbox_bytes_max: 4 * 1024 * 1024,
@@ -250,6 +254,11 @@ impl Config {
                 self.namespaces_max,
                 limits::NAMESPACES_MADE_MAX
             ));
+        }
+        let head_bytes = limits::HEAD_BYTES_LEAST..=limits::HEAD_BYTES_MOST;
+        if !head_bytes.contains(&self.head_bytes_max) {
+            let (least, most) = head_bytes.into_inner();
+            return Err(format!("head_bytes_max = {}: it is {least} to {most}", self.head_bytes_max));
         }
         if self.flush_window > FLUSH_WINDOW_MAX {
             return Err(format!("flush_window = {:?}: the most is {FLUSH_WINDOW_MAX:?}", self.flush_window));
@@ -362,6 +371,8 @@ mod tests {
             (Config { bind: vec![], ..Config::default() }, "bind"),
             (Config { namespaces_max: 50_000, ..Config::default() }, "namespaces_max"),
             (Config { header_timeout: Duration::ZERO, ..Config::default() }, "header_timeout"),
+            (Config { head_bytes_max: 100, ..Config::default() }, "head_bytes_max = 100"),
+            (Config { head_bytes_max: 1 << 20, ..Config::default() }, "head_bytes_max = 1048576"),
             (Config { outbox_bytes_max: 0, ..Config::default() }, "outbox_bytes_max"),
             (
                 Config { trusted_proxies: vec!["10/8".into()], ..Config::default() },

@@ -172,7 +172,10 @@ impl Shard {
             Some(_) => core.check_script_origin(endpoint, head).map_err(Refusal::Origin)?,
             None => core.check_origin(endpoint, head).map_err(Refusal::Origin)?,
         }
-        let is_upgrade = head.headers.get("upgrade").is_some();
+        let is_upgrade = match transport {
+            Transport::WebSocket => head.offers_upgrade("websocket"),
+            Transport::Polling => head.asks_for_upgrade("websocket"),
+        };
         let accept = || validate_handshake(head).map_err(|_| RequestError::BadRequest);
         let Some(sid) = &query.sid else {
             if head.method != Method::Get {
@@ -392,7 +395,7 @@ pub(crate) fn validate_handshake(head: &Head<'_, '_>) -> Result<AcceptKey, hands
 }
 
 /// A field's value; one that appears more than once is a list (RFC 9110 §5.3).
-fn joined<'a>(head: &Head<'a, '_>, name: &str) -> Option<Cow<'a, str>> {
+fn joined<'s>(head: &Head<'_, 's>, name: &str) -> Option<Cow<'s, str>> {
     let mut values = head.headers.get_all(name);
     let first = values.next()?;
     Some(values.fold(Cow::Borrowed(first), |all, value| Cow::Owned(format!("{all}, {value}"))))
@@ -462,7 +465,7 @@ impl Core {
             );
         }
         let status = Status::new(error.status()).unwrap_or(Status::BAD_REQUEST);
-        if head.headers.get("upgrade").is_some() {
+        if head.offers_upgrade("websocket") {
             // Text, because a rule's message may quote the request.
             let mut response = match refusal {
                 Refusal::Rule(_) => Response::text(message.to_owned()),
@@ -582,7 +585,7 @@ impl Core {
         let peer = self.connections.get(key).map_or(crate::mesh::Peer::Unix, |connection| connection.peer);
         let address = self.client_address(peer, head.headers);
         let issued = self.unix_origin + self.now.0;
-        let handshake = Handshake::new(head.target, head.headers.iter(), (peer, address), issued);
+        let handshake = Handshake::new(head.target, head.headers.iter_bytes(), (peer, address), issued);
         let table = self.endpoint(endpoint);
         // Raw endpoints have no namespaces to join.
         let connect_by = if table.is_raw { Time::NEVER } else { self.now + table.options.connect_timeout };

@@ -52,8 +52,9 @@ impl Shard {
                 return self.consume_chunks(key, input);
             }
         }
+        let head_bytes_max = self.core.borrow().config.head_bytes_max;
         let mut storage = HeaderStorage::new();
-        match decode_head(input, &mut storage) {
+        match decode_head(input, head_bytes_max, &mut storage) {
             Ok(None) => Step::Wait,
             Err(error) => self.refuse(key, error),
             Ok(Some((head, head_len))) => self.consume_request(key, &head, head_len, input),
@@ -123,7 +124,7 @@ impl Shard {
             }
             Ok((used, true)) => {
                 let mut storage = HeaderStorage::new();
-                if let Ok(Some((head, _))) = decode_head(&chunked.head, &mut storage) {
+                if let Ok(Some((head, _))) = decode_head(&chunked.head, chunked.head.len(), &mut storage) {
                     let destination = self.destination(&head);
                     self.answer(key, &destination, &head, &chunked.body);
                 }

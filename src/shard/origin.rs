@@ -86,7 +86,7 @@ impl Core {
     }
 
     fn decide(&self, endpoint: u8, head: &Head<'_, '_>, origin: Option<&str>) -> Decision {
-        let forwarded = |name| if self.config.trust_forwarded { head.headers.get(name) } else { None };
+        let forwarded = |name| if self.config.trust_forwarded { head.headers.get_utf8(name) } else { None };
         self.endpoint(endpoint).options.cors_allowed_origins.decide(&OriginView {
             origin,
             host: head.host,

@@ -209,7 +209,7 @@ impl Shard {
     ) {
         let (route, params) = found;
         if let Some(websocket) = &route.websocket
-            && head.headers.get("upgrade").is_some()
+            && head.offers_upgrade("websocket")
         {
             return self.answer_websocket(key, head, websocket);
         }

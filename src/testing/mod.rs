@@ -40,6 +40,8 @@ mod client;
 mod expiries;
 mod host;
 #[cfg(test)]
+mod http_requests;
+#[cfg(test)]
 mod recoveries;
 mod session;
 #[cfg(test)]

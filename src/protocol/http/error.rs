@@ -27,7 +27,7 @@ pub(crate) enum HttpError {
     VersionInvalid,
     /// A well-formed version that is neither 1.0 nor 1.1.
     VersionUnsupported,
-    /// The head does not end within `HEAD_BYTES_MAX`.
+    /// The head does not end within the setting `head_bytes_max`.
     HeadTooLarge,
     /// More fields than `HEADERS_MAX`.
     HeadersTooMany,
@@ -35,8 +35,6 @@ pub(crate) enum HttpError {
     HeaderNameInvalid,
     /// A control character in a value (RFC 9110 §5.5).
     HeaderValueInvalid,
-    /// Bytes above 0x7F that are not UTF-8.
-    HeaderValueNotUtf8,
     /// HTTP/1.1 without Host (RFC 9112 §3.2).
     HostMissing,
     /// More than one Host (RFC 9112 §3.2).
@@ -106,13 +104,12 @@ impl HttpError {
             HttpError::VersionUnsupported => {
                 "only HTTP/1.1 and HTTP/1.0 are spoken here; HTTP/2 must be translated by a proxy"
             }
-            HttpError::HeadTooLarge => "the request line and headers together are longer than 16 KiB",
-            HttpError::HeadersTooMany => "the request has more than 64 headers",
+            HttpError::HeadTooLarge => "the request line and headers together are longer than head_bytes_max",
+            HttpError::HeadersTooMany => "the request has more than 256 headers",
             HttpError::HeaderNameInvalid => {
                 "a header name is empty, has a space or an illegal character, or its line is folded"
             }
             HttpError::HeaderValueInvalid => "a header value holds a control character",
-            HttpError::HeaderValueNotUtf8 => "a header value is not UTF-8",
             HttpError::HostMissing => "the Host header is missing",
             HttpError::HostRepeated => "there is more than one Host header",
             HttpError::HostInvalid => "the Host header is not a host name with an optional port",
@@ -146,13 +143,12 @@ impl std::error::Error for HttpError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
+    use crate::base::limits::HEADERS_MAX;
     use crate::protocol::http::limits::{REQUEST_LINE_BYTES_MAX, TRAILER_BYTES_MAX};
 
     #[test]
     fn the_reasons_name_the_limits_that_hold() {
         for (error, number) in [
-            (HttpError::HeadTooLarge, HEAD_BYTES_MAX / 1024),
             (HttpError::HeadersTooMany, HEADERS_MAX),
             (HttpError::TargetTooLong, REQUEST_LINE_BYTES_MAX / 1024),
             (HttpError::TrailersTooLarge, TRAILER_BYTES_MAX / 1024),

@@ -5,6 +5,7 @@
 use super::chunked::ChunkedDecoder;
 use super::error::HttpError;
 use super::head::{HeaderStorage, decode_head, head_bytes};
+use crate::base::limits::HEAD_BYTES_DEFAULT;
 
 /// Inputs longer than this are cut at every prime-th place only, to keep a run short.
 const EVERY_CUT_BYTES_MAX: usize = 512;
@@ -51,7 +52,7 @@ fn cuts(input: &[u8]) -> impl Iterator<Item = usize> {
 /// Length and a rendering of the head, to compare answers that borrow from different inputs.
 fn head_outcome(input: &[u8]) -> Result<Option<(usize, String)>, HttpError> {
     let mut storage = HeaderStorage::new();
-    let outcome = decode_head(input, &mut storage)?;
+    let outcome = decode_head(input, HEAD_BYTES_DEFAULT, &mut storage)?;
     Ok(outcome.map(|(head, length)| (length, format!("{head:?}"))))
 }
 

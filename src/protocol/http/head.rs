@@ -8,10 +8,11 @@ use httparse::Status::Complete;
 
 use super::error::HttpError;
 pub(crate) use super::headers::HeaderStorage;
-use super::headers::{Headers, RawValue, elements, is_token, is_token_byte};
+use super::headers::{Headers, LossyValue, byte_elements, is_token, is_token_byte};
 use super::limits::{EMPTY_LINES_MAX, REQUEST_LINE_BYTES_MAX};
 use super::method::Method;
-use crate::base::limits::HEAD_BYTES_MAX;
+#[cfg(any(test, fuzzing))]
+use crate::base::limits::HEAD_BYTES_DEFAULT;
 
 /// The first byte of a TLS handshake record (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -64,13 +65,15 @@ pub(crate) struct Head<'a, 's> {
 /// gives the same answer: what is refused before the end is refused by position, the rest at the end.
 pub(crate) fn decode_head<'a, 's>(
     input: &'a [u8],
+    head_bytes_max: usize,
     storage: &'s mut HeaderStorage<'a>,
 ) -> Result<Option<(Head<'a, 's>, usize)>, HttpError> {
     let Some(rest) = skip_empty_lines(input)? else { return Ok(None) };
     let skipped = input.len() - rest.len();
-    let bytes_max = HEAD_BYTES_MAX - skipped;
+    let bytes_max = head_bytes_max.saturating_sub(skipped);
+    let HeaderStorage { fields, lossy } = storage;
     let mut request = httparse::Request::new(&mut []);
-    let parsed = request.parse_with_uninit_headers(rest.get(..bytes_max).unwrap_or(rest), &mut storage.0);
+    let parsed = request.parse_with_uninit_headers(rest.get(..bytes_max).unwrap_or(rest), fields);
     let bytes = match parsed {
         Ok(Complete(length)) if is_plain(rest, length) => rest.get(..length).unwrap_or(rest),
         _ => match (complete_head(rest, bytes_max)?, parsed) {
@@ -81,7 +84,7 @@ pub(crate) fn decode_head<'a, 's>(
             (Some(bytes), Err(error)) => return Err(refusal(error, &request, bytes)),
         },
     };
-    let head = Head::read(request, bytes)?;
+    let head = Head::read(request, bytes, lossy)?;
     Ok(Some((head, skipped + bytes.len())))
 }
 
@@ -90,7 +93,7 @@ pub(crate) fn decode_head<'a, 's>(
 pub(super) fn head_bytes(input: &[u8]) -> Result<Option<usize>, HttpError> {
     let Some(rest) = skip_empty_lines(input)? else { return Ok(None) };
     let skipped = input.len() - rest.len();
-    Ok(complete_head(rest, HEAD_BYTES_MAX - skipped)?.map(|bytes| skipped + bytes.len()))
+    Ok(complete_head(rest, HEAD_BYTES_DEFAULT - skipped)?.map(|bytes| skipped + bytes.len()))
 }
 
 /// RFC 9112 §2.2: a few empty lines may precede the request line, whose first byte is a token's.
@@ -144,7 +147,24 @@ fn complete_head(request: &[u8], bytes_max: usize) -> Result<Option<&[u8]>, Http
 }
 
 impl<'a, 's> Head<'a, 's> {
-    fn read(request: httparse::Request<'s, 'a>, bytes: &'a [u8]) -> Result<Head<'a, 's>, HttpError> {
+    /// Whether the request names this protocol among those it would change to. All others are none of ours: an offer may
+    /// always be ignored (RFC 9110 §7.8).
+    pub(crate) fn offers_upgrade(&self, protocol: &str) -> bool {
+        self.headers.contains_token("upgrade", protocol)
+    }
+
+    /// Whether the offer is meant for whoever reads it, and comes in a version that has offers (RFC 9110 §7.8).
+    pub(crate) fn asks_for_upgrade(&self, protocol: &str) -> bool {
+        self.version == Version::Http11
+            && self.offers_upgrade(protocol)
+            && self.headers.contains_token("connection", "upgrade")
+    }
+
+    fn read(
+        request: httparse::Request<'s, 'a>,
+        bytes: &'a [u8],
+        lossy: &'s mut Vec<LossyValue>,
+    ) -> Result<Head<'a, 's>, HttpError> {
         let method = Method::from_name(request.method.ok_or(HttpError::MethodInvalid)?);
         let target = request.path.ok_or(HttpError::TargetInvalid)?;
         let version = match request.version {
@@ -153,9 +173,9 @@ impl<'a, 's> Head<'a, 's> {
             _ => return Err(HttpError::VersionUnsupported),
         };
         let Target { authority, path, query } = Target::split(method, target)?;
-        let headers = Headers::checked(bytes, request.headers).ok_or(HttpError::HeaderValueNotUtf8)?;
+        let headers = Headers::new(bytes, request.headers, lossy);
         let mut fields = Fields::default();
-        for (name, value) in headers.raw() {
+        for (name, value) in headers.iter_bytes() {
             fields.read(name, value)?;
         }
         let body = fields.body(version)?;
@@ -250,37 +270,35 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The length sorts out nearly every name with one comparison.
-    fn read(&mut self, name: &str, value: RawValue<'a>) -> Result<(), HttpError> {
+    /// The length sorts out nearly every name with one comparison. A value that decides something here must be text; what
+    /// all others hold is no matter of this file.
+    fn read(&mut self, name: &str, value: &'a [u8]) -> Result<(), HttpError> {
         match name.len() {
-            4 if name.eq_ignore_ascii_case("host") => self.read_host(value.text()),
-            6 if name.eq_ignore_ascii_case("expect") => self.read_expect(value.text()),
+            4 if name.eq_ignore_ascii_case("host") => self.read_host(str::from_utf8(value).ok()),
+            6 if name.eq_ignore_ascii_case("expect") => self.read_expect(value),
             10 if name.eq_ignore_ascii_case("connection") => {
-                for option in elements(value.text()) {
-                    self.has_close |= option.eq_ignore_ascii_case("close");
-                    self.has_keep_alive |= option.eq_ignore_ascii_case("keep-alive");
+                for option in byte_elements(value) {
+                    self.has_close |= option.eq_ignore_ascii_case(b"close");
+                    self.has_keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                 }
                 Ok(())
             }
-            14 if name.eq_ignore_ascii_case("content-length") => self.read_length(value.text()),
-            17 if name.eq_ignore_ascii_case("transfer-encoding") => self.read_transfer_encoding(value.text()),
+            14 if name.eq_ignore_ascii_case("content-length") => self.read_length(value),
+            17 if name.eq_ignore_ascii_case("transfer-encoding") => self.read_transfer_encoding(value),
             _ => Ok(()),
         }
     }
 
-    fn read_host(&mut self, value: &'a str) -> Result<(), HttpError> {
+    fn read_host(&mut self, value: Option<&'a str>) -> Result<(), HttpError> {
         if self.host.is_some() {
             return Err(HttpError::HostRepeated);
         }
-        if !is_host(value) {
-            return Err(HttpError::HostInvalid);
-        }
-        self.host = Some(value);
+        self.host = Some(value.filter(|value| is_host(value)).ok_or(HttpError::HostInvalid)?);
         Ok(())
     }
 
-    fn read_expect(&mut self, value: &str) -> Result<(), HttpError> {
-        if !value.eq_ignore_ascii_case("100-continue") {
+    fn read_expect(&mut self, value: &[u8]) -> Result<(), HttpError> {
+        if !value.eq_ignore_ascii_case(b"100-continue") {
             return Err(HttpError::ExpectationUnknown);
         }
         self.expects_continue = true;
@@ -288,21 +306,20 @@ impl<'a> Fields<'a> {
     }
 
     /// RFC 9112 §6.3 would let us merge equal lengths; which of them a proxy reads must not matter.
-    fn read_length(&mut self, value: &str) -> Result<(), HttpError> {
+    fn read_length(&mut self, value: &[u8]) -> Result<(), HttpError> {
         if self.length.is_some() {
             return Err(HttpError::ContentLengthRepeated);
         }
-        if !value.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(HttpError::ContentLengthInvalid);
-        }
-        self.length = Some(value.parse().map_err(|_| HttpError::ContentLengthInvalid)?);
+        let digits = str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let length = digits.and_then(|digits| digits.parse().ok());
+        self.length = Some(length.ok_or(HttpError::ContentLengthInvalid)?);
         Ok(())
     }
 
-    fn read_transfer_encoding(&mut self, value: &str) -> Result<(), HttpError> {
-        if self.is_chunked {
+    fn read_transfer_encoding(&mut self, value: &[u8]) -> Result<(), HttpError> {
+        let Some(value) = str::from_utf8(value).ok().filter(|_| !self.is_chunked) else {
             return Err(HttpError::TransferEncodingInvalid);
-        }
+        };
         if value.eq_ignore_ascii_case("chunked") {
             self.is_chunked = true;
             return Ok(());
@@ -389,7 +406,8 @@ mod tests {
     fn s3_2_2_an_absolute_target_names_the_host() {
         let input = b"GET http://inner:81/a?b=1 HTTP/1.1\r\nHost: outer\r\n\r\n";
         let mut storage = HeaderStorage::new();
-        let (head, length) = decode_head(input, &mut storage).expect("valid").expect("complete");
+        let (head, length) =
+            decode_head(input, HEAD_BYTES_DEFAULT, &mut storage).expect("valid").expect("complete");
         assert_eq!((head.host, head.path, head.query), (Some("inner:81"), "/a", "b=1"));
         assert_eq!(head.headers.get("host"), Some("outer"));
         assert_eq!(length, input.len());

@@ -1,12 +1,12 @@
-//! The bounds that only HTTP has. The head's own (`HEAD_BYTES_MAX`, `HEADERS_MAX`) are in `base/limits.rs`.
+//! The bounds that only HTTP has. The head's own (`HEAD_BYTES_DEFAULT`, `HEADERS_MAX`) are in `base/limits.rs`.
 
-use crate::base::limits::HEAD_BYTES_MAX;
+use crate::base::limits::HEAD_BYTES_DEFAULT;
 
 /// A request line, from the method to its CRLF. Beyond it the answer is 414. RFC 9112 §3 asks for 8000.
 pub(crate) const REQUEST_LINE_BYTES_MAX: usize = 8 * 1024;
 
 // A request line that is only just accepted leaves room for headers.
-const _: () = assert!(REQUEST_LINE_BYTES_MAX * 2 <= HEAD_BYTES_MAX);
+const _: () = assert!(REQUEST_LINE_BYTES_MAX * 2 <= HEAD_BYTES_DEFAULT);
 
 /// Empty lines before a request line: some old clients send one after a POST body (RFC 9112 §2.2).
 pub(crate) const EMPTY_LINES_MAX: usize = 2;

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::chunked::ChunkedDecoder;
 use super::error::HttpError;
 use super::head::{BodyLength, HeaderStorage, Version, decode_head};
+use crate::base::limits::HEAD_BYTES_DEFAULT;
 
 /// The `max=` of a chunked case that names none.
 const BODY_BYTES_MAX_DEFAULT: usize = 1024;
@@ -53,7 +54,9 @@ fn check(case: &Case, is_chunked: bool) {
 
 fn head_outcome(input: &[u8]) -> Result<String, HttpError> {
     let mut storage = HeaderStorage::new();
-    let Some((head, length)) = decode_head(input, &mut storage)? else { return Ok("incomplete".to_owned()) };
+    let Some((head, length)) = decode_head(input, HEAD_BYTES_DEFAULT, &mut storage)? else {
+        return Ok("incomplete".to_owned());
+    };
     let version = if head.version == Version::Http11 { "1.1" } else { "1.0" };
     let mut text = format!("{} {} ?{} {version}", head.method, head.path, head.query);
     match head.body {
