@@ -13,14 +13,18 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const USAGE: &str = "usage: bench_server PORT [--shards N] [--io uring|epoll|monoio] [--flush-window MS]";
 
 fn main() -> shardcast::Result<()> {
-    tracing_subscriber::fmt().with_env_filter("warn").with_writer(std::io::stderr).init();
     Server::new(configure(std::env::args().skip(1))?).namespace("/", register).run()
 }
 
 fn configure(mut arguments: impl Iterator<Item = String>) -> shardcast::Result<Config> {
     let port = arguments.next().ok_or_else(|| Error::new(USAGE))?;
     let port: u16 = port.parse().map_err(|_| Error::new(format!("{port:?} is not a port; {USAGE}")))?;
-    let mut config = Config { bind: vec![format!("127.0.0.1:{port}")], shards: 1, ..Config::default() };
+    let mut config = Config {
+        bind: vec![format!("127.0.0.1:{port}")],
+        shards: 1,
+        log: "warn".to_owned(),
+        ..Config::default()
+    };
     while let Some(name) = arguments.next() {
         let value = arguments.next().ok_or_else(|| Error::new(format!("{name} needs a value; {USAGE}")))?;
         match (name.as_str(), value.as_str()) {

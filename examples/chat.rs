@@ -26,7 +26,6 @@ struct Line<'a> {
 }
 
 fn main() -> shardcast::Result<()> {
-    tracing_subscriber::fmt().init();
     Server::new(Config::load()?)
         .namespace("/", |io| {
             io.on_connect(|cx: &mut Context, login: Login| {

@@ -91,7 +91,6 @@ impl Documents {
 }
 
 fn main() -> shardcast::Result<()> {
-    tracing_subscriber::fmt().init();
     Server::new(Config::load()?)
         .namespace_class("/document/{id}", |_| Documents::default())
         .route("/", |_| Response::html(include_str!("pages/class_namespace.html")))

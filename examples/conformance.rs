@@ -14,7 +14,6 @@ use shardcast::{
 };
 
 fn main() -> shardcast::Result<()> {
-    tracing_subscriber::fmt().with_env_filter("info").with_writer(std::io::stderr).init();
     let mut config = Config::load()?;
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {

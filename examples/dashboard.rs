@@ -29,7 +29,6 @@ struct Machine {
 }
 
 fn main() -> shardcast::Result<()> {
-    tracing_subscriber::fmt().init();
     Server::new(Config::load()?)
         .namespace("/", register)
         .route("/", |_| Response::html(include_str!("pages/dashboard.html")))

@@ -4,7 +4,6 @@ use shardcast::http::Response;
 use shardcast::{Config, Context, Server};
 
 fn main() -> shardcast::Result<()> {
-    tracing_subscriber::fmt().init();
     Server::new(Config::load()?)
         .namespace("/", |io| {
             // What a handler returns is the acknowledgement.

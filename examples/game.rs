@@ -34,7 +34,6 @@ type Games = Rc<RefCell<HashMap<String, HashMap<Sid, Player>>>>;
 struct In(String);
 
 fn main() -> shardcast::Result<()> {
-    tracing_subscriber::fmt().init();
     Server::new(Config::load()?)
         .namespace("/", register)
         .route("/", |_| Response::html(include_str!("pages/game.html")))

@@ -31,7 +31,6 @@ fn room_of(user: &str) -> String {
 }
 
 fn main() -> shardcast::Result<()> {
-    tracing_subscriber::fmt().init();
     Server::new(Config::load()?)
         .namespace("/", |io| {
             // A real server checks a token or a login cookie here.

@@ -29,7 +29,6 @@ async fn quotation(service: String, number: usize) -> Result<String, reqwest::Er
 }
 
 fn main() -> shardcast::Result<()> {
-    tracing_subscriber::fmt().init();
     let config = Config::load()?;
     let service = config.bind[0].clone();
     Server::new(config)

@@ -73,6 +73,12 @@ pub use shard::stats::ShardStats;
 pub use shard::tasks::{sleep, spawn};
 pub use shard::ticks::Tick;
 
+/// The log: lines on standard error that hold nobody up.
+#[cfg(feature = "log")]
+pub mod log {
+    pub use crate::server::log::{flush, init};
+}
+
 /// HTTP: what routes are given and what they answer with.
 pub mod http {
     pub use crate::protocol::http::cookies::{CookieError, SameSite, SetCookie};

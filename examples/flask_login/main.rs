@@ -14,7 +14,6 @@ use shardcast::http::Response;
 use shardcast::{CloseReason, Config, Context, Error, Server};
 
 fn main() -> shardcast::Result<()> {
-    tracing_subscriber::fmt().init();
     let secret_key = std::env::var("SECRET_KEY")
         .map_err(|_| Error::new("SECRET_KEY is not set: it must be that of the Flask application"))?;
     Server::new(Config::load()?)

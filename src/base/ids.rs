@@ -63,6 +63,12 @@ impl Sid {
         std::str::from_utf8(&self.0).expect("a sid is made of base64url characters only")
     }
 
+    /// What the log shows of the id: enough to tell clients apart, and not what opens a session.
+    pub(crate) fn brief(&self) -> impl fmt::Display + use<> {
+        let [a, b, c, d, e, f, ..] = self.0.map(char::from);
+        format!("{a}{b}{c}{d}{e}{f}..")
+    }
+
     fn group(&self, index: usize) -> [u8; 3] {
         let bits = self.0[index * 4..index * 4 + 4]
             .iter()
@@ -120,6 +126,12 @@ mod tests {
                 assert_eq!(Sid::parse(sid.as_str()), Some(sid));
             }
         }
+    }
+
+    #[test]
+    fn the_log_shows_a_third_of_an_id() {
+        let sid = Sid::new(ShardId(1), [7; SID_RANDOM_BYTES]);
+        assert_eq!(sid.brief().to_string(), format!("{}..", &sid.as_str()[..6]));
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl<H> AuthenticatedOnly<H> {
         call: impl FnOnce(&H, &mut Context<'_>) -> Result<Flow, HandlerError>,
     ) -> Result<Flow, HandlerError> {
         if cx.session().user_id().is_none() {
-            tracing::info!(event = cx.event(), sid = %cx.id(), "not logged in; the socket is disconnected");
+            tracing::info!(event = cx.event(), sid = %cx.id().brief(), "not logged in; the socket is disconnected");
             cx.disconnect();
             return Ok(Flow::Done);
         }

@@ -23,6 +23,7 @@ impl Config {
         "log",
         "socketio_log",
         "engineio_log",
+        "log_rate",
         "path",
         "polling",
         "websocket",

@@ -6,6 +6,8 @@ pub(crate) mod guard;
 pub(crate) mod handle;
 pub(crate) mod handler;
 pub(crate) mod load;
+#[cfg(feature = "log")]
+pub(crate) mod log;
 pub(crate) mod namespace;
 
 use std::fmt;
@@ -383,9 +385,20 @@ impl Server {
 
     /// Starts the server and waits until SIGTERM or SIGINT has ended it.
     ///
+    /// In a process without a subscriber of `tracing` the log goes to standard error: see `shardcast::log::init`.
+    ///
     /// # Errors
     /// Those of [`start`](Server::start).
     pub fn run(self) -> Result<()> {
+        #[cfg(feature = "log")]
+        log::init_if_none(&self.blueprint.config)?;
+        let ended = self.run_logged();
+        #[cfg(feature = "log")]
+        log::flush();
+        ended
+    }
+
+    fn run_logged(self) -> Result<()> {
         let signals = StopSignals::watch()?;
         let server = self.start()?;
         tracing::info!(io = server.running.io.name(), why = %server.running.io.why, "I/O");

@@ -6,14 +6,12 @@ use serde::Deserialize;
 
 use crate::base::limits;
 use crate::protocol::http::forwarded::TrustedProxies;
+use crate::shard::log_filter::{LogFilter, parse_level};
 use crate::shard::options::EngineOptions;
 use crate::shard::{ENGINEIO, SOCKETIO};
 
 /// Messages that gather longer would be felt.
 const FLUSH_WINDOW_MAX: Duration = Duration::from_millis(10);
-
-/// What a switch for a part of the log can be; empty follows `log`.
-const LOG_LEVELS: [&str; 7] = ["", "off", "error", "warn", "info", "debug", "trace"];
 
 /// How a server behaves. Every field has a default, a `SHARDCAST_` environment variable and a key of the
 /// same name in a TOML file; `tuning.md` says what each one costs.
@@ -36,7 +34,8 @@ pub struct Config {
     pub shards: usize,
     /// Which of the kernel's interfaces to use. Default `auto`.
     pub io: Io,
-    /// What to log: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,shardcast=debug`.
+    /// What to log: `error`, `warn`, `info`, `debug`, `trace`, `off`, or levels by target such as
+    /// `info,shardcast::socketio=debug,my_app=trace`. Default `info`.
     pub log: String,
     /// Level of what is said about Socket.IO (packets, namespaces, handlers), as Flask-SocketIO's `logger`. Default empty:
     /// that of `log`.
@@ -44,6 +43,9 @@ pub struct Config {
     /// Level of what is said about Engine.IO (requests, sessions, transports), as Flask-SocketIO's `engineio_logger`.
     /// Default empty: that of `log`.
     pub engineio_log: String,
+    /// Lines of one kind that `shardcast::log` writes a second, ten times as many at once; a line says how many were left out.
+    /// Default 10; 0 is no limit.
+    pub log_rate: u32,
     /// How the Engine.IO endpoint at `path` behaves: its fields are keys of the file and variables like these here.
     #[serde(flatten)]
     pub engine: EngineOptions,
@@ -164,6 +166,7 @@ impl Default for Config {
             log: "info".to_owned(),
             socketio_log: String::new(),
             engineio_log: String::new(),
+            log_rate: 10,
             engine: EngineOptions::default(),
             trust_forwarded: true,
             trusted_proxies: Vec::new(),
@@ -198,14 +201,12 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The filter that `log`, `socketio_log` and `engineio_log` make together, as `tracing_subscriber::EnvFilter` reads
-    /// it. The binary uses it; a program of your own does the same:
+    /// The filter that `log`, `socketio_log` and `engineio_log` make together, as `tracing_subscriber`'s `Targets` and `EnvFilter`
+    /// read it. `shardcast::log` uses it; so can a subscriber of your own.
     ///
     /// ```
     /// let config = shardcast::Config { engineio_log: "debug".into(), ..Default::default() };
     /// assert_eq!(config.log_filter(), "info,shardcast::engineio=debug");
-    /// let filter: tracing_subscriber::EnvFilter = config.log_filter().parse()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn log_filter(&self) -> String {
         let mut filter = self.log.clone();
@@ -215,6 +216,17 @@ impl Config {
             }
         }
         filter
+    }
+
+    /// Says what of the log's settings cannot be read.
+    pub(crate) fn check_log(&self) -> Result<(), String> {
+        LogFilter::parse(&self.log).map_err(|fault| format!("log = {:?}: {fault}", self.log))?;
+        for (name, level) in [("socketio_log", &self.socketio_log), ("engineio_log", &self.engineio_log)] {
+            if !level.is_empty() {
+                parse_level(level).map_err(|fault| format!("{name} = {level:?}: {fault}"))?;
+            }
+        }
+        Ok(())
     }
 
     /// How long a wire keeps a shard that was asked to stop.
@@ -379,6 +391,8 @@ mod tests {
                 "trusted_proxies: \"10/8\"",
             ),
             (Config { proxy_protocol: true, ..Config::default() }, "proxy_protocol"),
+            (Config { log: "verbose".into(), ..Config::default() }, "log = \"verbose\""),
+            (Config { engineio_log: "info,debug".into(), ..Config::default() }, "engineio_log = "),
         ];
         for (config, name) in rows {
             assert!(config.validate().is_err_and(|message| message.contains(name)), "{name}");

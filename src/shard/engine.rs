@@ -458,7 +458,7 @@ impl Core {
             tracing::info!(
                 target: super::ENGINEIO,
                 ?peer,
-                url = head.target,
+                url = super::trace::url_without_secrets(head),
                 refused = message,
                 advice = error.advice(),
                 "Engine.IO request refused"

@@ -105,7 +105,7 @@ impl Shard {
                 self.core.borrow_mut().refuse_socket(key, &Refused::new(CloseReason::Expired.as_str()));
             }
             Due::End => {
-                tracing::info!(target: super::SOCKETIO, sid = %socket.id(), "disconnected: its token has expired");
+                tracing::info!(target: super::SOCKETIO, sid = %socket.id().brief(), "disconnected: its token has expired");
                 self.end_socket(key, CloseReason::Expired, true);
             }
         }

@@ -171,7 +171,7 @@ impl Core {
             open.findings.bytes += bytes;
             inquiries.bytes += bytes;
         } else {
-            tracing::warn!(%sid, bytes, FINDINGS_BYTES_MAX, "an answer to a broadcast is dropped: too much is kept");
+            tracing::warn!(sid = %sid.brief(), bytes, FINDINGS_BYTES_MAX, "an answer to a broadcast is dropped: too much is kept");
             open.findings.missing.push((sid, AckError::TooLarge));
         }
         if open.waiting.is_empty() {

@@ -27,6 +27,7 @@ pub(crate) mod handshake;
 pub(crate) mod http;
 pub(crate) mod inquiries;
 pub(crate) mod kept;
+pub(crate) mod log_filter;
 pub(crate) mod login;
 pub(crate) mod namespaces;
 pub(crate) mod options;
@@ -71,6 +72,9 @@ use crate::shard::wheel::TimerOwner;
 
 /// Target of what is logged about Engine.IO: requests, sessions, transports. The setting `engineio_log` is its level.
 pub(crate) const ENGINEIO: &str = "shardcast::engineio";
+
+/// Target of the packets of one client that somebody asked for (`Handle::trace`).
+pub(crate) const TRACE: &str = "shardcast::engineio::trace";
 
 /// Target of what is logged about Socket.IO: packets, namespaces, handlers. The setting `socketio_log` is its level.
 pub(crate) const SOCKETIO: &str = "shardcast::socketio";

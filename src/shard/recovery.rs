@@ -605,7 +605,7 @@ impl Core {
         let sid = socket.sid;
         if let Some(state) = state_of_mut(socket) {
             state.outcome = outcome;
-            tracing::info!(target: super::SOCKETIO, %sid, ?outcome, "a client asks for the recovery of its connection");
+            tracing::info!(target: super::SOCKETIO, sid = %sid.brief(), ?outcome, "a client asks for the recovery of its connection");
         }
         false
     }

@@ -4,6 +4,8 @@
 
 use crate::base::ids::Sid;
 use crate::protocol::engineio::packet::Packet;
+use crate::protocol::http::head::Head;
+use crate::protocol::http::query;
 use crate::protocol::websocket::frame::{Opcode, server_frames};
 use crate::shard::core::Core;
 use crate::shard::session::Link;
@@ -22,7 +24,7 @@ impl Core {
             Some(self.sockets.at(place)?.session)
         };
         let Some(key) = self.session_by_sid(sid).or_else(of_socket) else {
-            tracing::warn!(target: super::ENGINEIO, %sid, "not traced: there is no such session; it may have ended");
+            tracing::warn!(target: super::ENGINEIO, sid = %sid.brief(), "not traced: there is no such session; it may have ended");
             return;
         };
         let Some(session) = self.sessions.get_mut(key) else { return };
@@ -33,7 +35,7 @@ impl Core {
         {
             connection.is_traced = is_on;
         }
-        tracing::info!(target: super::ENGINEIO, session = %session_id, is_on, "trace");
+        tracing::info!(target: super::TRACE, session = %session_id.brief(), is_on, "trace");
     }
 }
 
@@ -51,24 +53,52 @@ pub(crate) fn trace_received(session: &Sid, packet: Packet<'_>) {
         Packet::Upgrade => ("5", ""),
         Packet::Noop => ("6", ""),
     };
-    let shown = format!("{kind}{}", excerpt(rest.as_bytes()));
-    tracing::info!(target: super::ENGINEIO, %session, bytes = rest.len() + 1, packet = shown, "received");
+    let shown = format!("{kind}{}", excerpt(without_secrets(kind, rest.as_bytes())));
+    tracing::info!(target: super::TRACE, session = %session.brief(), bytes = rest.len() + 1, packet = shown, "received");
 }
 
 /// Shows one binary message that came.
 #[cold]
 pub(crate) fn trace_received_binary(session: &Sid, bytes: &[u8]) {
     let shown = excerpt_of_binary(bytes);
-    tracing::info!(target: super::ENGINEIO, %session, bytes = bytes.len(), packet = shown, "received");
+    tracing::info!(target: super::TRACE, session = %session.brief(), bytes = bytes.len(), packet = shown, "received");
 }
 
 /// Shows the packets of canonical frames, whatever form they go out in.
 #[cold]
 pub(crate) fn trace_sent(session: &Sid, frames: &[u8]) {
     for (opcode, payload) in server_frames(frames).take(PACKETS_MAX) {
-        let shown = if opcode == Opcode::Binary { excerpt_of_binary(payload) } else { excerpt(payload) };
-        tracing::info!(target: super::ENGINEIO, %session, bytes = payload.len(), packet = shown, "sent");
+        let shown = match (opcode, payload) {
+            (Opcode::Binary, _) => excerpt_of_binary(payload),
+            (_, [b'4', message @ ..]) => format!("4{}", excerpt(without_secrets("4", message))),
+            (_, [b'0', ..]) => excerpt(b"0"),
+            _ => excerpt(payload),
+        };
+        tracing::info!(target: super::TRACE, session = %session.brief(), bytes = payload.len(), packet = shown, "sent");
     }
+}
+
+/// What the log shows of a request's address: its path, and of its query what says how the client speaks. The rest is for the
+/// application, and may be a token.
+pub(crate) fn url_without_secrets(head: &Head<'_, '_>) -> String {
+    let mut url = excerpt(head.path.as_bytes());
+    let mut separator = '?';
+    for name in ["EIO", "transport"] {
+        if let Some(value) = query::get_last(head.query, name) {
+            url.push_str(&format!("{separator}{name}={}", excerpt(value.as_bytes())));
+            separator = '&';
+        }
+    }
+    url
+}
+
+/// A message without what a CONNECT packet carries: a token in its auth or its query, the ids that the server gives.
+fn without_secrets<'a>(kind: &str, message: &'a [u8]) -> &'a [u8] {
+    if kind != "4" || message.first() != Some(&b'0') {
+        return message;
+    }
+    let end = message.iter().position(|byte| b"{[?,".contains(byte)).unwrap_or(message.len());
+    &message[..end]
 }
 
 /// The beginning of a text, safe to log.
@@ -101,6 +131,14 @@ mod tests {
         assert_eq!(excerpt("a\r\n\u{1b}b€".as_bytes()), "a\\r\\n\\u{1b}b€");
         let long = excerpt(&[b'x'; 1000]);
         assert_eq!((long.len(), long.ends_with("x..")), (EXCERPT_BYTES_MAX + 2, true));
+        for (message, shown) in [
+            ("0{\"token\":\"secret\"}", "0"),
+            ("0/admin,{\"token\":\"secret\"}", "0/admin"),
+            ("0/admin?token=secret", "0/admin"),
+            ("2[\"chat\",{}]", "2[\"chat\",{}]"),
+        ] {
+            assert_eq!(without_secrets("4", message.as_bytes()), shown.as_bytes());
+        }
         assert_eq!(excerpt_of_binary(&[1, 0xff]), "<01 ff>");
         assert!(excerpt_of_binary(&[0; 17]).ends_with("00..>"));
     }

@@ -14,6 +14,8 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use tracing::level_filters::LevelFilter;
+
 /// Seeds of an ordinary run of the tests.
 const SEEDS: u64 = 24;
 
@@ -24,9 +26,10 @@ fn random_clients_see_what_the_model_says() {
         Some(seed) => seed..seed + 1,
         None => 0..number("SHARDCAST_SEEDS").unwrap_or(SEEDS),
     };
-    if let Ok(filter) = std::env::var("SHARDCAST_LOG") {
+    let level = std::env::var("SHARDCAST_LOG").ok().map(|level| level.parse::<LevelFilter>());
+    if let Some(Ok(level)) = level {
         // Another test may have set it already.
-        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+        let _ = tracing_subscriber::fmt().with_max_level(level).with_test_writer().try_init();
     }
     for seed in seeds {
         let outcome = catch_unwind(AssertUnwindSafe(|| scenario::run(seed)));

@@ -6,13 +6,19 @@ mod demo;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use shardcast::{Config, Error, Io};
-use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long an error waits for somebody to read it.
+const COMPLAINT_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Crates below this one that say something in the log, at `trace`.
+const LOGGING_CRATES: [&str; 4] = ["shardcast", "monoio", "mio", "log"];
 
 /// The exit code of a benchmark that could not be made; 1 says that the server failed it.
 const BENCH_FAILED: u8 = 2;
@@ -47,7 +53,7 @@ struct ServeOptions {
     /// Shards, each on a core of its own [default: the CPUs this process may use]
     #[arg(long, value_name = "N")]
     shards: Option<usize>,
-    /// error, warn, info, debug, trace, or a filter such as info,shardcast=debug [default: info]
+    /// error, warn, info, debug, trace, off, or levels by target: info,shardcast::engineio=debug [default: info]
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
     /// auto, uring, epoll or monoio (io_uring through monoio); uring fails where there is no io_uring [default: auto]
@@ -77,15 +83,38 @@ fn run_server(options: ServeOptions) -> ExitCode {
 }
 
 fn fail(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
-    // Nobody is left to tell when standard error is closed.
-    let _ = writeln!(std::io::stderr(), "error: {error}");
+    shardcast::log::flush();
+    let complaint = format!("error: {error}\n");
+    let (said, is_said) = std::sync::mpsc::channel();
+    // From a thread: standard error may be a pipe that nobody reads, and the process ends all the same.
+    let thread = std::thread::Builder::new().spawn(move || {
+        let _ = std::io::stderr().write_all(complaint.as_bytes());
+        let _ = said.send(());
+    });
+    if thread.is_ok() {
+        let _ = is_said.recv_timeout(COMPLAINT_PATIENCE);
+    }
     ExitCode::from(code)
 }
 
 fn serve(options: ServeOptions) -> shardcast::Result<()> {
-    let loaded = options.load();
-    start_logging(&loaded.as_ref().map_or_else(|_| "info".to_owned(), Config::log_filter))?;
-    demo::server(loaded?).run()
+    let config = options.load()?;
+    shardcast::log::init(&config)?;
+    check_targets(&config.log)?;
+    demo::server(config).run()
+}
+
+/// There is nobody else's code in this program: a part of the log that it has not is a slip.
+fn check_targets(filter: &str) -> shardcast::Result<()> {
+    for (target, _) in filter.split(',').filter_map(|part| part.split_once('=')) {
+        let root = target.trim().split("::").next().unwrap_or_default();
+        if !LOGGING_CRATES.contains(&root) {
+            return Err(Error::new(format!(
+                "log = {filter:?}: nothing is logged by {target:?}; write shardcast, shardcast::socketio or shardcast::engineio"
+            )));
+        }
+    }
+    Ok(())
 }
 
 impl ServeOptions {
@@ -100,14 +129,6 @@ impl ServeOptions {
         config.io = self.io.unwrap_or(config.io);
         Ok(config)
     }
-}
-
-fn start_logging(filter: &str) -> shardcast::Result<()> {
-    let filter: EnvFilter = filter.parse().map_err(|error| {
-        Error::new(format!("log = {filter:?}: {error}; write error, warn, info, debug or trace"))
-    })?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
-    Ok(())
 }
 
 fn parse_io(text: &str) -> Result<Io, String> {
