@@ -527,7 +527,7 @@ async fn accept(world: Rc<World>, listener: OwnedFd, index: usize) {
 }
 
 pub(crate) fn peer_of(address: Option<SocketAddrAny>) -> Peer {
-    address.and_then(|address| std::net::SocketAddr::try_from(address).ok()).map_or(Peer::Unix, Peer::Tcp)
+    address.and_then(|address| std::net::SocketAddr::try_from(address).ok()).map_or(Peer::Unix, Peer::tcp)
 }
 
 async fn read(world: Rc<World>, wire: Rc<Wire>, key: Key) {

@@ -179,6 +179,14 @@ pub enum Peer {
 }
 
 impl Peer {
+    /// A TCP peer. One that came by IPv4 to a listener of both kinds is the IPv4 address that it has.
+    pub(crate) fn tcp(address: SocketAddr) -> Peer {
+        match address.ip().to_canonical() {
+            ip if ip == address.ip() => Peer::Tcp(address),
+            ip => Peer::Tcp(SocketAddr::new(ip, address.port())),
+        }
+    }
+
     /// The address; none for a Unix socket.
     pub fn ip(&self) -> Option<IpAddr> {
         match self {

@@ -18,6 +18,7 @@ impl Config {
     /// Every key of the configuration, in the order of the documentation.
     pub const KEYS: &'static [&'static str] = &[
         "bind",
+        "bind_shared",
         "shards",
         "io",
         "log",

@@ -27,9 +27,14 @@ const FLUSH_WINDOW_MAX: Duration = Duration::from_millis(10);
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where to listen: `ADDR:PORT`, `[IPV6]:PORT`, or `unix:PATH`. Default `127.0.0.1:5000`, as in Flask.
+    /// Where to listen: `ADDR:PORT`, `[IPV6]:PORT`, or `unix:PATH`. `[::]` serves IPv4 as well, unless `0.0.0.0` with the same
+    /// port is there too. Default `127.0.0.1:5000`, as in Flask.
     #[serde(deserialize_with = "one_or_many")]
     pub bind: Vec<String>,
+    /// Whether an address that another process of the same user serves is served beside it: for a hand-over to a new version. The
+    /// kernel spreads new connections over both until the old one stops, so clients that poll need the old one gone soon. A
+    /// Unix socket's path goes over to the new process at once. Default false: an address that is taken is an error.
+    pub bind_shared: bool,
     /// Shards, each a thread on a core of its own. Default 0: as many as the CPUs this process may use.
     pub shards: usize,
     /// Which of the kernel's interfaces to use. Default `auto`.
@@ -161,6 +166,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             bind: vec!["127.0.0.1:5000".to_owned()],
+            bind_shared: false,
             shards: 0,
             io: Io::Auto,
             log: "info".to_owned(),

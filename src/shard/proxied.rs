@@ -31,7 +31,7 @@ impl Core {
             ProxyHeader::Incomplete => Step::Wait,
             ProxyHeader::Whole { len, source } => {
                 if let Some(source) = source {
-                    connection.peer = Peer::Tcp(source);
+                    connection.peer = Peer::tcp(source);
                 }
                 if let Some(http) = connection.http_mut() {
                     http.awaits_proxy = false;

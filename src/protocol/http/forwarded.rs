@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 /// Proxies that one request is followed through.
 const HOPS_MAX: usize = 16;
@@ -25,7 +25,7 @@ impl TrustedProxies {
     pub(crate) fn parse(list: &[String]) -> Result<TrustedProxies, String> {
         let mut trusted = TrustedProxies::default();
         for text in list {
-            let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+            let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map(canonical);
             match (text.as_str(), network) {
                 ("unix", _) => trusted.unix = true,
                 (_, Ok(network)) => trusted.networks.push(network),
@@ -78,6 +78,15 @@ impl TrustedProxies {
     }
 }
 
+/// A network of IPv4 in IPv6's clothes as the one of IPv4: that is what peers are compared as.
+fn canonical(network: IpNet) -> IpNet {
+    let (IpNet::V6(v6), IpAddr::V4(address)) = (network, network.addr().to_canonical()) else {
+        return network;
+    };
+    let length = v6.prefix_len().checked_sub(96);
+    length.and_then(|length| Ipv4Net::new(address, length).ok()).map_or(network, IpNet::V4)
+}
+
 /// An address, perhaps with a port.
 fn parse_hop(text: &str) -> Option<IpAddr> {
     let text = text.trim_matches([' ', '\t']);
@@ -125,6 +134,22 @@ mod tests {
         let far = format!("192.0.2.1,{endless}");
         let peer = "10.0.0.1".parse().ok();
         assert_eq!(trusted.client_address(peer, [far.as_str()].into_iter()), "10.0.0.9".parse().ok());
+    }
+
+    #[test]
+    fn mapped_networks_are_those_of_ipv4() {
+        let trusted = trusted(&["::ffff:10.0.0.0/104", "::ffff:192.0.2.1"]).expect("these are networks");
+        let rows = [
+            ("10.200.0.1", true),
+            ("::ffff:10.200.0.1", true),
+            ("11.0.0.1", false),
+            ("192.0.2.1", true),
+            ("192.0.2.2", false),
+            ("::1", false),
+        ];
+        for (peer, is_trusted) in rows {
+            assert_eq!(trusted.trusts(peer.parse().ok()), is_trusted, "{peer}");
+        }
     }
 
     #[test]
