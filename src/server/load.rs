@@ -203,6 +203,11 @@ mod tests {
             ("SHARDCAST_PING_INTERVALL", "1", "SHARDCAST_PING_INTERVAL"),
             ("SHARDCAST_SHARDS", "many", "shards = \"many\""),
             ("SHARDCAST_IO", "kqueue", "kqueue"),
+            ("SHARDCAST_PORT", "5000", "unknown environment variable SHARDCAST_PORT"),
+            ("SHARDCAST_LOG", "verbose", "log = \"verbose\""),
+            ("SHARDCAST_LOG", "info,shardcats=debug", "did you mean shardcast?"),
+            ("SHARDCAST_SOCKETIO_LOG", "warning", "did you mean warn?"),
+            ("SHARDCAST_PING_INTERVAL", "25000", "write \"25000ms\""),
             ("SHARDCAST_PING_TIMEOUT", "soon", "soon"),
             ("SHARDCAST_CORS_ALLOWED_ORIGINS", "exa mple", "cors_allowed_origins = "),
         ];
@@ -210,6 +215,42 @@ mod tests {
             let error = load(&[(name, value)]).expect_err(name).to_string();
             assert!(error.contains(expected), "{name}={value}: {error}");
         }
+    }
+
+    /// Also those that are added later: a key is a time if it says so to who writes none.
+    #[test]
+    fn every_time_refuses_bare_milliseconds_and_what_timers_cannot_hold() {
+        let mut times = 0;
+        for key in Config::KEYS {
+            let fault = |value: toml::Value| {
+                let table = toml::Table::from_iter([((*key).to_owned(), value)]);
+                toml::Value::Table(table).try_into::<Config>().err().map(|error| error.message().to_owned())
+            };
+            let is_time =
+                fault("soon".into()).is_some_and(|fault| fault.contains("is none of us, ms, s, m, h"));
+            if !is_time {
+                continue;
+            }
+            times += 1;
+            for far in ["10000000000s", "1e300h"] {
+                assert!(fault(far.into()).is_some(), "{key} = {far:?}");
+            }
+            assert_eq!(fault("20ms".into()), None, "{key}");
+            // Seconds by its nature: the header that it becomes has them.
+            if *key == "cors_max_age" {
+                assert_eq!(fault(86_400.into()), None);
+                continue;
+            }
+            assert!(fault("600h".into()).is_some(), "{key}");
+            for bare in
+                [toml::Value::Integer(25_000), 1000.into(), 25_000.0.into(), "25000".into(), " 5e3 ".into()]
+            {
+                let said = fault(bare.clone());
+                assert!(said.is_some_and(|said| said.contains("a bare number is seconds")), "{key} = {bare}");
+            }
+            assert_eq!((fault("1000s".into()), fault("25000ms".into())), (None, None), "{key}");
+        }
+        assert!(times > 10, "{times}");
     }
 
     #[test]

@@ -10,6 +10,15 @@ use crate::shard::log_filter::{LogFilter, parse_level};
 use crate::shard::options::EngineOptions;
 use crate::shard::{ENGINEIO, SOCKETIO};
 
+/// The longest time there is: clients count it in milliseconds, in 31 bits. A browser's timer beyond that fires at once.
+pub(crate) const TIME_MAX: Duration = Duration::from_millis((1 << 31) - 1);
+
+/// A number without a unit from here on is not believed to be seconds: Node's `pingInterval: 25000` is 25 s.
+const BARE_SECONDS_MAX: f64 = 1000.0;
+
+/// The largest number of seconds that HTTP's headers know (RFC 9111 §1.2.2).
+const SECONDS_MAX: f64 = ((1_u64 << 31) - 1) as f64;
+
 /// Messages that gather longer would be felt.
 const FLUSH_WINDOW_MAX: Duration = Duration::from_millis(10);
 
@@ -248,11 +257,16 @@ impl Config {
     /// Says what is wrong with the values, in words for the person who set them.
     pub(crate) fn validate(&self) -> Result<(), String> {
         self.engine.validate()?;
-        for (name, level) in [("socketio_log", &self.socketio_log), ("engineio_log", &self.engineio_log)] {
-            if !LOG_LEVELS.contains(&level.as_str()) {
-                return Err(format!("{name} = {level:?}: write error, warn, info, debug, trace or off"));
-            }
-        }
+        self.check_log()?;
+        at_most_the_longest(&[
+            ("header_timeout", self.header_timeout),
+            ("keep_alive_timeout", self.keep_alive_timeout),
+            ("ack_timeout", self.ack_timeout),
+            ("expiry_grace", self.expiry_grace),
+            ("recovery_max_disconnection", self.recovery_max_disconnection),
+            ("shutdown_spread", self.shutdown_spread),
+            ("shutdown_timeout", self.shutdown_timeout),
+        ])?;
         let trusted = TrustedProxies::parse(&self.trusted_proxies)
             .map_err(|fault| format!("trusted_proxies: {fault}"))?;
         if self.proxy_protocol && trusted.is_empty() {
@@ -307,8 +321,28 @@ pub(crate) fn at_least_one(numbers: &[(&str, usize)]) -> Result<(), String> {
     }
 }
 
+/// Says which time is longer than timers can count.
+pub(crate) fn at_most_the_longest(times: &[(&str, Duration)]) -> Result<(), String> {
+    match times.iter().find(|(_, time)| *time > TIME_MAX) {
+        Some((name, time)) => Err(format!("{name} = {time:?}: the most is {TIME_MAX:?}, some 24 days")),
+        None => Ok(()),
+    }
+}
+
 /// Reads `25`, `0.3` (seconds, as Flask-SocketIO writes them) or `"300ms"`, `"25s"`, `"2m"`.
 pub(crate) fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    read_duration(deserializer, (BARE_SECONDS_MAX, TIME_MAX))
+}
+
+/// The same for what is a number of seconds wherever it is written, and may be days.
+pub(crate) fn seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    read_duration(deserializer, (SECONDS_MAX, Duration::from_secs(SECONDS_MAX as u64)))
+}
+
+fn read_duration<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+    (bare_max, longest): (f64, Duration),
+) -> Result<Duration, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Written {
@@ -316,10 +350,27 @@ pub(crate) fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Res
         Text(String),
     }
     let parsed = match Written::deserialize(deserializer)? {
-        Written::Seconds(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string()),
-        Written::Text(text) => parse_duration(&text),
+        Written::Seconds(seconds) => bare_seconds(seconds, bare_max),
+        Written::Text(text) => match text.trim().parse() {
+            Ok(seconds) => bare_seconds(seconds, bare_max),
+            Err(_) => parse_duration(&text),
+        },
     };
-    parsed.map_err(serde::de::Error::custom)
+    let bounded = parsed.and_then(|time| match time > longest {
+        true => Err(format!("the most is {longest:?}, some {} days", longest.as_secs() / 86_400)),
+        false => Ok(time),
+    });
+    bounded.map_err(serde::de::Error::custom)
+}
+
+/// A number without a unit. A large one is somebody's milliseconds.
+fn bare_seconds(seconds: f64, bare_max: f64) -> Result<Duration, String> {
+    if seconds.is_finite() && seconds >= bare_max {
+        return Err(format!(
+            "a bare number is seconds here, and milliseconds in Node: write \"{seconds}ms\", or \"{seconds}s\" if you mean it"
+        ));
+    }
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 /// Reads a length of time with its unit; a bare number is seconds.
@@ -391,6 +442,16 @@ mod tests {
             (Config { header_timeout: Duration::ZERO, ..Config::default() }, "header_timeout"),
             (Config { head_bytes_max: 100, ..Config::default() }, "head_bytes_max = 100"),
             (Config { head_bytes_max: 1 << 20, ..Config::default() }, "head_bytes_max = 1048576"),
+            (Config { header_timeout: Duration::MAX, ..Config::default() }, "header_timeout"),
+            (Config { keep_alive_timeout: Duration::MAX, ..Config::default() }, "keep_alive_timeout"),
+            (Config { ack_timeout: Duration::MAX, ..Config::default() }, "ack_timeout"),
+            (Config { expiry_grace: Duration::MAX, ..Config::default() }, "expiry_grace"),
+            (
+                Config { recovery_max_disconnection: Duration::MAX, ..Config::default() },
+                "recovery_max_disconnection",
+            ),
+            (Config { shutdown_spread: Duration::MAX, ..Config::default() }, "shutdown_spread"),
+            (Config { shutdown_timeout: Duration::MAX, ..Config::default() }, "shutdown_timeout"),
             (Config { outbox_bytes_max: 0, ..Config::default() }, "outbox_bytes_max"),
             (
                 Config { trusted_proxies: vec!["10/8".into()], ..Config::default() },

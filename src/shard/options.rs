@@ -9,7 +9,9 @@ use crate::base::limits;
 use crate::protocol::http::cookies::CookieTemplate;
 use crate::protocol::http::cors::CorsOrigins;
 use crate::protocol::http::headers::{elements, is_token};
-use crate::shard::config::{at_least_a_millisecond, at_least_one, duration};
+use crate::shard::config::{
+    TIME_MAX, at_least_a_millisecond, at_least_one, at_most_the_longest, duration, seconds,
+};
 
 /// What engine.io calls the options of a server. `Config::engine` has those of the endpoint at its `path`; further
 /// endpoints start from a copy of them (see [`Server::endpoint`](crate::Server::endpoint)).
@@ -55,7 +57,7 @@ pub struct EngineOptions {
     /// Request headers that a preflight allows, separated by commas. Default empty: those that it asks for, as in Node.
     pub cors_allowed_headers: String,
     /// How long a browser may remember the answer to a preflight. Default 0: it is not told, and decides itself.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "seconds")]
     pub cors_max_age: Duration,
     /// Name of a cookie with the Engine.IO session's id, set when a session opens by long-polling: for balancers that
     /// stick by cookie. Attributes may follow as in `Set-Cookie`: `io; Secure; SameSite=None; Max-Age=3600`. Without
@@ -123,6 +125,18 @@ impl EngineOptions {
             return Err(format!("cors_allowed_headers = {shown:?}: write header names separated by commas"));
         }
         self.cookie_template()?;
+        at_most_the_longest(&[
+            ("ping_interval", self.ping_interval),
+            ("ping_timeout", self.ping_timeout),
+            ("upgrade_timeout", self.upgrade_timeout),
+            ("connect_timeout", self.connect_timeout),
+        ])?;
+        let silence = self.ping_interval + self.ping_timeout;
+        if silence > TIME_MAX {
+            return Err(format!(
+                "ping_interval and ping_timeout are {silence:?} together: the most is {TIME_MAX:?}, which clients' timers can count"
+            ));
+        }
         at_least_a_millisecond(&[
             ("ping_interval", self.ping_interval),
             ("ping_timeout", self.ping_timeout),
@@ -152,6 +166,17 @@ mod tests {
             (with(|options| options.path = "socket.io".into()), "path"),
             (with(|options| (options.polling, options.websocket) = (false, false)), "polling"),
             (with(|options| options.ping_timeout = Duration::ZERO), "ping_timeout"),
+            (with(|options| options.ping_interval = Duration::MAX), "ping_interval"),
+            (with(|options| options.ping_timeout = Duration::MAX), "ping_timeout"),
+            (with(|options| options.upgrade_timeout = Duration::MAX), "upgrade_timeout"),
+            (with(|options| options.connect_timeout = Duration::MAX), "connect_timeout"),
+            (
+                with(|options| {
+                    options.ping_interval = TIME_MAX - Duration::from_secs(1);
+                    options.ping_timeout = Duration::from_secs(2);
+                }),
+                "together",
+            ),
             (with(|options| options.poll_packets_max = 0), "poll_packets_max"),
             (with(|options| options.cookie = "a b".into()), "cookie"),
             (with(|options| options.cookie = "io; SameSite=None".into()), "cookie"),
