@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use crate::server::cluster::is_of_a_service;
 use crate::server::{Error, Result};
 use crate::shard::config::Config;
 
@@ -97,6 +98,9 @@ impl Config {
             if name == FILE_VARIABLE {
                 continue;
             }
+            if is_of_a_service(key, &value) {
+                continue;
+            }
             let key = key.to_ascii_lowercase();
             if !Config::KEYS.contains(&key.as_str()) {
                 let advice = suggestion(&key)
@@ -185,6 +189,10 @@ mod tests {
             ("SHARDCAST_POLLING", "false"),
             ("SHARDCAST_IO", "epoll"),
             ("HOME", "elsewhere"),
+            // A Kubernetes Service called shardcast.
+            ("SHARDCAST_SERVICE_HOST", "10.96.3.7"),
+            ("SHARDCAST_PORT", "tcp://10.96.3.7:5000"),
+            ("SHARDCAST_PORT_5000_TCP_ADDR", "10.96.3.7"),
         ])
         .expect("all of these are right");
         assert_eq!(config.bind, ["127.0.0.1:1", "[::1]:2"]);

@@ -1,6 +1,7 @@
 //! The public face: build a server, register what it does, run it.
 
 pub(crate) mod class;
+mod cluster;
 pub(crate) mod endpoint;
 pub(crate) mod guard;
 pub(crate) mod handle;
