@@ -367,6 +367,15 @@ impl Server {
         let mut blueprint = self.blueprint;
         blueprint.config.engine = blueprint.endpoints[0].options.clone();
         blueprint.config.validate()?;
+        if let Some(signer) = &blueprint.signer {
+            signer.check()?;
+            if let Some(bytes) = signer.short_key() {
+                tracing::warn!(
+                    bytes,
+                    "SECRET_KEY is short: who guesses it signs any login; python -c 'import secrets; print(secrets.token_hex())' makes one"
+                );
+            }
+        }
         endpoint::validate(&blueprint.endpoints)?;
         // Handlers are built once here, so that a mistake is an error before anything listens.
         blueprint.build(ShardInfo { id: 0, shards: 1 })?;

@@ -16,6 +16,9 @@ const SALT: &[u8] = b"cookie-session";
 /// Browsers keep 4,096 bytes of a cookie; a longer one is from nobody.
 const COOKIE_BYTES_MAX: usize = 8 * 1024;
 
+/// A shorter key is found by trying: 128 bits, what Flask's documentation has one generate (`secrets.token_hex()`) is more.
+const KEY_BYTES_MIN: usize = 16;
+
 /// Flask's `PERMANENT_SESSION_LIFETIME`.
 const MAX_AGE: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 
@@ -34,8 +37,10 @@ type HmacSha1 = Hmac<Sha1>;
 /// ```
 #[derive(Clone)]
 pub struct CookieSigner {
-    /// The first signs, each verifies.
+    /// The first signs, each verifies. None is made of an empty secret, with which everybody could sign.
     keys: Vec<HmacSha1>,
+    /// Bytes of the shortest secret given.
+    shortest_key: usize,
     cookie_name: String,
     max_age: Duration,
 }
@@ -52,6 +57,8 @@ pub enum CookieError {
     Expired,
     /// It was signed, but holds no session: another application has the same key.
     BadPayload,
+    /// The signer's `SECRET_KEY` is empty: everybody could have signed it.
+    NoKey,
 }
 
 impl fmt::Display for CookieError {
@@ -61,6 +68,7 @@ impl fmt::Display for CookieError {
             CookieError::BadSignature => "the cookie's signature does not match: is the SECRET_KEY the same?",
             CookieError::Expired => "the cookie is too old, or the clocks differ",
             CookieError::BadPayload => "the cookie is signed, but holds no session",
+            CookieError::NoKey => "the SECRET_KEY is empty: everybody could have signed the cookie",
         })
     }
 }
@@ -79,10 +87,13 @@ impl fmt::Debug for CookieSigner {
 }
 
 impl CookieSigner {
-    /// For an application with this `SECRET_KEY`.
+    /// For an application with this `SECRET_KEY`. With an empty one, which everybody knows, no cookie is believed or written, and a
+    /// server does not start; of a short one its log warns.
     pub fn new(secret_key: impl AsRef<[u8]>) -> CookieSigner {
+        let secret_key = secret_key.as_ref();
         CookieSigner {
-            keys: vec![derive_key(secret_key.as_ref())],
+            keys: derive_key(secret_key).into_iter().collect(),
+            shortest_key: secret_key.len(),
             cookie_name: "session".to_owned(),
             max_age: MAX_AGE,
         }
@@ -90,7 +101,12 @@ impl CookieSigner {
 
     /// A key that was in use before, and still verifies: one of Flask's `SECRET_KEY_FALLBACKS`.
     pub fn fallback(mut self, secret_key: impl AsRef<[u8]>) -> CookieSigner {
-        self.keys.push(derive_key(secret_key.as_ref()));
+        let secret_key = secret_key.as_ref();
+        self.shortest_key = self.shortest_key.min(secret_key.len());
+        // An empty first key stays none: the others verify and do not sign.
+        if !self.keys.is_empty() {
+            self.keys.extend(derive_key(secret_key));
+        }
         self
     }
 
@@ -124,6 +140,9 @@ impl CookieSigner {
         if cookie.len() > COOKIE_BYTES_MAX {
             return Err(CookieError::Malformed);
         }
+        if self.keys.is_empty() {
+            return Err(CookieError::NoKey);
+        }
         let (signed, signature) = cookie.rsplit_once('.').ok_or(CookieError::Malformed)?;
         let (payload, timestamp) = signed.rsplit_once('.').ok_or(CookieError::Malformed)?;
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| CookieError::Malformed)?;
@@ -141,23 +160,44 @@ impl CookieSigner {
         Session::decode(payload).ok_or(CookieError::BadPayload)
     }
 
-    /// A cookie's value with a session, signed with the first key.
+    /// Says what is wrong with the keys: an error of an empty one.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match self.shortest_key {
+            0 => {
+                Err("SECRET_KEY is empty: everybody could sign a login; give the Flask application's"
+                    .to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The length of a key that can be guessed, in bytes.
+    pub(crate) fn short_key(&self) -> Option<usize> {
+        (self.shortest_key < KEY_BYTES_MIN).then_some(self.shortest_key)
+    }
+
+    /// A cookie's value with a session, signed with the first key. Empty if that key is.
     pub fn write(&self, session: &Session, now: u64) -> String {
+        let Some(key) = self.keys.first() else { return String::new() };
         let mut cookie = session.encode();
         cookie.push('.');
         let timestamp = now.to_be_bytes();
         let zeros = (now.leading_zeros() / 8) as usize;
         URL_SAFE_NO_PAD.encode_string(&timestamp[zeros.min(7)..], &mut cookie);
-        let signature = self.keys[0].clone().chain_update(&cookie).finalize().into_bytes();
+        let signature = key.clone().chain_update(&cookie).finalize().into_bytes();
         cookie.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut cookie);
         cookie
     }
 }
 
-fn derive_key(secret: &[u8]) -> HmacSha1 {
+/// None for a secret that is none.
+fn derive_key(secret: &[u8]) -> Option<HmacSha1> {
+    if secret.is_empty() {
+        return None;
+    }
     let derived = new_hmac(secret).chain_update(SALT).finalize().into_bytes();
-    new_hmac(&derived)
+    Some(new_hmac(&derived))
 }
 
 fn new_hmac(key: &[u8]) -> HmacSha1 {
@@ -167,4 +207,43 @@ fn new_hmac(key: &[u8]) -> HmacSha1 {
 fn decode_timestamp(text: &str) -> Option<u64> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| bytes.len() <= size_of::<u64>())?;
     Some(bytes.iter().fold(0, |time, byte| time << 8 | u64::from(*byte)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_key_signs_and_verifies_nothing() {
+        let forged = {
+            let derived = new_hmac(b"").chain_update(SALT).finalize().into_bytes();
+            let anybody = CookieSigner { keys: vec![new_hmac(&derived)], ..CookieSigner::new("of anybody") };
+            anybody.write(&Session::default(), 1_700_000_000)
+        };
+        for signer in [CookieSigner::new(""), CookieSigner::new("").fallback("a key that is long enough")] {
+            assert_eq!(signer.read(&forged, 1_700_000_000).err(), Some(CookieError::NoKey));
+            assert_eq!(signer.write(&Session::default(), 1_700_000_000), "");
+            assert!(signer.check().is_err_and(|fault| fault.contains("SECRET_KEY is empty")));
+        }
+        let fallback = CookieSigner::new("a key that is long enough").fallback("");
+        assert_eq!(fallback.read(&forged, 1_700_000_000).err(), Some(CookieError::BadSignature));
+        assert!(fallback.check().is_err());
+        assert_eq!(super::super::login::remember_token(&remember("42", b""), ""), None);
+    }
+
+    /// Flask-Login's cookie, signed with any key.
+    fn remember(user: &str, key: &[u8]) -> String {
+        let hmac = Hmac::<sha2::Sha512>::new_from_slice(key).expect("any length");
+        let signature = hmac.chain_update(user).finalize().into_bytes();
+        let digits: String = signature.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{user}|{digits}")
+    }
+
+    #[test]
+    fn a_short_key_is_named() {
+        assert_eq!(CookieSigner::new("secret!").short_key(), Some(7));
+        assert_eq!(CookieSigner::new("0123456789abcdef").short_key(), None);
+        assert_eq!(CookieSigner::new("0123456789abcdef").fallback("short").short_key(), Some(5));
+        assert_eq!(CookieSigner::new("x").check(), Ok(()));
+    }
 }
