@@ -5,11 +5,12 @@ JOBS ?= $(shell nproc)
 FUZZ ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 FUZZ_SECONDS ?= 60
 
-.PHONY: help test quick cargo deps format lint docs unit release clients deny bench perf fuzz
+.PHONY: help test quick cargo deps format lint docs unit release clients conformance deny bench perf fuzz
 
 help:
 	@echo "make test    everything CI checks: lints, docs, tests, real clients"
 	@echo "make quick   the same without the real clients"
+	@echo "make conformance   the official suites of Engine.IO and Socket.IO, and Autobahn's; fetched, needs a Python 2.7"
 	@echo "make bench   the benches of single functions"
 	@echo "make perf    this server next to its peers, on a quiet machine"
 	@echo "make fuzz    every fuzz target for FUZZ_SECONDS (60); needs nightly and cargo-fuzz"
@@ -56,6 +57,9 @@ release:
 
 clients:
 	scripts/test-clients.sh
+
+conformance: release
+	scripts/conformance.sh
 
 deny:
 	$(CARGO) deny check

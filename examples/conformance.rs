@@ -73,6 +73,8 @@ fn endpoints(server: Server) -> Server {
                 None => Err(""),
             });
         })
+        // What the official suite of Engine.IO asks of a server: an echo, and no word before.
+        .engine("/echo/engine.io/", |route| route.on_message(|socket, message| socket.send(message)))
         .engine("/engine.io/", |route| {
             route.on_open(|socket| socket.send(Message::Text("welcome")));
             route.on_message(|socket, message| match message {
