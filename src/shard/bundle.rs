@@ -36,15 +36,17 @@ impl Core {
         let rest = head.path.strip_prefix(table.options.path.as_str());
         let Some(name) = FILES.into_iter().find(|name| rest == Some(name)) else { return false };
         if !matches!(head.method, Method::Get | Method::Head) {
-            let response = Response::new(Status::METHOD_NOT_ALLOWED).header("allow", "GET, HEAD");
-            self.respond(key, &self.with_cors(endpoint, head, response));
+            self.respond(key, &Response::new(Status::METHOD_NOT_ALLOWED).header("allow", "GET, HEAD"));
             return true;
         }
         let known = head.headers.get("if-none-match");
         if let (Some(known), Some(tag)) = (known, &table.bundle_tag)
             && etag::if_none_match(known, tag)
         {
-            let response = self.with_cors(endpoint, head, Response::new(Status::NOT_MODIFIED));
+            let response = self.vary_headers(key, endpoint).into_iter();
+            let response = response.fold(Response::new(Status::NOT_MODIFIED), |response, (name, value)| {
+                response.header(name, value)
+            });
             self.respond(key, &response);
             return true;
         }
@@ -53,11 +55,19 @@ impl Core {
             content_type: Cow::Borrowed(content_type(name)),
             if_none_match: known.map(str::to_owned),
             tag: table.bundle_tag.clone(),
-            headers: self.cors_headers(endpoint, head).into_iter().collect(),
+            headers: self.vary_headers(key, endpoint),
             missing: Some(folder.join(name)),
         };
         self.await_file(key, request, name, folder);
         true
+    }
+}
+
+impl Core {
+    /// A cache must not give a page of another origin what it kept from one without: the grant says so where there is one.
+    fn vary_headers(&self, key: Key, endpoint: u8) -> Vec<(&'static str, String)> {
+        let is_unsaid = self.heeds_origins(endpoint) && !self.has_grant(key);
+        is_unsaid.then(|| ("Vary", "Origin".to_owned())).into_iter().collect()
     }
 }
 

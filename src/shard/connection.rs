@@ -7,6 +7,7 @@ use crate::base::time::Time;
 use crate::mesh::Peer;
 use crate::protocol::http::chunked::ChunkedDecoder;
 use crate::protocol::http::coding::Coding;
+use crate::protocol::http::cors::Grant;
 use crate::protocol::http::status::Status;
 use crate::protocol::websocket::close::{self, CloseCode};
 use crate::protocol::websocket::message::MessageDecoder;
@@ -93,6 +94,8 @@ pub(crate) struct HttpState {
     pub(crate) file: Option<Box<FileRequest>>,
     /// The session whose poll or POST this connection carries.
     pub(crate) session: Option<Key>,
+    /// What the answer says to a page of another origin.
+    pub(crate) grant: Option<Box<Grant>>,
 }
 
 /// What of a request its answer must know.
@@ -392,6 +395,11 @@ impl Shard {
             return;
         }
         let is_mid_request = !is_idle || http.chunked.is_some();
+        // A request whose head was whole has its grant.
+        if http.needed == 0 && http.chunked.is_none() {
+            let partial = std::mem::take(&mut connection.inbound);
+            core.note_origin_of_partial(key, &partial);
+        }
         drop(core);
         if is_mid_request {
             self.refuse_request(

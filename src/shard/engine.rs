@@ -70,20 +70,19 @@ impl Shard {
 
     /// Answers a whole request to the Engine.IO endpoint.
     pub(crate) fn answer_engine(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>, body: &[u8]) {
+        if is_preflight(head) {
+            return self.core.borrow_mut().answer_preflight(key, endpoint, head);
+        }
         if self.core.borrow_mut().answer_bundle(key, endpoint, head) {
             return;
         }
         let query = self.engine_query(endpoint, head);
-        if head.method == Method::Options && head.headers.get("access-control-request-method").is_some() {
-            self.core.borrow_mut().answer_preflight(key, endpoint, head);
-            return;
-        }
-        let admitted = self.admit(endpoint, head, &query);
+        let admitted = self.admit(key, endpoint, head, &query);
         match admitted.and_then(|admission| self.allow(key, endpoint, head, admission)) {
-            Err(refusal) => self.core.borrow_mut().refuse_engine(key, endpoint, head, &refusal),
+            Err(refusal) => self.core.borrow_mut().refuse_engine(key, head, &refusal),
             Ok(Admission::OpenPolling(_) | Admission::OpenWebSocket(..)) if self.core.borrow().is_full() => {
                 let mut core = self.core.borrow_mut();
-                core.refuse_session(key, endpoint, head);
+                core.refuse_session(key);
             }
             Ok(Admission::OpenPolling(form)) => {
                 let session = self.core.borrow_mut().open_polling(key, endpoint, head, form);
@@ -98,7 +97,7 @@ impl Shard {
             Ok(Admission::Probe(session, form, accept)) => {
                 self.core.borrow_mut().open_probe(key, head, session, (form, &accept))
             }
-            Ok(Admission::Poll(session, form)) => self.poll(key, head, (session, form)),
+            Ok(Admission::Poll(session, form)) => self.poll(key, (session, form)),
             Ok(Admission::Post(session, form)) => self.post(key, head, (session, form), body),
             Ok(Admission::OtherMethod) => {
                 tracing::info!(
@@ -109,7 +108,7 @@ impl Shard {
                 let response = Response::new(Status::INTERNAL_SERVER_ERROR);
                 let mut core = self.core.borrow_mut();
                 core.counters.requests_refused.add(1);
-                core.respond_engine(key, endpoint, head, response);
+                core.respond(key, &response);
             }
         }
     }
@@ -154,6 +153,7 @@ impl Shard {
     /// What a request asks for, or why it is refused.
     fn admit(
         &self,
+        key: Key,
         endpoint: u8,
         head: &Head<'_, '_>,
         query: &RequestQuery<'_>,
@@ -169,8 +169,8 @@ impl Shard {
             return Err(RequestError::TransportUnknown.into());
         }
         match query.callback.filter(|_| transport == Transport::Polling) {
-            Some(_) => core.check_script_origin(endpoint, head).map_err(Refusal::Origin)?,
-            None => core.check_origin(endpoint, head).map_err(Refusal::Origin)?,
+            Some(_) => core.check_script_origin(key, endpoint, head).map_err(Refusal::Origin)?,
+            None => core.check_origin(key, endpoint, head).map_err(Refusal::Origin)?,
         }
         let is_upgrade = match transport {
             Transport::WebSocket => head.offers_upgrade("websocket"),
@@ -215,14 +215,13 @@ impl Shard {
     }
 
     /// A GET of a polling session: it takes what waits, or waits itself.
-    fn poll(&mut self, key: Key, head: &Head<'_, '_>, (session_key, form): (Key, PollForm)) {
+    fn poll(&mut self, key: Key, (session_key, form): (Key, PollForm)) {
         let mut core = self.core.borrow_mut();
         let Some(session) = core.sessions.get_mut(session_key) else { return };
         let Link::Polling { poll, .. } = &mut session.link else { return };
         if poll.is_some() {
-            let endpoint = session.endpoint;
             core.counters.requests_refused.add(1);
-            core.respond_engine(key, endpoint, head, Response::new(Status::BAD_REQUEST));
+            core.respond(key, &Response::new(Status::BAD_REQUEST));
             drop(core);
             tracing::info!(
                 target: super::ENGINEIO,
@@ -248,10 +247,9 @@ impl Shard {
 
     /// A POST of a polling session: packets from the client.
     fn post(&mut self, key: Key, head: &Head<'_, '_>, (session_key, form): (Key, PollForm), body: &[u8]) {
-        if !self.claim_post(key, head, session_key) {
+        if !self.claim_post(key, session_key) {
             return;
         }
-        let Some(endpoint) = self.core.borrow().endpoint_of(session_key) else { return };
         let content_type = head.headers.get("content-type").unwrap_or_default();
         let Some(posted) = Posted::read(body, content_type, form) else {
             tracing::info!(
@@ -261,7 +259,7 @@ impl Shard {
             );
             let mut core = self.core.borrow_mut();
             core.counters.requests_refused.add(1);
-            core.respond_engine(key, endpoint, head, Response::new(Status::BAD_REQUEST));
+            core.respond(key, &Response::new(Status::BAD_REQUEST));
             drop(core);
             self.close_session(session_key, CloseReason::TransportError);
             return;
@@ -287,7 +285,7 @@ impl Shard {
         {
             let mut core = self.core.borrow_mut();
             core.release_post(session_key, key);
-            core.respond_engine(key, endpoint, head, response);
+            core.respond(key, &response);
         }
         if let Some(reason) = fault {
             self.core.borrow().counters.requests_refused.add(1);
@@ -302,22 +300,20 @@ impl Shard {
     /// A POST whose body is not here yet. False when the request is already answered.
     pub(crate) fn begin_post(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>) -> bool {
         let query = self.engine_query(endpoint, head);
-        let Ok(Admission::Post(session, _)) = self.admit(endpoint, head, &query) else { return true };
-        self.claim_post(key, head, session)
+        let Ok(Admission::Post(session, _)) = self.admit(key, endpoint, head, &query) else { return true };
+        self.claim_post(key, session)
     }
 
     /// Makes a connection the one that carries a session's POST. Two at once end the session, as in Node.
-    fn claim_post(&mut self, key: Key, head: &Head<'_, '_>, session_key: Key) -> bool {
+    fn claim_post(&mut self, key: Key, session_key: Key) -> bool {
         let mut core = self.core.borrow_mut();
         let Some(session) = core.sessions.get_mut(session_key) else { return false };
-        let endpoint = session.endpoint;
         let Link::Polling { post, .. } = &mut session.link else { return false };
         match *post {
             Some(other) if other != key => {
                 // The body may still be on its way: the connection is of no further use.
-                let response = core.with_cors(endpoint, head, Response::new(Status::BAD_REQUEST));
                 core.counters.requests_refused.add(1);
-                core.respond_and_close(key, &response);
+                core.respond_and_close(key, &Response::new(Status::BAD_REQUEST));
                 core.drop_connection(other);
                 drop(core);
                 tracing::info!(
@@ -394,8 +390,13 @@ pub(crate) fn validate_handshake(head: &Head<'_, '_>) -> Result<AcceptKey, hands
     })
 }
 
+/// Whether a browser asks before it sends a request of another origin (Fetch standard, CORS-preflight).
+pub(crate) fn is_preflight(head: &Head<'_, '_>) -> bool {
+    head.method == Method::Options && head.headers.get("access-control-request-method").is_some()
+}
+
 /// A field's value; one that appears more than once is a list (RFC 9110 §5.3).
-fn joined<'s>(head: &Head<'_, 's>, name: &str) -> Option<Cow<'s, str>> {
+pub(crate) fn joined<'s>(head: &Head<'_, 's>, name: &str) -> Option<Cow<'s, str>> {
     let mut values = head.headers.get_all(name);
     let first = values.next()?;
     Some(values.fold(Cow::Borrowed(first), |all, value| Cow::Owned(format!("{all}, {value}"))))
@@ -407,7 +408,7 @@ impl Core {
         self.sessions.len() >= self.config.sessions_max || self.is_draining()
     }
 
-    fn refuse_session(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>) {
+    fn refuse_session(&mut self, key: Key) {
         self.counters.requests_refused.add(1);
         let reason = if self.is_draining() {
             tracing::info!(target: super::ENGINEIO, "session refused: the server is shutting down");
@@ -421,7 +422,7 @@ impl Core {
             "too many sessions"
         };
         let response = Response::text(reason).with_status(Status::SERVICE_UNAVAILABLE);
-        self.respond_engine(key, endpoint, head, response.header("retry-after", "5"));
+        self.respond(key, &response.header("retry-after", "5"));
     }
 
     /// Whether a session is open for its peer.
@@ -429,18 +430,12 @@ impl Core {
         self.sessions.get(key).is_some_and(|session| !session.is_over)
     }
 
-    /// Answers an Engine.IO request, with the headers that its origin needs.
-    fn respond_engine(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>, response: Response) {
-        let response = self.with_cors(endpoint, head, response);
-        self.respond(key, &response);
-    }
-
     /// The endpoint at which a session opened.
     fn endpoint_of(&self, session: Key) -> Option<u8> {
         self.sessions.get(session).map(|session| session.endpoint)
     }
 
-    fn refuse_engine(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>, refusal: &Refusal) {
+    fn refuse_engine(&mut self, key: Key, head: &Head<'_, '_>, refusal: &Refusal) {
         self.counters.requests_refused.add(1);
         let peer = self.connections.get(key).map(|connection| connection.peer);
         let (error, message) = match refusal {
@@ -477,14 +472,13 @@ impl Core {
             {
                 response = response.header(name, value);
             }
-            let response = self.with_cors(endpoint, head, response);
             self.respond_and_close(key, &response);
             return;
         }
         let response = Response::new(status)
             .header("content-type", "application/json")
             .body(error.body(message).into_bytes());
-        self.respond_engine(key, endpoint, head, response);
+        self.respond(key, &response);
     }
 
     fn open_polling(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>, form: PollForm) -> Key {
@@ -498,7 +492,7 @@ impl Core {
         {
             response = response.header("set-cookie", cookie);
         }
-        self.respond_engine(key, endpoint, head, response);
+        self.respond(key, &response);
         session_key
     }
 
@@ -558,12 +552,12 @@ impl Core {
         (head, accept): (&Head<'_, '_>, &AcceptKey),
         role: Role,
     ) {
-        let cors = self.cors_headers(endpoint, head);
+        let grant = self.http_mut(key).and_then(|http| http.grant.take());
         let offers =
             self.config.permessage_deflate.then(|| joined(head, "sec-websocket-extensions")).flatten();
         let deflate = offers.and_then(|offers| extension::accept_deflate(&offers));
         let mut headers: SmallVec<[(&str, &str); 4]> =
-            cors.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            grant.iter().flat_map(|grant| grant.headers()).collect();
         headers.extend(deflate.map(|answer| ("Sec-WebSocket-Extensions", answer)));
         let wire = if deflate.is_some() { Wire::DEFLATE } else { Wire::default() };
         self.write_to(key, |out| handshake::encode_response(out, accept, None, &headers));

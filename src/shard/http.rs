@@ -30,6 +30,16 @@ pub(crate) enum Destination {
     Foreign(ShardId),
 }
 
+impl Destination {
+    /// The endpoint whose rules hold; those of the site are the configuration's own.
+    fn endpoint(&self) -> u8 {
+        match self {
+            Destination::Engine(endpoint) => *endpoint,
+            Destination::Site | Destination::Foreign(_) => MAIN,
+        }
+    }
+}
+
 impl Shard {
     /// Reads one request from the start of `input`, answers it, and says how much it took.
     pub(crate) fn consume_http(&mut self, key: Key, input: &[u8]) -> Step {
@@ -56,7 +66,10 @@ impl Shard {
         let mut storage = HeaderStorage::new();
         match decode_head(input, head_bytes_max, &mut storage) {
             Ok(None) => Step::Wait,
-            Err(error) => self.refuse(key, error),
+            Err(error) => {
+                self.core.borrow_mut().note_origin_of_partial(key, input);
+                self.refuse(key, error)
+            }
             Ok(Some((head, head_len))) => self.consume_request(key, &head, head_len, input),
         }
     }
@@ -77,6 +90,7 @@ impl Shard {
         let body_bytes_max = {
             let mut core = self.core.borrow_mut();
             let body_bytes_max = core.body_bytes_max(&destination);
+            core.note_origin(key, destination.endpoint(), head);
             let Some(http) = core.http_mut(key) else { return Step::Used(input.len()) };
             http.framing = framing;
             body_bytes_max
@@ -199,22 +213,22 @@ impl Shard {
 
 impl Core {
     /// The endpoint that a path belongs to: of several the one with the longest path.
-    fn endpoint_at(&self, path: &str) -> Option<u8> {
+    pub(crate) fn endpoint_at(&self, path: &str) -> Option<u8> {
         let paths = self.endpoints.iter().map(|endpoint| endpoint.options.path.as_str());
         let found = paths.enumerate().filter(|(_, prefix)| path.starts_with(prefix));
         found.max_by_key(|(_, prefix)| prefix.len()).map(|(number, _)| number as u8)
     }
 
     fn body_bytes_max(&self, destination: &Destination) -> usize {
-        let endpoint = if let Destination::Engine(endpoint) = destination { *endpoint } else { MAIN };
-        self.endpoint(endpoint).options.max_http_buffer_size
+        self.endpoint(destination.endpoint()).options.max_http_buffer_size
     }
 
     pub(crate) fn http_mut(&mut self, key: Key) -> Option<&mut crate::shard::connection::HttpState> {
         self.connections.get_mut(key)?.http_mut()
     }
 
-    /// Sends an answer; the connection goes on with its next request, if it may.
+    /// Sends an answer; the connection goes on with its next request, if it may. Every answer leaves by here, whoever gives it
+    /// and whenever, so every one tells the page that asked what its endpoint's rule of origins says.
     pub(crate) fn respond(&mut self, key: Key, response: &Response) {
         let mut date = [0; HTTP_DATE_BYTES];
         http_date(self.unix_seconds(), &mut date);
@@ -224,6 +238,7 @@ impl Core {
         let RequestFraming { is_http10, keep_alive, is_head, coding } = http.framing;
         http.is_answering = false;
         http.session = None;
+        let grant = http.grant.take();
         let version = if is_http10 { Version::Http10 } else { Version::Http11 };
         let keep_alive = keep_alive && !self.is_shutting_down;
         let is_negotiated = self.config.http_compression
@@ -233,7 +248,8 @@ impl Core {
             .filter(|_| is_negotiated)
             .and_then(|name| Some((name, self.body_encoder.encode(coding, response.body_bytes())?)));
         let coded = body.as_ref().map(|(name, body)| (*name, body.as_slice()));
-        let framing = Framing { version, keep_alive, is_head, date, is_negotiated, coded };
+        let framing =
+            Framing { version, keep_alive, is_head, date, grant: grant.as_deref(), is_negotiated, coded };
         self.write_to(key, |out| response.encode(out, framing));
         if keep_alive {
             self.arm_connection(key, timeout);

@@ -21,7 +21,7 @@ use crate::shard::connection::{Kind, Role};
 use crate::shard::core::{Core, Output, SharedCore};
 use crate::shard::dispatch::panic_message;
 use crate::shard::endpoint::MAIN;
-use crate::shard::engine::validate_handshake;
+use crate::shard::engine::{is_preflight, validate_handshake};
 use crate::shard::login::SharedSigner;
 use crate::shard::raw::{RawState, WebSocketRoute};
 use crate::shard::recipients::Recipients;
@@ -227,6 +227,9 @@ impl Shard {
                     Response::text("Internal Server Error").with_status(Status::INTERNAL_SERVER_ERROR)
                 })
             }
+            None if is_preflight(head) => {
+                return self.core.borrow_mut().answer_preflight(key, MAIN, head);
+            }
             None if route.methods.is_empty() => Response::text("this path speaks WebSocket only")
                 .with_status(Status::UPGRADE_REQUIRED)
                 .header("upgrade", "websocket"),
@@ -237,15 +240,13 @@ impl Shard {
                 .with_status(Status::METHOD_NOT_ALLOWED)
                 .header("allow", route.allowed()),
         };
-        let mut core = self.core.borrow_mut();
-        let response = core.with_cors(MAIN, head, response);
-        core.respond(key, &response);
+        self.core.borrow_mut().respond(key, &response);
     }
 
     fn answer_websocket(&mut self, key: Key, head: &Head<'_, '_>, route: &Rc<WebSocketRoute>) {
         let refusal = {
             let core = self.core.borrow();
-            core.check_origin(MAIN, head).err().map(|refused| {
+            core.check_origin(key, MAIN, head).err().map(|refused| {
                 core.counters.requests_refused.add(1);
                 tracing::warn!("{refused}");
                 Response::text("Origin not allowed").with_status(Status::FORBIDDEN)

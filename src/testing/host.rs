@@ -144,6 +144,14 @@ impl Host {
         self.wires[id.0].is_over
     }
 
+    /// Asks the shards to stop.
+    #[cfg(test)]
+    pub(super) fn stop(&mut self) {
+        for shard in &mut self.shards {
+            shard.deliver(ShardMessage::Shutdown, self.now);
+        }
+    }
+
     /// Closes the client's end.
     pub(super) fn drop_wire(&mut self, id: WireId) {
         self.wires[id.0].is_dropped = true;

@@ -42,6 +42,8 @@ mod host;
 #[cfg(test)]
 mod http_requests;
 #[cfg(test)]
+mod origins;
+#[cfg(test)]
 mod recoveries;
 mod session;
 #[cfg(test)]

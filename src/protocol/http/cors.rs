@@ -81,9 +81,18 @@ impl CorsOrigins {
 
     /// Whether the request may go on.
     pub(crate) fn decide(&self, request: &OriginView<'_>) -> Decision {
-        let Some(origin) = request.origin else { return Decision::NoOrigin };
-        let is_allowed = match self {
-            CorsOrigins::Unchecked => return Decision::NoOrigin,
+        match (request.origin, self.allows(request)) {
+            (None, _) | (_, None) => Decision::NoOrigin,
+            (_, Some(true)) => Decision::Allowed,
+            (Some(origin), Some(false)) => Decision::Refused(self.refusal(origin, request)),
+        }
+    }
+
+    /// Whether the request's origin is allowed; `None` when it names none, or nothing is checked.
+    pub(crate) fn allows(&self, request: &OriginView<'_>) -> Option<bool> {
+        let origin = request.origin?;
+        Some(match self {
+            CorsOrigins::Unchecked => return None,
             CorsOrigins::Any => true,
             // The text is the peer's: a rule that panics at it refuses, and harms nobody else.
             CorsOrigins::Custom(check) => {
@@ -95,8 +104,7 @@ impl CorsOrigins {
             CorsOrigins::SameOrigin => Origin::parse(origin).is_some_and(|origin| request.is_own(&origin)),
             CorsOrigins::List(patterns) => Origin::parse(origin)
                 .is_some_and(|origin| patterns.iter().any(|pattern| pattern.matches(&origin))),
-        };
-        if is_allowed { Decision::Allowed } else { Decision::Refused(self.refusal(origin, request)) }
+        })
     }
 
     fn refusal(&self, origin: &str, request: &OriginView<'_>) -> RefusedOrigin {
@@ -217,7 +225,7 @@ impl<'a> OriginView<'a> {
 pub(crate) enum Decision {
     /// Goes on, without CORS headers: it names no origin, or nothing is checked.
     NoOrigin,
-    /// Goes on, and every answer to it, errors and the 101 included, carries `allowed_headers`.
+    /// Goes on, and every answer to it, errors and the 101 included, carries the headers of a [`Grant`].
     Allowed,
     /// Is answered 400 without CORS headers, and the refusal is logged.
     Refused(RefusedOrigin),
@@ -240,26 +248,53 @@ impl fmt::Display for RefusedOrigin {
 
 impl std::error::Error for RefusedOrigin {}
 
-/// The headers of every answer to an allowed origin. Caches must keep answers apart by origin, hence `Vary`.
-pub(crate) fn allowed_headers(
-    origin: &str,
+/// The field that tells a browser which page may read an answer.
+pub(crate) const ALLOW_ORIGIN: &str = "Access-Control-Allow-Origin";
+
+/// What every answer to one request says to the browser of an allowed origin.
+// Invariant: the origin holds no control character, so it cannot split a response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Grant {
+    origin: Box<str>,
     has_credentials: bool,
-) -> impl Iterator<Item = (&'static str, &str)> {
-    let credentials = has_credentials.then_some(("Access-Control-Allow-Credentials", "true"));
-    let always = [("Access-Control-Allow-Origin", origin), ("Vary", "Origin")];
-    always.into_iter().chain(credentials)
+}
+
+impl Grant {
+    /// `None` for an origin that cannot stand in a header.
+    pub(crate) fn new(origin: &str, has_credentials: bool) -> Option<Grant> {
+        let is_sound = !origin.chars().any(char::is_control);
+        is_sound.then(|| Grant { origin: origin.into(), has_credentials })
+    }
+
+    /// The headers. Caches must keep answers apart by origin, hence `Vary`.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let credentials = self.has_credentials.then_some(("Access-Control-Allow-Credentials", "true"));
+        let always = [(ALLOW_ORIGIN, &*self.origin), ("Vary", "Origin")];
+        always.into_iter().chain(credentials)
+    }
+}
+
+/// The path and the origin of a request whose head is incomplete or broken, as far as they can be seen: its refusal must be
+/// readable for the page that sent it, too. Of two origins none counts.
+pub(crate) fn scan_head(input: &[u8]) -> Option<(&str, &str)> {
+    let mut lines = input.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n"));
+    let target = lines.next()?.split(|&byte| byte == b' ').nth(1)?;
+    let path = target.split(|&byte| byte == b'?').next()?;
+    let fields = lines.take_while(|line| !line.trim_ascii().is_empty());
+    let mut origins = fields.filter_map(|line| {
+        let (name, value) = line.split_at_checked(line.iter().position(|&byte| byte == b':')?)?;
+        name.eq_ignore_ascii_case(b"origin").then(|| value[1..].trim_ascii())
+    });
+    let origin = origins.next().filter(|_| origins.next().is_none())?;
+    Some((std::str::from_utf8(path).ok()?, std::str::from_utf8(origin).ok()?))
 }
 
 /// The answer to a preflight, which is OPTIONS with `Access-Control-Request-Method`, from an allowed origin:
-/// 204 with the requested headers granted.
-pub(crate) fn preflight(origin: &str, has_credentials: bool, requested_headers: Option<&str>) -> Response {
-    let mut response = Response::new(Status::NO_CONTENT)
+/// 204 with the requested headers granted. Its [`Grant`] names the origin, as in every answer.
+pub(crate) fn preflight(requested_headers: Option<&str>) -> Response {
+    let response = Response::new(Status::NO_CONTENT)
         .header("Access-Control-Allow-Methods", METHODS_ALLOWED)
-        .header("Access-Control-Allow-Origin", origin.to_owned())
-        .header("Vary", "Origin, Access-Control-Request-Headers");
-    if has_credentials {
-        response = response.header("Access-Control-Allow-Credentials", "true");
-    }
+        .header("Vary", "Access-Control-Request-Headers");
     match requested_headers {
         Some(names) => response.header("Access-Control-Allow-Headers", names.to_owned()),
         None => response,
@@ -390,7 +425,8 @@ mod tests {
 
     #[test]
     fn an_allowed_origin_is_echoed() {
-        let headers: Vec<_> = allowed_headers("http://a", true).collect();
+        let grant = Grant::new("http://a", true).expect("it is sound");
+        let headers: Vec<_> = grant.headers().collect();
         assert_eq!(
             headers,
             [
@@ -399,13 +435,31 @@ mod tests {
                 ("Access-Control-Allow-Credentials", "true"),
             ]
         );
-        assert_eq!(allowed_headers("http://a", false).count(), 2);
-        let response = preflight("http://a", true, Some("x-a, x-b"));
+        assert_eq!(Grant::new("http://a", false).map(|grant| grant.headers().count()), Some(2));
+        assert_eq!(Grant::new("http://a\u{85}", false), None);
+        let response = preflight(Some("x-a, x-b"));
         let headers: Vec<_> = response.headers().collect();
         assert_eq!(response.status(), Status::NO_CONTENT);
         assert!(headers.contains(&("Access-Control-Allow-Methods", "GET,HEAD,PUT,PATCH,POST,DELETE")));
         assert!(headers.contains(&("Access-Control-Allow-Headers", "x-a, x-b")));
-        assert!(headers.contains(&("Vary", "Origin, Access-Control-Request-Headers")));
-        assert!(headers.contains(&("Access-Control-Allow-Credentials", "true")));
+        assert!(headers.contains(&("Vary", "Access-Control-Request-Headers")));
+    }
+
+    #[test]
+    fn path_and_origin_are_seen_in_a_head_that_is_none() {
+        for (head, expected) in [
+            ("GET /a?b HTTP/1.1\r\nHost: x\r\nORIGIN:  http://a \r\nBad", Some(("/a", "http://a"))),
+            ("GET /a HTTP/9\nOrigin: http://a\n\n", Some(("/a", "http://a"))),
+            ("GET /a HTTP/1.1\r\nOrigin: http://a", None),
+            ("GET /a HTTP/1.1\r\n\r\nOrigin: http://a\r\n", None),
+            ("GET /a HTTP/1.1\r\nOrigin: http://a\r\nOrigin: http://b\r\n", None),
+            ("GET\r\nOrigin: http://a\r\n", None),
+            ("GET /a", None),
+            ("\n\n\n:\n", None),
+            ("", None),
+        ] {
+            assert_eq!(scan_head(head.as_bytes()), expected, "{head:?}");
+        }
+        assert_eq!(scan_head(b"GET /\xff HTTP/1.1\nOrigin: a\n"), None);
     }
 }

@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use smallvec::SmallVec;
 
 use super::coding;
+use super::cors::{ALLOW_ORIGIN, Grant};
 use super::head::Version;
 use super::headers::is_token;
 use super::limits::SHOWN_CHARS_MAX;
@@ -196,6 +197,14 @@ impl Response {
         for (name, value) in self.headers() {
             push_all(out, &[name, ": ", value, "\r\n"]);
         }
+        // An application that answers for itself has the last word.
+        if let Some(grant) = framing.grant
+            && !self.headers().any(|(name, _)| name.eq_ignore_ascii_case(ALLOW_ORIGIN))
+        {
+            for (name, value) in grant.headers() {
+                push_all(out, &[name, ": ", value, "\r\n"]);
+            }
+        }
         if let Some(date) = framing.date {
             push_all(out, &["Date: ", date, "\r\n"]);
         }
@@ -229,6 +238,8 @@ pub(crate) struct Framing<'d> {
     pub(crate) is_head: bool,
     /// An IMF-fixdate from `http_date`.
     pub(crate) date: Option<&'d str>,
+    /// What the answer says to a page of another origin.
+    pub(crate) grant: Option<&'d Grant>,
     /// Another client may get another coding (RFC 9110 §12.5.5).
     pub(crate) is_negotiated: bool,
     /// The body in another coding, and that coding's name.
@@ -302,6 +313,7 @@ mod tests {
         keep_alive: true,
         is_head: false,
         date: None,
+        grant: None,
         is_negotiated: false,
         coded: None,
     };
