@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use shardcast::http::{CorsOrigins, Method, Response};
 use shardcast::{
-    AckError, Args, ArgsError, ClassNamespace, Config, Context, Emitted, Error, Message, Methods, Namespace,
-    RawJson, Refused, Server, SlowConsumers, Socket,
+    AckError, Args, ArgsError, Binary, ClassNamespace, Config, Context, Emitted, Error, HandlerError,
+    Message, Methods, Namespace, RawJson, Refused, Server, SlowConsumers, Socket,
 };
 
 fn main() -> shardcast::Result<()> {
@@ -176,7 +176,20 @@ fn register(io: &mut Namespace) {
     io.on("client-id", |cx: &mut Context| cx.client_id());
     io.on("kick-me", |cx: &mut Context| cx.disconnect());
     targets(io);
+    brought(io);
     io.on("boom", |_: &mut Context| -> () { panic!("boom") });
+}
+
+/// What a client brings into an event, and what it hears if that does not fit.
+fn brought(io: &mut Namespace) {
+    io.on("typed", |_: &mut Context, text: String| text);
+    io.on("beside", |cx: &mut Context, value: serde_json::Value| {
+        match cx.broadcast().emit("beside-back", (value, Binary::from(vec![1, 0xff]))) {
+            Emitted::Refused(error) => Err(error),
+            _ => Ok(None::<()>),
+        }
+    });
+    io.on_error(|_: &mut Context, error: &HandlerError| serde_json::json!({ "error": error.to_string() }));
 }
 
 /// Sockets of all shards: asked together, described, counted, called from another thread.

@@ -75,6 +75,7 @@ pub struct Decoded<'a> {
 pub fn decode(bytes: &mut [u8]) -> Option<Decoded<'_>> {
     let limits = MessageLimits {
         payload_bytes_max: MESSAGE_BYTES_MAX,
+        fragments_max: 1,
         must_be_masked: true,
         may_be_compressed: false,
     };

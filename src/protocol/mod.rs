@@ -3,6 +3,9 @@
 pub(crate) mod engineio;
 pub(crate) mod flask;
 pub(crate) mod http;
+#[cfg(test)]
+pub(crate) mod mixed;
 pub(crate) mod proxy;
 pub(crate) mod socketio;
+pub(crate) mod surrogates;
 pub(crate) mod websocket;

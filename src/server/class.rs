@@ -11,7 +11,7 @@ use crate::protocol::socketio::event::Args;
 use crate::server::handler::{AsyncConnectHandler, AsyncHandler, ConnectHandler, Decision, Handler};
 use crate::server::namespace::Namespace;
 use crate::shard::app::{EventHandler, HandlerError};
-use crate::shard::args::Reply;
+use crate::shard::args::{Reply, ToArgs};
 use crate::shard::context::{Context, Socket};
 use crate::shard::session::CloseReason;
 
@@ -165,7 +165,10 @@ impl<'a, C: ClassNamespace> Methods<'a, C> {
     }
 
     /// Called when a handler failed: see [`Namespace::on_error`].
-    pub fn on_error(&mut self, method: impl Fn(&C, &mut Context<'_>, &HandlerError) + 'static) {
+    pub fn on_error<R: ToArgs>(
+        &mut self,
+        method: impl Fn(&C, &mut Context<'_>, &HandlerError) -> R + 'static,
+    ) {
         let instance = self.instance();
         self.io.on_error(move |cx, error| method(&instance, cx, error));
     }

@@ -1,5 +1,6 @@
 //! Handlers for those who are logged in.
 
+use crate::base::shown::Shown;
 use crate::protocol::socketio::event::Args;
 use crate::server::handler::{AsyncHandler, Handler};
 use crate::shard::app::{Flow, HandlerError};
@@ -38,7 +39,8 @@ impl<H> AuthenticatedOnly<H> {
         call: impl FnOnce(&H, &mut Context<'_>) -> Result<Flow, HandlerError>,
     ) -> Result<Flow, HandlerError> {
         if cx.session().user_id().is_none() {
-            tracing::info!(event = cx.event(), sid = %cx.id().brief(), "not logged in; the socket is disconnected");
+            let (event, sid) = (Shown(cx.event()), cx.id());
+            tracing::info!(?event, sid = %sid.brief(), "not logged in; the socket is disconnected");
             cx.disconnect();
             return Ok(Flow::Done);
         }

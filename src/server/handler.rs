@@ -72,7 +72,7 @@ macro_rules! handler {
                 Ok(Flow::Later(Box::pin(async move {
                     let reply = future.await;
                     if let Err(error) = socket.acknowledge(id, reply) {
-                        socket.failed(event, args, error);
+                        socket.failed((event, id), args, error);
                     }
                 })))
             }
@@ -123,7 +123,7 @@ impl<E: Into<Refused>> Decision for Result<(), E> {
 #[diagnostic::on_unimplemented(
     message = "this cannot be a connect handler",
     label = "not a connect handler",
-    note = "a connect handler is `|cx: &mut shardcast::Context| ..` or `|cx: &mut shardcast::Context, auth: A| ..`; make it `Option<A>` if a client may send none"
+    note = "a connect handler is `|cx: &mut shardcast::Context| ..` or `|cx: &mut shardcast::Context, auth: A| ..`; make it `Option<A>` if a client may have none: no auth, `{{}}` and `{{ token: null }}` are `None` then"
 )]
 pub trait ConnectHandler<Marker>: 'static {
     /// Asks it.
@@ -178,8 +178,10 @@ where
 }
 
 fn read_auth<A: DeserializeOwned>(auth: Args<'_>) -> Result<A, Refused> {
-    auth.read(0).map_err(|error| {
-        tracing::info!(%error, "a client's auth is not what the connect handler takes; refused");
-        Refused::new(format!("invalid auth: {error}"))
+    auth.read_auth().map_err(|error| {
+        // Serde quotes values, and those of auth are secrets: the client is told, the log when it is asked.
+        tracing::info!("a client's auth is not what the connect handler takes; refused, and told why");
+        tracing::debug!(%error, "why an auth was refused");
+        Refused::new(error.to_string())
     })
 }

@@ -28,7 +28,8 @@ use crate::server::endpoint::Endpoint;
 use crate::server::handle::Handle;
 pub(crate) use crate::server::handle::Shared;
 use crate::server::namespace::Namespace;
-use crate::shard::app::{App, LocalFuture};
+use crate::shard::app::{App, HandlerError, LocalFuture};
+use crate::shard::args::ToArgs;
 use crate::shard::config::Config;
 use crate::shard::context::{Context, ShardInfo};
 use crate::shard::engine_route::EngineRoute;
@@ -38,7 +39,8 @@ use crate::shard::site::{Request, Route, Site};
 pub(crate) type Setup<T> = Arc<dyn Fn(&mut T) + Send + Sync>;
 type RouteFunction = Arc<dyn Fn(&Request<'_>) -> Response + Send + Sync>;
 type BackgroundFunction = Arc<dyn Fn(Handle) -> LocalFuture + Send + Sync>;
-type ErrorFunction = Arc<dyn Fn(&mut Context<'_>, &crate::HandlerError) + Send + Sync>;
+type ErrorFunction =
+    Arc<dyn Fn(&mut Context<'_>, &HandlerError) -> std::result::Result<(), HandlerError> + Send + Sync>;
 
 /// Why a server did not start or did not stop well. Its text says what to change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -299,12 +301,16 @@ impl Server {
         self
     }
 
-    /// Called for failures in namespaces without an `on_error` of their own: Flask-SocketIO's `on_error_default`.
-    pub fn on_error_default(
+    /// Called for failures in namespaces without an `on_error` of their own: Flask-SocketIO's `on_error_default`. What it returns is
+    /// the acknowledgement, as there: see [`Namespace::on_error`](crate::Namespace::on_error).
+    pub fn on_error_default<R: ToArgs>(
         mut self,
-        handler: impl Fn(&mut Context<'_>, &crate::HandlerError) + Send + Sync + 'static,
+        handler: impl Fn(&mut Context<'_>, &HandlerError) -> R + Send + Sync + 'static,
     ) -> Server {
-        self.blueprint.default_error = Some(Arc::new(handler));
+        self.blueprint.default_error = Some(Arc::new(move |cx, error| {
+            let answer = handler(cx, error);
+            cx.answer_failed(answer)
+        }));
         self
     }
 

@@ -8,7 +8,7 @@ use crate::protocol::socketio::event::Args;
 use crate::server::handle::Handle;
 use crate::server::handler::{AsyncConnectHandler, AsyncHandler, ConnectHandler, Handler};
 use crate::shard::app::{self, Flow, HandlerError, NamespaceHandlers, is_pattern};
-use crate::shard::args::Reply;
+use crate::shard::args::{Reply, ToArgs};
 use crate::shard::backpressure::SlowConsumers;
 use crate::shard::context::{Context, ShardInfo};
 use crate::shard::session::CloseReason;
@@ -125,7 +125,7 @@ impl Namespace {
     }
 
     /// Asked before each event is handled, also one that has no handler, in the order of registration: Node's `socket.use`.
-    /// An error keeps the event from its handler and goes to `on_error`; the client gets no acknowledgement.
+    /// An error keeps the event from its handler and goes to `on_error`, which may answer the client.
     ///
     /// ```
     /// # use shardcast::{Config, Context, Server};
@@ -148,6 +148,10 @@ impl Namespace {
     }
 
     /// Handles an event. What it returns is the acknowledgement, if the client asked for one.
+    ///
+    /// Arguments are read as the types that it takes. Too few, or one of another type, are an error (see
+    /// [`on_error`](Namespace::on_error)), an `Option` may be missing; more than it takes are ignored, as in JavaScript and unlike
+    /// Python. A handler that must know takes [`Args`] and asks for `len()`: see [`on_raw`](Namespace::on_raw).
     ///
     /// ```
     /// # use shardcast::{Config, Context, Server};
@@ -236,11 +240,27 @@ impl Namespace {
 
     /// Called when a handler of this namespace failed: its arguments did not fit, or it returned an error.
     /// `cx.event()` and `cx.args()` are what the handler was given.
-    pub fn on_error(&mut self, handler: impl Fn(&mut Context<'_>, &HandlerError) + 'static) {
+    ///
+    /// What it returns is the acknowledgement, as in Flask-SocketIO, if the client asked for one. `()` is no answer: then the client
+    /// hears nothing, and its timeout tells it.
+    ///
+    /// ```
+    /// # use shardcast::{Config, Context, HandlerError, Server};
+    /// Server::new(Config::default()).namespace("/", |io| {
+    ///     io.on("divide", |_: &mut Context, a: i64, b: i64| a.checked_div(b).ok_or("no such quotient"));
+    ///     io.on_error(|_: &mut Context, error: &HandlerError| {
+    ///         serde_json::json!({ "error": error.to_string() })
+    ///     });
+    /// });
+    /// ```
+    pub fn on_error<R: ToArgs>(&mut self, handler: impl Fn(&mut Context<'_>, &HandlerError) -> R + 'static) {
         if self.handlers.error.is_some() {
             self.fault("error");
         }
-        self.handlers.error = Some(Box::new(handler));
+        self.handlers.error = Some(Box::new(move |cx, error| {
+            let answer = handler(cx, error);
+            cx.answer_failed(answer)
+        }));
     }
 
     /// What becomes of this namespace's events for clients that are slow. Default: [`SlowConsumers::Close`].

@@ -26,7 +26,7 @@ pub(crate) type ConnectHandler = Box<dyn Fn(&mut Context<'_>, Args<'_>) -> Resul
 pub(crate) type DisconnectHandler = Box<dyn Fn(&mut Context<'_>, CloseReason)>;
 pub(crate) type Check = Box<dyn Fn(&mut Context<'_>, Args<'_>) -> Result<(), HandlerError>>;
 pub(crate) type SocketHandler = Box<dyn Fn(&mut Context<'_>)>;
-pub(crate) type ErrorHandler = Box<dyn Fn(&mut Context<'_>, &HandlerError)>;
+pub(crate) type ErrorHandler = Box<dyn Fn(&mut Context<'_>, &HandlerError) -> Result<(), HandlerError>>;
 
 /// Whether a handler is done.
 #[doc(hidden)]
@@ -175,8 +175,8 @@ impl<E: std::error::Error> From<E> for Refused {
     }
 }
 
-/// Why a handler did not do its work. `on_error` gets it; without one it is logged, and the client gets no
-/// acknowledgement.
+/// Why a handler did not do its work. `on_error` gets it, and may answer the client; without one it is logged, and the client
+/// gets no acknowledgement.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum HandlerError {

@@ -43,6 +43,12 @@ pub trait ToArgs {
     fn raw(&self) -> Option<(&str, &[Bytes])> {
         None
     }
+
+    /// Whether this is `()`: an error handler that returns it gives no answer.
+    #[doc(hidden)]
+    fn is_unit(&self) -> bool {
+        false
+    }
 }
 
 /// One argument of a type of your own.
@@ -124,6 +130,10 @@ impl<T: Serialize, const N: usize> ToArgs for [T; N] {
 
 impl ToArgs for () {
     fn to_args(&self) -> impl Serialize + '_ {}
+
+    fn is_unit(&self) -> bool {
+        true
+    }
 }
 
 macro_rules! argument_list {

@@ -349,7 +349,7 @@ impl Delivery<'_> {
         if wire.is_canonical() {
             self.push_to_session(place, session, frame, frame);
         } else {
-            let wire = if self.is_uncompressed { wire.without(Wire::DEFLATE) } else { wire };
+            let wire = if self.is_uncompressed { wire.without(Wire::COMPRESSION) } else { wire };
             let variant = self.variant(frame, wire);
             self.push_to_session(place, session, &variant, frame);
         }

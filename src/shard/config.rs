@@ -128,6 +128,10 @@ pub struct Config {
     pub recovery_sessions_max: usize,
     /// Whether large WebSocket messages are compressed with clients that can (RFC 7692). Default false, as in Node.
     pub permessage_deflate: bool,
+    /// Bytes that a connection's compressed messages may inflate to for each byte of them, beyond one message of
+    /// `max_http_buffer_size`. What a client can make this server parse is in proportion to what it sends. Default 200, as the Apache
+    /// web server's: text shrinks to a tenth, seldom to a hundredth, nothing but repetition to less.
+    pub inflate_ratio_max: usize,
     /// Whether polls, and text that routes and folders answer, are compressed for clients that accept it. Default true, as
     /// in Node and Flask.
     pub http_compression: bool,
@@ -207,6 +211,7 @@ impl Default for Config {
             recovery_bytes_max: 64 * 1024,
             recovery_sessions_max: 10_000,
             permessage_deflate: false,
+            inflate_ratio_max: 200,
             http_compression: true,
             compression_threshold: 1024,
             shutdown_spread: Duration::ZERO,
@@ -303,6 +308,7 @@ impl Config {
             ("outbox_bytes_max", self.outbox_bytes_max),
             ("connections_max", self.connections_max),
             ("sessions_max", self.sessions_max),
+            ("inflate_ratio_max", self.inflate_ratio_max),
         ])
     }
 }

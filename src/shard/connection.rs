@@ -124,9 +124,17 @@ pub(crate) struct WebSocketState {
     pub(crate) decoder: MessageDecoder,
     /// What this connection adds to the form of frames, whoever's they are.
     pub(crate) wire: Wire,
+    /// What its compressed messages have inflated to beyond what they paid for (`InflateLimits`), in bytes.
+    pub(crate) inflate_debt: u32,
     pub(crate) role: Role,
     /// The endpoint whose limits hold; that of raw routes is the configuration's own.
     pub(crate) endpoint: u8,
+}
+
+impl WebSocketState {
+    pub(crate) fn new(wire: Wire, role: Role, endpoint: u8) -> WebSocketState {
+        WebSocketState { decoder: MessageDecoder::default(), wire, inflate_debt: 0, role, endpoint }
+    }
 }
 
 /// Whose frames they are.

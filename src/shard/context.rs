@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
+use crate::base::shown::Shown;
 use crate::base::slab::Key;
 use crate::mesh::inquiry::AckError;
 use crate::protocol::socketio::encode::EncodeError;
@@ -102,6 +103,11 @@ impl<'a> Context<'a> {
 
     pub(crate) fn ack_id(&self) -> Option<u64> {
         self.id
+    }
+
+    /// Answers an event whose handler failed with what the error handler returned.
+    pub(crate) fn answer_failed(&self, answer: impl ToArgs) -> Result<(), HandlerError> {
+        if answer.is_unit() { Ok(()) } else { self.acknowledge(self.id, answer) }
     }
 
     /// The arguments for when an asynchronous handler fails: none if nobody would look at them.
@@ -438,15 +444,16 @@ impl Socket {
     }
 
     /// Reports the failure of an asynchronous handler.
-    pub(crate) fn failed(&self, event: String, args: Answer, error: HandlerError) {
-        self.core.borrow_mut().deferred.push(Deferred::Failed { socket: self.key, event, args, error });
+    pub(crate) fn failed(&self, (event, id): (String, Option<u64>), args: Answer, error: HandlerError) {
+        let socket = self.key;
+        self.core.borrow_mut().deferred.push(Deferred::Failed { socket, event, id, args, error });
     }
 
     fn emit_with_id(&self, event: &str, args: impl ToArgs, id: Option<u64>) -> Emitted {
         // The arguments are encoded by the user's own code, so no borrow may be held meanwhile.
         let mut frames = self.core.borrow_mut().buffers.take();
         if let Err(error) = frame_event(&mut frames, &self.namespace.name, id, event, &args) {
-            tracing::error!(target: super::SOCKETIO, event, %error, "not sent");
+            tracing::error!(target: super::SOCKETIO, event = ?Shown(event), error = %Shown(&error), "not sent");
             return Emitted::Refused(error);
         }
         match self.core.borrow_mut().send_from_socket(self.key, frames, id.is_some()) {

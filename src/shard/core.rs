@@ -86,6 +86,7 @@ pub(crate) enum Deferred {
     Failed {
         socket: Key,
         event: String,
+        id: Option<u64>,
         args: Answer,
         error: HandlerError,
     },

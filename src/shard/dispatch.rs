@@ -7,6 +7,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::base::limits::NAMESPACES_PER_SESSION_MAX;
+use crate::base::shown::Shown;
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::mesh::inquiry::AckError;
@@ -158,7 +159,10 @@ impl Shard {
                 drop(core);
                 return self.engine_message(session, Message::Binary(&bytes));
             }
-            let bytes_max = endpoint.options.max_http_buffer_size;
+            let bytes_max = match endpoint.options.attachments_bytes_max {
+                0 => usize::MAX,
+                bytes_max => bytes_max,
+            };
             let is_first = is_auto && entry.sockets.is_empty() && entry.pending_binary.is_none();
             if is_first || entry.wire.has(Wire::MSGPACK) {
                 drop(core);
@@ -166,8 +170,8 @@ impl Shard {
             }
             match &mut entry.pending_binary {
                 None => Err("a binary message came that no packet announced"),
-                Some(pending) if pending.len_bytes() + bytes.len() > bytes_max => {
-                    Err("the attachments of one packet exceed max_http_buffer_size")
+                Some(pending) if pending.attachments_len() + bytes.len() > bytes_max => {
+                    Err("the attachments of one packet exceed attachments_bytes_max")
                 }
                 Some(pending) => Ok(if pending.push(bytes) { entry.pending_binary.take() } else { None }),
             }
@@ -272,19 +276,28 @@ impl Shard {
         error: &HandlerError,
     ) {
         let Some(on_error) = handlers.error.as_ref().or(self.app.default_error.as_ref()) else {
-            tracing::warn!(target: super::SOCKETIO, event = cx.event(), namespace = cx.namespace(), %error, "handler failed");
+            let (event, namespace) = (Shown(cx.event()), cx.namespace());
+            tracing::warn!(target: super::SOCKETIO, ?event, namespace, error = %Shown(error), "handler failed");
             return;
         };
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_error(cx, error))) {
-            let (key, event) = (cx.key(), cx.event().to_owned());
-            self.handler_panicked(key, &event, &panic);
+        match catch_unwind(AssertUnwindSafe(|| on_error(cx, error))) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let event = Shown(cx.event());
+                tracing::warn!(target: super::SOCKETIO, ?event, error = %Shown(error), "an error handler's answer is not sent");
+            }
+            Err(panic) => {
+                let (key, event) = (cx.key(), cx.event().to_owned());
+                self.handler_panicked(key, &event, &panic);
+            }
         }
     }
 
     /// A panic costs its socket and nobody else.
     pub(crate) fn handler_panicked(&mut self, socket: Key, event: &str, panic: &(dyn std::any::Any + Send)) {
         let message = panic_message(panic);
-        tracing::error!(target: super::SOCKETIO, event, %message, "a handler panicked; its socket is disconnected");
+        let event = Shown(event);
+        tracing::error!(target: super::SOCKETIO, ?event, %message, "a handler panicked; its socket is disconnected");
         self.core.borrow_mut().counters.handler_panics.add(1);
         self.end_socket(socket, CloseReason::ServerDisconnect, true);
     }
@@ -700,7 +713,8 @@ fn handle_event(handlers: &NamespaceHandlers, cx: &mut Context<'_>) -> Result<Fl
     match handlers.events.get(cx.event()).or(handlers.any.as_ref()) {
         Some(handler) => handler(cx, args),
         None => {
-            tracing::debug!(event = cx.event(), namespace = cx.namespace(), "no handler for this event");
+            let (event, namespace) = (Shown(cx.event()), cx.namespace());
+            tracing::debug!(?event, namespace, "no handler for this event");
             Ok(Flow::Done)
         }
     }

@@ -26,7 +26,6 @@ use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
 use crate::protocol::websocket::extension;
 use crate::protocol::websocket::handshake::{self, AcceptKey, HandshakeView};
-use crate::protocol::websocket::message::MessageDecoder;
 use crate::shard::Shard;
 use crate::shard::config::Parser;
 use crate::shard::connection::{Kind, Role, WebSocketState};
@@ -558,12 +557,11 @@ impl Core {
         let deflate = offers.and_then(|offers| extension::accept_deflate(&offers));
         let mut headers: SmallVec<[(&str, &str); 4]> =
             grant.iter().flat_map(|grant| grant.headers()).collect();
-        headers.extend(deflate.map(|answer| ("Sec-WebSocket-Extensions", answer)));
-        let wire = if deflate.is_some() { Wire::DEFLATE } else { Wire::default() };
+        headers.extend(deflate.map(|accepted| ("Sec-WebSocket-Extensions", accepted.answer)));
+        let wire = Wire::of_offer(deflate);
         self.write_to(key, |out| handshake::encode_response(out, accept, None, &headers));
         if let Some(connection) = self.connections.get_mut(key) {
-            let decoder = MessageDecoder::default();
-            connection.kind = Kind::WebSocket(WebSocketState { decoder, wire, role, endpoint });
+            connection.kind = Kind::WebSocket(WebSocketState::new(wire, role, endpoint));
             connection.deadline = Time::NEVER;
         }
     }

@@ -6,9 +6,10 @@ use crate::protocol::engineio::payload3;
 use crate::protocol::engineio::revision::Revision;
 use crate::protocol::engineio::session::{Step as PacketStep, Via, step};
 use crate::protocol::websocket::close::{CloseCode, CloseReason as PeerClose};
+use crate::protocol::websocket::deflate::InflateLimits;
 use crate::protocol::websocket::frame::{self, FrameError, Opcode};
 use crate::protocol::websocket::message::{Incoming, MessageLimits};
-use crate::shard::connection::{Connection, Ending, Kind, Role};
+use crate::shard::connection::{Connection, Ending, Kind, Role, WebSocketState};
 use crate::shard::core::{Core, Deferred, NOWHERE};
 use crate::shard::encode::frame_text;
 use crate::shard::session::{CloseReason, Link};
@@ -37,9 +38,11 @@ impl Shard {
                 Role::Probe(session) => Whose::Probe(session),
                 Role::Raw(_) => Whose::Raw,
             };
-            let payload_bytes_max = endpoints[usize::from(websocket.endpoint)].options.max_http_buffer_size;
+            let options = &endpoints[usize::from(websocket.endpoint)].options;
+            let (payload_bytes_max, fragments_max) = (options.max_http_buffer_size, options.fragments_max);
             let may_be_compressed = websocket.wire.has(Wire::DEFLATE);
-            let limits = MessageLimits { payload_bytes_max, must_be_masked: true, may_be_compressed };
+            let limits =
+                MessageLimits { payload_bytes_max, fragments_max, must_be_masked: true, may_be_compressed };
             (std::mem::take(&mut websocket.decoder), whose, limits)
         };
         let decoded = decoder.next(input, limits);
@@ -77,12 +80,26 @@ impl Shard {
         payload: &[u8],
         bytes_max: usize,
     ) {
-        let (mut inflater, mut inflated) = {
+        let (mut inflater, mut inflated, limits) = {
             let mut core = self.core.borrow_mut();
-            (std::mem::take(&mut core.inflater), core.buffers.take())
+            let debt = core.websocket_mut(key).map_or(0, |websocket| websocket.inflate_debt as usize);
+            let limits = InflateLimits { bytes_max, ratio_max: core.config.inflate_ratio_max, debt };
+            (std::mem::take(&mut core.inflater), core.buffers.take(), limits)
         };
-        let message = inflater.get_or_insert_default().message(is_text, payload, bytes_max, &mut inflated);
-        self.core.borrow_mut().inflater = inflater;
+        let message = inflater.get_or_insert_default().message(is_text, payload, limits, &mut inflated);
+        {
+            let mut core = self.core.borrow_mut();
+            core.inflater = inflater;
+            let inflated_len = match &message {
+                Ok(Incoming::Text(text)) => text.len(),
+                Ok(Incoming::Binary(bytes)) => bytes.len(),
+                _ => 0,
+            };
+            let debt = limits.debt_after(payload.len(), inflated_len);
+            if let Some(websocket) = core.websocket_mut(key) {
+                websocket.inflate_debt = u32::try_from(debt).unwrap_or(u32::MAX);
+            }
+        }
         match message {
             Ok(incoming) => self.receive_frame(key, whose, incoming),
             Err(error) => self.break_websocket(key, whose, error),
@@ -165,6 +182,13 @@ impl Shard {
 }
 
 impl Core {
+    fn websocket_mut(&mut self, key: Key) -> Option<&mut WebSocketState> {
+        match &mut self.connections.get_mut(key)?.kind {
+            Kind::WebSocket(websocket) => Some(websocket),
+            Kind::Http(_) => None,
+        }
+    }
+
     /// `2probe`: answer it, and let the pending poll go at once, so that the client can switch.
     fn answer_probe(&mut self, key: Key, session_key: Key) {
         if self.is_owed_much(key) {

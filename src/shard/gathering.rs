@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::base::ids::{ShardId, Sid};
 use crate::mesh::inquiry::{AckError, Ask, Findings, Request, SocketFacts};
 use crate::mesh::{InboxError, Mesh, ShardMessage, Target};
+use crate::protocol::surrogates::read_json;
 use crate::shard::acks::Answer;
 use crate::shard::handshake::Handshake;
 use crate::shard::tasks::{current, spawn};
@@ -254,7 +255,7 @@ impl RemoteSocket {
     /// # Errors
     /// Nothing was published, or something of another type.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(self.facts.data.as_deref().unwrap_or("null"))
+        read_json(self.facts.data.as_deref().unwrap_or("null"))
     }
 }
 

@@ -363,12 +363,12 @@ impl Shard {
                 }
             }
             Deferred::Decided(socket, decision) => self.decide(socket, decision),
-            Deferred::Failed { socket, event, args, error } => {
+            Deferred::Failed { socket, event, id, args, error } => {
                 if let Some(socket) = Socket::of(&self.core, socket) {
                     let handlers = self.handlers_of(&socket);
                     self.handler_failed(
                         &handlers,
-                        &mut Context::new(socket, &event, args.args(), None),
+                        &mut Context::new(socket, &event, args.args(), id),
                         &error,
                     );
                 }

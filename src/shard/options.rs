@@ -48,6 +48,12 @@ pub struct EngineOptions {
     pub connect_timeout: Duration,
     /// The largest message and the largest request body, in bytes, on either transport. Default 1,000,000.
     pub max_http_buffer_size: usize,
+    /// Bytes of one packet's attachments together; each of them is a message and keeps to `max_http_buffer_size`, as in Node and
+    /// Python. Default 0: no bound but that and their number, which is 10.
+    pub attachments_bytes_max: usize,
+    /// Frames of one WebSocket message. A sender may cut a message as finely as it likes, and each frame costs this server a
+    /// little whatever is in it. Default 1,048,576: a megabyte sent byte by byte.
+    pub fragments_max: usize,
     /// Packets in one long-polling response. Default 16: stock Python clients refuse more.
     pub poll_packets_max: usize,
     /// Which web pages may connect. Default: those of the same origin.
@@ -83,6 +89,8 @@ impl Default for EngineOptions {
             upgrade_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(45),
             max_http_buffer_size: 1_000_000,
+            attachments_bytes_max: 0,
+            fragments_max: 1 << 20,
             poll_packets_max: limits::POLL_PACKETS_MAX,
             cors_allowed_origins: CorsOrigins::default(),
             cors_credentials: true,
@@ -145,6 +153,7 @@ impl EngineOptions {
         ])?;
         at_least_one(&[
             ("max_http_buffer_size", self.max_http_buffer_size),
+            ("fragments_max", self.fragments_max),
             ("poll_packets_max", self.poll_packets_max),
         ])
     }
@@ -178,6 +187,7 @@ mod tests {
                 "together",
             ),
             (with(|options| options.poll_packets_max = 0), "poll_packets_max"),
+            (with(|options| options.fragments_max = 0), "fragments_max"),
             (with(|options| options.cookie = "a b".into()), "cookie"),
             (with(|options| options.cookie = "io; SameSite=None".into()), "cookie"),
             (with(|options| options.cors_allowed_headers = "a\r\nb: c".into()), "cors_allowed_headers"),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
+use crate::base::shown::Shown;
 use crate::base::slab::Key;
 use crate::mesh::inquiry::{AckError, Ask, Findings};
 use crate::mesh::{Broadcast, Mesh, Reach, ShardMessage, SocketCommand, Target, WhenBehind};
@@ -356,7 +357,7 @@ impl<'a> Recipients<'a> {
                 frame_event(&mut bytes, name_of(namespace), id, event, args).map(|()| Arc::new(bytes))
             }
         };
-        frame.inspect_err(|error| tracing::error!(target: super::SOCKETIO, event, %error, "not sent"))
+        frame.inspect_err(|error| tracing::error!(target: super::SOCKETIO, event = ?Shown(event), error = %Shown(error), "not sent"))
     }
 
     fn question<T>(

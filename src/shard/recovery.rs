@@ -18,6 +18,7 @@ use crate::base::time::Time;
 use crate::mesh::inquiry::AckError;
 use crate::mesh::recovery::{Asker, Kept, LostSocket, NotKept, Offset, RecoveryMessage};
 use crate::mesh::{Broadcast, Reach, ShardMessage, Target, WhenBehind};
+use crate::protocol::surrogates::read_json;
 use crate::shard::Shard;
 use crate::shard::backpressure::SlowConsumers;
 use crate::shard::config::Config;
@@ -476,7 +477,7 @@ impl Shard {
         if self.core.borrow().pid_of(key).is_none() {
             return false;
         }
-        let Ok(Claim { pid: serde_json::Value::String(pid), offset }) = serde_json::from_str(auth) else {
+        let Ok(Claim { pid: serde_json::Value::String(pid), offset }) = read_json(auth) else {
             return false;
         };
         let offset = match offset {

@@ -15,6 +15,7 @@ use crate::protocol::http::method::Method;
 use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
 use crate::protocol::http::{cookies, etag, query, static_path};
+use crate::protocol::surrogates::read_json;
 use crate::shard::Shard;
 use crate::shard::bundle::CACHE_CONTROL;
 use crate::shard::connection::{Kind, Role};
@@ -119,12 +120,15 @@ impl<'a> Request<'a> {
         self.body
     }
 
-    /// The body as JSON.
+    /// The body as JSON, with U+FFFD where a text has half a character.
     ///
     /// # Errors
     /// What serde_json says of it.
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_slice(self.body)
+        match std::str::from_utf8(self.body) {
+            Ok(text) => read_json(text),
+            Err(_) => serde_json::from_slice(self.body),
+        }
     }
 
     /// The client's address: that of the TCP peer, or, when that is one of the `trusted_proxies`, what it says in

@@ -20,6 +20,7 @@ use crate::mesh::{Mesh, ShardMessage};
 use crate::protocol::socketio::encode::is_reserved_event;
 use crate::protocol::socketio::event::Args;
 use crate::protocol::socketio::raw_json::RawJson;
+use crate::protocol::surrogates::read_json;
 use crate::shard::core::{Core, NOWHERE, SharedCore};
 use crate::shard::encode::frame_event;
 use crate::shard::engine::shard_of_key;
@@ -202,7 +203,7 @@ impl<'a> State<'a> {
         let Origin::Shard { core, namespace } = &self.origin else { return None };
         let core = core.borrow();
         let table = core.states.iter().find(|table| table.is(*namespace, self.room))?;
-        serde_json::from_str(table.values.get(key)?).ok()
+        read_json(table.values.get(key)?).ok()
     }
 
     fn send(&self, change: StateChange) -> Result<(), StateError> {

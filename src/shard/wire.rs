@@ -18,7 +18,8 @@ use smallvec::SmallVec;
 
 use crate::protocol::engineio::payload3;
 use crate::protocol::socketio::msgpack;
-use crate::protocol::websocket::deflate::Deflater;
+use crate::protocol::websocket::deflate::{Deflater, WINDOW_BITS_MIN};
+use crate::protocol::websocket::extension::Accepted;
 use crate::protocol::websocket::frame::{self, Opcode, server_frames};
 
 /// What is made on the way and needed more than this does not keep its memory.
@@ -40,6 +41,21 @@ impl Wire {
 
     /// Engine.IO 3 to a WebSocket that takes text only: a binary message, typed before, goes as base64.
     pub(crate) const BASE64: Wire = Wire(1 << 3);
+
+    /// With [`Wire::DEFLATE`]: compressed for a client that keeps the narrow window only.
+    pub(crate) const NARROW: Wire = Wire(1 << 4);
+
+    /// All that is about compression.
+    pub(crate) const COMPRESSION: Wire = Wire(Wire::DEFLATE.0 | Wire::NARROW.0);
+
+    /// The form of a connection's frames after this answer to its offers.
+    pub(crate) fn of_offer(accepted: Option<Accepted>) -> Wire {
+        match accepted {
+            None => Wire::default(),
+            Some(accepted) if accepted.is_narrow => Wire::COMPRESSION,
+            Some(_) => Wire::DEFLATE,
+        }
+    }
 
     /// Whether canonical frames can go out as they are.
     #[inline]
@@ -72,6 +88,7 @@ pub(crate) struct Transcoder {
     /// Payloads smaller than this are not compressed.
     compression_threshold: usize,
     deflater: Option<Deflater>,
+    narrow_deflater: Option<Deflater>,
     /// The last payload that was.
     compressed: Vec<u8>,
     /// The last packet of another parser.
@@ -85,6 +102,7 @@ impl Transcoder {
         Transcoder {
             compression_threshold,
             deflater: None,
+            narrow_deflater: None,
             compressed: Vec::new(),
             packed: Vec::new(),
             typed: Vec::new(),
@@ -130,7 +148,7 @@ impl Transcoder {
 
     /// Appends one frame as a connection with this form sends it.
     pub(crate) fn append(&mut self, opcode: Opcode, payload: &[u8], wire: Wire, out: &mut Vec<u8>) {
-        if opcode != Opcode::Binary || wire.without(Wire::DEFLATE | Wire::MSGPACK).is_canonical() {
+        if opcode != Opcode::Binary || wire.without(Wire::COMPRESSION | Wire::MSGPACK).is_canonical() {
             return self.append_frame(opcode, payload, wire, out);
         }
         let mut typed = mem::take(&mut self.typed);
@@ -159,7 +177,10 @@ impl Transcoder {
                 self.compressed = Vec::new();
             }
             self.compressed.clear();
-            let deflater = self.deflater.get_or_insert_default();
+            let deflater = match wire.has(Wire::NARROW) {
+                true => self.narrow_deflater.get_or_insert_with(|| Deflater::new(WINDOW_BITS_MIN)),
+                false => self.deflater.get_or_insert_default(),
+            };
             if deflater.compress(payload, &mut self.compressed) {
                 return frame::append_compressed(out, opcode, &self.compressed);
             }
@@ -171,6 +192,7 @@ impl Transcoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::mixed::Mixed;
 
     #[test]
     fn only_large_frames_that_shrink_are_compressed() {
@@ -189,6 +211,25 @@ mod tests {
             assert_eq!(out[..same], canonical[..same]);
             assert_eq!(out[same], 0xc1, "final, compressed, text");
             assert!(out.len() < same + 20);
+        }
+    }
+
+    #[test]
+    fn a_client_with_a_narrow_window_gets_what_refers_back_by_no_more() {
+        let noise = Mixed { len: 600, noise: 100, seed: 7 }.bytes();
+        let (near, far) = (noise[..100].repeat(24), noise.repeat(4));
+        let mut transcoder = Transcoder::new(100);
+        for (payload, wire, is_compressed) in [
+            (&near, Wire::DEFLATE, true),
+            (&near, Wire::COMPRESSION, true),
+            (&far, Wire::DEFLATE, true),
+            // What comes again lies further back than 512 bytes, so nothing shrinks.
+            (&far, Wire::COMPRESSION, false),
+        ] {
+            let (mut canonical, mut out) = (Vec::new(), Vec::new());
+            frame::append(&mut canonical, Opcode::Text, payload);
+            transcoder.transcode(&canonical, wire, &mut out);
+            assert_eq!((out != canonical, out.len() < 1_500), (is_compressed, is_compressed), "{wire:?}");
         }
     }
 

@@ -12,9 +12,12 @@ use serde_json::Value;
 
 use crate::protocol::socketio::msgpack;
 use crate::protocol::websocket::client::{append_fragment, decode_response, encode_request};
-use crate::protocol::websocket::deflate::{Deflater, Inflater};
+use crate::protocol::websocket::deflate::{Deflater, InflateLimits, Inflater};
 use crate::protocol::websocket::frame::{self, Opcode, RESERVED_DEFLATE};
 use crate::simulation::world::{WireId, World};
+
+/// What a server may send.
+const INFLATED: InflateLimits = InflateLimits::bytes(usize::MAX - 1);
 
 const WEBSOCKET_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
@@ -379,7 +382,7 @@ impl Client {
         arrived.drain(..end);
         if header.reserved != 0 {
             let mut inflated = Vec::new();
-            let message = Inflater::default().message(false, &payload, usize::MAX - 1, &mut inflated);
+            let message = Inflater::default().message(false, &payload, INFLATED, &mut inflated);
             assert!(message.is_ok(), "what the server compresses inflates");
             payload = inflated;
             self.inflated += 1;

@@ -44,6 +44,8 @@ mod http_requests;
 #[cfg(test)]
 mod origins;
 #[cfg(test)]
+mod payloads;
+#[cfg(test)]
 mod recoveries;
 mod session;
 #[cfg(test)]

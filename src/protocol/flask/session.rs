@@ -12,6 +12,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::protocol::surrogates::read_json;
+
 /// A session's JSON, unpacked: a small cookie must not become a large allocation.
 const JSON_BYTES_MAX: usize = 64 * 1024;
 
@@ -89,7 +91,7 @@ impl Session {
         if json.len() > JSON_BYTES_MAX {
             return None;
         }
-        let tagged: Map<String, Value> = serde_json::from_slice(&json).ok()?;
+        let tagged: Map<String, Value> = read_json(std::str::from_utf8(&json).ok()?).ok()?;
         Some(Session { tagged })
     }
 

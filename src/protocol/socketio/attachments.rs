@@ -66,9 +66,9 @@ impl PendingBinary {
         &self.attachments
     }
 
-    /// What is kept, in bytes: the text and the attachments so far.
-    pub(crate) fn len_bytes(&self) -> usize {
-        self.text.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
+    /// Bytes of the attachments so far.
+    pub(crate) fn attachments_len(&self) -> usize {
+        self.attachments.iter().map(Bytes::len).sum()
     }
 }
 
@@ -80,9 +80,9 @@ mod tests {
     fn the_last_attachment_completes_the_packet() {
         let mut pending = PendingBinary::new(PacketKind::BinaryAck, "/ä", Some(3), "[1]", 2);
         assert_eq!((pending.kind(), pending.id()), (PacketKind::BinaryAck, Some(3)));
-        assert_eq!((pending.namespace(), pending.payload(), pending.len_bytes()), ("/ä", "[1]", 6));
+        assert_eq!((pending.namespace(), pending.payload(), pending.attachments_len()), ("/ä", "[1]", 0));
         assert!(!pending.push(Bytes::new()));
         assert!(pending.push(Bytes::from_static(b"abc")));
-        assert_eq!((pending.attachments().len(), pending.len_bytes()), (2, 9));
+        assert_eq!((pending.attachments().len(), pending.attachments_len()), (2, 3));
     }
 }

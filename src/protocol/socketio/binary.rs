@@ -5,12 +5,13 @@
 //! guard puts back what was there before, also when a user's code panics. Does not read or write packets.
 
 use std::cell::RefCell;
-use std::mem;
+use std::{fmt, mem};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde::de::Error as _;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::base::limits::JSON_DEPTH_MAX;
@@ -19,7 +20,16 @@ use super::json::{self, Scanner};
 use super::packet::PacketError;
 
 /// The member that makes an object a placeholder if it is `true`.
-const PLACEHOLDER_KEY: &str = "_placeholder";
+pub(super) const PLACEHOLDER_KEY: &str = "_placeholder";
+
+/// The member that says which attachment it stands for.
+pub(super) const NUM_KEY: &str = "num";
+
+/// The name by which `Binary` asks a deserializer for an attachment.
+pub(super) const NAME: &str = "shardcast::Binary";
+
+/// Levels of a server's own payload that are looked through: each takes some stack. `msgpack` writes as many.
+pub(super) const WRITTEN_DEPTH_MAX: usize = 4 * JSON_DEPTH_MAX;
 
 thread_local! {
     /// The attachments of the `Args` that are being read; none outside.
@@ -88,15 +98,37 @@ impl Serialize for Binary {
 
 impl<'de> Deserialize<'de> for Binary {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Binary, D::Error> {
-        let placeholder = Placeholder::deserialize(deserializer)?;
-        if !placeholder.is_placeholder {
-            return Err(D::Error::custom("expected a binary attachment"));
-        }
-        INCOMING
-            .with_borrow(|incoming| incoming.get(placeholder.num).cloned())
-            .map(Binary)
-            .ok_or_else(|| D::Error::custom(format_args!("no binary attachment {}", placeholder.num)))
+        deserializer.deserialize_newtype_struct(NAME, BinaryVisitor)
     }
+}
+
+struct BinaryVisitor;
+
+impl<'de> Visitor<'de> for BinaryVisitor {
+    type Value = Binary;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a binary attachment")
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Binary, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Binary, A::Error> {
+        let placeholder = Placeholder::deserialize(MapAccessDeserializer::new(map))?;
+        if !placeholder.is_placeholder {
+            return Err(A::Error::custom("expected a binary attachment"));
+        }
+        incoming(placeholder.num)
+            .map(Binary)
+            .ok_or_else(|| A::Error::custom(format_args!("no binary attachment {}", placeholder.num)))
+    }
+}
+
+/// An attachment of the `Args` that are being read.
+pub(super) fn incoming(num: usize) -> Option<Bytes> {
+    INCOMING.with_borrow(|incoming| incoming.get(num).cloned())
 }
 
 #[derive(Deserialize, Serialize)]
@@ -175,74 +207,105 @@ pub(super) fn without_collector<R>(write: impl FnOnce() -> R) -> R {
 /// # Errors
 /// A placeholder's `num` is missing, is no integer or is out of range.
 pub(crate) fn check_placeholders(payload: &str, attachments: usize) -> Result<(), PacketError> {
-    let bytes = payload.as_bytes();
-    let may_hold_key = memchr::memmem::find(bytes, PLACEHOLDER_KEY.as_bytes()).is_some()
-        || memchr::memchr(b'\\', bytes).is_some();
-    if may_hold_key { check_value(&mut Scanner::new(payload), attachments, 0) } else { Ok(()) }
+    let may_hold_key = keys_in(payload) > 0 || memchr::memchr(b'\\', payload.as_bytes()).is_some();
+    if may_hold_key { Placeholders::count(payload, attachments, JSON_DEPTH_MAX).map(drop) } else { Ok(()) }
 }
 
-/// Goes past one value. Recursion is safe because the depth is limited.
-fn check_value(scanner: &mut Scanner<'_>, attachments: usize, depth: usize) -> Result<(), PacketError> {
-    if depth > JSON_DEPTH_MAX {
-        return Err(PacketError::PayloadTooDeep);
-    }
-    scanner.skip_white_space();
-    match scanner.peek() {
-        Some(b'{') => check_object(scanner, attachments, depth),
-        Some(b'[') => check_array(scanner, attachments, depth),
-        _ => Ok(scanner.scalar()?),
-    }
+/// Whether a text that an encoder has written has this many objects that are placeholders: its own, and nothing that a user
+/// gave and receivers would take for one. A packet without attachments is free of that: there they look for none.
+pub(super) fn holds_placeholders(payload: &str, attachments: usize) -> bool {
+    // As a rule the word stands there once for each, and nothing is escaped.
+    let is_plain = memchr::memchr(b'\\', payload.as_bytes()).is_none();
+    is_plain && keys_in(payload) == attachments
+        || Placeholders::count(payload, attachments, WRITTEN_DEPTH_MAX) == Ok(attachments)
 }
 
-fn check_array(scanner: &mut Scanner<'_>, attachments: usize, depth: usize) -> Result<(), PacketError> {
-    if is_empty(scanner, b']') {
-        return Ok(());
+fn keys_in(payload: &str) -> usize {
+    memchr::memmem::find_iter(payload.as_bytes(), PLACEHOLDER_KEY).count()
+}
+
+/// A walk through a payload that counts its placeholders.
+struct Placeholders<'a> {
+    scanner: Scanner<'a>,
+    attachments: usize,
+    depth_max: usize,
+    count: usize,
+}
+
+impl Placeholders<'_> {
+    fn count(payload: &str, attachments: usize, depth_max: usize) -> Result<usize, PacketError> {
+        let scanner = Scanner::new(payload);
+        let mut placeholders = Placeholders { scanner, attachments, depth_max, count: 0 };
+        placeholders.value(0)?;
+        Ok(placeholders.count)
     }
-    loop {
-        check_value(scanner, attachments, depth + 1)?;
-        match scanner.take() {
-            Some(b',') => {}
-            Some(b']') => return Ok(()),
-            _ => return Err(PacketError::PayloadNotJson),
+
+    /// Goes past one value. Recursion is safe because the depth is limited.
+    fn value(&mut self, depth: usize) -> Result<(), PacketError> {
+        if depth > self.depth_max {
+            return Err(PacketError::PayloadTooDeep);
+        }
+        self.scanner.skip_white_space();
+        match self.scanner.peek() {
+            Some(b'{') => self.object(depth),
+            Some(b'[') => self.array(depth),
+            _ => Ok(self.scanner.scalar()?),
         }
     }
-}
 
-/// The last of equal keys counts, as in JavaScript.
-fn check_object(scanner: &mut Scanner<'_>, attachments: usize, depth: usize) -> Result<(), PacketError> {
-    if is_empty(scanner, b'}') {
-        return Ok(());
-    }
-    let (mut is_placeholder, mut is_in_range) = (false, false);
-    loop {
-        let key = json::unescape(scanner.key()?);
-        scanner.skip_white_space();
-        let start = scanner.at;
-        check_value(scanner, attachments, depth + 1)?;
-        let value = scanner.since(start);
-        match key.as_deref() {
-            Some(PLACEHOLDER_KEY) => is_placeholder = value == "true",
-            Some("num") => is_in_range = value.parse::<usize>().is_ok_and(|num| num < attachments),
-            _ => {}
+    fn array(&mut self, depth: usize) -> Result<(), PacketError> {
+        if self.is_empty(b']') {
+            return Ok(());
         }
-        match scanner.take() {
-            Some(b',') => {}
-            Some(b'}') if is_placeholder && !is_in_range => return Err(PacketError::PlaceholderInvalid),
-            Some(b'}') => return Ok(()),
-            _ => return Err(PacketError::PayloadNotJson),
+        loop {
+            self.value(depth + 1)?;
+            match self.scanner.take() {
+                Some(b',') => {}
+                Some(b']') => return Ok(()),
+                _ => return Err(PacketError::PayloadNotJson),
+            }
         }
     }
-}
 
-/// Goes into a container, and out of it again if it is empty.
-fn is_empty(scanner: &mut Scanner<'_>, close: u8) -> bool {
-    scanner.take();
-    scanner.skip_white_space();
-    let is_empty = scanner.peek() == Some(close);
-    if is_empty {
-        scanner.take();
+    /// The last of equal keys counts, as in JavaScript.
+    fn object(&mut self, depth: usize) -> Result<(), PacketError> {
+        if self.is_empty(b'}') {
+            return Ok(());
+        }
+        let (mut is_placeholder, mut is_in_range) = (false, false);
+        loop {
+            let key = json::unescape(self.scanner.key()?);
+            self.scanner.skip_white_space();
+            let start = self.scanner.at;
+            self.value(depth + 1)?;
+            let value = self.scanner.since(start);
+            match key.as_deref() {
+                Some(PLACEHOLDER_KEY) => is_placeholder = value == "true",
+                Some(NUM_KEY) => is_in_range = value.parse::<usize>().is_ok_and(|num| num < self.attachments),
+                _ => {}
+            }
+            match self.scanner.take() {
+                Some(b',') => {}
+                Some(b'}') if is_placeholder && !is_in_range => return Err(PacketError::PlaceholderInvalid),
+                Some(b'}') => {
+                    self.count += usize::from(is_placeholder);
+                    return Ok(());
+                }
+                _ => return Err(PacketError::PayloadNotJson),
+            }
+        }
     }
-    is_empty
+
+    /// Goes into a container, and out of it again if it is empty.
+    fn is_empty(&mut self, close: u8) -> bool {
+        self.scanner.take();
+        self.scanner.skip_white_space();
+        let is_empty = self.scanner.peek() == Some(close);
+        if is_empty {
+            self.scanner.take();
+        }
+        is_empty
+    }
 }
 
 #[cfg(test)]

@@ -38,6 +38,10 @@ pub enum EncodeError {
     Json(String),
     /// The arguments are neither a tuple nor a list.
     NotArgs,
+    /// Beside binary attachments stands an object whose `_placeholder` is `true`, somewhere in the arguments: that is how the
+    /// protocol marks where an attachment belongs, so receivers would put one there, or hang up if there is none. A client can
+    /// bring such an object into what a server relays. It can be sent without attachments, where it is data like any other.
+    Placeholder,
 }
 
 impl fmt::Display for EncodeError {
@@ -48,6 +52,10 @@ impl fmt::Display for EncodeError {
             EncodeError::NotArgs => {
                 f.write_str("arguments must be a tuple or a list; one argument is written `(value,)`")
             }
+            EncodeError::Placeholder => f.write_str(
+                "an argument holds an object whose `_placeholder` is true, which receivers would take for one of the binary \
+                 attachments: leave that member out, or send the bytes in an event of their own",
+            ),
         }
     }
 }
@@ -66,7 +74,8 @@ impl serde::ser::Error for EncodeError {
 /// `args` is a tuple or a list. Numbers that are not finite become `null`.
 ///
 /// # Errors
-/// The name is reserved or the arguments have no JSON. `out` and `attachments` are as before then.
+/// The name is reserved, the arguments have no JSON, or they hold what would be taken for an attachment. `out` and `attachments`
+/// are as before then.
 #[expect(clippy::too_many_arguments, reason = "the packet's own fields, and the two buffers that it goes to")]
 pub(crate) fn encode_event<A: Serialize + ?Sized>(
     out: &mut Vec<u8>,
@@ -81,9 +90,10 @@ pub(crate) fn encode_event<A: Serialize + ?Sized>(
     }
     let start = out.len();
     push_header(out, b'2', namespace, id);
+    let payload_start = out.len();
     out.push(b'[');
     push_string(out, name);
-    finish_with_args(out, start, args, attachments)
+    finish_with_args(out, (start, payload_start), args, attachments)
 }
 
 /// Appends an event whose arguments are valid JSON already, with commas between them and without brackets.
@@ -119,8 +129,9 @@ pub(crate) fn encode_ack<A: Serialize + ?Sized>(
 ) -> Result<(), EncodeError> {
     let start = out.len();
     push_header(out, b'3', namespace, Some(id));
+    let payload_start = out.len();
     out.push(b'[');
-    finish_with_args(out, start, args, attachments)
+    finish_with_args(out, (start, payload_start), args, attachments)
 }
 
 /// Appends an acknowledgement whose arguments are valid JSON already.
@@ -182,23 +193,33 @@ pub(crate) fn encode_disconnect(out: &mut Vec<u8>, namespace: &str) {
 /// Appends the arguments and the bracket; on an error takes back all that was appended since `start`.
 fn finish_with_args<A: Serialize + ?Sized>(
     out: &mut Vec<u8>,
-    start: usize,
+    (start, payload_start): (usize, usize),
     args: &A,
     attachments: &mut Vec<Bytes>,
 ) -> Result<(), EncodeError> {
     let attachments_start = attachments.len();
-    let result = binary::with_collector(attachments, || args.serialize(ArgsSerializer { out }));
+    let mut result =
+        binary::with_collector(attachments, || args.serialize(ArgsSerializer { out: &mut *out }));
+    out.push(b']');
+    let count = attachments.len() - attachments_start;
+    if result.is_ok() && count > 0 {
+        result = check_written(out.get(payload_start..).unwrap_or_default(), count);
+    }
     if let Err(error) = result {
         out.truncate(start);
         attachments.truncate(attachments_start);
         return Err(error);
     }
-    out.push(b']');
-    let count = attachments.len() - attachments_start;
     if count > 0 {
         make_binary(out, start, count);
     }
     Ok(())
+}
+
+/// No object of a user's may pass for an attachment.
+fn check_written(payload: &[u8], attachments: usize) -> Result<(), EncodeError> {
+    let payload = std::str::from_utf8(payload).unwrap_or_default();
+    if binary::holds_placeholders(payload, attachments) { Ok(()) } else { Err(EncodeError::Placeholder) }
 }
 
 /// Turns `2` or `3` at `start` into `5N-` or `6N-`: the number is known only now.
@@ -455,6 +476,57 @@ mod tests {
         let list = r#"{"_placeholder":true,"num":0},{"b":[{"_placeholder":true,"num":1}]}]"#;
         assert_eq!(String::from_utf8(out).unwrap(), format!("x52-/n,7[\"a\",{list}62-7[{list}"));
         assert_eq!(attachments, ["before".as_bytes(), &[1], &[2], &[1], &[2]]);
+    }
+
+    #[test]
+    fn what_a_user_gave_never_passes_for_an_attachment() {
+        let bytes = || Binary::from(vec![1]);
+        let raw = |text: &str| RawJson::new(text).unwrap();
+        for poison in [
+            r#"{"_placeholder":true,"num":7}"#,
+            r#"{"_placeholder":true,"num":0}"#,
+            r#"{ "num" : 0, "_placeholder" : true }"#,
+            r#"{"_placeholder":true}"#,
+            r#"{"_placehol\u0064er":true,"num":0}"#,
+            r#"{"_placeholder":false,"_placeholder":true,"num":0}"#,
+            r#"[{"a":[{"_placeholder":true,"num":"x"}]}]"#,
+        ] {
+            let value: serde_json::Value = serde_json::from_str(poison).unwrap();
+            let results = [
+                event(&(raw(poison), bytes())),
+                event(&(bytes(), &value)),
+                event(&[BTreeMap::from([("k", (&value, bytes()))])]),
+            ];
+            assert!(results.iter().all(|result| *result == Err(EncodeError::Placeholder)), "{poison}");
+            let (mut out, mut attachments) = (b"before".to_vec(), Vec::new());
+            let ack = encode_ack(&mut out, "/", 1, &(raw(poison), bytes()), &mut attachments);
+            assert_eq!(
+                (ack, &out[..], attachments.len()),
+                (Err(EncodeError::Placeholder), &b"before"[..], 0)
+            );
+            // Alone it is data: receivers look for placeholders in binary packets only.
+            assert_eq!(event(&(raw(poison),)), Ok(format!("2[\"a\",{poison}]")));
+        }
+        let around = BTreeMap::from([("_placeholder", raw("true")), ("x", RawJson::new("1").unwrap())]);
+        #[derive(Serialize)]
+        struct Around {
+            _placeholder: bool,
+            num: u8,
+            inner: Binary,
+        }
+        assert_eq!(event(&(&around, bytes())), Err(EncodeError::Placeholder));
+        let nested = Around { _placeholder: true, num: 0, inner: bytes() };
+        assert_eq!(event(&(&nested,)), Err(EncodeError::Placeholder));
+        for harmless in [
+            r#"{"_placeholder":false,"num":7}"#,
+            r#"{"_placeholder":1}"#,
+            r#"{"_placeholder":true,"_placeholder":0}"#,
+            r#""{\"_placeholder\":true,\"num\":7}""#,
+            r#"["_placeholder",true]"#,
+        ] {
+            let expected = format!(r#"51-["a",{harmless},{{"_placeholder":true,"num":0}}]"#);
+            assert_eq!(event(&(raw(harmless), bytes())), Ok(expected));
+        }
     }
 
     #[test]

@@ -9,6 +9,10 @@ use std::fmt;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
+use crate::base::shown::Shown;
+use crate::protocol::surrogates::{self, read_json};
+
+use super::attached::Attached;
 use super::binary;
 use super::json::{self, Elements};
 use super::packet::PacketError;
@@ -126,7 +130,10 @@ impl<'a> Args<'a> {
 
     /// Reads one argument as a type.
     ///
-    /// A missing argument reads like `null`, so that an `Option` is `None`.
+    /// A missing argument reads like `null`, so that an `Option` is `None`. JavaScript sends `undefined` as `null`, too; anything
+    /// else, an empty object among it, has to match what is within the `Option`. Half a character, as JavaScript makes by cutting
+    /// a text within an emoji, is U+FFFD. Binary attachments are read as [`Binary`](crate::Binary); a
+    /// [`Value`](serde_json::Value) has no room for bytes, and where one stands in it that is an error.
     ///
     /// # Errors
     /// [`ArgsError::Missing`] if the argument is missing and the type has no `null`;
@@ -141,6 +148,21 @@ impl<'a> Args<'a> {
     /// ```
     pub fn read<T: DeserializeOwned>(&self, index: usize) -> Result<T, ArgsError> {
         read_element(self.get(index), index, self.attachments)
+    }
+
+    /// Reads a client's auth. Where an `Option` is asked for, a page that has nothing to say is `None`: besides `null` and no auth
+    /// at all an object that has no members, or only such that are `null`. `{ token: localStorage.getItem("token") }` is one
+    /// before the user has logged in.
+    pub(crate) fn read_auth<T: DeserializeOwned>(&self) -> Result<T, AuthError> {
+        let element = self.get(0);
+        read_element(element, 0, self.attachments).or_else(|error| {
+            let nothing: Option<T> = serde_json::from_str("null").ok();
+            let may_be_none = nothing.is_some();
+            match nothing.filter(|_| element.is_some_and(says_nothing)) {
+                Some(nothing) => Ok(nothing),
+                None => Err(AuthError { error, may_be_none }),
+            }
+        })
     }
 
     /// Reads the arguments one after the other, in one pass over the text.
@@ -186,8 +208,55 @@ fn read_element<T: DeserializeOwned>(
     let Some(element) = element else {
         return serde_json::from_str("null").map_err(|_| ArgsError::Missing { index });
     };
-    binary::with_incoming(attachments, || serde_json::from_str(element))
-        .map_err(|error| ArgsError::Mismatch { index, message: error.to_string() })
+    let read = match attachments {
+        [] => read_json(element),
+        _ => read_attached(element, attachments),
+    };
+    // Serde quotes what it does not know, and that is the client's.
+    read.map_err(|error| ArgsError::Mismatch { index, message: Shown(error).to_string() })
+}
+
+#[cold]
+fn read_attached<T: DeserializeOwned>(element: &str, attachments: &[Bytes]) -> serde_json::Result<T> {
+    let read = |text: &str| {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let value = T::deserialize(Attached(&mut deserializer))?;
+        deserializer.end().map(|()| value)
+    };
+    binary::with_incoming(attachments, || {
+        read(element).or_else(|error| match surrogates::mend(element) {
+            Some(mended) => read(&mended),
+            None => Err(error),
+        })
+    })
+}
+
+/// Whether an object has no members but what is `null`, and what a client adds by itself to be recovered.
+fn says_nothing(auth: &str) -> bool {
+    let Ok(members) = read_json::<serde_json::Map<String, serde_json::Value>>(auth) else { return false };
+    members.iter().all(|(name, value)| value.is_null() || matches!(name.as_str(), "pid" | "offset"))
+}
+
+/// Why a client's auth is not what the connect handler takes.
+#[derive(Debug)]
+pub(crate) struct AuthError {
+    error: ArgsError,
+    may_be_none: bool,
+}
+
+impl fmt::Display for AuthError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.error {
+            ArgsError::Missing { .. } => {
+                formatter.write_str("invalid auth: there is none, and it is required")?
+            }
+            ArgsError::Mismatch { message, .. } => write!(formatter, "invalid auth: {message}")?,
+        }
+        match self.may_be_none {
+            true => formatter.write_str(" (or none: no auth, null, or an object whose members are all null)"),
+            false => Ok(()),
+        }
+    }
 }
 
 /// Why an argument cannot be read as the type that was asked for.
@@ -213,7 +282,7 @@ pub enum ArgsError {
     Mismatch {
         /// The place of the argument, from 0.
         index: usize,
-        /// What serde says.
+        /// What serde says: the beginning of it, and without control characters, because it may quote the client.
         message: String,
     },
 }
@@ -251,6 +320,7 @@ mod tests {
             (r#"["a\"b",{}]"#, "a\"b", "{}", 1),
             (r#"["\u0061"]"#, "a", "", 0),
             (r#"["",null]"#, "", "null", 1),
+            (r#"["\ud800",1]"#, "\u{fffd}", "1", 1),
             ("[7,8]", "7", "8", 1),
             ("[-1.5e3]", "-1.5e3", "", 0),
             (r#"["],[","],["]"#, "],[", r#""],[""#, 1),
@@ -265,7 +335,7 @@ mod tests {
 
     #[test]
     fn what_did_not_pass_decoding_is_refused_without_a_panic() {
-        for payload in ["", "[", "]", "[]", "{}", "[null]", "[\"", "[\"]", "[[]]", "[\"\\ud800\"]", "[,"] {
+        for payload in ["", "[", "]", "[]", "{}", "[null]", "[\"", "[\"]", "[[]]", "[,"] {
             assert!(Event::decode(payload, &[]).is_err(), "{payload}");
         }
     }
@@ -297,6 +367,79 @@ mod tests {
         assert_eq!(args.read::<Value>(0), Ok(Value::Null));
         assert_eq!(args.read::<String>(3), Err(ArgsError::Missing { index: 3 }));
         assert_eq!(args.read::<Binary>(0), Err(ArgsError::Missing { index: 0 }));
+    }
+
+    #[test]
+    fn auth_without_anything_in_it_is_none() {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        struct Login {
+            token: String,
+        }
+        let read =
+            |auth| Args::of_value(auth).read_auth::<Option<Login>>().map_err(|error| error.to_string());
+        for auth in
+            ["", "{}", r#"{"token":null}"#, r#"{"a":null,"token":null}"#, r#"{"pid":"x","offset":"y"}"#]
+        {
+            assert_eq!(read(auth), Ok(None), "{auth}");
+        }
+        let login = Login { token: "x".to_owned() };
+        assert_eq!(read(r#"{"token":"x","more":null}"#), Ok(Some(login)));
+        for (auth, fault) in [
+            (r#"{"token":7}"#, "invalid type: integer `7`, expected a string"),
+            (r#"{"tokn":"x"}"#, "missing field `token`"),
+            (r#"{"token":null,"name":"a"}"#, "invalid type: null, expected a string"),
+        ] {
+            let error = read(auth).unwrap_err();
+            assert!(error.starts_with("invalid auth: ") && error.contains(fault), "{auth}: {error}");
+            assert!(error.ends_with("(or none: no auth, null, or an object whose members are all null)"));
+        }
+        let required = |auth| Args::of_value(auth).read_auth::<Login>().map_err(|error| error.to_string());
+        assert_eq!(required(""), Err("invalid auth: there is none, and it is required".to_owned()));
+        assert!(required("{}").unwrap_err().contains("missing field `token`"));
+        assert_eq!(Args::of_value("{}").read_auth::<Value>().ok(), Some(serde_json::json!({})));
+    }
+
+    #[test]
+    fn a_clients_words_in_an_error_are_short_and_begin_no_line() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Nothing {}
+        #[derive(Debug, serde::Deserialize)]
+        enum One {
+            A,
+        }
+        let forged = r#""x\r\n2026-01-01 ERROR forged\u001b[31m\u202e""#;
+        let long = format!("\"{}\"", "x".repeat(100_000));
+        for name in [forged, &long] {
+            let errors = [
+                Args::of_value(&format!("{{{name}:1}}")).read::<Nothing>(0).map(drop),
+                Args::of_value(name).read::<One>(0).map(|One::A| ()),
+                Args::of_value(name).read::<u8>(0).map(drop),
+            ];
+            for error in errors {
+                let text = error.unwrap_err().to_string();
+                assert!(text.len() < 2_000 && !text.contains(['\r', '\n', '\u{1b}', '\u{202e}']), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn half_a_character_is_read_and_raw_arguments_stay_as_they_came() {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        struct Line {
+            text: String,
+        }
+        let args = event(r#"["a","abc\ud83d",{"text":"\ud83d"},{"\ude00":1}]"#).args;
+        assert_eq!(args.read::<String>(0), Ok("abc\u{fffd}".to_owned()));
+        assert_eq!(args.read::<Value>(0), Ok(Value::String("abc\u{fffd}".to_owned())));
+        assert_eq!(args.read::<Line>(1), Ok(Line { text: "\u{fffd}".to_owned() }));
+        assert_eq!(args.read::<Value>(2), Ok(serde_json::json!({ "\u{fffd}": 1 })));
+        assert_eq!(args.read::<RawJson>(0).unwrap().as_str(), r#""abc\ud83d""#);
+        assert_eq!(args.raw(), r#""abc\ud83d",{"text":"\ud83d"},{"\ude00":1}"#);
+        let attachments = [Bytes::from_static(b"x")];
+        let payload = r#"["\ud83d",{"_placeholder":true,"num":0}]"#;
+        let both = Args::of_elements(payload, &attachments).read::<(String, Binary)>(0).unwrap();
+        assert_eq!((both.0.as_str(), both.1.as_ref()), ("\u{fffd}", &b"x"[..]));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use crate::base::limits::JSON_DEPTH_MAX;
+use crate::protocol::surrogates;
 
 // `Nesting` keeps a bit a level.
 const _: () = assert!(JSON_DEPTH_MAX <= 128);
@@ -37,12 +38,12 @@ pub(crate) fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t', '\n', '\r'])
 }
 
-/// What a string of valid JSON says, given with its quotes. `None` if that is not Unicode: a lone surrogate.
+/// What a string of valid JSON says, given with its quotes; U+FFFD where it has half a character. `None` if it is no string.
 pub(crate) fn unescape(quoted: &str) -> Option<Cow<'_, str>> {
     if memchr::memchr(b'\\', quoted.as_bytes()).is_none() {
         return quoted.get(1..quoted.len().checked_sub(1)?).map(Cow::Borrowed);
     }
-    serde_json::from_str(quoted).ok().map(Cow::Owned)
+    surrogates::read_json(quoted).ok().map(Cow::Owned)
 }
 
 /// The elements of an array that is known to be valid, given without its brackets.
@@ -410,7 +411,7 @@ pub(crate) mod tests {
     fn a_string_of_no_unicode_has_no_value() {
         assert_eq!(unescape("\"a\""), Some(Cow::Borrowed("a")));
         assert_eq!(unescape("\"\\u0061\""), Some(Cow::Borrowed("a")));
-        assert_eq!(unescape("\"\\ud800\""), None);
+        assert_eq!(unescape("\"\\ud800\""), Some(Cow::Borrowed("\u{fffd}")));
         assert_eq!(unescape("\""), None);
     }
 

@@ -2,10 +2,11 @@
 //!
 //! Text in, values out, and back; the leading `4` of an Engine.IO message is neither read nor written.
 //! Reading order: `packet` (the grammar), `json` (what is JSON and where an element ends), `event` (names
-//! and arguments), `binary` (placeholders), `raw_json`, `attachments` (waiting for frames), `encode`;
+//! and arguments), `binary` (placeholders), `attached` (reading around them), `raw_json`, `attachments` (waiting for frames), `encode`;
 //! `msgpack`, the other parser.
 //! Does not know which namespaces exist, who is connected or what is awaited: that is the caller's.
 
+mod attached;
 pub(crate) mod attachments;
 pub(crate) mod binary;
 pub(crate) mod encode;

@@ -12,8 +12,9 @@ use super::binary;
 /// One valid JSON value as text, sent verbatim.
 ///
 /// Use it to pass on what arrived, or to send what is JSON already, without parsing it. As the type of an
-/// argument it captures the argument's text. Attachments do not travel with it: their placeholders are text
-/// like any other.
+/// argument it captures the argument's text. Attachments do not travel with it: their placeholders are objects like any other, and
+/// because receivers would take them for attachments, such a text cannot be sent beside bytes of the server's own
+/// ([`EncodeError::Placeholder`](crate::EncodeError::Placeholder)).
 ///
 /// ```
 /// # fn example(socket: shardcast::Socket) -> Result<(), serde_json::Error> {

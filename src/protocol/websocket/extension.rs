@@ -4,17 +4,36 @@
 //! The only answer is one without context takeover either way: nothing is kept for a connection between two messages,
 //! and a broadcast is compressed once for all. Does not compress (`deflate`).
 
+use super::deflate::{WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 use super::handshake::is_token;
 
+/// What was agreed: the value of the answer's field, and whether the client wants the narrow window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Accepted {
+    pub(crate) answer: &'static str,
+    /// Messages to it refer back by `deflate::WINDOW_BITS_MIN` at most: any window that an offer names holds those.
+    pub(crate) is_narrow: bool,
+}
+
 /// The answer to an offer that leaves our window alone.
-const ACCEPTED: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+const ACCEPTED: Accepted = Accepted {
+    answer: "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
+    is_narrow: false,
+};
 
 /// The answer to one that names the window which we use anyway: it has to be repeated (RFC 7692 §7.1.2.1).
-const ACCEPTED_WITH_WINDOW: &str =
-    "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=15";
+const ACCEPTED_WIDE: Accepted = Accepted {
+    answer: "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=15",
+    is_narrow: false,
+};
 
-/// The value of `server_max_window_bits` that we can keep: the compressor's window is 32 KiB.
-const WINDOW_BITS: &str = "15";
+/// The answer to one that names a narrower window: the narrowest, so that there are two forms of a message and not seven.
+const ACCEPTED_NARROW: Accepted = Accepted {
+    answer: "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=9",
+    is_narrow: true,
+};
+
+const _: () = assert!(WINDOW_BITS_MAX == 15 && WINDOW_BITS_MIN == 9, "as the answers say");
 
 /// Whether a field has the form of a list of extensions. One that has not fails the handshake (RFC 6455 §9.1).
 pub(crate) fn is_list(field: &str) -> bool {
@@ -25,7 +44,7 @@ pub(crate) fn is_list(field: &str) -> bool {
 }
 
 /// The answer to the first offer in a list that can be kept; `None` if there is none.
-pub(crate) fn accept_deflate(field: &str) -> Option<&'static str> {
+pub(crate) fn accept_deflate(field: &str) -> Option<Accepted> {
     offers(field).find_map(|offer| match offer.split_once(';') {
         None if offer == "permessage-deflate" => Some(ACCEPTED),
         Some((name, params)) if name.trim_ascii() == "permessage-deflate" => answer_to(params),
@@ -34,7 +53,7 @@ pub(crate) fn accept_deflate(field: &str) -> Option<&'static str> {
 }
 
 /// The answer to an offer with these parameters, each of which may stand there once (RFC 7692 §7.1).
-fn answer_to(params: &str) -> Option<&'static str> {
+fn answer_to(params: &str) -> Option<Accepted> {
     let mut answer = ACCEPTED;
     let names = || params.split(';').map(|part| param(part.trim_ascii()).map(|(name, _)| name));
     for (place, part) in params.split(';').enumerate() {
@@ -49,7 +68,10 @@ fn answer_to(params: &str) -> Option<&'static str> {
             ) => {}
             // Its window is never larger than ours, so any will do.
             ("client_max_window_bits", Some("8" | "9" | "10" | "11" | "12" | "13" | "14" | "15")) => {}
-            ("server_max_window_bits", Some(WINDOW_BITS)) => answer = ACCEPTED_WITH_WINDOW,
+            ("server_max_window_bits", Some("15")) => answer = ACCEPTED_WIDE,
+            ("server_max_window_bits", Some("9" | "10" | "11" | "12" | "13" | "14")) => {
+                answer = ACCEPTED_NARROW;
+            }
             _ => return None,
         }
     }
@@ -81,10 +103,17 @@ mod tests {
             ("permessage-deflate; server_no_context_takeover; client_no_context_takeover", Some(ACCEPTED)),
             ("permessage-deflate;client_max_window_bits=10", Some(ACCEPTED)),
             ("permessage-deflate; client_max_window_bits=\"10\"", Some(ACCEPTED)),
-            ("permessage-deflate; server_max_window_bits=15", Some(ACCEPTED_WITH_WINDOW)),
-            // A smaller window than the compressor's: the next offer may do.
-            ("permessage-deflate; server_max_window_bits=10", None),
-            ("permessage-deflate; server_max_window_bits=10, permessage-deflate", Some(ACCEPTED)),
+            ("permessage-deflate; server_max_window_bits=15", Some(ACCEPTED_WIDE)),
+            ("permessage-deflate; server_max_window_bits=10", Some(ACCEPTED_NARROW)),
+            // Autobahn 13.3 and 13.5.
+            ("permessage-deflate; server_max_window_bits=9", Some(ACCEPTED_NARROW)),
+            (
+                "permessage-deflate; server_no_context_takeover; server_max_window_bits=9",
+                Some(ACCEPTED_NARROW),
+            ),
+            // A smaller window than the compressor has: the next offer may do.
+            ("permessage-deflate; server_max_window_bits=8", None),
+            ("permessage-deflate; server_max_window_bits=8, permessage-deflate", Some(ACCEPTED)),
             ("permessage-bzip2, permessage-deflate", Some(ACCEPTED)),
             ("x-webkit-deflate-frame", None),
             ("permessage-deflate; unknown", None),

@@ -106,11 +106,12 @@ pub(crate) enum FrameError {
     CloseCodeInvalid,
     CloseReasonNotUtf8,
     NotDeflate,
+    InflatesTooMuch,
 }
 
 impl FrameError {
     #[cfg(test)]
-    pub(crate) const ALL: [FrameError; 17] = [
+    pub(crate) const ALL: [FrameError; 18] = [
         FrameError::ReservedBits,
         FrameError::UnknownOpcode,
         FrameError::ControlFragmented,
@@ -128,6 +129,7 @@ impl FrameError {
         FrameError::CloseCodeInvalid,
         FrameError::CloseReasonNotUtf8,
         FrameError::NotDeflate,
+        FrameError::InflatesTooMuch,
     ];
 
     /// What to tell the peer (RFC 6455 §7.4.1).
@@ -148,7 +150,9 @@ impl FrameError {
             FrameError::TextNotUtf8 | FrameError::CloseReasonNotUtf8 | FrameError::NotDeflate => {
                 CloseCode::INVALID_PAYLOAD
             }
-            FrameError::TooBig | FrameError::TooManyFragments => CloseCode::TOO_BIG,
+            FrameError::TooBig | FrameError::TooManyFragments | FrameError::InflatesTooMuch => {
+                CloseCode::TOO_BIG
+            }
         }
     }
 
@@ -166,12 +170,13 @@ impl FrameError {
             FrameError::Masked => "frames from a server must not be masked",
             FrameError::ContinuationWithoutStart => "a continuation frame without a message to continue",
             FrameError::StartWithinMessage => "a new message before the fragmented one has ended",
-            FrameError::TooManyFragments => "the message has more fragments than this server takes",
+            FrameError::TooManyFragments => "the message has more fragments than fragments_max",
             FrameError::TextNotUtf8 => "a text message must be UTF-8",
             FrameError::CloseTooShort => "the body of a close frame must begin with a code of two bytes",
             FrameError::CloseCodeInvalid => "this close code must not be sent",
             FrameError::CloseReasonNotUtf8 => "the reason in a close frame must be UTF-8",
             FrameError::NotDeflate => "the compressed payload is not DEFLATE",
+            FrameError::InflatesTooMuch => "messages inflate to more than inflate_ratio_max times their size",
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Built for tests and for the fuzzer only. Does not make inputs.
 
-use super::deflate::Inflater;
+use super::deflate::{InflateLimits, Inflater};
 use super::frame::FrameError;
 use super::message::{Incoming, MessageDecoder, MessageLimits};
 
@@ -28,22 +28,24 @@ pub(crate) fn messages(input: &[u8]) {
     let Some((&choice, bytes)) = input.split_first() else { return };
     let payload_bytes_max = [0, 16, 1_000, 100_000][usize::from(choice >> 1) % 4];
     let (must_be_masked, may_be_compressed) = (choice & 1 == 0, choice & 8 != 0);
-    let limits = MessageLimits { payload_bytes_max, must_be_masked, may_be_compressed };
+    let fragments_max = [1, 2, 1_000, usize::MAX][usize::from(choice >> 4) % 4];
+    let limits = MessageLimits { payload_bytes_max, fragments_max, must_be_masked, may_be_compressed };
     events_at_every_cut(bytes, limits);
 }
 
 /// The fuzzer's entry for one compressed payload: a limit holds, and changes nothing for what keeps to it.
 pub(crate) fn inflate(input: &[u8]) {
     const BYTES_MAX: usize = 100_000;
+    let limits = InflateLimits::bytes;
     let mut inflater = Inflater::default();
     let mut bytes = Vec::new();
-    let Ok(_) = inflater.message(false, input, BYTES_MAX, &mut bytes) else { return };
+    let Ok(_) = inflater.message(false, input, limits(BYTES_MAX), &mut bytes) else { return };
     assert!(bytes.len() <= BYTES_MAX);
     let mut again = Vec::new();
-    assert!(inflater.message(false, input, bytes.len(), &mut again).is_ok());
+    assert!(inflater.message(false, input, limits(bytes.len()), &mut again).is_ok());
     assert!(again == bytes, "nothing is kept between two messages");
     if let Some(too_small) = bytes.len().checked_sub(1) {
-        let refused = inflater.message(false, input, too_small, &mut Vec::new()).map(drop);
+        let refused = inflater.message(false, input, limits(too_small), &mut Vec::new()).map(drop);
         assert_eq!(refused, Err(FrameError::TooBig));
     }
 }
@@ -101,8 +103,12 @@ impl Event {
             Incoming::Binary(bytes) => Event::Binary(bytes.into_owned()),
             Incoming::Compressed { is_text, payload } => {
                 let mut out = Vec::new();
-                let inflated =
-                    Inflater::default().message(is_text, &payload, limits.payload_bytes_max, &mut out);
+                let inflated = Inflater::default().message(
+                    is_text,
+                    &payload,
+                    InflateLimits::bytes(limits.payload_bytes_max),
+                    &mut out,
+                );
                 inflated.map_or_else(Event::Refused, |incoming| Event::new(incoming, limits))
             }
             Incoming::Ping(bytes) => Event::Ping(bytes.to_vec()),
@@ -179,6 +185,7 @@ mod tests {
             }
             let limits = MessageLimits {
                 payload_bytes_max: bytes.len(),
+                fragments_max: places.len(),
                 must_be_masked: true,
                 may_be_compressed: false,
             };

@@ -8,16 +8,15 @@ use std::borrow::Cow;
 use super::close::{self, CloseReason};
 use super::frame::{self, FrameError, FrameHeader, Opcode, RESERVED_DEFLATE};
 use super::mask;
-
-/// Frames in one message. Empty fragments cost the sender six bytes and pass every limit in bytes, so
-/// their number is bounded too. 4 MiB in fragments of 64 bytes (Autobahn 9.3.1) still pass.
-pub(crate) const FRAGMENTS_MAX: u32 = 65_536;
+use super::utf8::TextCheck;
 
 /// What a connection accepts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MessageLimits {
     /// Bytes of one message's payload, all its fragments together.
     pub(crate) payload_bytes_max: usize,
+    /// Frames of one message. Empty fragments cost the sender six bytes and pass every limit in bytes.
+    pub(crate) fragments_max: usize,
     /// True on a server, where unmasked frames are refused; false on a client, where masked ones are
     /// (RFC 6455 §5.1).
     pub(crate) must_be_masked: bool,
@@ -44,7 +43,7 @@ pub(crate) enum Incoming<'a> {
     Fragment,
 }
 
-/// The fragmented message of one connection, if one is open.
+/// The message of one connection that has come in part.
 #[derive(Debug, Default)]
 pub(crate) struct MessageDecoder {
     open: Option<Box<Fragments>>,
@@ -53,23 +52,27 @@ pub(crate) struct MessageDecoder {
 // Every connection has one, and most of them idle.
 const _: () = assert!(size_of::<MessageDecoder>() == size_of::<usize>());
 
-/// The parts of a message so far.
-// Invariant: if `is_text` and not `is_compressed`, the first `valid_len` bytes are UTF-8 and the rest begins one more character.
+/// The parts of a message so far: whole frames, and how far text is known that arrives within the next one.
+// Invariant: if `is_text` and not `is_compressed`, `text` has seen `bytes`, and behind them `arrived_len` bytes of the next frame,
+// which lie unmasked in the caller's buffer.
 #[derive(Debug)]
 struct Fragments {
     is_text: bool,
     is_compressed: bool,
-    count: u32,
-    valid_len: usize,
+    /// Whole frames. None yet if the message's first frame is still arriving.
+    count: usize,
+    arrived_len: usize,
+    text: TextCheck,
     bytes: Vec<u8>,
 }
 
 impl MessageDecoder {
-    /// Decodes the frame at the start of `input` in place; `None`, with nothing consumed and nothing
-    /// changed, while it is incomplete. Otherwise also says how many bytes the frame took.
+    /// Decodes the frame at the start of `input` in place; `None`, with nothing consumed, while it is incomplete. The caller
+    /// then gives the same bytes again with more behind them: those of a text frame may have been unmasked, as the decoder
+    /// remembers. Otherwise also says how many bytes the frame took.
     ///
-    /// A frame that will be refused is refused as soon as its header is there. After an error the bytes may
-    /// have been unmasked and the connection is over.
+    /// A frame that will be refused is refused as soon as its header is there, and text with the byte that makes it no
+    /// UTF-8. After an error the bytes may have been unmasked and the connection is over.
     #[inline]
     pub(crate) fn next<'a>(
         &mut self,
@@ -80,29 +83,56 @@ impl MessageDecoder {
         let payload_len_max = limits.payload_bytes_max.saturating_sub(kept_len);
         let reserved_allowed = if limits.may_be_compressed { RESERVED_DEFLATE } else { 0 };
         let Some(header) = frame::decode(input, payload_len_max, reserved_allowed)? else { return Ok(None) };
-        self.check(&header, limits.must_be_masked)?;
+        self.check(&header, limits)?;
         let rest = input.get_mut(header.header_len..).unwrap_or_default();
-        let Some(payload) = rest.get_mut(..header.payload_len) else { return Ok(None) };
-        if let Some(key) = header.mask {
-            mask::unmask(payload, key);
+        if rest.len() < header.payload_len {
+            self.check_arriving(&header, rest)?;
+            return Ok(None);
         }
+        let payload = rest.get_mut(..header.payload_len).unwrap_or_default();
+        let arrived_len = self.arrived_len(&header);
+        unmask_from(payload, arrived_len, header.mask);
         let incoming = self.accept(&header, payload)?;
         Ok(Some((incoming, header.header_len + header.payload_len)))
     }
 
     /// What can be known from a header and the frames before it.
-    fn check(&self, header: &FrameHeader, must_be_masked: bool) -> Result<(), FrameError> {
-        if header.mask.is_some() != must_be_masked {
-            return Err(if must_be_masked { FrameError::Unmasked } else { FrameError::Masked });
+    fn check(&self, header: &FrameHeader, limits: MessageLimits) -> Result<(), FrameError> {
+        if header.mask.is_some() != limits.must_be_masked {
+            return Err(if limits.must_be_masked { FrameError::Unmasked } else { FrameError::Masked });
         }
-        match (header.opcode, &self.open) {
-            (Opcode::Continuation, None) => Err(FrameError::ContinuationWithoutStart),
-            (Opcode::Continuation, Some(open)) if open.count >= FRAGMENTS_MAX => {
-                Err(FrameError::TooManyFragments)
-            }
-            (Opcode::Text | Opcode::Binary, Some(_)) => Err(FrameError::StartWithinMessage),
+        let count = self.open.as_ref().map_or(0, |open| open.count);
+        match header.opcode {
+            Opcode::Continuation if count == 0 => Err(FrameError::ContinuationWithoutStart),
+            Opcode::Continuation if count >= limits.fragments_max => Err(FrameError::TooManyFragments),
+            Opcode::Text | Opcode::Binary if count > 0 => Err(FrameError::StartWithinMessage),
             _ => Ok(()),
         }
+    }
+
+    /// How much of this frame's payload has been seen while it arrived.
+    #[inline]
+    fn arrived_len(&self, header: &FrameHeader) -> usize {
+        match &self.open {
+            Some(open) if !header.opcode.is_control() => open.arrived_len,
+            _ => 0,
+        }
+    }
+
+    /// Looks at what has come of a frame's payload, if it is text: each byte once.
+    #[cold]
+    fn check_arriving(&mut self, header: &FrameHeader, payload: &mut [u8]) -> Result<(), FrameError> {
+        let is_text = match &self.open {
+            Some(open) => open.is_text && !open.is_compressed && !header.opcode.is_control(),
+            None => header.opcode == Opcode::Text && header.reserved == 0,
+        };
+        if !is_text || payload.len() == self.arrived_len(header) {
+            return Ok(());
+        }
+        let open = self.open.get_or_insert_with(|| Box::new(Fragments::new(header)));
+        let new = unmask_from(payload, open.arrived_len, header.mask);
+        open.arrived_len += new.len();
+        if open.text.push(new) { Ok(()) } else { Err(FrameError::TextNotUtf8) }
     }
 
     /// Makes a value of a whole frame that has passed [`MessageDecoder::check`].
@@ -114,6 +144,7 @@ impl MessageDecoder {
                 Ok(Incoming::Compressed { is_text, payload: Cow::Borrowed(payload) })
             }
             Opcode::Text if header.is_final => {
+                self.open = None;
                 let text = simdutf8::basic::from_utf8(payload).map_err(|_| FrameError::TextNotUtf8)?;
                 Ok(Incoming::Text(Cow::Borrowed(text)))
             }
@@ -133,6 +164,7 @@ impl MessageDecoder {
     ) -> Result<Incoming<'static>, FrameError> {
         let mut open = self.open.take().unwrap_or_else(|| Box::new(Fragments::new(header)));
         open.push(payload)?;
+        open.arrived_len = 0;
         if header.is_final {
             return open.finish();
         }
@@ -144,23 +176,19 @@ impl MessageDecoder {
 impl Fragments {
     fn new(start: &FrameHeader) -> Fragments {
         let (is_text, is_compressed) = (start.opcode == Opcode::Text, start.reserved != 0);
-        Fragments { is_text, is_compressed, count: 0, valid_len: 0, bytes: Vec::new() }
+        let (text, bytes) = (TextCheck::default(), Vec::new());
+        Fragments { is_text, is_compressed, count: 0, arrived_len: 0, text, bytes }
     }
 
-    /// Keeps one more part. Text that no further part can mend is refused at once.
+    /// Keeps one more frame. Text that no further part can mend is refused at once.
     fn push(&mut self, payload: &[u8]) -> Result<(), FrameError> {
         self.count += 1;
         self.bytes.extend_from_slice(payload);
         if !self.is_text || self.is_compressed {
             return Ok(());
         }
-        let unchecked = self.bytes.get(self.valid_len..).unwrap_or_default();
-        match simdutf8::compat::from_utf8(unchecked) {
-            Ok(_) => self.valid_len = self.bytes.len(),
-            Err(error) if error.error_len().is_none() => self.valid_len += error.valid_up_to(),
-            Err(_) => return Err(FrameError::TextNotUtf8),
-        }
-        Ok(())
+        let new = payload.get(self.arrived_len..).unwrap_or_default();
+        if self.text.push(new) { Ok(()) } else { Err(FrameError::TextNotUtf8) }
     }
 
     /// The whole message. Its text has been checked part by part; the standard library checks once more,
@@ -177,13 +205,28 @@ impl Fragments {
     }
 }
 
+/// Unmasks what lies behind the first `done` bytes of a payload, and lends it.
+#[inline]
+fn unmask_from(payload: &mut [u8], done: usize, mask: Option<[u8; 4]>) -> &[u8] {
+    let new = payload.get_mut(done..).unwrap_or_default();
+    if let Some(mut key) = mask {
+        key.rotate_left(done % 4);
+        mask::unmask(new, key);
+    }
+    new
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::client;
     use super::*;
 
-    const LIMITS: MessageLimits =
-        MessageLimits { payload_bytes_max: 10, must_be_masked: true, may_be_compressed: false };
+    const LIMITS: MessageLimits = MessageLimits {
+        payload_bytes_max: 10,
+        fragments_max: 1_000,
+        must_be_masked: true,
+        may_be_compressed: false,
+    };
     const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
     #[test]
@@ -207,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn s5_4_an_incomplete_frame_is_left_as_it_was() {
+    fn s5_4_an_incomplete_frame_of_bytes_is_left_as_it_was() {
         let mut bytes = Vec::new();
         frame::append_masked(&mut bytes, Opcode::Binary, b"0123456789", KEY);
         for cut in 0..bytes.len() {
@@ -226,7 +269,7 @@ mod tests {
         let mut more = Vec::new();
         client::append_fragment(&mut more, (Opcode::Continuation, false), b"", KEY);
         let more_len = more.len();
-        for _ in 1..FRAGMENTS_MAX {
+        for _ in 1..LIMITS.fragments_max {
             assert_eq!(decoder.next(&mut more, LIMITS), Ok(Some((Incoming::Fragment, more_len))));
         }
         assert_eq!(decoder.next(&mut more, LIMITS), Err(FrameError::TooManyFragments));
@@ -241,6 +284,39 @@ mod tests {
         for (payload_len, expected) in [(4, Ok(None)), (5, Err(FrameError::TooBig))] {
             let mut header_only = [0x80, 0x80 | payload_len, 0, 0, 0, 0];
             assert_eq!(decoder.next(&mut header_only, LIMITS), expected);
+        }
+    }
+
+    #[test]
+    fn s8_1_bad_text_is_refused_while_its_frame_still_arrives() {
+        // Autobahn 6.4.3 and 6.4.4: one frame, sent in parts; the byte behind F4 makes it no UTF-8.
+        let text = b"\xce\xba\xf4\x90\x80\x80abcd";
+        for (opcodes, start) in [(vec![Opcode::Text], 0), (vec![Opcode::Text, Opcode::Continuation], 3)] {
+            let mut bytes = Vec::new();
+            for (place, opcode) in opcodes.iter().enumerate() {
+                let part = match (place, start) {
+                    (0, 0) => &text[..],
+                    (0, start) => &text[..start],
+                    (_, start) => &text[start..],
+                };
+                client::append_fragment(&mut bytes, (*opcode, place + 1 == opcodes.len()), part, KEY);
+            }
+            let (mut decoder, mut buffer, mut seen) = (MessageDecoder::default(), Vec::new(), 0);
+            let refused = bytes.iter().position(|byte| {
+                buffer.push(*byte);
+                seen += 1;
+                match decoder.next(&mut buffer, LIMITS) {
+                    Ok(Some((_, len))) => drop(buffer.drain(..len)),
+                    Ok(None) => {}
+                    Err(error) => {
+                        assert_eq!(error, FrameError::TextNotUtf8);
+                        return true;
+                    }
+                }
+                false
+            });
+            assert_eq!(refused, Some(bytes.len() - 7), "with the byte 90, of {} frames", opcodes.len());
+            assert_eq!(seen, bytes.len() - 6);
         }
     }
 }

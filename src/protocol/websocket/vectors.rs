@@ -21,8 +21,12 @@ struct Case {
     expected: Vec<Event>,
 }
 
-const SERVER_LIMITS: MessageLimits =
-    MessageLimits { payload_bytes_max: 1_000, must_be_masked: true, may_be_compressed: false };
+const SERVER_LIMITS: MessageLimits = MessageLimits {
+    payload_bytes_max: 1_000,
+    fragments_max: 1_000,
+    must_be_masked: true,
+    may_be_compressed: false,
+};
 
 #[test]
 fn every_vector_gives_its_events_however_cut() {
@@ -52,6 +56,9 @@ fn parse_case(paragraph: &str) -> Case {
             "name" => case.name = value.to_owned(),
             "limit" => {
                 case.limits = Some(MessageLimits { payload_bytes_max: value.parse().unwrap(), ..limits });
+            }
+            "fragments" => {
+                case.limits = Some(MessageLimits { fragments_max: value.parse().unwrap(), ..limits });
             }
             "role" => case.limits = Some(MessageLimits { must_be_masked: value == "server", ..limits }),
             "deflate" => case.limits = Some(MessageLimits { may_be_compressed: value == "yes", ..limits }),

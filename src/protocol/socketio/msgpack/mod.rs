@@ -12,6 +12,7 @@ mod write;
 
 use bytes::Bytes;
 
+use super::binary::holds_placeholders;
 use super::json::JsonError;
 use super::packet::{self, Packet, PacketError, PacketKind};
 
@@ -51,6 +52,8 @@ pub(crate) enum MsgpackError {
     TooDeep,
     /// More than [`BINARIES_MAX`].
     TooManyBinaries,
+    /// A map that a canonical packet would have for a binary value, beside such values.
+    PlaceholderInMap,
     /// What any parser's packet must keep to.
     Packet(PacketError),
 }
@@ -69,6 +72,7 @@ impl MsgpackError {
             MsgpackError::NotPacket => "MessagePack that is no packet",
             MsgpackError::TooDeep => "payload is nested too deeply",
             MsgpackError::TooManyBinaries => "too many binary values",
+            MsgpackError::PlaceholderInMap => "a map whose _placeholder is true beside binary values",
             MsgpackError::Packet(error) => error.reason(),
         }
     }
@@ -101,9 +105,9 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Message, MsgpackError> {
     let mut reader = Reader::new(bytes);
     let (mut kind, mut namespace, mut id) = (None, None, None);
     for _ in 0..reader.map_len()?.ok_or(MsgpackError::NotPacket)? {
-        match reader.string()? {
+        match &*reader.string()? {
             "type" => kind = reader.integer()?,
-            "nsp" => namespace = Some(reader.string()?.to_owned()),
+            "nsp" => namespace = Some(reader.string()?.into_owned()),
             "id" => id = reader.integer()?,
             "data" => reader.payload()?,
             _ => reader.skip()?,
@@ -121,6 +125,10 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Message, MsgpackError> {
     }
     let message = Message { kind, namespace, id, payload, attachments };
     packet::check(&message.packet())?;
+    let count = message.attachments.len();
+    if count > 0 && !holds_placeholders(&message.payload, count) {
+        return Err(MsgpackError::PlaceholderInMap);
+    }
     Ok(message)
 }
 

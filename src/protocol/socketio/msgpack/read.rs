@@ -4,12 +4,14 @@
 //! `undefined`, dates and array buffers as extensions of type 0. Where JSON has no such value, what `JSON.stringify`
 //! makes of it is written. Does not know packets.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
 
 use crate::base::limits::JSON_DEPTH_MAX;
 use crate::protocol::http::date::civil_date;
+use crate::protocol::surrogates::split_at_half;
 
 use super::{BINARIES_MAX, MsgpackError};
 
@@ -58,7 +60,21 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) fn string(&mut self) -> Result<&'a str, MsgpackError> {
+    /// A string; U+FFFD where it has half a character.
+    pub(super) fn string(&mut self) -> Result<Cow<'a, str>, MsgpackError> {
+        let bytes = self.string_bytes()?;
+        if let Ok(text) = simdutf8::basic::from_utf8(bytes) {
+            return Ok(Cow::Borrowed(text));
+        }
+        let mut text = String::new();
+        for_each_half(bytes, |plain, half| {
+            text.push_str(plain);
+            text.extend(half.map(|_| char::REPLACEMENT_CHARACTER));
+        })?;
+        Ok(Cow::Owned(text))
+    }
+
+    fn string_bytes(&mut self) -> Result<&'a [u8], MsgpackError> {
         let len = match self.byte()? {
             first @ 0xa0..=0xbf => usize::from(first & 0x1f),
             0xd9 => self.uint(1)? as usize,
@@ -66,8 +82,7 @@ impl<'a> Reader<'a> {
             0xdb => self.uint(4)? as usize,
             _ => return Err(MsgpackError::NotString),
         };
-        let bytes = self.take(len)?;
-        simdutf8::basic::from_utf8(bytes).map_err(|_| MsgpackError::StringNotUtf8)
+        self.take(len)
     }
 
     /// A whole number from 0, or nothing: `null`, `undefined`.
@@ -116,8 +131,8 @@ impl<'a> Reader<'a> {
             0xe0..=0xff => self.number(first as i8),
             0xa0..=0xbf | 0xd9..=0xdb => {
                 self.rest = before;
-                let text = self.string()?;
-                self.quote(text);
+                let text = self.string_bytes()?;
+                self.quote(text)?;
             }
             0x90..=0x9f => self.array(usize::from(first & 0x0f), depth)?,
             0xdc | 0xdd => {
@@ -187,8 +202,8 @@ impl<'a> Reader<'a> {
             if !is_first {
                 self.json.push(',');
             }
-            let key = self.string()?;
-            self.quote(key);
+            let key = self.string_bytes()?;
+            self.quote(key)?;
             self.json.push(':');
             if self.value(depth + 1)? {
                 is_first = false;
@@ -259,8 +274,23 @@ impl<'a> Reader<'a> {
             .expect("writing to a String cannot fail");
     }
 
-    fn quote(&mut self, text: &str) {
-        self.serialize(text);
+    /// Half a character, which notepack.io writes as three bytes that are no UTF-8, becomes the escape that a JSON client
+    /// writes.
+    fn quote(&mut self, bytes: &[u8]) -> Result<(), MsgpackError> {
+        if let Ok(text) = simdutf8::basic::from_utf8(bytes) {
+            self.serialize(text);
+            return Ok(());
+        }
+        self.json.push('"');
+        for_each_half(bytes, |plain, half| {
+            let quoted = serde_json::to_string(plain).expect("strings have JSON");
+            self.json.push_str(quoted.get(1..quoted.len() - 1).unwrap_or_default());
+            if let Some(unit) = half {
+                write!(self.json, "\\u{unit:04x}").expect("writing to a String cannot fail");
+            }
+        })?;
+        self.json.push('"');
+        Ok(())
     }
 
     /// `null` if it is not finite, as `JSON.stringify` writes it.
@@ -303,6 +333,17 @@ impl<'a> Reader<'a> {
         self.rest = rest;
         Ok(taken)
     }
+}
+
+/// Goes through a string that is UTF-8 but for half characters.
+#[cold]
+fn for_each_half(mut bytes: &[u8], mut take: impl FnMut(&str, Option<u16>)) -> Result<(), MsgpackError> {
+    while !bytes.is_empty() {
+        let (plain, half, rest) = split_at_half(bytes).ok_or(MsgpackError::StringNotUtf8)?;
+        take(plain, half);
+        bytes = rest;
+    }
+    Ok(())
 }
 
 fn check_depth(depth: usize) -> Result<(), MsgpackError> {

@@ -61,6 +61,20 @@ fn every_vector_is_what_it_says_and_survives_the_way_back() {
 }
 
 #[test]
+fn half_a_character_goes_on_as_the_escape_of_a_json_client() {
+    // "b\ud83d" as notepack.io writes it, as an argument, as a key and as a namespace.
+    let decoded =
+        decode(&bytes_of("83a47479706502a46461746193a161a462eda0bd81a3eda0bd01a36e7370a12f")).unwrap();
+    assert_eq!(decoded.payload, r#"["a","b\ud83d",{"\ud83d":1}]"#);
+    let packed = encoded(&format!("2{}", decoded.payload), &[]);
+    assert_eq!(decode(&packed).unwrap().payload, "[\"a\",\"b\u{fffd}\",{\"\u{fffd}\":1}]");
+    let namespace = decode(&bytes_of("82a47479706500a36e7370a42feda0bd")).unwrap().namespace;
+    assert_eq!(namespace, "/\u{fffd}");
+    let cut = decode(&bytes_of("83a47479706502a46461746192a161a2eda0a36e7370a12f"));
+    assert_eq!(cut, Err(MsgpackError::StringNotUtf8));
+}
+
+#[test]
 fn what_the_server_sends_is_what_notepack_writes() {
     let rows = [
         (r#"0{"sid":"a"}"#, "83a47479706500a36e7370a12fa46461746181a3736964a161"),

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use crate::base::limits::JSON_DEPTH_MAX;
+use crate::protocol::socketio::binary::WRITTEN_DEPTH_MAX;
 use crate::protocol::socketio::json::{self, JsonError, Scanner};
 
 /// The first bytes of a container's header: with the length in it, with 16 bits behind it, with 32.
@@ -19,9 +19,6 @@ const MAP: Container = Container { short: 0x80, medium: 0xde, long: 0xdf };
 
 /// Entries that a container's first byte can say.
 const SHORT_LEN_MAX: usize = 15;
-
-/// Levels beyond which a value of the server's own is not written: each takes some stack.
-const DEPTH_MAX: usize = 4 * JSON_DEPTH_MAX;
 
 /// Appends one JSON value, with attachments in the place of their placeholders.
 pub(super) fn json(out: &mut Vec<u8>, text: &str, attachments: &[&[u8]]) -> Result<(), JsonError> {
@@ -105,7 +102,7 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn value(&mut self, depth: usize) -> Result<(), JsonError> {
-        if depth > DEPTH_MAX {
+        if depth > WRITTEN_DEPTH_MAX {
             return Err(JsonError::TooDeep);
         }
         self.scanner.skip_white_space();
@@ -200,26 +197,7 @@ impl Writer<'_> {
     }
 }
 
-/// What a string says. A lone surrogate, which UTF-8 has no bytes for, is U+FFFD.
+/// What a string says. Half a character, which UTF-8 has no bytes for, is U+FFFD.
 fn unescape(quoted: &str) -> Cow<'_, str> {
-    json::unescape(quoted).unwrap_or_else(|| Cow::Owned(unescape_surrogates(quoted)))
-}
-
-fn unescape_surrogates(quoted: &str) -> String {
-    let mut units = Vec::new();
-    let mut rest = quoted.trim_matches('"');
-    while let Some(at) = rest.find("\\") {
-        units.extend(rest[..at].encode_utf16());
-        let code = rest.get(at + 2..at + 6).filter(|_| rest[at..].starts_with("\\u"));
-        let unit = code.and_then(|digits| u16::from_str_radix(digits, 16).ok());
-        let len = if unit.is_some() { 6 } else { 2 };
-        let escape = rest.get(at..at + len).unwrap_or_default();
-        match unit {
-            Some(unit) => units.push(unit),
-            None => units.extend(json::unescape(&format!("\"{escape}\"")).unwrap_or_default().encode_utf16()),
-        }
-        rest = rest.get(at + len..).unwrap_or_default();
-    }
-    units.extend(rest.encode_utf16());
-    String::from_utf16_lossy(&units)
+    json::unescape(quoted).unwrap_or_default()
 }

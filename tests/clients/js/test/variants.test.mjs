@@ -158,11 +158,40 @@ async function codeFor(t, ...frames) {
   return answer.readUInt16BE(2);
 }
 
+describe("what a client brings into an event", only, () => {
+  for (const [wire, options] of Object.entries(WIRES)) test(`${wire}: half a character, and what looks like an attachment`, async (t) => {
+    const [socket, other] = await Promise.all([connected(t, URL, options), connected(t, URL, { transports: ["websocket"] })]);
+    const isJson = options.parser === undefined;
+    assert.equal(await ask(socket, "typed", "abc\ud83d"), "abc\ufffd");
+    assert.equal(await ask(socket, "message-with-ack", "abc\ud83d"), isJson ? "abc\ud83d" : "abc\ufffd");
+    assert.deepEqual(await ask(socket, "typed", 5), { error: "argument 0 is of another type: invalid type: integer `5`, expected a string at line 1 column 1" });
+    for (const poison of [{ _placeholder: true, num: 7 }, { _placeholder: true, num: 0 }, [{ a: { num: 0, _placeholder: true } }]]) {
+      const { error } = await ask(socket, "beside", poison);
+      assert.match(error, /_placeholder/);
+      const heard = next(other, "everyone");
+      socket.emit("everyone", poison);
+      assert.deepEqual(await heard, [poison], "alone it is data like any other");
+    }
+    const heard = next(other, "beside-back");
+    assert.equal(await ask(socket, "beside", { _placeholder: false, num: 7 }), null);
+    const [value, attachment] = await heard;
+    assert.deepEqual([value, bytes(attachment)], [{ _placeholder: false, num: 7 }, "01ff"]);
+    assert.match((await ask(socket, "beside", { data: Buffer.from([1]) })).error, /shardcast::Binary/);
+    assert.ok(socket.connected && other.connected);
+  });
+});
+
 describe("permessage-deflate", only, () => {
   test("is agreed on without context takeover, and only with who asks", async (t) => {
     assert.equal((await echo(t, { perMessageDeflate: true })).extensions, "permessage-deflate");
     assert.equal((await echo(t, { perMessageDeflate: false })).extensions, "");
-    assert.equal((await echo(t, { perMessageDeflate: { serverMaxWindowBits: 10 } })).extensions, "");
+    const narrow = await echo(t, { perMessageDeflate: { serverMaxWindowBits: 9, threshold: 0 } });
+    assert.equal(narrow.extensions, "permessage-deflate");
+    for (const data of ["narrow".repeat(5_000), randomBytes(3_000).toString("hex").repeat(20)]) {
+      narrow.send(data, { compress: false });
+      assert.equal((await next(narrow, "message"))[0].toString(), data);
+    }
+    assert.equal((await echo(t, { perMessageDeflate: { serverMaxWindowBits: 8 } })).extensions, "");
     assert.equal((await echo(t, { perMessageDeflate: { clientMaxWindowBits: 10 } })).extensions, "permessage-deflate");
   });
 
@@ -177,6 +206,26 @@ describe("permessage-deflate", only, () => {
       const shrinks = data.length >= 1024 && data[0] === data[1];
       assert.ok(shrinks ? read < data.length / 50 : read >= data.length, `${read} of ${data.length} bytes`);
     }
+  });
+
+  test("what does not shrink spoils nobody else's message", async (t) => {
+    const wires = await Promise.all(Array.from({ length: 8 }, () => echo(t, { perMessageDeflate: { threshold: 0 } })));
+    for (let round = 0; round < 10; round += 1) {
+      await Promise.all(wires.map(async (wire, index) => {
+        const data = index % 2 === 0 ? randomBytes(150_000).toString("latin1") : `{"n":${round},"text":"hello"}`.repeat(5_000);
+        wire.send(data, { compress: index % 4 === 0 });
+        assert.equal((await next(wire, "message"))[0].toString(), data);
+      }));
+    }
+  });
+
+  test("one after another that inflates a thousand times is too much, the first is not", async (t) => {
+    const wire = await echo(t, { perMessageDeflate: { threshold: 0 } });
+    const closed = next(wire, "close");
+    for (let count = 0; count < 4; count += 1) wire.send(Buffer.alloc(1_000_000, 1));
+    assert.equal((await next(wire, "message"))[0].length, 1_000_000);
+    const [code, reason] = await closed;
+    assert.deepEqual([code, /inflate_ratio_max/.test(reason)], [1009, true], `${reason}`);
   });
 
   test("messages in fragments, with a ping between them", async (t) => {
