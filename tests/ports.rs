@@ -103,7 +103,7 @@ fn one_is_left(binds: &[String], connects: impl Fn() -> bool) {
                 None => true,
                 Some((code, said)) => {
                     assert_eq!(code, Some(1), "{said}");
-                    assert!(said.contains("another process listens there"), "{said}");
+                    assert!(said.contains("another program listens there"), "{said}");
                     false
                 }
             }
@@ -156,7 +156,7 @@ fn a_taken_address_is_an_error_whoever_has_it() {
         let server = start(config(Io::Auto, &[&format!("{first}:{port}")])).expect("the port is free");
         let fault =
             start(config(Io::Auto, &[&format!("{second}:{port}")])).map(drop).expect_err("it is taken");
-        assert!(fault.to_string().contains("another process listens there"), "{first}, {second}: {fault}");
+        assert!(fault.to_string().contains("another program listens there"), "{first}, {second}: {fault}");
         server.stop();
         // What its connections leave behind is in nobody's way.
         start(config(Io::Auto, &[&format!("{second}:{port}")])).expect("the port is free again").stop();

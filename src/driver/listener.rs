@@ -271,7 +271,7 @@ fn resolve(text: &str) -> Result<SocketAddr, String> {
     Ok(if ip == first.ip() { first } else { SocketAddr::new(ip, first.port()) })
 }
 
-const TAKEN: &str = "another process listens there; stop it or choose another address. For a hand-over between two \
+const TAKEN: &str = "another program listens there; stop it or choose another address. For a hand-over between two \
                      processes the new one sets bind_shared = true";
 
 fn describe(address: &str, error: Errno) -> String {
