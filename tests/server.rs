@@ -7,6 +7,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use shardcast::http::Response;
@@ -268,5 +270,25 @@ fn shards_are_asked_from_threads_and_from_tokio() {
         assert_eq!(asked, Ok(0), "{io:?}");
         server.stop();
         assert_eq!(handle.sockets("/").count().wait(), Err(AckError::Stopped), "{io:?}");
+    }
+}
+
+#[test]
+fn a_setup_that_fails_on_one_shard_fails_the_start_before_anything_listens() {
+    for io in WIRES {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let address = port.expect("a port is free").to_string();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&calls);
+        let is_refused = address.clone();
+        let server = Server::new(config(io, &[&address])).namespace("/", move |_| {
+            assert!(TcpStream::connect(&is_refused).is_err(), "nothing listens yet");
+            let call = seen.fetch_add(1, Ordering::SeqCst);
+            assert!(call == 0, "the second call fails");
+        });
+        let fault = server.start().expect_err("one shard cannot serve").to_string();
+        assert!(fault.contains("a setup panicked: the second call fails"), "{io:?}: {fault}");
+        assert_eq!(calls.load(Ordering::SeqCst), 2, "{io:?}: once for each shard");
+        assert!(TcpStream::connect(&address).is_err(), "{io:?}: nothing listens");
     }
 }

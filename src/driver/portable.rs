@@ -131,10 +131,10 @@ pub(crate) fn run(parts: ShardParts, backend: Backend, ready: Sender<Result<(), 
 }
 
 async fn serve(parts: ShardParts, ready: Sender<Result<(), String>>) {
-    let ShardParts { core, start, inbox, bell, listeners, files, balance, clock } = parts;
+    let ShardParts { core, app, start, inbox, bell, listeners, files, balance, clock } = parts;
     let (id, mesh) = (core.id, std::sync::Arc::clone(&core.mesh));
     let (shutdown_patience, flush_window) = (start.config.shutdown_patience(), start.config.flush_window);
-    let (shard, tasks) = build_shard(core, &start);
+    let (shard, tasks) = build_shard(core, app, &start);
     let world = Rc::new(World {
         id,
         shard: RefCell::new(shard),

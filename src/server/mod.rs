@@ -13,6 +13,7 @@ pub(crate) mod namespace;
 
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -32,6 +33,7 @@ use crate::shard::app::{App, HandlerError, LocalFuture};
 use crate::shard::args::ToArgs;
 use crate::shard::config::Config;
 use crate::shard::context::{Context, ShardInfo};
+use crate::shard::dispatch::panic_message;
 use crate::shard::engine_route::EngineRoute;
 use crate::shard::raw::WebSocketRoute;
 use crate::shard::site::{Request, Route, Site};
@@ -383,17 +385,14 @@ impl Server {
             }
         }
         endpoint::validate(&blueprint.endpoints)?;
-        // Handlers are built once here, so that a mistake is an error before anything listens.
-        blueprint.build(ShardInfo { id: 0, shards: 1 })?;
         let handle = blueprint.handle.clone();
         let config = Arc::new(blueprint.config.clone());
         let for_tasks = blueprint.clone();
-        let app = move |shard: ShardInfo| match blueprint.build(shard) {
-            Ok(app) => app,
-            Err(fault) => {
-                tracing::error!(%fault, "the setup of a namespace differs between shards; this shard serves nothing");
-                App::default()
-            }
+        let app = move |shard: ShardInfo| {
+            let built = catch_unwind(AssertUnwindSafe(|| blueprint.build(shard)));
+            let built = built
+                .unwrap_or_else(|panic| Err(Error(format!("a setup panicked: {}", panic_message(&*panic)))));
+            built.map_err(|fault| fault.0)
         };
         let tasks = move |shard: ShardInfo| for_tasks.tasks(shard);
         Ok(Parts { config, app: Arc::new(app), tasks: Arc::new(tasks), handle })

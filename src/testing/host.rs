@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::base::ids::ShardId;
 use crate::base::slab::Key;
 use crate::base::time::Time;
-use crate::driver::files;
+use crate::driver::{files, setups_agree};
 use crate::mesh::{Bell, FileAnswer, Handoff, InboxReceiver, Mesh, Peer, ShardMessage};
 use crate::server::{Parts, Shared};
 use crate::shard::context::ShardInfo;
@@ -65,13 +65,20 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(parts: &Parts, shards: usize, unix_millis: u64) -> Host {
+    /// Builds every shard's handlers, as a driver does before it listens, and then the shards.
+    pub(super) fn new(parts: &Parts, shards: usize, unix_millis: u64) -> Result<Host, String> {
         let bells = (0..shards).map(|_| Box::new(NoBell) as Box<dyn Bell>).collect();
         let (mesh, inboxes) = Mesh::new(bells);
         let counters: Vec<_> = (0..shards).map(|_| Arc::new(ShardCounters::default())).collect();
         parts.handle.connect(Shared { mesh: Arc::clone(&mesh), counters: counters.clone(), io: "test" });
+        let (mut apps, mut words) = (Vec::new(), Vec::new());
+        for id in (0..shards).map(|index| ShardId(index as u16)) {
+            let built = (parts.app)(ShardInfo::new(id, shards));
+            words.push((id, built.map(|app| apps.push(app))));
+        }
+        setups_agree(words)?;
         let now = Time(1);
-        let made = counters.iter().enumerate().map(|(index, counters)| {
+        let made = counters.iter().zip(apps).enumerate().map(|(index, (counters, app))| {
             let id = ShardId(index as u16);
             let core = CoreParts {
                 id,
@@ -83,12 +90,12 @@ impl Host {
                 unix_origin: unix_millis - now.0,
             };
             let info = ShardInfo::new(id, shards);
-            let mut shard = Shard::new(core, (parts.app)(info));
+            let mut shard = Shard::new(core, app);
             (parts.tasks)(info).into_iter().for_each(|task| shard.spawn(task, now));
             shard
         });
         let shards = made.collect();
-        Host {
+        Ok(Host {
             now,
             unix_origin: unix_millis - now.0,
             shards,
@@ -98,7 +105,7 @@ impl Host {
             places: HashMap::new(),
             static_file_bytes_max: parts.config.static_file_bytes_max,
             sessions: Vec::new(),
-        }
+        })
     }
 
     pub(super) fn shards_len(&self) -> usize {

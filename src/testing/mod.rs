@@ -37,7 +37,11 @@
 
 mod client;
 #[cfg(test)]
+mod endpoints;
+#[cfg(test)]
 mod expiries;
+#[cfg(test)]
+mod handles;
 mod host;
 #[cfg(test)]
 mod http_requests;
@@ -46,8 +50,12 @@ mod origins;
 #[cfg(test)]
 mod payloads;
 #[cfg(test)]
+mod old_clients;
+#[cfg(test)]
 mod recoveries;
 mod session;
+#[cfg(test)]
+mod setups;
 #[cfg(test)]
 mod slow_clients;
 #[cfg(test)]
@@ -95,7 +103,7 @@ impl TestServer {
         let parts = server.into_parts()?;
         let shards = parts.config.shards.max(1);
         let path = parts.config.engine.path.clone();
-        let host = Host::new(&parts, shards, UNIX_MILLIS);
+        let host = Host::new(&parts, shards, UNIX_MILLIS)?;
         let server = TestServer {
             host: Rc::new(RefCell::new(host)),
             handle: parts.handle,
