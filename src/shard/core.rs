@@ -103,6 +103,8 @@ pub(crate) struct Room {
     pub(crate) members: BTreeSet<u32>,
     /// How many of them are lost: they may come back.
     pub(crate) lost: usize,
+    /// The id by which a client of revision 3 knows its socket: like a socket's own id, no room to be listed.
+    pub(crate) is_alias: bool,
 }
 
 impl Room {

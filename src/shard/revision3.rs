@@ -90,8 +90,7 @@ impl Core {
     /// Makes the id that the client knows a room, so that whoever hears of it can write to it.
     pub(crate) fn join_client_id(&mut self, socket: Key) {
         if let Some(id) = self.client_id(socket) {
-            // A name too long is logged, and then nobody can write to it.
-            let _ = self.join(socket, &id);
+            self.join_alias(socket, &id);
         }
     }
 

@@ -44,6 +44,7 @@ impl Core {
                 name: name.into(),
                 members: Default::default(),
                 lost: 0,
+                is_alias: false,
             });
             table.room_ids.insert(name.into(), room);
             room
@@ -57,6 +58,24 @@ impl Core {
             self.welcome_to_state(socket_key, namespace, name);
         }
         Ok(())
+    }
+
+    /// Puts a socket into a room that stands for itself, and is in no list of rooms.
+    pub(crate) fn join_alias(&mut self, socket: Key, name: &str) {
+        // A name too long is logged, and then nobody can write to it.
+        let _ = self.join(socket, name);
+        let Some(namespace) = self.sockets.get(socket).map(|socket| socket.namespace) else { return };
+        let room = self.namespaces[namespace].room_ids.get(name).copied();
+        if let Some(room) = room.and_then(|room| self.rooms.get_mut(room)) {
+            room.is_alias = true;
+        }
+    }
+
+    /// The rooms of a namespace with their members on this shard that are not lost. Empty ones and those that stand for
+    /// one socket are left out.
+    pub(crate) fn listed_rooms(&self, namespace: u16) -> impl Iterator<Item = (&str, u64)> {
+        let rooms = self.namespaces[namespace].room_ids.values().filter_map(|room| self.rooms.get(*room));
+        rooms.filter(|room| !room.is_alias && room.present() > 0).map(|room| (&*room.name, room.present()))
     }
 
     /// Takes a socket out of a room; the room goes with its last member.

@@ -152,7 +152,7 @@ impl Tick<'_> {
     pub fn rooms(&self) -> Vec<String> {
         let core = self.core.borrow();
         let Some(number) = core.namespaces.resolve(self.namespace) else { return Vec::new() };
-        core.namespaces[number].room_ids.keys().map(|name| name.to_string()).collect()
+        core.listed_rooms(number).map(|(name, _)| name.to_owned()).collect()
     }
 }
 
