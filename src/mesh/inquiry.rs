@@ -12,6 +12,7 @@ use bytes::Bytes;
 use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
+use crate::mesh::address::Address;
 use crate::mesh::{Peer, Target};
 
 /// Takes what was found out. Dropped when the server ends before it knows.
@@ -20,7 +21,7 @@ pub(crate) type Reply = oneshot::Sender<Result<Findings, AckError>>;
 /// A question of somebody who is no shard, or of a shard's user code, before it has a home.
 #[derive(Debug)]
 pub(crate) struct Request {
-    pub(crate) namespace: String,
+    pub(crate) namespace: Address,
     pub(crate) target: Target,
     pub(crate) ask: Ask,
     /// `None`: what is usual for such a question.
@@ -47,7 +48,7 @@ pub(crate) enum Ask {
 /// A question as the home asks it of every shard.
 #[derive(Debug)]
 pub(crate) struct Inquiry {
-    pub(crate) namespace: String,
+    pub(crate) namespace: Address,
     pub(crate) target: Target,
     pub(crate) ask: Ask,
     pub(crate) timeout: Duration,

@@ -4,6 +4,7 @@
 //! [`Bell`]; a sender rings it only when the receiver sleeps. Nothing here calls the operating system:
 //! the driver brings the bell.
 
+pub(crate) mod address;
 pub(crate) mod inquiry;
 pub(crate) mod names;
 pub(crate) mod recovery;
@@ -19,6 +20,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
+use crate::mesh::address::Address;
 use crate::mesh::inquiry::{Inquiry, Report, Request};
 use crate::mesh::names::Names;
 use crate::mesh::recovery::{Offset, RecoveryMessage};
@@ -40,6 +42,8 @@ pub(crate) enum ShardMessage {
     Command(Box<SocketCommand>),
     /// Publish for another thread, so that what it emits has its place among this shard's events.
     Relay(Arc<Broadcast>),
+    /// Make a change for another thread, on every shard: it comes after what that thread has had relayed before.
+    RelayCommand(Box<SocketCommand>),
     /// Hand a lost socket over.
     Recovery(Box<RecoveryMessage>),
     /// Change a state room.
@@ -63,8 +67,7 @@ pub(crate) enum ShardMessage {
 /// A frame with its addressees.
 #[derive(Debug, Default)]
 pub(crate) struct Broadcast {
-    /// The namespace's address.
-    pub(crate) namespace: String,
+    pub(crate) namespace: Address,
     pub(crate) target: Target,
     pub(crate) frame: SharedFrame,
     /// The event's name for recovery, if it has one.
@@ -140,8 +143,7 @@ impl Target {
 /// A change to every socket that a target names.
 #[derive(Debug)]
 pub(crate) struct SocketCommand {
-    /// The namespace's address.
-    pub(crate) namespace: String,
+    pub(crate) namespace: Address,
     pub(crate) target: Target,
     pub(crate) change: SocketChange,
 }
@@ -255,7 +257,7 @@ pub(crate) struct Mesh {
     inboxes: Box<[Inbox]>,
     /// Broadcasts that were to be answered, whoever sent them: their number is part of the wire id.
     broadcasts_with_ack: AtomicU32,
-    /// Other threads publish through a shard.
+    /// Other threads speak through a shard.
     relays: AtomicBool,
 }
 
@@ -300,18 +302,21 @@ impl Mesh {
         BROADCAST_ACK_IDS + u64::from(number) % BROADCAST_ACK_IDS
     }
 
-    /// From here on other threads publish through shard 0.
+    /// From here on other threads speak through shard 0: what they emit, change and ask.
     pub(crate) fn begin_relaying(&self) {
         self.relays.store(true, Ordering::Relaxed);
     }
 
-    /// Whether other threads publish through shard 0.
-    pub(crate) fn is_relaying(&self) -> bool {
-        self.relays.load(Ordering::Relaxed)
+    /// The shard through which other threads speak; `None` where they tell every shard themselves.
+    pub(crate) fn relay(&self) -> Option<ShardId> {
+        self.relays.load(Ordering::Relaxed).then_some(ShardId(0))
     }
 
-    /// A shard for what is no shard's own; another one from time to time.
-    pub(crate) fn any_shard(&self) -> ShardId {
+    /// A shard that asks for another thread; another one from time to time, where any will do.
+    pub(crate) fn asking_shard(&self) -> ShardId {
+        if let Some(relay) = self.relay() {
+            return relay;
+        }
         let number = self.broadcasts_with_ack.load(Ordering::Relaxed) as usize;
         ShardId((number % self.len().max(1)) as u16)
     }

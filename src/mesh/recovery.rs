@@ -12,6 +12,7 @@ use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
 use crate::base::time::Time;
+use crate::mesh::address::Address;
 
 /// Names one event: the shard that published it, and its number there. Numbers of one shard reach every shard in order,
 /// but for those of events that only its own sockets get.
@@ -78,7 +79,7 @@ pub(crate) enum RecoveryMessage {
     /// Who keeps the socket with this private id, whose client has seen all up to this offset?
     Ask {
         pid: Sid,
-        namespace: String,
+        namespace: Address,
         offset: Option<Offset>,
         asker: Asker,
     },

@@ -1,10 +1,11 @@
 //! What shards say of state rooms.
 
+use crate::mesh::address::Address;
+
 /// A change to a state room, on its way to the shard that orders them or from there to all.
 #[derive(Debug)]
 pub(crate) struct StateMessage {
-    /// The namespace's address.
-    pub(crate) namespace: String,
+    pub(crate) namespace: Address,
     pub(crate) room: String,
     pub(crate) change: StateChange,
     /// Whether the ordering shard has had it.

@@ -1,13 +1,12 @@
 //! The server from outside its shards: any thread, any runtime.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::base::ids::Sid;
+use crate::mesh::address::Address;
 use crate::mesh::{Mesh, ShardMessage};
-use crate::shard::endpoint;
 use crate::shard::gathering::Gathering;
 use crate::shard::recipients::Recipients;
 use crate::shard::state::State;
@@ -15,7 +14,8 @@ use crate::shard::stats::{ShardCounters, ShardStats};
 
 /// A handle to a running server: emits to rooms and namespaces, from any thread.
 ///
-/// Cheap to clone. Before the server runs and after it has stopped, what is sent goes nowhere.
+/// Cheap to clone. Before the server runs and after it has stopped, what is sent goes nowhere. What one thread says to
+/// sockets takes effect in that order: `emit` and then `disconnect`, and they have got the event.
 ///
 /// ```no_run
 /// # fn example(handle: shardcast::Handle) {
@@ -154,11 +154,8 @@ impl Handle {
     }
 
     /// What shards call a namespace of the endpoint that is meant.
-    fn address<'a>(&self, name: &'a str) -> Cow<'a, str> {
-        match self.endpoint.as_deref() {
-            Some(path) => Cow::Owned(endpoint::address(path, name)),
-            None => Cow::Borrowed(name),
-        }
+    fn address(&self, name: &str) -> Address {
+        Address::new(self.endpoint.as_deref(), name)
     }
 
     fn mesh(&self) -> &Arc<Mesh> {

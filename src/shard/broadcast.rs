@@ -11,6 +11,7 @@ use crate::base::ids::Sid;
 use crate::base::sid_index::SidIndex;
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
+use crate::mesh::address::Address;
 use crate::mesh::recovery::{Kept, Offset};
 use crate::mesh::{Broadcast, Reach, ShardMessage, SocketCommand, Target};
 use crate::shard::backpressure::{Lag, Outcome, ParkResult, SlowRules, Standing};
@@ -79,7 +80,7 @@ impl Core {
     pub(crate) fn publish_at(
         &mut self,
         here: Option<u16>,
-        address: &str,
+        address: &Address,
         target: &Target,
         (sender, frame): (Option<Key>, &SharedFrame),
     ) -> Option<Outcome> {
@@ -97,8 +98,7 @@ impl Core {
         if self.mesh.len() > 1 && target.reach != Reach::Shard {
             let except_sender = sender.and_then(|key| self.sockets.get(key)).map(|socket| socket.sid);
             let broadcast = self.broadcasts.share(|broadcast: &mut Broadcast| {
-                broadcast.namespace.clear();
-                broadcast.namespace.push_str(address);
+                broadcast.namespace.clone_from(address);
                 broadcast.target.clone_from(target);
                 if let Some(sid) = except_sender {
                     broadcast.target.except.push(sid.as_str());
@@ -196,18 +196,27 @@ impl Core {
 
     /// Applies a change to every socket of a target, here and on the other shards.
     pub(crate) fn change(&mut self, namespace: &Rc<NamespaceRef>, target: &Target, change: Change<'_>) {
-        if let Some(number) = self.namespaces.resolve(namespace) {
+        let here = self.namespaces.resolve(namespace);
+        self.change_at(here, &namespace.address, target, change);
+    }
+
+    /// Makes a change for another thread, after what it has had published before.
+    pub(crate) fn relay_command(&mut self, command: &SocketCommand) {
+        let here = self.namespaces.find_address(&command.namespace);
+        self.change_at(here, &command.namespace, &command.target, command.change.as_change());
+    }
+
+    /// The same for a namespace by its address, which may have no socket here.
+    fn change_at(&mut self, here: Option<u16>, address: &Address, target: &Target, change: Change<'_>) {
+        if let Some(number) = here {
             self.change_local(number, target, change);
         }
         if target.reach == Reach::Shard {
             return;
         }
         for shard in self.other_shards() {
-            let command = SocketCommand {
-                namespace: namespace.name.to_string(),
-                target: target.clone(),
-                change: change.to_message(),
-            };
+            let (namespace, target) = (address.clone(), target.clone());
+            let command = SocketCommand { namespace, target, change: change.to_message() };
             self.send_to_shard(shard, ShardMessage::Command(Box::new(command)));
         }
     }

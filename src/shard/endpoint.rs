@@ -1,7 +1,6 @@
 //! Engine.IO endpoints: what a server keeps for each path at which it speaks Engine.IO.
 //!
-//! The first is the one of the configuration. A namespace of a further endpoint has an *address* beside its name:
-//! the endpoint's path, a comma, the name. No name holds a comma, so no client can name one of another endpoint.
+//! The first is the one of the configuration.
 
 use crate::protocol::engineio::session::HeartbeatTimes;
 use crate::protocol::http::cookies::CookieTemplate;
@@ -62,30 +61,5 @@ impl EndpointTable {
     #[inline]
     pub(crate) fn heartbeat_times(&self) -> HeartbeatTimes {
         HeartbeatTimes { interval: self.options.ping_interval, timeout: self.options.ping_timeout }
-    }
-}
-
-/// What shards call a namespace of a further endpoint among themselves.
-pub(crate) fn address(path: &str, name: &str) -> String {
-    format!("{path},{name}")
-}
-
-/// The name that clients use, of an address.
-pub(crate) fn name_of(address: &str) -> &str {
-    address.rsplit_once(',').map_or(address, |(_, name)| name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_ends_in_the_name() {
-        for (address, name) in
-            [("/", "/"), ("/chat", "/chat"), ("/admin.io/,/", "/"), ("/a,b/,/chat", "/chat")]
-        {
-            assert_eq!(name_of(address), name);
-        }
-        assert_eq!(address("/admin.io/", "/chat"), "/admin.io/,/chat");
     }
 }

@@ -5,12 +5,13 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
 use crate::base::ids::{ShardId, Sid};
+use crate::mesh::address::Address;
 use crate::mesh::inquiry::{AckError, Ask, Findings, Request, SocketFacts};
 use crate::mesh::{InboxError, Mesh, ShardMessage, Target};
 use crate::protocol::surrogates::read_json;
@@ -45,7 +46,7 @@ enum State {
 struct Question {
     mesh: Arc<Mesh>,
     home: ShardId,
-    namespace: String,
+    namespace: Address,
     target: Target,
     ask: Ask,
     timeout: Option<Duration>,
@@ -54,12 +55,11 @@ struct Question {
 impl<T> Gathering<T> {
     pub(crate) fn new(
         (mesh, home): (Arc<Mesh>, ShardId),
-        namespace: &str,
+        namespace: Address,
         target: Target,
         ask: Ask,
         read: fn(Findings) -> Result<T, AckError>,
     ) -> Gathering<T> {
-        let namespace = namespace.to_owned();
         let question = Question { mesh, home, namespace, target, ask, timeout: None };
         Gathering { state: State::Ready(Box::new(question)), read }
     }
@@ -89,19 +89,21 @@ impl<T> Gathering<T> {
     ///
     /// # Errors
     /// As when it is awaited. On a shard's thread [`AckError::NotSent`]: the shard would wait for itself.
-    pub fn wait(self) -> Result<T, AckError> {
-        let question = match self.state {
-            State::Ready(question) => question,
-            State::Failed(error) => return Err(error),
-            State::Asked(_) => unreachable!("what has been polled is pinned, and is not moved here"),
-        };
+    pub fn wait(mut self) -> Result<T, AckError> {
+        if let State::Failed(error) = self.state {
+            return Err(error);
+        }
         if current().is_some() {
             tracing::error!("wait() was called on a shard's thread, which it would stop; await instead");
             return Err(AckError::NotSent);
         }
-        let (reply, receiver) = oneshot::channel();
-        question.ask(reply)?;
-        (self.read)(receiver.recv().map_err(|_| AckError::Stopped)??)
+        self.start();
+        match std::mem::replace(&mut self.state, State::Failed(AckError::Stopped)) {
+            // It may have been polled before: then the answer is on its way, or there.
+            State::Asked(reply) => (self.read)(block_on(reply).unwrap_or(Err(AckError::Stopped))?),
+            State::Failed(error) => Err(error),
+            State::Ready(_) => Err(AckError::NotSent),
+        }
     }
 }
 
@@ -151,6 +153,29 @@ impl Question {
                 AckError::NotSent
             }
         })
+    }
+}
+
+/// Waits on this thread. `None`: nothing will be sent.
+fn block_on<T>(mut receiver: oneshot::AsyncReceiver<T>) -> Option<T> {
+    let (wake, woken) = crossbeam_channel::bounded(1);
+    let waker = Waker::from(Arc::new(WakeThread(wake)));
+    let mut cx = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(received) = Pin::new(&mut receiver).poll(&mut cx) {
+            return received.ok();
+        }
+        // The waker here keeps the channel open.
+        let _ = woken.recv();
+    }
+}
+
+struct WakeThread(crossbeam_channel::Sender<()>);
+
+impl Wake for WakeThread {
+    fn wake(self: Arc<Self>) {
+        // A thread that has not taken the last wake needs no second one.
+        let _ = self.0.try_send(());
     }
 }
 

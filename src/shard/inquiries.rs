@@ -344,12 +344,10 @@ impl Core {
     }
 
     fn list_rooms(&self, namespace: u16) -> Findings {
-        let table = &self.namespaces[namespace];
         let mut findings = Findings::default();
-        for (name, room) in &table.room_ids {
-            let Some(room) = self.rooms.get(*room).filter(|room| room.present() > 0) else { continue };
+        for (name, members) in self.listed_rooms(namespace) {
             findings.bytes += name.len() + size_of::<(String, u64)>();
-            findings.rooms.insert(name.to_string(), room.present());
+            findings.rooms.insert(name.to_owned(), members);
         }
         if findings.bytes > FINDINGS_BYTES_MAX {
             findings.cut();

@@ -196,6 +196,7 @@ impl Shard {
                 }
             }
             ShardMessage::Relay(broadcast) => shard.core.borrow_mut().relay(&broadcast),
+            ShardMessage::RelayCommand(command) => shard.core.borrow_mut().relay_command(&command),
             ShardMessage::Recovery(message) => shard.recover(*message),
             ShardMessage::Command(command) => {
                 let mut core = shard.core.borrow_mut();

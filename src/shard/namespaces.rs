@@ -4,8 +4,7 @@
 //! last socket has gone. Sockets and rooms keep their namespace there, so they go by number; what user code holds
 //! goes by [`NamespaceRef`], which knows when its number is another's.
 //!
-//! Each endpoint has its own. Shards call one by its *address*: the name, or for a further endpoint its path, a comma and
-//! the name. No name holds a comma, so no client can name one of another endpoint.
+//! Each endpoint has its own. Shards call one by its [`Address`]: the endpoint and the name.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::{Index, IndexMut};
@@ -14,7 +13,8 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use crate::base::slab::Key;
-use crate::shard::endpoint::{self, MAIN};
+use crate::mesh::address::Address;
+use crate::shard::endpoint::MAIN;
 
 /// The number of a namespace that has no table on this shard.
 const NO_NUMBER: u16 = u16::MAX;
@@ -29,7 +29,7 @@ pub(crate) struct NamespaceRef {
     /// The name that clients use.
     pub(crate) name: Box<str>,
     /// What shards call it among themselves.
-    pub(crate) address: Box<str>,
+    pub(crate) address: Address,
     pub(crate) params: Params,
     /// The place of its handlers in `App::namespaces`.
     pub(crate) setup: u16,
@@ -43,7 +43,7 @@ impl Default for NamespaceRef {
         NamespaceRef {
             endpoint: MAIN,
             name: Box::default(),
-            address: Box::default(),
+            address: Address::default(),
             params: Box::default(),
             setup: 0,
             number: NO_NUMBER,
@@ -119,12 +119,12 @@ impl Namespaces {
     }
 
     /// The number of a namespace that is there, by what shards call it.
-    pub(crate) fn find_address(&self, address: &str) -> Option<u16> {
-        match address.rsplit_once(',') {
-            None => self.find(MAIN, address),
-            Some((path, name)) => {
+    pub(crate) fn find_address(&self, address: &Address) -> Option<u16> {
+        match address.endpoint() {
+            None => self.find(MAIN, address.name()),
+            Some(path) => {
                 let names = self.names.iter().find(|names| *names.path == *path)?;
-                names.numbers.get(name).copied()
+                names.numbers.get(address.name()).copied()
             }
         }
     }
@@ -212,11 +212,9 @@ impl Namespaces {
         Some((*found.value, params))
     }
 
-    fn address(&self, endpoint: u8, name: &str) -> Box<str> {
-        match endpoint {
-            MAIN => name.into(),
-            _ => endpoint::address(&self.names[usize::from(endpoint)].path, name).into(),
-        }
+    fn address(&self, endpoint: u8, name: &str) -> Address {
+        let further = (endpoint != MAIN).then(|| &*self.names[usize::from(endpoint)].path);
+        Address::new(further, name)
     }
 
     fn insert(&mut self, (endpoint, name): (u8, &str), setup: u16, params: Params, is_made: bool) -> u16 {
@@ -329,10 +327,17 @@ mod tests {
         namespaces.add_endpoint("/a,b/", matchit::Router::new());
         namespaces.register(1, "/", 4);
         let own = namespaces.find(1, "/").unwrap();
-        assert_eq!(&*namespaces[own].namespace.address, "/a,b/,/");
-        for (address, setup) in [("/a,b/,/", Some(4)), ("/", Some(0)), ("/b/,/", None), ("/a,b/,/x", None)] {
-            let found = namespaces.find_address(address).map(|number| namespaces[number].namespace.setup);
-            assert_eq!(found, setup, "{address}");
+        let address = namespaces[own].namespace.address.clone();
+        assert_eq!(address, Address::new(Some("/a,b/"), "/"));
+        for (endpoint, name, setup) in [
+            (Some("/a,b/"), "/", Some(4)),
+            (None, "/", Some(0)),
+            (None, "/a,b/,/", None),
+            (Some("/b/"), "/", None),
+            (Some("/a,b/"), "/x", None),
+        ] {
+            let found = namespaces.find_address(&Address::new(endpoint, name));
+            assert_eq!(found.map(|number| namespaces[number].namespace.setup), setup, "{endpoint:?} {name}");
         }
         assert_eq!(namespaces.open(1, "/game/1"), Err(NamespaceError::Unknown), "patterns are not shared");
     }

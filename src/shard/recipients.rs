@@ -1,6 +1,5 @@
 //! Whom a broadcast is for: rooms, exceptions, and what is to be done with those who are meant.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
 use crate::base::shown::Shown;
 use crate::base::slab::Key;
+use crate::mesh::address::Address;
 use crate::mesh::inquiry::{AckError, Ask, Findings};
 use crate::mesh::{Broadcast, Mesh, Reach, ShardMessage, SocketCommand, Target, WhenBehind};
 use crate::protocol::socketio::encode::EncodeError;
@@ -18,7 +18,6 @@ use crate::shard::backpressure::Outcome;
 use crate::shard::context::{Emitted, Socket};
 use crate::shard::core::{Core, SharedCore};
 use crate::shard::encode::frame_event;
-use crate::shard::endpoint::name_of;
 use crate::shard::gathering::{
     Answers, Gathering, RemoteSocket, read_count, read_ids, read_one, read_rooms, read_sockets,
 };
@@ -46,16 +45,8 @@ pub struct Recipients<'a> {
 
 /// Where the call is made.
 enum Origin<'a> {
-    Shard {
-        core: &'a SharedCore,
-        namespace: Rc<NamespaceRef>,
-        sender: Option<Key>,
-    },
-    /// With the namespace's address.
-    Outside {
-        mesh: &'a Arc<Mesh>,
-        namespace: Cow<'a, str>,
-    },
+    Shard { core: &'a SharedCore, namespace: Rc<NamespaceRef>, sender: Option<Key> },
+    Outside { mesh: &'a Arc<Mesh>, namespace: Address },
 }
 
 impl std::fmt::Debug for Origin<'_> {
@@ -87,7 +78,7 @@ impl<'a> Recipients<'a> {
         Recipients { origin: Origin::Shard { core, namespace, sender }, target, includes_sender: true }
     }
 
-    pub(crate) fn outside(mesh: &'a Arc<Mesh>, namespace: Cow<'a, str>, is_everyone: bool) -> Recipients<'a> {
+    pub(crate) fn outside(mesh: &'a Arc<Mesh>, namespace: Address, is_everyone: bool) -> Recipients<'a> {
         let target = Target { is_everyone, ..Target::default() };
         Recipients { origin: Origin::Outside { mesh, namespace }, target, includes_sender: true }
     }
@@ -186,17 +177,14 @@ impl<'a> Recipients<'a> {
             Origin::Outside { .. } if self.target.reach == Reach::Shard => Emitted::Nobody,
             Origin::Outside { mesh, namespace } => {
                 let broadcast = Arc::new(Broadcast {
-                    namespace: namespace.clone().into_owned(),
+                    namespace: namespace.clone(),
                     target: self.target.clone(),
                     frame,
                     offset: None,
                 });
-                let is_sent = if mesh.is_relaying() {
-                    let is_sent = mesh.send(ShardId(0), ShardMessage::Relay(broadcast)).is_ok();
-                    mesh.ring(ShardId(0));
-                    is_sent
-                } else {
-                    send_everywhere(mesh, || ShardMessage::Broadcast(Arc::clone(&broadcast)))
+                let is_sent = match mesh.relay() {
+                    Some(relay) => send_and_ring(mesh, relay, ShardMessage::Relay(broadcast)),
+                    None => send_everywhere(mesh, || ShardMessage::Broadcast(Arc::clone(&broadcast))),
                 };
                 if is_sent { Emitted::Here(Outcome::default()) } else { Emitted::ShardBusy }
             }
@@ -354,7 +342,7 @@ impl<'a> Recipients<'a> {
             }
             Origin::Outside { namespace, .. } => {
                 let mut bytes = Vec::new();
-                frame_event(&mut bytes, name_of(namespace), id, event, args).map(|()| Arc::new(bytes))
+                frame_event(&mut bytes, namespace.name(), id, event, args).map(|()| Arc::new(bytes))
             }
         };
         frame.inspect_err(|error| tracing::error!(target: super::SOCKETIO, event = ?Shown(event), error = %Shown(error), "not sent"))
@@ -382,13 +370,19 @@ impl<'a> Recipients<'a> {
         match &self.origin {
             Origin::Shard { core, namespace, .. } => {
                 let core = core.borrow();
-                Gathering::new((Arc::clone(&core.mesh), core.id), &namespace.address, target, ask, read)
+                Gathering::new(
+                    (Arc::clone(&core.mesh), core.id),
+                    namespace.address.clone(),
+                    target,
+                    ask,
+                    read,
+                )
             }
             Origin::Outside { mesh, namespace } => {
                 if target.reach == Reach::Shard {
                     target.clear();
                 }
-                Gathering::new((Arc::clone(mesh), mesh.any_shard()), namespace, target, ask, read)
+                Gathering::new((Arc::clone(mesh), mesh.asking_shard()), namespace.clone(), target, ask, read)
             }
         }
     }
@@ -411,13 +405,17 @@ impl<'a> Recipients<'a> {
             }
             Origin::Outside { .. } if self.target.reach == Reach::Shard => {}
             Origin::Outside { mesh, namespace } => {
-                send_everywhere(mesh, || {
-                    ShardMessage::Command(Box::new(SocketCommand {
-                        namespace: namespace.clone().into_owned(),
+                let command = || {
+                    Box::new(SocketCommand {
+                        namespace: namespace.clone(),
                         target: self.target.clone(),
                         change: change.to_message(),
-                    }))
-                });
+                    })
+                };
+                match mesh.relay() {
+                    Some(relay) => send_and_ring(mesh, relay, ShardMessage::RelayCommand(command())),
+                    None => send_everywhere(mesh, || ShardMessage::Command(command())),
+                };
             }
         }
     }
@@ -439,12 +437,16 @@ impl Drop for Recipients<'_> {
 fn send_everywhere(mesh: &Mesh, message: impl Fn() -> ShardMessage) -> bool {
     let mut is_sent = true;
     for index in 0..mesh.len() {
-        let shard = ShardId(index as u16);
-        if mesh.send(shard, message()).is_err() {
-            tracing::error!(shard = index, "a shard's inbox is full: a message to it is lost");
-            is_sent = false;
-        }
-        mesh.ring(shard);
+        is_sent &= send_and_ring(mesh, ShardId(index as u16), message());
     }
+    is_sent
+}
+
+fn send_and_ring(mesh: &Mesh, shard: ShardId, message: ShardMessage) -> bool {
+    let is_sent = mesh.send(shard, message).is_ok();
+    if !is_sent {
+        tracing::error!(shard = shard.0, "a shard's inbox is full: a message to it is lost");
+    }
+    mesh.ring(shard);
     is_sent
 }

@@ -95,7 +95,7 @@ struct Reserved {
 #[derive(Clone, Copy, Debug)]
 struct Claimed<'a> {
     pid: Sid,
-    namespace: &'a str,
+    namespace: &'a Address,
     offset: Option<Offset>,
 }
 
@@ -357,7 +357,7 @@ impl Core {
     fn reserve(&mut self, claim: Claimed<'_>, asker: Asker) -> Result<Key, NotKept> {
         let key = *self.recovery.by_pid.get(&claim.pid).ok_or(NotKept::Unknown)?;
         let socket = self.sockets.get_mut(key).ok_or(NotKept::Unknown)?;
-        let is_here = *self.namespaces[socket.namespace].namespace.address == *claim.namespace;
+        let is_here = self.namespaces[socket.namespace].namespace.address == *claim.namespace;
         let state = state_of_mut(socket).filter(|_| is_here).ok_or(NotKept::Unknown)?;
         let has_all = state.events.has_all_after(claim.offset);
         match &mut state.stage {
@@ -629,7 +629,7 @@ impl Core {
 
     fn ask_others(&mut self, key: Key, pid: Sid, offset: Option<Offset>, auth: &str) -> bool {
         let Some(socket) = self.sockets.get(key) else { return false };
-        let namespace = self.namespaces[socket.namespace].namespace.address.to_string();
+        let namespace = self.namespaces[socket.namespace].namespace.address.clone();
         let asker = Asker { shard: self.id, socket: key };
         let mut left = 0;
         for shard in self.other_shards() {

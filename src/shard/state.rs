@@ -15,6 +15,7 @@ use crate::base::buffer::SharedFrame;
 use crate::base::ids::ShardId;
 use crate::base::slab::Key;
 use crate::base::time::Time;
+use crate::mesh::address::Address;
 use crate::mesh::state::{StateChange, StateMessage};
 use crate::mesh::{Mesh, ShardMessage};
 use crate::protocol::socketio::encode::is_reserved_event;
@@ -155,7 +156,7 @@ pub struct State<'a> {
 
 enum Origin<'a> {
     Shard { core: &'a SharedCore, namespace: u16 },
-    Outside { mesh: &'a Mesh, address: std::borrow::Cow<'a, str> },
+    Outside { mesh: &'a Mesh, address: Address },
 }
 
 impl std::fmt::Debug for Origin<'_> {
@@ -172,7 +173,7 @@ impl<'a> State<'a> {
         State { origin: Origin::Shard { core, namespace }, room }
     }
 
-    pub(crate) fn outside(mesh: &'a Mesh, address: std::borrow::Cow<'a, str>, room: &'a str) -> State<'a> {
+    pub(crate) fn outside(mesh: &'a Mesh, address: Address, room: &'a str) -> State<'a> {
         State { origin: Origin::Outside { mesh, address }, room }
     }
 
@@ -225,8 +226,8 @@ impl<'a> State<'a> {
     }
 }
 
-fn message(namespace: &str, room: &str, change: StateChange, is_ordered: bool) -> StateMessage {
-    StateMessage { namespace: namespace.to_owned(), room: room.to_owned(), change, is_ordered }
+fn message(namespace: &Address, room: &str, change: StateChange, is_ordered: bool) -> StateMessage {
+    StateMessage { namespace: namespace.clone(), room: room.to_owned(), change, is_ordered }
 }
 
 /// What a key and its value take in the event: two quotes, a colon and a comma more than they have.

@@ -286,7 +286,7 @@ fn attachments_come_along_with_an_answer() {
 }
 
 #[test]
-fn a_handle_calls_one_socket_of_any_shard() {
+fn a_handle_calls_one_socket_of_asking_shard() {
     let mut crowd = Crowd::new(11, 5, 6);
     let handle = crowd.handle();
     for id in 0..6 {
@@ -333,7 +333,7 @@ fn a_shard_with_a_full_inbox_is_missing_and_holds_nobody_up() {
     let on_it = crowd.sids.iter().filter(|sid| Sid::parse(sid).unwrap().shard() == full).count();
     let handle = crowd.handle();
     let mut to_full = handle.to("/", "room").count();
-    if mesh.any_shard() == full {
+    if mesh.asking_shard() == full {
         assert_eq!(poll(&mut to_full), Poll::Ready(Err(AckError::NotSent)));
     }
     assert!(!mesh.is_full(ShardId(0)) && mesh.is_full(full), "of {INBOX_MESSAGES_MAX}");
@@ -354,7 +354,7 @@ fn a_shard_that_stands_still_costs_its_part_and_a_second() {
     let mut gathering = handle.to("/", "room").emit_with_ack("question", ()).timeout(Duration::from_secs(2));
     let mut count = handle.sockets("/").count();
     // Both go to the same home, which alone goes on.
-    let home = crowd.simulation.world.mesh.any_shard().index();
+    let home = crowd.simulation.world.mesh.asking_shard().index();
     assert!(poll(&mut gathering).is_pending() && poll(&mut count).is_pending());
     for _ in 0..2 {
         crowd.simulation.world.read_mail(home);

@@ -98,6 +98,8 @@ pub struct TestClientBuilder {
     path: String,
     shard: usize,
     address: IpAddr,
+    /// Packets that leave in one write with CONNECT.
+    said: Vec<String>,
 }
 
 impl fmt::Debug for TestClientBuilder {
@@ -116,6 +118,7 @@ impl TestClientBuilder {
             path: path.to_owned(),
             shard,
             address: [127, 0, 0, 1].into(),
+            said: Vec::new(),
         }
     }
 
@@ -172,6 +175,19 @@ impl TestClientBuilder {
         self
     }
 
+    /// The path of the endpoint to connect to, such as `/admin.io/`. Default: that of the server's own endpoint.
+    pub fn at_path(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.path);
+        self
+    }
+
+    /// Sends a packet in the same write as CONNECT, without waiting for the answer: stock clients wait, others need not. The
+    /// packet is given as it goes over the wire, `42["hello"]` for an event in `/`.
+    pub fn say_after_connect(mut self, packet: &str) -> Self {
+        self.said.push(packet.to_owned());
+        self
+    }
+
     /// Connects, and joins a namespace.
     ///
     /// # Errors
@@ -203,7 +219,7 @@ impl TestClientBuilder {
             let message = "the server closed the connection before it answered".to_owned();
             return Err(RefusedConnection { message, data: serde_json::Value::Null });
         }
-        join(&self.host, session, namespace, self.auth)
+        join(&self.host, session, namespace, self.auth, &self.said)
     }
 }
 
@@ -219,11 +235,13 @@ fn join(
     session: usize,
     namespace: &str,
     auth: Option<RawJson>,
+    said: &[String],
 ) -> Result<TestClient, RefusedConnection> {
     let place = if namespace == "/" { String::new() } else { format!("{namespace},") };
     let auth = auth.as_ref().map_or("", RawJson::as_str);
     let mut frames = Vec::new();
     frame_text(&mut frames, &format!("40{place}{auth}"));
+    said.iter().for_each(|packet| frame_text(&mut frames, packet));
     let mut borrowed = host.borrow_mut();
     Session::send(&mut borrowed, session, &frames);
     borrowed.settle();
@@ -291,7 +309,7 @@ impl TestClient {
         namespace: &str,
         auth: &impl Serialize,
     ) -> Result<TestClient, RefusedConnection> {
-        join(&self.host, self.session, namespace, Some(object(auth)))
+        join(&self.host, self.session, namespace, Some(object(auth)), &[])
     }
 
     /// Sends an event.
@@ -384,6 +402,12 @@ impl TestClient {
         let wire = host.sessions[self.session].wire;
         host.set_reading(wire, is_reading);
         host.settle();
+    }
+
+    /// The place of the client's session in the host.
+    #[cfg(test)]
+    pub(super) fn session_index(&self) -> usize {
+        self.session
     }
 
     fn emit_with_id(&self, event: &str, args: impl ToArgs, id: Option<u64>) {
