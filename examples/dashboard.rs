@@ -4,16 +4,16 @@
 //! of those that have reported. A page that is opened later has all values at once; a machine that is taken away
 //! leaves every page.
 
-use std::cell::RefCell;
 use std::time::Duration;
 
 use serde::Serialize;
 use shardcast::http::Response;
-use shardcast::{Config, Context, Namespace, Server, State, StateError, StateRoom, Tick};
+use shardcast::{Config, Context, Handle, Namespace, Server, State, StateError, StateRoom, interval};
 
 /// The room, and the event that its members hear.
 const MACHINES: &str = "machines";
 const COUNT: u64 = 30;
+/// From one round of reports to the next.
 const TICK: Duration = Duration::from_millis(20);
 /// From one replacement of the oldest machine to the next.
 const REPLACED_TICKS: u64 = 150;
@@ -31,6 +31,7 @@ struct Machine {
 fn main() -> shardcast::Result<()> {
     Server::new(Config::load()?)
         .namespace("/", register)
+        .background(play)
         .route("/", |_| Response::html(include_str!("pages/dashboard.html")))
         .static_folder("/pages", concat!(env!("CARGO_MANIFEST_DIR"), "/examples/pages"))
         .run()
@@ -39,17 +40,18 @@ fn main() -> shardcast::Result<()> {
 fn register(io: &mut Namespace) {
     io.state_room(MACHINES, StateRoom::max_hz(10.0));
     io.on_connect(|cx: &mut Context| cx.join(MACHINES));
+}
 
-    // This closure runs once on each shard. One of them plays the machines; all shards hold their values.
-    if io.shard().id == 0 {
-        let handle = io.handle();
-        let machines = RefCell::new((1..=COUNT).map(Machine::new).collect());
-        io.every(TICK, move |tick: &Tick| {
-            let room = handle.state("/", MACHINES);
-            if let Err(error) = work(&mut machines.borrow_mut(), tick.number(), &room) {
-                tracing::warn!(%error, "a report is lost");
-            }
-        });
+/// Plays the machines, once for the whole server. All shards hold their values.
+async fn play(handle: Handle) {
+    let mut machines = (1..=COUNT).map(Machine::new).collect();
+    // It keeps its beat: fifty rounds a second, whatever the work of a round takes.
+    let mut beats = interval(TICK);
+    loop {
+        let beat = beats.tick().await;
+        if let Err(error) = work(&mut machines, beat, &handle.state("/", MACHINES)) {
+            tracing::warn!(%error, "a report is lost");
+        }
     }
 }
 

@@ -50,6 +50,7 @@ pub use protocol::socketio::raw_json::RawJson;
 pub use protocol::websocket::close::CloseCode;
 pub use server::class::{AsyncConnectMethod, AsyncMethod, ClassNamespace, ConnectMethod, Method, Methods};
 pub use server::endpoint::Endpoint;
+pub use server::every::Beat;
 pub use server::handle::Handle;
 pub use server::handler::{AsyncConnectHandler, AsyncHandler, ConnectHandler, Decision, Handler};
 pub use server::namespace::Namespace;
@@ -68,9 +69,10 @@ pub use shard::raw::{Message, WebSocket, WebSocketRoute};
 pub use shard::recipients::Recipients;
 pub use shard::recovery::Recovery;
 pub use shard::session::CloseReason;
+pub use shard::sleep::{Interval, MissedBeats, interval, sleep};
 pub use shard::state::{State, StateError, StateRoom};
 pub use shard::stats::ShardStats;
-pub use shard::tasks::{sleep, spawn};
+pub use shard::tasks::spawn;
 pub use shard::ticks::Tick;
 
 /// The log: lines on standard error that hold nobody up.

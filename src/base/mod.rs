@@ -5,6 +5,7 @@
 pub(crate) mod buffer;
 pub(crate) mod ids;
 pub(crate) mod limits;
+pub(crate) mod places;
 pub(crate) mod shown;
 pub(crate) mod sid_index;
 pub(crate) mod slab;

@@ -95,13 +95,23 @@ impl<T> Slab<T> {
         entry.value.as_ref().map(|_| Key { index, generation: entry.generation })
     }
 
+    /// How many places there are, vacant ones included: each is below this.
+    pub(crate) fn places(&self) -> u32 {
+        self.places as u32
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.places - self.vacant.len()
     }
 
     /// Every key in use, in memory order.
     pub(crate) fn keys(&self) -> impl Iterator<Item = Key> + '_ {
-        (0..self.places as u32).filter_map(|index| self.key_at(index))
+        self.keys_from(0)
+    }
+
+    /// Every key in use from a place on, in memory order.
+    pub(crate) fn keys_from(&self, place: u32) -> impl Iterator<Item = Key> + '_ {
+        (place..self.places as u32).filter_map(|index| self.key_at(index))
     }
 
     #[inline]

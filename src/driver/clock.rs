@@ -1,9 +1,14 @@
 //! The clock: the one place where time is read.
 #![allow(clippy::disallowed_methods)]
 
+use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::base::time::Time;
+
+/// A shard that works hears the time of the wall clock so often. The clock may be set at any moment, by NTP after the machine's
+/// start, say; reading it costs some 20 ns.
+const WALL_PERIOD: Duration = Duration::from_secs(1);
 
 /// One origin for all the shards of a process.
 #[derive(Clone, Copy, Debug)]
@@ -14,8 +19,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn new() -> Clock {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Clock { origin: Instant::now(), unix_origin: unix.as_millis() as u64 }
+        Clock { origin: Instant::now(), unix_origin: unix_millis() }
     }
 
     /// Milliseconds since the origin.
@@ -31,5 +35,41 @@ impl Clock {
     /// Unix time of the origin, in milliseconds.
     pub(crate) fn unix_origin(&self) -> u64 {
         self.unix_origin
+    }
+}
+
+/// When a shard is to be told the time of the wall clock again.
+#[derive(Debug, Default)]
+pub(crate) struct WallWatch {
+    next: Cell<Duration>,
+}
+
+impl WallWatch {
+    /// Unix time in milliseconds, if a shard that begins to work has not heard it for a while.
+    #[inline]
+    pub(crate) fn take_due(&self, elapsed: Duration) -> Option<u64> {
+        if elapsed < self.next.get() {
+            return None;
+        }
+        self.next.set(elapsed + WALL_PERIOD);
+        Some(unix_millis())
+    }
+}
+
+fn unix_millis() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wall_clock_is_read_once_a_second_of_work() {
+        let (watch, before) = (WallWatch::default(), unix_millis());
+        let told = [0, 1, 999, 1_000, 1_999, 7_000, 7_999, 8_000];
+        let told = told.map(|millis| watch.take_due(Duration::from_millis(millis)));
+        assert_eq!(told.map(|told| told.is_some()), [true, false, false, true, false, true, false, true]);
+        assert!(told.into_iter().flatten().all(|unix| unix >= before));
     }
 }

@@ -169,7 +169,9 @@ pub(crate) fn start(mut start: Start, announce: impl FnOnce(&Running)) -> Result
 }
 
 /// A bell for each shard, and what rings when it is rung.
-fn make_bells(shards: usize) -> Result<(Vec<Box<dyn Bell>>, Vec<Arc<OwnedFd>>), String> {
+type Bells = (Vec<Box<dyn Bell>>, Vec<Arc<OwnedFd>>);
+
+fn make_bells(shards: usize) -> Result<Bells, String> {
     let mut bells: Vec<Box<dyn Bell>> = Vec::new();
     let mut descriptors = Vec::new();
     for _ in 0..shards {

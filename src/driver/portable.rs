@@ -18,10 +18,11 @@ use rustix::net::{
 };
 
 use crate::base::ids::ShardId;
+use crate::base::places::Places;
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::driver::balance::Balance;
-use crate::driver::clock::Clock;
+use crate::driver::clock::{Clock, WallWatch};
 use crate::driver::doorbell::silence;
 use crate::driver::files::{FileJob, FileReader};
 use crate::driver::machine::Backend;
@@ -76,13 +77,14 @@ type KeyedWire = (Key, Rc<Wire>);
 struct World {
     id: ShardId,
     shard: RefCell<Shard>,
-    wires: RefCell<Vec<Option<KeyedWire>>>,
+    wires: RefCell<Places<KeyedWire>>,
     mesh: std::sync::Arc<Mesh>,
     /// `None` once the shard has ended: tasks that the runtime keeps hold this world, and nobody may wait for mail.
     inbox: RefCell<Option<InboxReceiver>>,
     files: FileReader,
     balance: Balance,
     clock: Clock,
+    wall: WallWatch,
     turn: RefCell<Turn>,
     read_buffer: RefCell<Vec<u8>>,
     flush: Notify,
@@ -144,6 +146,7 @@ async fn serve(parts: ShardParts, ready: Sender<Result<(), String>>) {
         files,
         balance,
         clock,
+        wall: WallWatch::default(),
         turn: RefCell::default(),
         read_buffer: RefCell::new(vec![0; READ_BUFFER_BYTES]),
         flush: Notify::default(),
@@ -182,7 +185,11 @@ impl World {
     /// Gives the shard something to do, and sees to it that what it leaves is done.
     fn work<R>(&self, work: impl FnOnce(&mut Shard, Time) -> R) -> R {
         if self.turn_started.get().is_none() {
-            self.turn_started.set(Some(self.clock.elapsed()));
+            let elapsed = self.clock.elapsed();
+            self.turn_started.set(Some(elapsed));
+            if let Some(unix_millis) = self.wall.take_due(elapsed) {
+                self.shard.borrow_mut().set_wall_clock(unix_millis, self.clock.now());
+            }
         }
         let result = work(&mut self.shard.borrow_mut(), self.clock.now());
         self.flush.notify();
@@ -199,8 +206,8 @@ impl World {
     }
 
     fn wire(&self, key: Key) -> Option<Rc<Wire>> {
-        match self.wires.borrow().get(key.index as usize) {
-            Some(Some((owner, wire))) if *owner == key => Some(Rc::clone(wire)),
+        match self.wires.borrow().get(key.index) {
+            Some((owner, wire)) if *owner == key => Some(Rc::clone(wire)),
             _ => None,
         }
     }
@@ -208,7 +215,7 @@ impl World {
     /// Takes a wire out of the table; its tasks end.
     fn take_wire(&self, key: Key) -> Option<Rc<Wire>> {
         let wire = self.wire(key)?;
-        self.wires.borrow_mut()[key.index as usize] = None;
+        self.wires.borrow_mut().take(key.index);
         wire.stop.notify();
         wire.stop_writer.notify();
         self.balance.leave(self.id);
@@ -328,14 +335,7 @@ impl World {
             stop_writer: Notify::default(),
             is_blocked: Cell::new(false),
         });
-        {
-            let mut wires = self.wires.borrow_mut();
-            let index = key.index as usize;
-            if wires.len() <= index {
-                wires.resize_with(index + 1, || None);
-            }
-            wires[index] = Some((key, Rc::clone(&wire)));
-        }
+        self.wires.borrow_mut().put(key.index, (key, Rc::clone(&wire)));
         if !unread.is_empty() {
             self.receive(key, &mut unread);
         }
@@ -423,6 +423,12 @@ async fn keep_time(world: Rc<World>) {
         }
         if world.clock.now() >= next {
             world.work(Shard::handle_timeout);
+        }
+        if wait.is_zero() {
+            // What is always late, a tick whose work takes longer than its period, leaves others their turn.
+            let next = Rc::clone(&world);
+            monoio::spawn(async move { next.timer.notify() });
+            world.timer.notified().await;
         }
     }
 }

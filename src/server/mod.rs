@@ -3,6 +3,7 @@
 pub(crate) mod class;
 mod cluster;
 pub(crate) mod endpoint;
+pub(crate) mod every;
 pub(crate) mod guard;
 pub(crate) mod handle;
 pub(crate) mod handler;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::driver::signals::StopSignals;
 use crate::driver::{self, AppMaker, Running, Start, TaskMaker};
@@ -37,6 +39,7 @@ use crate::shard::dispatch::panic_message;
 use crate::shard::engine_route::EngineRoute;
 use crate::shard::raw::WebSocketRoute;
 use crate::shard::site::{Request, Route, Site};
+use crate::shard::ticks::PERIOD_MIN;
 
 pub(crate) type Setup<T> = Arc<dyn Fn(&mut T) + Send + Sync>;
 type RouteFunction = Arc<dyn Fn(&Request<'_>) -> Response + Send + Sync>;
@@ -102,6 +105,8 @@ struct Blueprint {
     websockets: Vec<(String, Setup<WebSocketRoute>)>,
     folders: Vec<(String, PathBuf)>,
     background: Vec<BackgroundFunction>,
+    /// Of what is done every so often.
+    periods: Vec<Duration>,
     default_error: Option<ErrorFunction>,
     signer: Option<CookieSigner>,
     handle: Handle,
@@ -146,6 +151,7 @@ impl Server {
                 websockets: Vec::new(),
                 folders: Vec::new(),
                 background: Vec::new(),
+                periods: Vec::new(),
                 default_error: None,
                 signer: None,
                 handle,
@@ -330,12 +336,15 @@ impl Server {
     /// # use shardcast::{Config, Server};
     /// # use std::time::Duration;
     /// Server::new(Config::default()).background(|handle| async move {
+    ///     let mut beats = shardcast::interval(Duration::from_secs(1));
     ///     loop {
-    ///         shardcast::sleep(Duration::from_secs(1)).await;
+    ///         beats.tick().await;
     ///         handle.namespace("/").emit("tick", ());
     ///     }
     /// });
     /// ```
+    ///
+    /// [`every`](Server::every) is a loop like this one in a line.
     pub fn background<F: Future<Output = ()> + 'static>(
         mut self,
         task: impl Fn(Handle) -> F + Send + Sync + 'static,
@@ -385,6 +394,9 @@ impl Server {
             }
         }
         endpoint::validate(&blueprint.endpoints)?;
+        if let Some(period) = blueprint.periods.iter().find(|period| **period < PERIOD_MIN) {
+            return Err(Error(format!("every {period:?}: the least is {PERIOD_MIN:?}")));
+        }
         let handle = blueprint.handle.clone();
         let config = Arc::new(blueprint.config.clone());
         let for_tasks = blueprint.clone();

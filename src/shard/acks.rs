@@ -1,11 +1,13 @@
 //! Acknowledgements that clients owe us: who waits, and until when.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use smallvec::SmallVec;
 
 use crate::base::slab::Key;
+use crate::base::time::Time;
 use crate::mesh::BROADCAST_ACK_IDS;
 use crate::mesh::inquiry::{AckError, AnswerText};
 use crate::protocol::socketio::event::{Args, ArgsError};
@@ -22,6 +24,8 @@ pub(crate) type AckCallback = Box<dyn FnOnce(Result<Answer, AckError>)>;
 pub(crate) struct PendingAck {
     pub(crate) socket: Key,
     pub(crate) id: u64,
+    /// When it is given up; `NEVER` while its question is on its way out.
+    due: Time,
     pub(crate) callback: AckCallback,
 }
 
@@ -74,15 +78,19 @@ impl Shard {
         }
     }
 
-    /// An answer did not come in time.
-    pub(crate) fn ack_timeout(&mut self, key: Key) {
-        let pending = {
-            let mut core = self.core.borrow_mut();
-            let Some((socket, id)) = core.acks.get(key).map(|ack| (ack.socket, ack.id)) else { return };
-            core.take_ack(socket, id)
-        };
-        if let Some(pending) = pending {
-            self.finish_ack(pending, Err(AckError::Timeout));
+    /// Gives up every answer that did not come in time.
+    pub(crate) fn ack_timeouts(&mut self) {
+        loop {
+            let pending = {
+                let mut core = self.core.borrow_mut();
+                let now = core.now;
+                let Some(key) = core.acks_due.take_due(now) else { return };
+                let late = core.acks.get(key).map(|ack| (ack.socket, ack.id));
+                late.and_then(|(socket, id)| core.take_ack(socket, id))
+            };
+            if let Some(pending) = pending {
+                self.finish_ack(pending, Err(AckError::Timeout));
+            }
         }
     }
 
@@ -112,16 +120,26 @@ impl Core {
         }
         let id = extra.next_ack;
         extra.next_ack = (id + 1) % BROADCAST_ACK_IDS;
-        let key = self.acks.insert(PendingAck { socket, id, callback });
+        let key = self.acks.insert(PendingAck { socket, id, due: Time::NEVER, callback });
         extra.acks.push((id, key));
         Ok((key, id))
+    }
+
+    /// Says how long the answer may take, once its question is sent.
+    pub(crate) fn arm_ack(&mut self, key: Key, timeout: Duration) {
+        // A callback that asks again without any time would otherwise be due again at once, for ever.
+        let due = self.now + timeout.max(Duration::from_millis(1));
+        if let Some(ack) = self.acks.get_mut(key) {
+            ack.due = due;
+            self.acks_due.arm(key, due);
+        }
     }
 
     pub(crate) fn take_ack(&mut self, socket: Key, id: u64) -> Option<PendingAck> {
         let extra = self.sockets.get_mut(socket)?.extra.as_mut()?;
         let place = extra.acks.iter().position(|(owed, _)| *owed == id)?;
         let (_, key) = extra.acks.swap_remove(place);
-        self.acks.remove(key)
+        self.remove_ack(key)
     }
 
     /// Everything a socket still owes.
@@ -130,6 +148,12 @@ impl Core {
             return SmallVec::new();
         };
         let keys = std::mem::take(&mut extra.acks);
-        keys.into_iter().filter_map(|(_, key)| self.acks.remove(key)).collect()
+        keys.into_iter().filter_map(|(_, key)| self.remove_ack(key)).collect()
+    }
+
+    fn remove_ack(&mut self, key: Key) -> Option<PendingAck> {
+        let pending = self.acks.remove(key)?;
+        self.acks_due.cancel(key, pending.due);
+        Some(pending)
     }
 }

@@ -33,7 +33,6 @@ use crate::shard::recovery::{Recovery, Stamped};
 use crate::shard::session::{CloseReason, Link};
 use crate::shard::socket::SocketState;
 use crate::shard::state::State;
-use crate::shard::wheel::TimerOwner;
 
 /// What a socket may publish about itself, in bytes of JSON: each `fetch` copies it.
 const DATA_BYTES_MAX: usize = 64 * 1024;
@@ -475,8 +474,7 @@ impl Socket {
                 let emitted = self.emit_with_id(event, args, Some(id));
                 let mut core = self.core.borrow_mut();
                 if matches!(emitted, Emitted::Here(_)) {
-                    let deadline = core.now + timeout;
-                    core.wheel.arm(TimerOwner::Ack(key), deadline);
+                    core.arm_ack(key, timeout);
                 } else if let Some(pending) = core.take_ack(self.key, id) {
                     core.deferred.push(Deferred::FailAck(pending, AckError::NotSent));
                 }

@@ -27,6 +27,7 @@ use crate::shard::app::{HandlerError, LocalFuture, Refused};
 use crate::shard::backpressure::SlowRules;
 use crate::shard::config::Config;
 use crate::shard::connection::Connection;
+use crate::shard::deadlines::Deadlines;
 use crate::shard::drain::Drain;
 use crate::shard::endpoint::EndpointTable;
 use crate::shard::inquiries::Inquiries;
@@ -36,11 +37,13 @@ use crate::shard::outbox::Outbox;
 use crate::shard::owed::Owed;
 use crate::shard::recovery::RecoveryTable;
 use crate::shard::session::{CloseReason, Session};
+use crate::shard::sleep::Sleeps;
 use crate::shard::socket::{Change, SocketEntry, SocketExtra};
-use crate::shard::state::StateTable;
+use crate::shard::state::StateTables;
 use crate::shard::stats::ShardCounters;
-use crate::shard::tasks::{Sleep, Task};
+use crate::shard::tasks::Task;
 use crate::shard::ticks::Progress;
+use crate::shard::walks::Walks;
 use crate::shard::wheel::{TimerOwner, Wheel};
 use crate::shard::wire::Transcoder;
 
@@ -108,6 +111,11 @@ pub(crate) struct Room {
 }
 
 impl Room {
+    /// Whether a list of rooms has it: it has members, and stands for more than one socket's id.
+    pub(crate) fn is_listed(&self) -> bool {
+        !self.is_alias && self.present() > 0
+    }
+
     /// How many members there are that are not lost.
     pub(crate) fn present(&self) -> u64 {
         (self.members.len() - self.lost) as u64
@@ -119,8 +127,10 @@ pub(crate) struct Core {
     pub(crate) id: ShardId,
     pub(crate) config: Arc<Config>,
     pub(crate) now: Time,
-    /// Unix time of `Time(0)`, in milliseconds.
+    /// Unix time of `Time(0)`, in milliseconds, as the wall clock last said.
     pub(crate) unix_origin: u64,
+    /// The same when deadlines that are times of the wall clock were last worked out.
+    pub(crate) expiry_origin: u64,
     pub(crate) connections: Slab<Connection>,
     pub(crate) sessions: Slab<Session>,
     pub(crate) session_ids: SidIndex,
@@ -131,12 +141,17 @@ pub(crate) struct Core {
     pub(crate) endpoints: Vec<EndpointTable>,
     pub(crate) rooms: Slab<Room>,
     pub(crate) acks: Slab<PendingAck>,
+    /// When each of the `acks` is given up.
+    pub(crate) acks_due: Deadlines,
     pub(crate) inquiries: Inquiries,
+    pub(crate) walks: Walks,
     pub(crate) tasks: Slab<Task>,
-    pub(crate) sleeps: Slab<Sleep>,
+    pub(crate) sleeps: Sleeps,
     pub(crate) wheel: Wheel,
     pub(crate) tickers: Vec<Progress>,
-    pub(crate) states: Vec<StateTable>,
+    /// When the first of them is due.
+    pub(crate) tick_due: Time,
+    pub(crate) states: StateTables,
     /// What becomes of events for slow clients, by the place of the namespace's handlers.
     pub(crate) slow_rules: Vec<SlowRules>,
     /// A namespace has a rule of its own.
@@ -201,6 +216,7 @@ impl Core {
             id: parts.id,
             now: parts.now,
             unix_origin: parts.unix_origin,
+            expiry_origin: parts.unix_origin,
             connections: Slab::default(),
             sessions: Slab::default(),
             session_ids: SidIndex::default(),
@@ -210,12 +226,15 @@ impl Core {
             endpoints,
             rooms: Slab::default(),
             acks: Slab::default(),
+            acks_due: Deadlines::default(),
             inquiries: Inquiries::default(),
+            walks: Walks::default(),
             tasks: Slab::default(),
-            sleeps: Slab::default(),
+            sleeps: Sleeps::default(),
             wheel: Wheel::new(shortest_time, parts.now),
             tickers: Vec::new(),
-            states: Vec::new(),
+            tick_due: Time::NEVER,
+            states: StateTables::default(),
             slow_rules: Vec::new(),
             has_slow_rules: false,
             owed: Owed::default(),
@@ -322,6 +341,26 @@ impl Core {
                 self.wheel.arm(TimerOwner::Session(key), deadline);
             }
         }
+    }
+
+    /// Drops timers of connections, sessions and sockets that are gone, where they have become many.
+    pub(crate) fn sweep_wheel(&mut self) {
+        let Core { wheel, connections, sessions, sockets, .. } = self;
+        let owners = connections.len() + sessions.len() + sockets.len();
+        wheel.sweep(owners, |owner, deadline| match owner {
+            TimerOwner::Connection(key) => {
+                connections.get(key).is_some_and(|connection| connection.armed == deadline)
+            }
+            TimerOwner::Session(key) => sessions.get(key).is_some_and(|session| session.armed == deadline),
+            TimerOwner::Expiry(key) | TimerOwner::Recovery(key) => sockets.get(key).is_some(),
+            TimerOwner::Drain => true,
+        });
+    }
+
+    /// How many timers there are, those of nobody included.
+    #[cfg(test)]
+    pub(crate) fn timers(&self) -> usize {
+        self.wheel.len() + self.acks_due.len() + self.sleeps.timers() + self.inquiries.timers()
     }
 
     /// Sends a message to another shard; the bell rings at the end of the turn. A full inbox loses the

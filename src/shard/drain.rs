@@ -23,6 +23,8 @@ pub(crate) struct Drain {
     sessions: usize,
     /// Sessions that it has ended.
     ended: usize,
+    /// Where in the table of sessions it has got to: before that none is left, as none opens any more.
+    next: u32,
 }
 
 impl Drain {
@@ -40,7 +42,7 @@ impl Shard {
         let spread = self.core.borrow().config.shutdown_spread;
         let is_second = {
             let mut core = self.core.borrow_mut();
-            let drain = Drain { until: core.now + spread, sessions: core.sessions.len(), ended: 0 };
+            let drain = Drain { until: core.now + spread, sessions: core.sessions.len(), ended: 0, next: 0 };
             tracing::info!(target: super::ENGINEIO, sessions = drain.sessions, ?spread, "stopping: sessions end");
             core.drain.replace(drain).is_some()
         };
@@ -55,9 +57,13 @@ impl Shard {
             let Some(mut drain) = core.drain.filter(|_| !core.is_shutting_down) else { return };
             let count = drain.due(now, spread).saturating_sub(drain.ended);
             drain.ended += count;
+            let live = core.sessions.keys_from(drain.next).filter(|key| core.is_session_live(*key));
+            let due: Vec<Key> = live.take(count).collect();
+            if let Some(last) = due.last() {
+                drain.next = last.index + 1;
+            }
             core.drain = Some(drain);
-            let live = core.sessions.keys().filter(|key| core.is_session_live(*key));
-            live.take(count).collect()
+            due
         };
         for session in due {
             self.close_session(session, CloseReason::ServerShutdown);
@@ -115,7 +121,7 @@ mod tests {
 
     #[test]
     fn sessions_are_due_in_proportion() {
-        let drain = Drain { until: Time(10_000), sessions: 7, ended: 0 };
+        let drain = Drain { until: Time(10_000), sessions: 7, ended: 0, next: 0 };
         let due = |now| drain.due(Time(now), Duration::from_secs(10));
         assert_eq!([0, 1, 1_428, 1_429, 5_000, 9_999, 10_000, 20_000].map(due), [0, 0, 0, 1, 3, 6, 7, 7]);
         assert_eq!(drain.due(Time(0), Duration::ZERO), 0);

@@ -22,10 +22,15 @@ use crate::shard::wheel::TimerOwner;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expiry {
     deadline: Time,
+    /// The deadline in seconds since 1970, if it was given so: then it follows the wall clock.
+    unix_seconds: Option<u64>,
     /// The earliest entry in the wheel.
     armed: Time,
     has_asked: bool,
 }
+
+/// Deadlines of the wall clock follow it when it is off by more than this, in milliseconds: a token has whole seconds.
+const CLOCK_STEP_MILLIS: u64 = 1000;
 
 /// What is to be done about a socket's deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +46,41 @@ impl Core {
     pub(crate) fn expire_at(&mut self, key: Key, deadline: Time) {
         let Some(socket) = self.sockets.get_mut(key) else { return };
         let armed = socket.extra.as_ref().and_then(|extra| extra.expiry).map_or(Time::NEVER, |old| old.armed);
-        socket.extra_mut().expiry = Some(Expiry { deadline, armed, has_asked: false });
+        socket.extra_mut().expiry = Some(Expiry { deadline, unix_seconds: None, armed, has_asked: false });
         self.arm_expiry(key);
+    }
+
+    /// The same for a time of the wall clock, in seconds since 1970.
+    fn expire_at_unix(&mut self, key: Key, unix_seconds: u64) {
+        self.expire_at(key, self.time_of_unix(unix_seconds));
+        let extra = self.sockets.get_mut(key).and_then(|socket| socket.extra.as_mut());
+        if let Some(expiry) = extra.and_then(|extra| extra.expiry.as_mut()) {
+            expiry.unix_seconds = Some(unix_seconds);
+        }
+    }
+
+    fn time_of_unix(&self, unix_seconds: u64) -> Time {
+        self.now + Duration::from_secs(unix_seconds.saturating_sub(self.unix_seconds()))
+    }
+
+    /// The time of the wall clock now. What was measured stays as it is: pings, sleepers, the rest of a token's life.
+    pub(crate) fn set_wall_clock(&mut self, unix_millis: u64) {
+        self.unix_origin = unix_millis.saturating_sub(self.now.0);
+        if self.unix_origin.abs_diff(self.expiry_origin) > CLOCK_STEP_MILLIS {
+            tracing::info!(unix_millis, "the wall clock was set: tokens expire by its new time");
+            self.expiry_origin = self.unix_origin;
+            self.follow_wall_clock();
+        }
+    }
+
+    fn follow_wall_clock(&mut self) {
+        for key in self.sockets.keys().collect::<Vec<_>>() {
+            let extra = self.sockets.get(key).and_then(|socket| socket.extra.as_ref());
+            let expiry = extra.and_then(|extra| extra.expiry.as_ref());
+            if let Some(unix_seconds) = expiry.and_then(|expiry| expiry.unix_seconds) {
+                self.expire_at_unix(key, unix_seconds);
+            }
+        }
     }
 
     fn arm_expiry(&mut self, key: Key) {
@@ -123,10 +161,10 @@ impl Socket {
         core.expire_at(self.key(), deadline);
     }
 
-    /// The same with the time that a token carries: seconds since 1970, as `exp` of a JSON Web Token.
+    /// The same with the time that a token carries: seconds since 1970, as `exp` of a JSON Web Token. When the machine's clock is
+    /// set, the deadline follows it.
     pub fn expires_at(&self, unix_seconds: u64) {
-        let now = self.core().borrow().unix_seconds();
-        self.expires_in(Duration::from_secs(unix_seconds.saturating_sub(now)));
+        self.core().borrow_mut().expire_at_unix(self.key(), unix_seconds);
     }
 
     /// Takes the deadline away.

@@ -119,7 +119,11 @@ impl<T: 'static> Gathering<T> {
 }
 
 impl<T> Gathering<T> {
+    /// Asks, unless it is asked already.
     fn start(&mut self) {
+        if !matches!(self.state, State::Ready(_)) {
+            return;
+        }
         let State::Ready(question) = std::mem::replace(&mut self.state, State::Failed(AckError::NotSent))
         else {
             return;
@@ -186,9 +190,7 @@ impl<T> Future for Gathering<T> {
     type Output = Result<T, AckError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if matches!(self.state, State::Ready(_)) {
-            self.start();
-        }
+        self.start();
         let findings = match &mut self.state {
             State::Failed(error) => Err(*error),
             State::Asked(reply) => ready!(Pin::new(reply).poll(cx)).unwrap_or(Err(AckError::Stopped)),

@@ -1,9 +1,10 @@
 //! Questions to all shards, as one shard asks and answers them: broadcasts with answers, and who is where.
 //!
 //! The home of a question ([`Core::ask`]) sends it to every shard and waits for no more than its deadline. A shard
-//! that is asked ([`Core::inquire`]) reports once: at once what it knows, or, when clients must answer, as soon as
+//! that is asked ([`Core::inquire`]) reports once: at once what it knows (what takes long in slices: `walks`), or, when clients must answer, as soon as
 //! each has answered or gone, or the time is over. So a broadcast costs two messages a shard, however many answer.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,15 +13,15 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::{Key, Slab};
-use crate::mesh::inquiry::{
-    AckError, AnswerText, Ask, Findings, Inquiry, Reply, Report, Request, SocketFacts,
-};
+use crate::base::time::Time;
+use crate::mesh::inquiry::{AckError, AnswerText, Ask, Findings, Inquiry, Reply, Report, Request};
 use crate::mesh::{Reach, ShardMessage, Target};
 use crate::protocol::socketio::event::Args;
 use crate::shard::Shard;
 use crate::shard::core::{Core, Deferred};
+use crate::shard::deadlines::Deadlines;
 use crate::shard::socket::SocketState;
-use crate::shard::wheel::TimerOwner;
+use crate::shard::walks::{Over, Walk};
 
 /// Questions one shard asks at a time, and questions of one shard that its clients may owe answers to at a time.
 /// Beyond it nothing is sent.
@@ -32,7 +33,7 @@ const RECEIVERS_MAX: usize = 4 * 1024 * 1024;
 
 /// What one shard keeps of answers' texts and of descriptions, for all questions together, in bytes. Beyond it they
 /// are left out, and the sockets are missing.
-const FINDINGS_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(crate) const FINDINGS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How long the home waits for reports after the time of a question is over: a shard's wheel may be late, and
 /// its report takes its way.
@@ -49,6 +50,9 @@ pub(crate) struct Inquiries {
     /// Questions that clients of this shard owe answers to.
     open: Slab<Open>,
     open_by_id: FxHashMap<u64, Key>,
+    /// When each of the asked and of the open ones is given up.
+    asked_due: Deadlines,
+    open_due: Deadlines,
     /// Sockets that the open questions went to.
     receivers: usize,
     bytes: usize,
@@ -60,6 +64,7 @@ struct Asked {
     shards_awaited: usize,
     findings: Findings,
     reply: Reply,
+    due: Time,
 }
 
 /// A question that clients have got.
@@ -71,9 +76,15 @@ struct Open {
     receivers: usize,
     waiting: FxHashSet<Key>,
     findings: Findings,
+    due: Time,
 }
 
 impl Inquiries {
+    /// When the first question is given up.
+    pub(crate) fn next_timeout(&self) -> Time {
+        self.asked_due.next().min(self.open_due.next())
+    }
+
     /// How many questions are on their way.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
@@ -81,6 +92,11 @@ impl Inquiries {
         assert!(self.receivers == 0 || self.open.len() > 0, "receivers are of a question");
         assert!(self.bytes == 0 || self.open.len() + self.asked.len() > 0, "bytes are kept for a question");
         self.open.len() + self.asked.len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn timers(&self) -> usize {
+        self.asked_due.len() + self.open_due.len()
     }
 
     /// Makes it seem that nothing more can be kept, or gives the room back.
@@ -108,7 +124,7 @@ impl Core {
         if self.inquiries.asked.len() >= INQUIRIES_MAX {
             tracing::error!(
                 INQUIRIES_MAX,
-                namespace,
+                %namespace,
                 "not sent: too many questions wait for the answers of many"
             );
             return self.deferred.push(Deferred::Reply(reply, Err(AckError::NotSent)));
@@ -119,9 +135,9 @@ impl Core {
         let patience = timeout.saturating_add(if is_for_clients { REPORT_GRACE } else { Duration::ZERO });
         let shards_awaited = if target.reach == Reach::Shard { 1 } else { self.mesh.len() };
         let findings = Findings::default();
-        let number = self.inquiries.asked.insert(Asked { shards_awaited, findings, reply });
-        let deadline = self.now + patience;
-        self.wheel.arm(TimerOwner::Asked(number), deadline);
+        let due = self.now + patience;
+        let number = self.inquiries.asked.insert(Asked { shards_awaited, findings, reply, due });
+        self.inquiries.asked_due.arm(number, due);
         let inquiry = Arc::new(Inquiry { namespace, target, ask, timeout, home: self.id, number });
         self.inquire(&inquiry);
         if inquiry.target.reach == Reach::Shard {
@@ -142,14 +158,20 @@ impl Core {
         let target = &inquiry.target;
         let findings = match &inquiry.ask {
             Ask::Answers { id, frame } => return self.ask_clients(namespace, inquiry, *id, frame),
-            Ask::Sockets => self.describe_sockets(namespace, target),
+            Ask::Sockets => {
+                let keys = self.open_sids(namespace, target).into_iter().map(|(key, _)| key).collect();
+                return self.walk(Walk::new(inquiry, Over::Sockets { keys, next: 0 }));
+            }
             Ask::Ids => {
                 let ids: Vec<Sid> =
                     self.open_sids(namespace, target).into_iter().map(|(_, sid)| sid).collect();
                 Findings { bytes: size_of_val(ids.as_slice()), ids, ..Findings::default() }
             }
             Ask::Count => Findings { count: self.count_local(namespace, target), ..Findings::default() },
-            Ask::Rooms => self.list_rooms(namespace),
+            Ask::Rooms => {
+                let namespace = Rc::clone(&self.namespaces[namespace].namespace);
+                return self.walk(Walk::new(inquiry, Over::Rooms { namespace, next: 0 }));
+            }
         };
         self.report(inquiry.home, inquiry.number, findings);
     }
@@ -198,8 +220,18 @@ impl Core {
         }
     }
 
+    /// Gives up what has taken too long.
+    pub(crate) fn inquiry_timeouts(&mut self) {
+        while let Some(key) = self.inquiries.open_due.take_due(self.now) {
+            self.question_timeout(key);
+        }
+        while let Some(number) = self.inquiries.asked_due.take_due(self.now) {
+            self.inquiry_timeout(number);
+        }
+    }
+
     /// The clients' time is over.
-    pub(crate) fn question_timeout(&mut self, key: Key) {
+    fn question_timeout(&mut self, key: Key) {
         let Core { inquiries, sockets, .. } = &mut *self;
         let Some(open) = inquiries.open.get_mut(key) else { return };
         let late = open.waiting.drain().filter_map(|socket| sockets.get(socket));
@@ -208,7 +240,7 @@ impl Core {
     }
 
     /// The home's patience is over: what is known must do.
-    pub(crate) fn inquiry_timeout(&mut self, number: Key) {
+    fn inquiry_timeout(&mut self, number: Key) {
         let Some(asked) = self.inquiries.asked.get_mut(number) else { return };
         asked.findings.shards_late += std::mem::take(&mut asked.shards_awaited);
         self.finish_inquiry(number);
@@ -236,6 +268,7 @@ impl Core {
 
     /// The shard ends: everybody who waits learns what is known.
     pub(crate) fn end_inquiries(&mut self) {
+        self.walks.clear();
         for number in self.inquiries.asked.keys().collect::<Vec<_>>() {
             self.inquiry_timeout(number);
         }
@@ -291,23 +324,24 @@ impl Core {
         self.deliver_to(&receivers, &inquiry.target, frame);
         let (home, number) = (inquiry.home, inquiry.number);
         let (receivers, waiting) = (receivers.len(), receivers.into_iter().collect());
-        let open = Open { id, home, number, receivers, waiting, findings };
+        let due = self.now + inquiry.timeout;
+        let open = Open { id, home, number, receivers, waiting, findings, due };
         self.inquiries.receivers += receivers;
         let key = self.inquiries.open.insert(open);
         self.inquiries.open_by_id.insert(id, key);
-        let deadline = self.now + inquiry.timeout;
-        self.wheel.arm(TimerOwner::Question(key), deadline);
+        self.inquiries.open_due.arm(key, due);
     }
 
     fn close_question(&mut self, key: Key) {
         let Some(open) = self.inquiries.open.remove(key) else { return };
         self.inquiries.open_by_id.remove(&open.id);
+        self.inquiries.open_due.cancel(key, open.due);
         self.inquiries.receivers -= open.receivers;
         self.inquiries.bytes -= open.findings.bytes;
         self.report(open.home, open.number, open.findings);
     }
 
-    fn report(&mut self, home: ShardId, number: Key, findings: Findings) {
+    pub(crate) fn report(&mut self, home: ShardId, number: Key, findings: Findings) {
         if home == self.id {
             self.add_report(number, findings);
         } else {
@@ -318,40 +352,8 @@ impl Core {
 
     fn finish_inquiry(&mut self, number: Key) {
         let Some(asked) = self.inquiries.asked.remove(number) else { return };
+        self.inquiries.asked_due.cancel(number, asked.due);
         self.inquiries.bytes -= asked.findings.bytes;
         self.deferred.push(Deferred::Reply(asked.reply, Ok(asked.findings)));
-    }
-
-    fn describe_sockets(&mut self, namespace: u16, target: &Target) -> Findings {
-        let mut findings = Findings::default();
-        for (key, sid) in self.open_sids(namespace, target) {
-            let Some(socket) = self.sockets.get(key) else { continue };
-            let Some(session) = self.sessions.get(socket.session) else { continue };
-            let (request, peer, issued_unix_millis) = session.handshake.parts();
-            let address = session.handshake.address();
-            let data = socket.extra.as_ref().and_then(|extra| extra.data.clone());
-            let request = request.into();
-            let rooms = self.rooms_of(key);
-            let facts = SocketFacts { sid, rooms, request, peer, address, issued_unix_millis, data };
-            findings.bytes += facts.len_bytes();
-            if findings.bytes > FINDINGS_BYTES_MAX {
-                findings.cut();
-                return findings;
-            }
-            findings.sockets.push(facts);
-        }
-        findings
-    }
-
-    fn list_rooms(&self, namespace: u16) -> Findings {
-        let mut findings = Findings::default();
-        for (name, members) in self.listed_rooms(namespace) {
-            findings.bytes += name.len() + size_of::<(String, u64)>();
-            findings.rooms.insert(name.to_owned(), members);
-        }
-        if findings.bytes > FINDINGS_BYTES_MAX {
-            findings.cut();
-        }
-        findings
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod config;
 pub(crate) mod connection;
 pub(crate) mod context;
 pub(crate) mod core;
+pub(crate) mod deadlines;
 pub(crate) mod dispatch;
 pub(crate) mod drain;
 pub(crate) mod encode;
@@ -42,12 +43,14 @@ pub(crate) mod revision3;
 pub(crate) mod rooms;
 pub(crate) mod session;
 pub(crate) mod site;
+pub(crate) mod sleep;
 pub(crate) mod socket;
 pub(crate) mod state;
 pub(crate) mod stats;
 pub(crate) mod tasks;
 pub(crate) mod ticks;
 pub(crate) mod trace;
+pub(crate) mod walks;
 pub(crate) mod wheel;
 pub(crate) mod wire;
 
@@ -123,7 +126,8 @@ impl Shard {
                 let number = core.namespaces.find(handlers.endpoint, &handlers.name);
                 for (room, options) in &handlers.state_rooms {
                     let number = number.expect("the namespace was just registered");
-                    core.states.push(StateTable::new(number, room, options.clone(), core.now));
+                    let now = core.now;
+                    core.states.push(StateTable::new(number, room, options.clone(), now));
                 }
             }
         }
@@ -221,6 +225,13 @@ impl Shard {
         });
     }
 
+    /// The time of the wall clock: told now and then, as somebody may set it.
+    pub(crate) fn set_wall_clock(&mut self, unix_millis: u64, now: Time) {
+        let mut core = self.core.borrow_mut();
+        core.now = now;
+        core.set_wall_clock(unix_millis);
+    }
+
     /// A task of this shard was woken.
     pub(crate) fn wake(&mut self, task: Key, now: Time) {
         self.work(now, |shard| shard.run_task(task));
@@ -236,6 +247,10 @@ impl Shard {
         let core = self.core.borrow();
         core.wheel
             .next_timeout()
+            .min(core.sleeps.next())
+            .min(core.acks_due.next())
+            .min(core.inquiries.next_timeout())
+            .min(core.walks.next())
             .min(core.next_tick())
             .min(core.next_state_flush())
             .min(core.next_lost_expiry())
@@ -248,6 +263,10 @@ impl Shard {
         let stall = if late > STALL_MIN { late } else { Duration::ZERO };
         self.work(now, |shard| {
             shard.run_ticks();
+            shard.wake_sleepers();
+            shard.ack_timeouts();
+            shard.core.borrow_mut().inquiry_timeouts();
+            shard.core.borrow_mut().walk_on();
             shard.core.borrow_mut().flush_states();
             shard.core.borrow_mut().expire_lost();
             shard.shed_if_due();
@@ -258,15 +277,12 @@ impl Shard {
                     TimerOwner::Connection(key) => shard.connection_timeout(key, deadline),
                     TimerOwner::Session(key) => shard.session_timeout(key, deadline, stall),
                     TimerOwner::Drain => shard.drain(),
-                    TimerOwner::Ack(key) => shard.ack_timeout(key),
-                    TimerOwner::Question(key) => shard.core.borrow_mut().question_timeout(key),
-                    TimerOwner::Asked(key) => shard.core.borrow_mut().inquiry_timeout(key),
                     TimerOwner::Expiry(key) => shard.expiry_timeout(key, deadline),
                     TimerOwner::Recovery(key) => shard.recovery_timeout(key),
-                    TimerOwner::Sleep(key) => shard.sleep_over(key),
                 }
             }
             shard.due = due;
+            shard.core.borrow_mut().sweep_wheel();
         });
     }
 

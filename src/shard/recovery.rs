@@ -15,6 +15,7 @@ use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
 use crate::base::time::Time;
+use crate::mesh::address::Address;
 use crate::mesh::inquiry::AckError;
 use crate::mesh::recovery::{Asker, Kept, LostSocket, NotKept, Offset, RecoveryMessage};
 use crate::mesh::{Broadcast, Reach, ShardMessage, Target, WhenBehind};

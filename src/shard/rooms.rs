@@ -71,11 +71,10 @@ impl Core {
         }
     }
 
-    /// The rooms of a namespace with their members on this shard that are not lost. Empty ones and those that stand for
-    /// one socket are left out.
-    pub(crate) fn listed_rooms(&self, namespace: u16) -> impl Iterator<Item = (&str, u64)> {
+    /// The names of a namespace's rooms that have members on this shard. What stands for one socket is left out.
+    pub(crate) fn listed_rooms(&self, namespace: u16) -> impl Iterator<Item = &str> {
         let rooms = self.namespaces[namespace].room_ids.values().filter_map(|room| self.rooms.get(*room));
-        rooms.filter(|room| !room.is_alias && room.present() > 0).map(|room| (&*room.name, room.present()))
+        rooms.filter(|room| room.is_listed()).map(|room| &*room.name)
     }
 
     /// Takes a socket out of a room; the room goes with its last member.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -203,7 +204,7 @@ impl<'a> State<'a> {
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
         let Origin::Shard { core, namespace } = &self.origin else { return None };
         let core = core.borrow();
-        let table = core.states.iter().find(|table| table.is(*namespace, self.room))?;
+        let table = core.states.get(core.states.find(*namespace, self.room)?);
         read_json(table.values.get(key)?).ok()
     }
 
@@ -253,6 +254,57 @@ pub(crate) struct StateTable {
     due: Time,
     /// Shards that have missed a change; only the ordering shard has any.
     missed: Vec<ShardId>,
+    /// Everything as it is sent to whoever joins, until the next change.
+    snapshot: Option<SharedFrame>,
+}
+
+/// The state rooms of one shard.
+#[derive(Debug, Default)]
+pub(crate) struct StateTables {
+    tables: Vec<StateTable>,
+    /// By namespace and room.
+    places: FxHashMap<u16, FxHashMap<Box<str>, usize>>,
+    /// When the first of them is to be flushed; `NEVER` when nothing has changed in any.
+    due: Time,
+}
+
+impl StateTables {
+    pub(crate) fn push(&mut self, table: StateTable) {
+        if self.tables.is_empty() {
+            self.due = Time::NEVER;
+        }
+        let place = self.tables.len();
+        self.places.entry(table.namespace).or_default().insert(table.room.as_str().into(), place);
+        self.tables.push(table);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+    }
+
+    fn find(&self, namespace: u16, room: &str) -> Option<usize> {
+        self.places.get(&namespace)?.get(room).copied()
+    }
+
+    fn get(&self, place: usize) -> &StateTable {
+        &self.tables[place]
+    }
+
+    /// The encoded snapshots that are kept.
+    #[cfg(test)]
+    pub(crate) fn snapshots(&self) -> Vec<SharedFrame> {
+        self.tables.iter().filter_map(|table| table.snapshot.clone()).collect()
+    }
+
+    fn apply(&mut self, place: usize, change: StateChange, now: Time) {
+        self.tables[place].apply(change, now);
+        self.due = self.due.min(self.tables[place].due);
+    }
+
+    fn arm(&mut self, place: usize, now: Time) {
+        self.tables[place].arm(now);
+        self.due = self.due.min(self.tables[place].due);
+    }
 }
 
 impl StateTable {
@@ -268,11 +320,8 @@ impl StateTable {
             flushed: now,
             due: Time::NEVER,
             missed: Vec::new(),
+            snapshot: None,
         }
-    }
-
-    fn is(&self, namespace: u16, room: &str) -> bool {
-        self.namespace == namespace && self.room == room
     }
 
     fn check(&self, change: &StateChange) -> Result<(), StateError> {
@@ -293,17 +342,19 @@ impl StateTable {
     fn apply(&mut self, change: StateChange, now: Time) {
         match change {
             StateChange::Set { key, value } => {
-                if self.values.get(&key) != Some(&value) {
-                    self.changed.insert(key.clone());
-                    self.bytes += entry_len(&key, &value);
-                    self.drop_value(&key);
-                    self.values.insert(key, value);
+                if self.values.get(&key) == Some(&value) {
+                    return;
                 }
+                self.changed.insert(key.clone());
+                self.bytes += entry_len(&key, &value);
+                self.drop_value(&key);
+                self.values.insert(key, value);
             }
             StateChange::Remove { key } => {
-                if self.drop_value(&key) {
-                    self.changed.insert(key);
+                if !self.drop_value(&key) {
+                    return;
                 }
+                self.changed.insert(key);
             }
             StateChange::Replace(values) => {
                 self.changed.extend(self.values.keys().cloned());
@@ -312,6 +363,7 @@ impl StateTable {
                 self.changed.extend(self.values.keys().cloned());
             }
         }
+        self.snapshot = None;
         if !self.changed.is_empty() {
             self.arm(now);
         }
@@ -357,14 +409,13 @@ impl StateTable {
 impl Core {
     /// When the next state room is to be flushed; `NEVER` when none is.
     pub(crate) fn next_state_flush(&self) -> Time {
-        self.states.iter().map(|table| table.due).min().unwrap_or(Time::NEVER)
+        if self.states.is_empty() { Time::NEVER } else { self.states.due }
     }
 
     /// Puts a change on its way: to the shard that orders the room's changes, which may be this one.
     fn change_state(&mut self, namespace: u16, room: &str, change: StateChange) -> Result<(), StateError> {
-        let table =
-            self.states.iter().find(|table| table.is(namespace, room)).ok_or(StateError::NoSuchRoom)?;
-        table.check(&change)?;
+        let place = self.states.find(namespace, room).ok_or(StateError::NoSuchRoom)?;
+        self.states.get(place).check(&change)?;
         let home = shard_of_key(room, self.mesh.len());
         if home == self.id {
             self.order_state(namespace, room, change);
@@ -379,7 +430,7 @@ impl Core {
     pub(crate) fn receive_state(&mut self, message: Arc<StateMessage>) {
         let StateMessage { namespace, room, is_ordered, .. } = &*message;
         let number = self.namespaces.find_address(namespace);
-        let place = self.states.iter().position(|table| number.is_some_and(|number| table.is(number, room)));
+        let place = number.and_then(|number| self.states.find(number, room));
         let (Some(number), Some(place)) = (number, place) else {
             tracing::error!(target: super::SOCKETIO, %namespace, room, "a change to a state room that is not registered is lost");
             return;
@@ -387,9 +438,9 @@ impl Core {
         let change = message.change.clone();
         if *is_ordered {
             let now = self.now;
-            return self.states[place].apply(change, now);
+            return self.states.apply(place, change, now);
         }
-        match self.states[place].check(&change) {
+        match self.states.get(place).check(&change) {
             Ok(()) => self.order_state(number, room, change),
             Err(error) => {
                 tracing::error!(target: super::SOCKETIO, %namespace, room, %error, "a change is refused")
@@ -399,35 +450,39 @@ impl Core {
 
     /// On the room's own shard: makes a change, and tells the others.
     fn order_state(&mut self, namespace: u16, room: &str, change: StateChange) {
-        let Some(place) = self.states.iter().position(|table| table.is(namespace, room)) else { return };
+        let Some(place) = self.states.find(namespace, room) else { return };
         let now = self.now;
         if self.mesh.len() > 1 {
             let address = &self.namespaces[namespace].namespace.address;
             let ordered = Arc::new(message(address, room, change.clone(), true));
             for shard in self.other_shards() {
                 // A shard that has missed one is told everything at the next flush.
-                let has_missed = self.states[place].missed.contains(&shard);
+                let has_missed = self.states.get(place).missed.contains(&shard);
                 if !has_missed && !self.send_to_shard(shard, ShardMessage::State(Arc::clone(&ordered))) {
-                    self.states[place].missed.push(shard);
-                    self.states[place].arm(now);
+                    self.states.tables[place].missed.push(shard);
+                    self.states.arm(place, now);
                 }
             }
         }
-        self.states[place].apply(change, now);
+        self.states.apply(place, change, now);
     }
 
     /// Tells subscribers what has changed, where it is time.
     pub(crate) fn flush_states(&mut self) {
-        for place in 0..self.states.len() {
-            if self.states[place].due <= self.now {
+        if self.next_state_flush() > self.now {
+            return;
+        }
+        for place in 0..self.states.tables.len() {
+            if self.states.get(place).due <= self.now {
                 self.flush_state(place);
             }
         }
+        self.states.due = self.states.tables.iter().map(|table| table.due).min().unwrap_or(Time::NEVER);
     }
 
     fn flush_state(&mut self, place: usize) {
         let now = self.now;
-        let table = &mut self.states[place];
+        let table = &mut self.states.tables[place];
         table.due = Time::NEVER;
         table.flushed = now;
         let before = std::mem::take(&mut table.behind);
@@ -436,8 +491,14 @@ impl Core {
         let members = members.and_then(|room| self.rooms.get(room));
         let (mut keeping, mut caught_up, mut behind) = (Vec::new(), Vec::new(), BTreeSet::new());
         for &index in members.iter().flat_map(|room| &room.members) {
+            let is_behind = self.sockets.at(index).is_some_and(|socket| self.is_behind(socket));
+            // Seldom is anybody behind: then a member costs no more than this.
+            if !is_behind && before.is_empty() {
+                keeping.push(index);
+                continue;
+            }
             let Some(key) = self.sockets.key_at(index) else { continue };
-            if self.is_behind(key) {
+            if is_behind {
                 behind.insert(key);
             } else if before.contains(&key) {
                 caught_up.push(index);
@@ -445,17 +506,17 @@ impl Core {
                 keeping.push(index);
             }
         }
-        if !self.states[place].changed.is_empty() {
+        if !self.states.get(place).changed.is_empty() {
             if let Some(frame) = self.frame_state(place, false) {
                 self.deliver_places(&keeping, &frame);
             }
-            self.states[place].changed.clear();
+            self.states.tables[place].changed.clear();
         }
-        if let Some(frame) = (!caught_up.is_empty()).then(|| self.frame_state(place, true)).flatten() {
+        if let Some(frame) = (!caught_up.is_empty()).then(|| self.snapshot(place)).flatten() {
             self.deliver_places(&caught_up, &frame);
         }
         self.resend_state(place);
-        let table = &mut self.states[place];
+        let table = &mut self.states.tables[place];
         table.behind = behind;
         if !table.behind.is_empty() || !table.missed.is_empty() {
             table.arm(now);
@@ -464,31 +525,39 @@ impl Core {
 
     /// Gives everything to shards that have missed a change.
     fn resend_state(&mut self, place: usize) {
-        for shard in std::mem::take(&mut self.states[place].missed) {
-            let table = &self.states[place];
+        for shard in std::mem::take(&mut self.states.tables[place].missed) {
+            let table = self.states.get(place);
             let address = &self.namespaces[table.namespace].namespace.address;
             let values = table.values.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
             let all = message(address, &table.room, StateChange::Replace(values), true);
             if !self.send_to_shard(shard, ShardMessage::State(Arc::new(all))) {
-                self.states[place].missed.push(shard);
+                self.states.tables[place].missed.push(shard);
             }
         }
     }
 
     /// A socket has joined a room: if it is a state room, everything is told.
     pub(crate) fn welcome_to_state(&mut self, socket: Key, namespace: u16, room: &str) {
-        let Some(place) = self.states.iter().position(|table| table.is(namespace, room)) else { return };
-        if self.is_behind(socket) {
+        let Some(place) = self.states.find(namespace, room) else { return };
+        if self.sockets.get(socket).is_some_and(|socket| self.is_behind(socket)) {
             let now = self.now;
-            self.states[place].behind.insert(socket);
-            self.states[place].arm(now);
-        } else if let Some(frame) = self.frame_state(place, true) {
+            self.states.tables[place].behind.insert(socket);
+            self.states.arm(place, now);
+        } else if let Some(frame) = self.snapshot(place) {
             self.deliver_places(&[socket.index], &frame);
         }
     }
 
-    fn frame_state(&mut self, place: usize, is_all: bool) -> Option<SharedFrame> {
-        let table = &self.states[place];
+    /// Everything, encoded once for all who join until the next change.
+    fn snapshot(&mut self, place: usize) -> Option<SharedFrame> {
+        if self.states.get(place).snapshot.is_none() {
+            self.states.tables[place].snapshot = self.frame_state(place, true);
+        }
+        self.states.get(place).snapshot.clone()
+    }
+
+    fn frame_state(&self, place: usize, is_all: bool) -> Option<SharedFrame> {
+        let table = self.states.get(place);
         let name = &self.namespaces[table.namespace].namespace.name;
         let args = table.args(is_all);
         let mut bytes = Vec::with_capacity(args.len() + 64);
@@ -498,10 +567,8 @@ impl Core {
     }
 
     /// Whether a socket owes so much that it must catch up first.
-    fn is_behind(&self, socket: Key) -> bool {
-        let Some(SocketEntry { state, connection, session, extra, .. }) = self.sockets.get(socket) else {
-            return false;
-        };
+    fn is_behind(&self, socket: &SocketEntry) -> bool {
+        let SocketEntry { state, connection, session, extra, .. } = socket;
         if *state == SocketState::Connecting {
             return extra.as_ref().is_some_and(|extra| extra.held.len() > BEHIND_BYTES);
         }

@@ -1,16 +1,14 @@
 //! Asynchronous handlers and background tasks: futures that this shard polls.
 //!
 //! A task needs no particular runtime: its waker puts the task's key into the shard's inbox, from whichever
-//! thread. Time comes from the wheel, so a simulation's clock is a task's clock.
+//! thread. Time comes from the shard (`sleep`), so a simulation's clock is a task's clock.
 
 use std::cell::RefCell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as PollContext, Poll, Wake, Waker};
-use std::time::Duration;
 
 use crate::base::ids::ShardId;
 use crate::base::slab::Key;
@@ -19,7 +17,6 @@ use crate::shard::Shard;
 use crate::shard::app::{LocalFuture, Refused};
 use crate::shard::core::SharedCore;
 use crate::shard::dispatch::{REFUSED_BY_PANIC, panic_message};
-use crate::shard::wheel::TimerOwner;
 
 thread_local! {
     /// The shard that is at work on this thread.
@@ -71,13 +68,6 @@ impl std::fmt::Debug for Task {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Task").field("owner", &self.owner).finish_non_exhaustive()
     }
-}
-
-/// A sleeper in the wheel.
-#[derive(Debug)]
-pub(crate) struct Sleep {
-    is_over: bool,
-    waker: Option<Waker>,
 }
 
 impl Shard {
@@ -153,19 +143,6 @@ impl Shard {
             self.run_waiting(socket);
         }
     }
-
-    /// A sleeper's time has come.
-    pub(crate) fn sleep_over(&mut self, key: Key) {
-        let waker = {
-            let mut core = self.core.borrow_mut();
-            let Some(sleep) = core.sleeps.get_mut(key) else { return };
-            sleep.is_over = true;
-            sleep.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
 }
 
 /// Runs a future in the background on the current shard, like Flask-SocketIO's `start_background_task`.
@@ -175,62 +152,6 @@ impl Shard {
 pub fn spawn(future: impl Future<Output = ()> + 'static) {
     let core = current().expect("spawn is called within a handler or task of a server");
     core.borrow_mut().deferred.push(crate::shard::core::Deferred::Start(Box::pin(future)));
-}
-
-/// Waits without holding anybody up, like Flask-SocketIO's `sleep`. Precise to the timer wheel's tick, at most
-/// 50 ms late.
-///
-/// ```no_run
-/// # async fn example(socket: shardcast::Socket) {
-/// use std::time::Duration;
-///
-/// shardcast::sleep(Duration::from_secs(1)).await;
-/// socket.emit("later", "now");
-/// # }
-/// ```
-pub fn sleep(duration: Duration) -> impl Future<Output = ()> {
-    Sleeping { duration, state: None }
-}
-
-struct Sleeping {
-    duration: Duration,
-    state: Option<(SharedCore, Key)>,
-}
-
-impl Future for Sleeping {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<()> {
-        if let Some((core, key)) = &self.state {
-            let mut core = core.borrow_mut();
-            let Some(sleep) = core.sleeps.get_mut(*key) else { return Poll::Ready(()) };
-            if sleep.is_over {
-                return Poll::Ready(());
-            }
-            sleep.waker = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        let core = current().expect("sleep is awaited in a handler or task of a server");
-        let key = {
-            let mut core = core.borrow_mut();
-            let key = core.sleeps.insert(Sleep { is_over: false, waker: Some(cx.waker().clone()) });
-            let deadline = core.now + self.duration;
-            core.wheel.arm(TimerOwner::Sleep(key), deadline);
-            key
-        };
-        self.state = Some((core, key));
-        Poll::Pending
-    }
-}
-
-impl Drop for Sleeping {
-    fn drop(&mut self) {
-        if let Some((core, key)) = &self.state
-            && let Ok(mut core) = core.try_borrow_mut()
-        {
-            core.sleeps.remove(*key);
-        }
-    }
 }
 
 /// The shard that is at work on this thread.

@@ -16,7 +16,7 @@ use crate::shard::recipients::Recipients;
 use crate::shard::state::State;
 
 /// Missed ticks that are made up for, one right after the other; those beyond are skipped.
-const CATCH_UP_MAX: u64 = 3;
+pub(crate) const CATCH_UP_MAX: u64 = 3;
 
 /// The shortest period: a shard's clock counts milliseconds.
 pub(crate) const PERIOD_MIN: Duration = Duration::from_millis(1);
@@ -47,18 +47,31 @@ impl Progress {
     }
 
     fn time_of(&self, number: u64) -> Time {
-        let nanos = self.period.as_nanos().saturating_mul(u128::from(number) + 1);
-        self.start + Duration::from_millis(u64::try_from(nanos / 1_000_000).unwrap_or(u64::MAX))
+        beat_at(self.start, self.period, number)
     }
 
     /// Passes over ticks that are too many to be made up for; says how many.
     fn skip(&mut self, now: Time) -> u64 {
-        let behind = now.since(self.deadline()).as_nanos() / self.period.as_nanos().max(1);
-        let missed = u64::try_from(behind).unwrap_or(u64::MAX).saturating_add(1);
-        let skipped = missed.saturating_sub(CATCH_UP_MAX);
+        let skipped = missed_since(self.deadline(), self.period, now).saturating_sub(CATCH_UP_MAX);
         self.next = self.next.saturating_add(skipped);
         skipped
     }
+}
+
+/// When the beat of a number comes: the first, which has the number 0, a period after the start. Parts of a millisecond are kept
+/// from beat to beat.
+pub(crate) fn beat_at(start: Time, period: Duration, number: u64) -> Time {
+    let nanos = period.as_nanos().saturating_mul(u128::from(number) + 1);
+    start + Duration::from_millis(u64::try_from(nanos / 1_000_000).unwrap_or(u64::MAX))
+}
+
+/// How many beats there are from the one that is due at a time until now, both included.
+pub(crate) fn missed_since(due: Time, period: Duration, now: Time) -> u64 {
+    if now < due {
+        return 0;
+    }
+    let behind = now.since(due).as_nanos() / period.as_nanos().max(1);
+    u64::try_from(behind).unwrap_or(u64::MAX).saturating_add(1)
 }
 
 /// One tick, as its handler sees it.
@@ -152,14 +165,19 @@ impl Tick<'_> {
     pub fn rooms(&self) -> Vec<String> {
         let core = self.core.borrow();
         let Some(number) = core.namespaces.resolve(self.namespace) else { return Vec::new() };
-        core.listed_rooms(number).map(|(name, _)| name.to_owned()).collect()
+        core.listed_rooms(number).map(str::to_owned).collect()
     }
 }
 
 impl Core {
     /// When the next tick is due; `NEVER` without any.
     pub(crate) fn next_tick(&self) -> Time {
-        self.tickers.iter().map(Progress::deadline).min().unwrap_or(Time::NEVER)
+        self.tick_due
+    }
+
+    /// Finds out when the next tick is due, which is asked more often than it changes.
+    fn note_next_tick(&mut self) {
+        self.tick_due = self.tickers.iter().map(Progress::deadline).min().unwrap_or(Time::NEVER);
     }
 
     /// Passes over what a ticker has missed for good; says how much that is.
@@ -194,12 +212,19 @@ impl Shard {
                 core.tickers.push(Progress { namespace, ticker, period, start, next: 0 });
             }
         }
+        core.note_next_tick();
     }
 
     /// Runs whatever tick is due.
     pub(crate) fn run_ticks(&mut self) {
-        let count = self.core.borrow().tickers.len();
+        let count = {
+            let core = self.core.borrow();
+            if core.tick_due <= core.now { core.tickers.len() } else { 0 }
+        };
         (0..count).for_each(|index| self.run_ticker(index));
+        if count > 0 {
+            self.core.borrow_mut().note_next_tick();
+        }
     }
 
     fn run_ticker(&mut self, index: usize) {

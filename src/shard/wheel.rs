@@ -1,7 +1,8 @@
 //! The timer wheel: one per shard, hashed, with lazy cancellation.
 //!
 //! An entry is a few words in its slot's list. Cancelling does nothing: an entry whose owner is gone or has a
-//! later deadline is dropped or moved when its slot comes round. The tick follows the shortest configured time.
+//! later deadline is dropped or moved when its slot comes round, or, where there are many of them, by a sweep before that.
+//! The tick follows the shortest configured time.
 
 use std::time::Duration;
 
@@ -20,23 +21,21 @@ const TICK_MIN: Duration = Duration::from_millis(1);
 /// A tick is this fraction of the shortest configured time.
 const TICKS_PER_SHORTEST: u32 = 20;
 
+/// Slots that one sweep looks at: a small share of a turn, and 32 sweeps have seen them all.
+const SLOTS_SWEPT: usize = 16;
+
+/// Entries of nobody that are not worth a sweep: some 100 KB.
+const STALE_MAX: usize = 4096;
+
 /// Whose deadline it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum TimerOwner {
     Connection(Key),
     Session(Key),
-    /// A pending acknowledgement, by its own table.
-    Ack(Key),
-    /// A broadcast that clients owe answers to.
-    Question(Key),
-    /// A question to all shards, at its home.
-    Asked(Key),
     /// A socket to be, for which other shards are asked.
     Recovery(Key),
     /// A socket whose token expires.
     Expiry(Key),
-    /// A sleeping task.
-    Sleep(Key),
     /// The end of more sessions, while the shard drains.
     Drain,
 }
@@ -57,6 +56,8 @@ pub(crate) struct Wheel {
     /// The first tick from the cursor on whose slot holds anything; found again when it has passed.
     next: u64,
     len: usize,
+    /// The slot at which the next sweep begins.
+    swept: usize,
 }
 
 impl Wheel {
@@ -70,6 +71,7 @@ impl Wheel {
             cursor: now.0 / tick_millis,
             next: u64::MAX,
             len: 0,
+            swept: 0,
         }
     }
 
@@ -129,6 +131,30 @@ impl Wheel {
         due.extend(expired.iter().map(|entry| (entry.owner, entry.deadline)));
     }
 
+    /// Drops entries of nobody from some of the slots, if there must be many among all that there are: connections that come and go
+    /// quickly leave each its entry for as long as its deadline was. `owners` is how many owners there are.
+    pub(crate) fn sweep(&mut self, owners: usize, is_live: impl Fn(TimerOwner, Time) -> bool) {
+        if self.len <= 2 * owners + STALE_MAX {
+            return;
+        }
+        for _ in 0..SLOTS_SWEPT {
+            let slot = &mut self.slots[self.swept];
+            let before = slot.len();
+            slot.retain(|entry| is_live(entry.owner, entry.deadline));
+            self.len -= before - slot.len();
+            if slot.capacity() > 4 * slot.len() + 64 {
+                slot.shrink_to(2 * slot.len());
+            }
+            self.swept = (self.swept + 1) % SLOTS;
+        }
+    }
+
+    /// How many entries there are, those of nobody included.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     fn tick_of(&self, deadline: Time) -> u64 {
         deadline.0.div_ceil(self.tick_millis).max(self.cursor)
     }
@@ -179,6 +205,23 @@ mod tests {
         wheel.arm(owner(1), Time(3));
         assert_eq!(wheel.next_timeout(), Time(1001));
         assert_eq!(due(&mut wheel, 1001), vec![owner(1)]);
+    }
+
+    #[test]
+    fn what_belongs_to_nobody_is_swept_out_and_the_rest_comes_on_time() {
+        let mut wheel = Wheel::new(Duration::from_secs(1), Time(0));
+        let is_live = |owner: TimerOwner, _| matches!(owner, TimerOwner::Session(Key { index, .. }) if index % 100 == 0);
+        let mut most = 0;
+        for index in 0..100_000 {
+            wheel.arm(owner(index), Time(60_000 + u64::from(index) / 10));
+            if index % 100 == 99 {
+                wheel.sweep(index as usize / 100, is_live);
+            }
+            most = most.max(wheel.len());
+        }
+        assert!(most < 20_000, "{most} entries where at most 1,000 are alive");
+        let told = due(&mut wheel, 80_000).into_iter().filter(|owner| is_live(*owner, Time(0))).count();
+        assert_eq!((told, wheel.len()), (1_000, 0));
     }
 
     proptest::proptest! {

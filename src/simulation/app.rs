@@ -12,7 +12,7 @@ use crate::shard::acks::Answer;
 use crate::shard::app::{App, Refused};
 use crate::shard::context::{Context, Emitted, ShardInfo, Socket};
 use crate::shard::gathering::Answers;
-use crate::shard::tasks::sleep;
+use crate::shard::sleep::sleep;
 
 /// The namespaces `/`, `/gate` and, with the same handlers as `/`, all of `/play/{id}`, on one shard.
 pub(super) fn app(shard: ShardInfo) -> App {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::base::ids::{ShardId, Sid};
+use crate::mesh::address::Address;
 use crate::mesh::inquiry::{AckError, Ask, Request};
 use crate::mesh::{BROADCAST_ACK_IDS, INBOX_MESSAGES_MAX, ShardMessage, Target};
 use crate::server::handle::{Handle, Shared};
@@ -326,7 +327,7 @@ fn a_shard_with_a_full_inbox_is_missing_and_holds_nobody_up() {
     let target = Target { is_everyone: true, ..Target::default() };
     let ask = Ask::Answers { id: BROADCAST_ACK_IDS + 99, frame: Arc::new(frame) };
     let timeout = Some(Duration::from_secs(2));
-    let request = Request { namespace: "/".to_owned(), target, ask, timeout, reply };
+    let request = Request { namespace: Address::new(None, "/"), target, ask, timeout, reply };
     crowd.simulation.world.work(0, |shard, now| {
         shard.deliver(ShardMessage::Request(Box::new(request)), now);
     });

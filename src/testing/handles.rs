@@ -23,69 +23,71 @@ fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
 /// What a handle does to one client's room, and the events that the client gets.
 type Said = fn(&Handle, &str);
 
+/// What is said, the events that the client gets, and whether it stays.
+const SAID: [(&str, Said, &[&str], bool); 6] = [
+    (
+        "emit, disconnect",
+        |handle, id| {
+            drop(handle.to("/", id).emit("bye", ()));
+            handle.to("/", id).disconnect();
+        },
+        &["bye"],
+        false,
+    ),
+    (
+        "emit, close",
+        |handle, _| {
+            drop(handle.namespace("/").emit("bye", ()));
+            handle.namespace("/").close();
+        },
+        &["bye"],
+        false,
+    ),
+    (
+        "emit, leave, emit",
+        |handle, id| {
+            drop(handle.to("/", "old").emit("heard", ()));
+            handle.to("/", id).leave("old");
+            drop(handle.to("/", "old").emit("unheard", ()));
+        },
+        &["heard"],
+        true,
+    ),
+    (
+        "emit, join, emit",
+        |handle, id| {
+            drop(handle.to("/", "new").emit("unheard", ()));
+            handle.to("/", id).join("new");
+            drop(handle.to("/", "new").emit("heard", ()));
+        },
+        &["heard"],
+        true,
+    ),
+    (
+        "emit, ask",
+        |handle, id| {
+            drop(handle.to("/", id).emit("first", ()));
+            assert!(poll(&mut handle.to("/", id).emit_with_ack("second", ())).is_pending());
+        },
+        &["first", "second"],
+        true,
+    ),
+    (
+        "join, ask",
+        |handle, id| {
+            handle.to("/", id).join("new");
+            assert!(poll(&mut handle.to("/", "new").emit_with_ack("asked", ())).is_pending());
+        },
+        &["asked"],
+        true,
+    ),
+];
+
 #[test]
 fn what_a_handle_says_takes_effect_in_its_order() {
-    let rows: [(&str, Said, &[&str], bool); 6] = [
-        (
-            "emit, disconnect",
-            |handle, id| {
-                drop(handle.to("/", id).emit("bye", ()));
-                handle.to("/", id).disconnect();
-            },
-            &["bye"],
-            false,
-        ),
-        (
-            "emit, close",
-            |handle, _| {
-                drop(handle.namespace("/").emit("bye", ()));
-                handle.namespace("/").close();
-            },
-            &["bye"],
-            false,
-        ),
-        (
-            "emit, leave, emit",
-            |handle, id| {
-                drop(handle.to("/", "old").emit("heard", ()));
-                handle.to("/", id).leave("old");
-                drop(handle.to("/", "old").emit("unheard", ()));
-            },
-            &["heard"],
-            true,
-        ),
-        (
-            "emit, join, emit",
-            |handle, id| {
-                drop(handle.to("/", "new").emit("unheard", ()));
-                handle.to("/", id).join("new");
-                drop(handle.to("/", "new").emit("heard", ()));
-            },
-            &["heard"],
-            true,
-        ),
-        (
-            "emit, ask",
-            |handle, id| {
-                drop(handle.to("/", id).emit("first", ()));
-                assert!(poll(&mut handle.to("/", id).emit_with_ack("second", ())).is_pending());
-            },
-            &["first", "second"],
-            true,
-        ),
-        (
-            "join, ask",
-            |handle, id| {
-                handle.to("/", id).join("new");
-                assert!(poll(&mut handle.to("/", "new").emit_with_ack("asked", ())).is_pending());
-            },
-            &["asked"],
-            true,
-        ),
-    ];
     for recovery in [Duration::ZERO, Duration::from_secs(60)] {
         for shard in [0, 1, 2] {
-            for (what, say, events, stays) in rows {
+            for (what, say, events, stays) in SAID {
                 let server = serve(recovery);
                 let client = server.client().shard(shard).connect("/").expect("everybody may");
                 client.emit("join", "old");

@@ -8,6 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(test)]
+use crate::base::buffer::SharedFrame;
 use crate::base::ids::ShardId;
 use crate::base::slab::Key;
 use crate::base::time::Time;
@@ -114,6 +116,49 @@ impl Host {
 
     pub(super) fn unix_millis(&self) -> u64 {
         self.unix_origin + self.now.0
+    }
+
+    /// Sets the wall clock, and tells every shard.
+    pub(super) fn set_unix_millis(&mut self, unix_millis: u64) {
+        self.unix_origin = unix_millis.saturating_sub(self.now.0);
+        for shard in &mut self.shards {
+            shard.set_wall_clock(unix_millis, self.now);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn now(&self) -> Time {
+        self.now
+    }
+
+    /// When the first shard wants to be woken.
+    #[cfg(test)]
+    pub(super) fn next_timeout(&self) -> Time {
+        self.shards.iter().map(Shard::next_timeout).min().unwrap_or(Time::NEVER)
+    }
+
+    /// The encoded snapshots that state rooms keep.
+    #[cfg(test)]
+    pub(super) fn snapshots(&self) -> Vec<SharedFrame> {
+        self.shards.iter().flat_map(|shard| shard.core.borrow().states.snapshots()).collect()
+    }
+
+    /// How many walks have slices to come.
+    #[cfg(test)]
+    pub(super) fn walks(&self) -> usize {
+        self.shards.iter().map(|shard| shard.core.borrow().walks.len()).sum()
+    }
+
+    #[cfg(test)]
+    pub(super) fn settle_and_count_walks(&mut self) -> usize {
+        self.settle();
+        self.walks()
+    }
+
+    /// How many timers there are, those of nobody included.
+    #[cfg(test)]
+    pub(super) fn timers(&self) -> usize {
+        self.shards.iter().map(|shard| shard.core.borrow().timers()).sum()
     }
 
     /// Connects to a shard. A connection that the shard refuses is over at once.

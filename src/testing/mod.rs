@@ -57,11 +57,17 @@ mod session;
 #[cfg(test)]
 mod setups;
 #[cfg(test)]
+mod sleeps;
+#[cfg(test)]
 mod slow_clients;
 #[cfg(test)]
 mod state_rooms;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod walks;
+#[cfg(test)]
+mod wall_clock;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -146,8 +152,8 @@ impl TestServer {
         self.handle.clone()
     }
 
-    /// Lets time pass: pings go out, sleepers wake, deadlines come. Timers are as coarse as on a real server, where
-    /// [`sleep`](crate::sleep) may take up to 50 ms longer.
+    /// Lets time pass: pings go out, sleepers wake, deadlines come. Timers are as coarse as on a real server, where a deadline of a
+    /// client may come up to 50 ms late; [`sleep`](crate::sleep) and ticks are precise.
     pub fn advance(&self, duration: Duration) {
         self.host.borrow_mut().advance(duration);
     }
@@ -155,6 +161,14 @@ impl TestServer {
     /// The time that the server sees, in seconds since 1970.
     pub fn unix_time(&self) -> u64 {
         self.host.borrow().unix_millis() / 1000
+    }
+
+    /// Sets the machine's clock, as NTP does after a start or somebody by hand: seconds since 1970. What is measured, such as a
+    /// [`sleep`](crate::sleep), takes no notice.
+    pub fn set_unix_time(&self, unix_seconds: u64) {
+        let mut host = self.host.borrow_mut();
+        host.set_unix_millis(unix_seconds.saturating_mul(1000));
+        host.settle();
     }
 
     /// Asks for a page.

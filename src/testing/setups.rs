@@ -28,21 +28,26 @@ fn counter() -> (Arc<AtomicUsize>, impl Fn() -> usize + Clone + Send + Sync + 's
 fn a_setup_runs_once_for_each_shard() {
     for shards in [1, 3] {
         let (calls, call) = counter();
-        let called = |call: &(impl Fn() -> usize + Clone)| {
-            let call = call.clone();
-            move || drop(call())
-        };
-        let (main, class, further, raw, engine) =
-            (called(&call), called(&call), called(&call), called(&call), called(&call));
+        let [main, class, further, raw, engine] = std::array::from_fn(|_| call.clone());
         let server = Server::new(config(shards))
-            .namespace("/", move |_| main())
+            .namespace("/", move |_| {
+                main();
+            })
             .namespace_class("/class", move |_: ShardInfo| {
                 class();
                 Class
             })
-            .endpoint("/admin.io/", |endpoint| endpoint.namespace("/", move |_| further()))
-            .websocket("/raw", move |_| raw())
-            .engine("/engine.io/", move |_| engine());
+            .endpoint("/admin.io/", |endpoint| {
+                endpoint.namespace("/", move |_| {
+                    further();
+                })
+            })
+            .websocket("/raw", move |_| {
+                raw();
+            })
+            .engine("/engine.io/", move |_| {
+                engine();
+            });
         let server = TestServer::new(server).expect("the server is sound");
         assert_eq!(calls.load(Ordering::Relaxed), 5 * shards);
         assert!(server.connect("/").is_ok());

@@ -176,3 +176,39 @@ fn null_removes_a_key_and_a_tick_publishes() {
     }
     assert_eq!(names.into_iter().collect::<Vec<_>>(), ["even", "odd"]);
 }
+
+#[test]
+fn who_joins_gets_what_was_encoded_for_the_one_before() {
+    let server = TestServer::new(board(1)).expect("the server is sound");
+    let publisher = server.connect("/").expect("everybody may");
+    let join = || {
+        let client = server.connect("/").expect("everybody may");
+        client.emit("watch", ());
+        let events: Vec<String> = client.received().iter().map(|event| event.to_string()).collect();
+        let snapshots = server.host.borrow().snapshots();
+        assert_eq!(snapshots.len(), 1);
+        (events, std::sync::Arc::as_ptr(&snapshots[0]))
+    };
+    publisher.emit("set", ("a", 1));
+    let (first, second) = (join(), join());
+    assert_eq!(first, second, "the same piece of memory");
+    assert_eq!(first.0, [r#"["board",{"a":1},true]"#]);
+    // The same value is no change; another is, whether it is flushed or not, and so is one that goes.
+    publisher.emit("set", ("a", 1));
+    assert_eq!(join(), first);
+    for (event, args, expected) in [
+        ("set", serde_json::json!(["b", 2]), r#"["board",{"a":1,"b":2},true]"#),
+        ("remove", serde_json::json!(["a"]), r#"["board",{"b":2},true]"#),
+    ] {
+        let args: Vec<serde_json::Value> = args.as_array().expect("a list").clone();
+        match args.as_slice() {
+            [key] => publisher.emit(event, key),
+            [key, value] => publisher.emit(event, (key, value)),
+            _ => unreachable!("one or two"),
+        }
+        assert!(server.host.borrow().snapshots().is_empty(), "{event}");
+        assert_eq!(join().0, [expected]);
+        server.advance(Duration::from_millis(100));
+        assert_eq!(join().0, [expected]);
+    }
+}

@@ -49,6 +49,18 @@ fn texts(client: &TestClient) -> Vec<String> {
 }
 
 #[test]
+fn what_is_said_with_connect_comes_right_after_it() {
+    let server = Server::new(Config::default()).namespace("/", |io| {
+        io.on("hello", |cx: &mut Context<'_>| cx.is_connected());
+    });
+    let server = TestServer::new(server).expect("the server is sound");
+    let client = server.client().say_after_connect(r#"427["hello"]"#).connect("/").expect("everybody may");
+    let host = server.host.borrow();
+    let answers = &host.sessions[client.session_index()].answers;
+    assert_eq!(answers[&("/".to_owned(), 7)].first::<bool>().ok(), Some(true));
+}
+
+#[test]
 fn a_broadcast_reaches_clients_on_other_shards_and_from_a_handle() {
     let server = server(3);
     let clients: Vec<_> = (0..4).map(|_| server.connect("/").expect("everybody may")).collect();

@@ -19,10 +19,11 @@ use rustix::io::Errno;
 use rustix::net::{Shutdown, getpeername, shutdown};
 
 use crate::base::ids::ShardId;
+use crate::base::places::Places;
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::driver::balance::Balance;
-use crate::driver::clock::Clock;
+use crate::driver::clock::{Clock, WallWatch};
 use crate::driver::doorbell::silence;
 use crate::driver::files::{FileJob, FileReader};
 use crate::driver::portable::{peer_of, send_now};
@@ -96,7 +97,7 @@ struct Pump {
     ring: Ring,
     id: ShardId,
     shard: Shard,
-    wires: Vec<Option<Wire>>,
+    wires: Places<Wire>,
     dying: HashMap<u64, DyingWire>,
     // Boxed, because the kernel is told where they are and they must not move.
     #[allow(clippy::vec_box)]
@@ -111,6 +112,7 @@ struct Pump {
     files: FileReader,
     balance: Balance,
     clock: Clock,
+    wall: WallWatch,
     turn: Turn,
     /// Connections that are owed bytes, in the order in which they became so.
     unflushed: VecDeque<Key>,
@@ -141,7 +143,7 @@ pub(crate) fn run(parts: ShardParts, ready: Sender<Result<(), String>>) {
         ring,
         id,
         shard,
-        wires: Vec::new(),
+        wires: Places::default(),
         dying: HashMap::new(),
         spare_pieces: Vec::new(),
         listeners,
@@ -153,6 +155,7 @@ pub(crate) fn run(parts: ShardParts, ready: Sender<Result<(), String>>) {
         files,
         balance,
         clock,
+        wall: WallWatch::default(),
         turn: Turn::default(),
         unflushed: VecDeque::new(),
         unflushed_since: Duration::ZERO,
@@ -192,6 +195,9 @@ impl Pump {
             if let Err(error) = entered {
                 tracing::error!(%error, "io_uring failed; the shard stops");
                 return;
+            }
+            if let Some(unix_millis) = self.wall.take_due(woken) {
+                self.shard.set_wall_clock(unix_millis, self.clock.now());
             }
             self.take_completions();
         }
@@ -337,8 +343,8 @@ impl Pump {
     fn received(&mut self, completion: Completion, now: Time) {
         let Completion { token, result, buffer, has_more } = completion;
         let len = usize::try_from(result).unwrap_or(0);
-        let key = match self.wires.get_mut(token.index() as usize) {
-            Some(Some(wire)) if token.is_of(wire.key) => {
+        let key = match self.wires.get_mut(token.index()) {
+            Some(wire) if token.is_of(wire.key) => {
                 wire.is_receiving = has_more;
                 Some(wire.key)
             }
@@ -372,7 +378,7 @@ impl Pump {
             self.shard.ended(key, now);
         } else if is_broken {
             self.shard.closed(key, now);
-        } else if let Some(Some(wire)) = self.wires.get_mut(key.index as usize) {
+        } else if let Some(wire) = self.wires.get_mut(key.index) {
             wire.is_receiving = true;
             self.ring.receive(wire.descriptor.as_fd(), key);
         }
@@ -380,8 +386,8 @@ impl Pump {
 
     fn sent(&mut self, completion: Completion, now: Time) {
         let Completion { token, result, .. } = completion;
-        let live = match self.wires.get_mut(token.index() as usize) {
-            Some(Some(wire)) if token.is_of(wire.key) => Some(wire),
+        let live = match self.wires.get_mut(token.index()) {
+            Some(wire) if token.is_of(wire.key) => Some(wire),
             _ => None,
         };
         let Some(wire) = live else {
@@ -440,13 +446,9 @@ impl Pump {
         let Some(key) = self.shard.adopt(peer, owed, &unread, now) else {
             return self.balance.leave(self.id);
         };
-        let index = key.index as usize;
-        if self.wires.len() <= index {
-            self.wires.resize_with(index + 1, || None);
-        }
         self.ring.receive(descriptor.as_fd(), key);
-        self.wires[index] =
-            Some(Wire { key, descriptor, is_receiving: true, is_sending: false, pieces: None });
+        let wire = Wire { key, descriptor, is_receiving: true, is_sending: false, pieces: None };
+        self.wires.put(key.index, wire);
         if !unread.is_empty() {
             self.shard.receive(key, &mut unread, now);
             for output in self.shard.take_outputs() {
@@ -493,7 +495,7 @@ impl Pump {
     }
 
     fn wire_mut(&mut self, key: Key) -> Option<&mut Wire> {
-        self.wires.get_mut(key.index as usize)?.as_mut().filter(|wire| wire.key == key)
+        self.wires.get_mut(key.index).filter(|wire| wire.key == key)
     }
 
     fn do_output(&mut self, output: Output) {
@@ -522,7 +524,7 @@ impl Pump {
         if self.wire_mut(key).is_none() {
             return;
         }
-        let Some(wire) = self.wires[key.index as usize].take() else { return };
+        let Some(wire) = self.wires.take(key.index) else { return };
         let token = Token::new(Kind::Receive, key);
         match destination {
             Some(_) => {
@@ -551,7 +553,7 @@ impl Pump {
         let mut core = self.shard.core.borrow_mut();
         let Some(connection) = core.connections.get_mut(key) else { return };
         connection.is_dirty = false;
-        let Some(Some(wire)) = self.wires.get_mut(key.index as usize) else { return };
+        let Some(wire) = self.wires.get_mut(key.index) else { return };
         if wire.key != key || wire.is_sending {
             return;
         }
