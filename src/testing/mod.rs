@@ -46,11 +46,11 @@ mod host;
 #[cfg(test)]
 mod http_requests;
 #[cfg(test)]
+mod old_clients;
+#[cfg(test)]
 mod origins;
 #[cfg(test)]
 mod payloads;
-#[cfg(test)]
-mod old_clients;
 #[cfg(test)]
 mod recoveries;
 mod session;
