@@ -29,7 +29,7 @@ use crate::driver::machine::Backend;
 use crate::driver::notify::{Notify, either};
 use crate::driver::polled::Polled;
 use crate::driver::{ShardParts, build_shard, send_connection};
-use crate::mesh::{FileAnswer, FileError, Handoff, InboxReceiver, Mesh, Peer, ShardMessage};
+use crate::mesh::{Handoff, InboxReceiver, Mesh, Peer, ShardMessage};
 use crate::shard::core::Output;
 use crate::shard::{Shard, Turn};
 
@@ -280,9 +280,9 @@ impl World {
                     Handoff { wire: Box::new(()), peer, owed: outbox.to_bytes(), unread },
                 );
             }
-            Output::ReadFile { connection, path, root } => {
-                if !self.files.read(FileJob { shard: self.id, connection, path, root }) {
-                    let answer = FileAnswer { connection, result: Err(FileError::Unreadable) };
+            Output::File { connection, work } => {
+                let job = FileJob { shard: self.id, connection, work };
+                if let Err(answer) = self.files.submit(job) {
                     self.work(|shard, now| shard.deliver(ShardMessage::File(Box::new(answer)), now));
                 }
             }

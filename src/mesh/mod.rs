@@ -5,6 +5,7 @@
 //! the driver brings the bell.
 
 pub(crate) mod address;
+pub(crate) mod files;
 pub(crate) mod inquiry;
 pub(crate) mod names;
 pub(crate) mod recovery;
@@ -21,6 +22,7 @@ use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
 use crate::mesh::address::Address;
+use crate::mesh::files::FileAnswer;
 use crate::mesh::inquiry::{Inquiry, Report, Request};
 use crate::mesh::names::Names;
 use crate::mesh::recovery::{Offset, RecoveryMessage};
@@ -56,7 +58,7 @@ pub(crate) enum ShardMessage {
     Report(Box<Report>),
     /// Take over a connection whose next request belongs to one of this shard's sessions.
     Handoff(Box<Handoff>),
-    /// A file that a connection of this shard asked for.
+    /// What the thread of files has done for a connection of this shard.
     File(Box<FileAnswer>),
     /// Show a session's packets in the log, or no longer.
     Trace { sid: Sid, is_on: bool },
@@ -207,28 +209,6 @@ impl std::fmt::Display for Peer {
     }
 }
 
-/// A static file, read off the shard's thread.
-#[derive(Debug)]
-pub(crate) struct FileAnswer {
-    pub(crate) connection: Key,
-    pub(crate) result: Result<FileContent, FileError>,
-}
-
-/// A file's bytes and what identifies this version of them.
-#[derive(Debug)]
-pub(crate) struct FileContent {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) modified_nanos: u128,
-}
-
-/// Why a file is not served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FileError {
-    NotFound,
-    TooLarge,
-    Unreadable,
-}
-
 /// Wakes a sleeping shard.
 pub(crate) trait Bell: Send + Sync {
     /// Makes the shard look at its inbox soon.
@@ -323,14 +303,20 @@ impl Mesh {
 
     /// Puts a message into a shard's inbox. The sender rings afterwards, once for all it sent.
     pub(crate) fn send(&self, to: ShardId, message: ShardMessage) -> Result<(), InboxError> {
-        let inbox = self.inboxes.get(to.index()).ok_or(InboxError::Gone)?;
+        self.offer(to, message).map_err(|(error, _)| error)
+    }
+
+    /// The same for a sender that may wait: it gets back what has no room.
+    pub(crate) fn offer(&self, to: ShardId, message: ShardMessage) -> Result<(), (InboxError, ShardMessage)> {
+        let Some(inbox) = self.inboxes.get(to.index()) else { return Err((InboxError::Gone, message)) };
         inbox.messages.try_send(message).map_err(|error| match error {
-            TrySendError::Full(_) => InboxError::Full,
-            TrySendError::Disconnected(_) => InboxError::Gone,
+            TrySendError::Full(message) => (InboxError::Full, message),
+            TrySendError::Disconnected(message) => (InboxError::Gone, message),
         })
     }
 
     /// Whether a shard's inbox has no room now.
+    #[cfg(test)]
     pub(crate) fn is_full(&self, to: ShardId) -> bool {
         self.inboxes.get(to.index()).is_some_and(|inbox| inbox.messages.is_full())
     }

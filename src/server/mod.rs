@@ -4,6 +4,7 @@ pub(crate) mod class;
 mod cluster;
 pub(crate) mod endpoint;
 pub(crate) mod every;
+pub(crate) mod folders;
 pub(crate) mod guard;
 pub(crate) mod handle;
 pub(crate) mod handler;
@@ -397,6 +398,10 @@ impl Server {
         if let Some(period) = blueprint.periods.iter().find(|period| **period < PERIOD_MIN) {
             return Err(Error(format!("every {period:?}: the least is {PERIOD_MIN:?}")));
         }
+        folders::warn_of_missing(
+            &blueprint.folders,
+            blueprint.endpoints.iter().map(|endpoint| &endpoint.options),
+        );
         let handle = blueprint.handle.clone();
         let config = Arc::new(blueprint.config.clone());
         let for_tasks = blueprint.clone();

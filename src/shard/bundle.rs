@@ -9,7 +9,7 @@ use crate::protocol::http::method::Method;
 use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
 use crate::shard::core::Core;
-use crate::shard::site::FileRequest;
+use crate::shard::files::FileRequest;
 
 /// The files of the bundle; nothing else of its folder is served.
 const FILES: [&str; 8] = [
@@ -30,11 +30,12 @@ impl Core {
     /// Answers a request for a file of the client bundle. False when it is for something else.
     pub(crate) fn answer_bundle(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>) -> bool {
         let table = self.endpoint(endpoint);
-        if table.options.client_bundle.as_os_str().is_empty() {
-            return false;
-        }
         let rest = head.path.strip_prefix(table.options.path.as_str());
         let Some(name) = FILES.into_iter().find(|name| rest == Some(name)) else { return false };
+        if table.options.client_bundle.as_os_str().is_empty() {
+            self.refuse_bundle(key, head);
+            return true;
+        }
         if !matches!(head.method, Method::Get | Method::Head) {
             self.respond(key, &Response::new(Status::METHOD_NOT_ALLOWED).header("allow", "GET, HEAD"));
             return true;
@@ -68,6 +69,22 @@ impl Core {
     fn vary_headers(&self, key: Key, endpoint: u8) -> Vec<(&'static str, String)> {
         let is_unsaid = self.heeds_origins(endpoint) && !self.has_grant(key);
         is_unsaid.then(|| ("Vary", "Origin".to_owned())).into_iter().collect()
+    }
+
+    /// A page asks for the client, as Node's server would serve it, and this server was given none.
+    fn refuse_bundle(&mut self, key: Key, head: &Head<'_, '_>) {
+        tracing::warn!(
+            target: super::ENGINEIO,
+            path = head.path,
+            "answered 404: the server has no copy of the browser client; let client_bundle name a folder like npm's \
+             socket.io-client/dist, or load the client from elsewhere"
+        );
+        self.counters.requests_refused.add(1);
+        let response = Response::text(
+            "this server has no copy of the browser client: set client_bundle to a folder like npm's \
+             socket.io-client/dist, or load the client from elsewhere",
+        );
+        self.respond(key, &response.with_status(Status::NOT_FOUND));
     }
 }
 

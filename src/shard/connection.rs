@@ -13,10 +13,10 @@ use crate::protocol::websocket::close::{self, CloseCode};
 use crate::protocol::websocket::message::MessageDecoder;
 use crate::shard::core::{Core, Deferred, Output};
 use crate::shard::endpoint::MAIN;
+use crate::shard::files::{Awaited, FileStream, too_busy};
 use crate::shard::outbox::Outbox;
 use crate::shard::raw::RawState;
 use crate::shard::session::CloseReason;
-use crate::shard::site::FileRequest;
 use crate::shard::wire::Wire;
 use crate::shard::{Shard, Step};
 
@@ -27,8 +27,19 @@ pub(crate) const LINGER: Duration = Duration::from_secs(2);
 /// A body must arrive at this rate, beyond `header_timeout` of grace.
 const BODY_BYTES_PER_SECOND_MIN: u64 = 1024;
 
-/// How long a connection that only waits to be written may make no progress.
+/// How long a connection that is over may make no progress in taking what it is owed.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The same for a client that is sent an answer: a slow link shows in bursts, when the kernel has room again.
+pub(crate) const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The pace at which a client must take an answer: each byte earns its part of a second, up to the patience. Whoever takes
+/// less holds what it is owed no longer than that.
+const TAKEN_BYTES_PER_SECOND_MIN: u64 = 1024;
+
+/// How long a poll is kept for a client that has said all it will. It may be one that still reads; most have gone, and nothing
+/// else tells.
+const HALF_CLOSED_POLL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Bytes of pipelined requests kept while an earlier one waits for its answer.
 const PIPELINED_BYTES_MAX: usize = 64 * 1024;
@@ -90,8 +101,12 @@ pub(crate) struct HttpState {
     /// Input is looked at again when there is this much: a head with its whole body.
     pub(crate) needed: usize,
     pub(crate) chunked: Option<Box<ChunkedBody>>,
-    /// The static file that is being read for it.
-    pub(crate) file: Option<Box<FileRequest>>,
+    /// What it waits for from the thread of files.
+    pub(crate) awaited: Option<Box<Awaited>>,
+    /// The rest of a file that is being sent to it.
+    pub(crate) stream: Option<Box<FileStream>>,
+    /// The client has said all it will, and may still read.
+    pub(crate) is_half_closed: bool,
     /// The session whose poll or POST this connection carries.
     pub(crate) session: Option<Key>,
     /// What the answer says to a page of another origin.
@@ -174,6 +189,15 @@ impl Connection {
         }
     }
 
+    /// Bytes that were taken prolong the time for the rest.
+    fn earn(&mut self, count: usize, now: Time) {
+        let latest = now + ANSWER_PATIENCE;
+        if self.deadline < latest {
+            let earned = Duration::from_millis(count as u64 * 1000 / TAKEN_BYTES_PER_SECOND_MIN);
+            self.deadline = (self.deadline + earned).min(latest);
+        }
+    }
+
     pub(crate) fn http_mut(&mut self) -> Option<&mut HttpState> {
         match &mut self.kind {
             Kind::Http(http) => Some(http),
@@ -214,17 +238,10 @@ impl Core {
             connection.ending = Ending::AfterFlush;
             connection.inbound = Vec::new();
             // A peer that reads nothing must not keep what it is owed for ever.
-            self.arm_connection(key, FLUSH_PATIENCE);
+            let is_http = matches!(connection.kind, Kind::Http(_));
+            self.arm_connection(key, if is_http { ANSWER_PATIENCE } else { FLUSH_PATIENCE });
             self.mark_dirty(key);
         }
-    }
-
-    /// Whether an answer to a request is on its way out.
-    pub(crate) fn is_owed_answer(&self, key: Key) -> bool {
-        self.connections.get(key).is_some_and(|connection| {
-            let is_answered = matches!(&connection.kind, Kind::Http(http) if http.session.is_none());
-            is_answered && !connection.outbox.is_empty()
-        })
     }
 
     /// Forgets a connection and has its wire closed.
@@ -250,15 +267,39 @@ impl Core {
         connection.outbox.advance(count, buffers);
         owed.remove(count);
         counters.owed_bytes.set(owed.bytes() as u64);
-        if count > 0 && connection.deadline != Time::NEVER {
-            // A peer that takes what it is owed, however slowly, is not cut off.
-            connection.deadline = connection.deadline.max(self.now + FLUSH_PATIENCE);
-        }
         self.counters.bytes_sent.add(count as u64);
+        if connection.ending != Ending::Open {
+            connection.earn(count, self.now);
+        } else if matches!(connection.kind, Kind::Http(_)) {
+            self.pace_answer(key, count);
+        }
+        let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.behind > 0 || connection.awaits_drain {
             self.note_progress(key);
         }
         self.finish_flush(key);
+    }
+
+    /// A client has taken bytes of its answer.
+    fn pace_answer(&mut self, key: Key, count: usize) {
+        let (now, keep_alive_timeout) = (self.now, self.config.keep_alive_timeout);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let is_owed = !connection.outbox.is_empty();
+        let Kind::Http(http) = &connection.kind else { return };
+        let is_streaming = http.stream.is_some();
+        let is_idle = !http.is_answering && !http.is_head_timed && http.needed == 0 && http.chunked.is_none();
+        if is_streaming || is_owed && is_idle {
+            if connection.deadline > now + ANSWER_PATIENCE {
+                self.arm_connection(key, ANSWER_PATIENCE);
+            } else {
+                connection.earn(count, now);
+            }
+        } else if is_idle {
+            self.arm_connection(key, keep_alive_timeout);
+        }
+        if is_streaming {
+            self.pump_file(key);
+        }
     }
 
     /// Ends the connection if its outbox is empty and it was only waiting for that.
@@ -314,6 +355,47 @@ impl Shard {
             let used = self.consume(key, &mut carried);
             carried.drain(..used);
             self.core.borrow_mut().keep_inbound(key, carried);
+        }
+        self.end_half_closed(key);
+    }
+
+    /// The peer has said all it will: what it has asked for is still answered.
+    pub(crate) fn connection_ended(&mut self, key: Key) {
+        {
+            let mut core = self.core.borrow_mut();
+            let Some(connection) = core.connections.get_mut(key) else { return };
+            let (ending, is_owed) = (connection.ending, !connection.outbox.is_empty());
+            match &mut connection.kind {
+                Kind::Http(_) if ending == Ending::AfterFlush && is_owed => return,
+                Kind::Http(http) if ending == Ending::Open => {
+                    http.is_half_closed = true;
+                    if http.is_answering && http.session.is_some() {
+                        core.arm_connection(key, HALF_CLOSED_POLL_PATIENCE);
+                    }
+                }
+                _ => {
+                    drop(core);
+                    return self.connection_lost(key);
+                }
+            }
+        }
+        self.end_half_closed(key);
+    }
+
+    /// Ends a connection whose peer will say no more, once all that it has asked for is answered.
+    fn end_half_closed(&mut self, key: Key) {
+        let mut core = self.core.borrow_mut();
+        let Some(connection) = core.connections.get(key) else { return };
+        let Kind::Http(http) = &connection.kind else { return };
+        if !http.is_half_closed || http.is_answering || connection.ending != Ending::Open {
+            return;
+        }
+        // A session whose POST is not whole has lost it.
+        if connection.outbox.is_empty() || http.session.is_some() {
+            drop(core);
+            self.connection_lost(key);
+        } else {
+            core.close_after_flush(key);
         }
     }
 
@@ -389,7 +471,7 @@ impl Shard {
             self.connection_lost(key);
             return;
         }
-        let is_idle = connection.inbound.is_empty();
+        let (is_idle, is_owed_nothing) = (connection.inbound.is_empty(), connection.outbox.is_empty());
         let http = match &mut connection.kind {
             Kind::Http(http) => http,
             Kind::WebSocket(WebSocketState { role: Role::Raw(raw), .. }) => {
@@ -400,7 +482,9 @@ impl Shard {
             Kind::WebSocket(_) => return,
         };
         if http.is_answering {
-            return;
+            let (session, is_half_closed) = (http.session, http.is_half_closed);
+            drop(core);
+            return self.answering_timeout(key, session, is_half_closed);
         }
         let is_mid_request = !is_idle || http.chunked.is_some();
         // A request whose head was whole has its grant.
@@ -415,9 +499,52 @@ impl Shard {
                 Status::REQUEST_TIMEOUT,
                 "the request did not arrive within header_timeout",
             );
-        } else {
+        } else if is_owed_nothing {
             self.connection_lost(key);
+        } else {
+            self.answer_not_taken(key);
         }
+    }
+}
+
+impl Shard {
+    /// An answer is not made, or not taken, in time.
+    fn answering_timeout(&mut self, key: Key, session: Option<Key>, is_half_closed: bool) {
+        let mut core = self.core.borrow_mut();
+        if let Some(session) = session {
+            // A poll ends with its session, unless its client has nothing more to say: then it is gone in all likelihood.
+            let is_known = core.sessions.get(session).is_some();
+            let timeout = core.config.keep_alive_timeout;
+            core.arm_connection(key, timeout);
+            drop(core);
+            match (is_known, is_half_closed) {
+                (true, false) => {}
+                (true, true) => self.close_session(session, CloseReason::TransportClose),
+                (false, _) => self.connection_lost(key),
+            }
+        } else if core.http_mut(key).is_some_and(|http| http.awaited.take().is_some()) {
+            tracing::warn!(
+                "answered 503: reading a file, or compressing an answer, took too long; is its disk well?"
+            );
+            core.respond_and_close(key, &too_busy());
+        } else {
+            drop(core);
+            self.answer_not_taken(key);
+        }
+    }
+
+    fn answer_not_taken(&mut self, key: Key) {
+        {
+            let core = self.core.borrow();
+            let owed = core.connections.get(key).map_or(0, |connection| connection.outbox.len());
+            tracing::info!(
+                owed,
+                bytes_per_second_min = TAKEN_BYTES_PER_SECOND_MIN,
+                "closed: an answer was not taken at the pace that is asked for"
+            );
+            core.counters.slow_consumers_closed.add(1);
+        }
+        self.connection_lost(key);
     }
 }
 

@@ -30,6 +30,7 @@ use crate::shard::connection::Connection;
 use crate::shard::deadlines::Deadlines;
 use crate::shard::drain::Drain;
 use crate::shard::endpoint::EndpointTable;
+use crate::shard::files::FileWork;
 use crate::shard::inquiries::Inquiries;
 use crate::shard::login::SharedSigner;
 use crate::shard::namespaces::Namespaces;
@@ -62,8 +63,8 @@ pub(crate) enum Output {
     ShutdownWrite(Key),
     /// Give the connection to another shard, with what it is owed and what was read and not used.
     Handoff { connection: Key, to: ShardId, peer: Peer, outbox: Outbox, unread: Vec<u8> },
-    /// Read a file for a connection and deliver it as a `ShardMessage::File`.
-    ReadFile { connection: Key, path: std::path::PathBuf, root: std::path::PathBuf },
+    /// Do something on the thread of files, and deliver the outcome as a `ShardMessage::File`.
+    File { connection: Key, work: FileWork },
 }
 
 /// Work that calls handlers, noted by code that must not.

@@ -1,23 +1,52 @@
 //! HTTP requests on a connection: when one is whole, who answers it, and how an answer leaves.
 
+use crate::base::buffer::SharedFrame;
 use crate::base::ids::ShardId;
 use crate::base::slab::Key;
+use crate::mesh::files::FileHandle;
 use crate::protocol::http::chunked::ChunkedDecoder;
 use crate::protocol::http::coding::Coding;
 use crate::protocol::http::date::{HTTP_DATE_BYTES, http_date};
 use crate::protocol::http::error::HttpError;
 use crate::protocol::http::head::{BodyLength, Head, HeaderStorage, Version, decode_head};
 use crate::protocol::http::method::Method;
-use crate::protocol::http::response::{CONTINUE_100, Framing, Response};
+use crate::protocol::http::response::{Body, CONTINUE_100, Framing, Response};
 use crate::protocol::http::status::Status;
-use crate::shard::connection::{ChunkedBody, Connection, RequestFraming};
+use crate::shard::connection::{ANSWER_PATIENCE, ChunkedBody, Connection, Ending, RequestFraming};
 use crate::shard::core::{Core, Deferred, Output};
 use crate::shard::endpoint::MAIN;
+use crate::shard::files::FileStream;
 use crate::shard::{Shard, Step};
 
-/// Bodies beyond this are sent as they are: compressing one would hold up the shard's other clients for more than a few
-/// milliseconds.
+/// Bodies of routes and polls beyond this are sent as they are.
 const CODED_BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bodies up to this are compressed on the shard's thread, within a millisecond; longer ones on the thread of files, so that
+/// nobody waits for them but their client.
+const CODED_AT_ONCE_BYTES_MAX: usize = 64 * 1024;
+
+/// The body of an answer, as it goes out.
+#[derive(Debug)]
+pub(crate) struct Content {
+    /// All of it, or its beginning.
+    pub(crate) body: Body,
+    /// Bytes of all of it.
+    pub(crate) len: usize,
+    /// The coding in which it is, as `Content-Encoding` names it.
+    pub(crate) coding: Option<&'static str>,
+    /// Another client may get another coding.
+    pub(crate) is_negotiated: bool,
+    /// What the rest is read from.
+    pub(crate) rest: Option<FileHandle>,
+}
+
+impl Content {
+    /// The body of a response as it is.
+    pub(crate) fn plain(response: &Response, is_negotiated: bool) -> Content {
+        let body = response.shared();
+        Content { len: body.bytes().len(), body, coding: None, is_negotiated, rest: None }
+    }
+}
 
 /// Who will answer a request.
 #[derive(Debug)]
@@ -227,31 +256,94 @@ impl Core {
         self.connections.get_mut(key)?.http_mut()
     }
 
-    /// Sends an answer; the connection goes on with its next request, if it may. Every answer leaves by here, whoever gives it
-    /// and whenever, so every one tells the page that asked what its endpoint's rule of origins says.
+    /// Sends an answer; the connection goes on with its next request, if it may. Every answer leaves by here or by `send_answer`,
+    /// whoever gives it and whenever. A long body that is to be compressed is compressed elsewhere first.
     pub(crate) fn respond(&mut self, key: Key, response: &Response) {
+        let Some(http) = self.http_mut(key) else { return };
+        http.session = None;
+        let coding = http.framing.coding;
+        let is_negotiated = self.config.http_compression
+            && response.may_be_coded(self.config.compression_threshold..=CODED_BODY_BYTES_MAX);
+        let plain = Content::plain(response, is_negotiated);
+        let Some(name) = coding.name().filter(|_| is_negotiated) else {
+            return self.send_answer(key, response, plain);
+        };
+        if plain.len > CODED_AT_ONCE_BYTES_MAX {
+            return self.await_coding(key, response.clone(), coding);
+        }
+        let content = match self.body_encoder.encode(coding, response.body_bytes()) {
+            Some(coded) => Content {
+                len: coded.len(),
+                body: Body::Shared(SharedFrame::new(coded)),
+                coding: Some(name),
+                ..plain
+            },
+            None => plain,
+        };
+        self.send_answer(key, response, content);
+    }
+
+    /// Sends an answer whose body is settled, and tells the page that asked what its endpoint's rule of origins says. A connection
+    /// that is ending takes no more answers.
+    pub(crate) fn send_answer(&mut self, key: Key, response: &Response, content: Content) {
         let mut date = [0; HTTP_DATE_BYTES];
         http_date(self.unix_seconds(), &mut date);
-        let date = std::str::from_utf8(&date).ok();
-        let timeout = self.config.keep_alive_timeout;
-        let Some(http) = self.http_mut(key) else { return };
-        let RequestFraming { is_http10, keep_alive, is_head, coding } = http.framing;
+        let is_shutting_down = self.is_shutting_down;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let is_open = connection.ending == Ending::Open;
+        let Some(http) = connection.http_mut() else { return };
         http.is_answering = false;
         http.session = None;
         let grant = http.grant.take();
-        let version = if is_http10 { Version::Http10 } else { Version::Http11 };
-        let keep_alive = keep_alive && !self.is_shutting_down;
-        let is_negotiated = self.config.http_compression
-            && response.may_be_coded(self.config.compression_threshold..=CODED_BODY_BYTES_MAX);
-        let body = coding
-            .name()
-            .filter(|_| is_negotiated)
-            .and_then(|name| Some((name, self.body_encoder.encode(coding, response.body_bytes())?)));
-        let coded = body.as_ref().map(|(name, body)| (*name, body.as_slice()));
-        let framing =
-            Framing { version, keep_alive, is_head, date, grant: grant.as_deref(), is_negotiated, coded };
-        self.write_to(key, |out| response.encode(out, framing));
-        if keep_alive {
+        if !is_open {
+            return;
+        }
+        http.framing.keep_alive &= !is_shutting_down;
+        let RequestFraming { is_http10, keep_alive, is_head, .. } = http.framing;
+        let Content { body, len, coding, is_negotiated, rest } = content;
+        let is_body_sent = response.status().may_have_body() && !is_head;
+        let rest = rest.filter(|_| is_body_sent);
+        let is_whole = rest.is_none();
+        http.is_answering = !is_whole;
+        http.stream = rest.map(|rest| Box::new(FileStream::new(rest, body.bytes().len(), len)));
+        let framing = Framing {
+            version: if is_http10 { Version::Http10 } else { Version::Http11 },
+            keep_alive,
+            date: std::str::from_utf8(&date).ok(),
+            grant: grant.as_deref(),
+            is_negotiated,
+            coding,
+            body_bytes: len,
+        };
+        self.write_to(key, |out| response.encode_head(out, framing));
+        if is_body_sent {
+            self.queue_body(key, &body);
+        }
+        if is_whole {
+            self.finish_answer(key);
+        } else {
+            self.arm_connection(key, ANSWER_PATIENCE);
+            self.pump_file(key);
+        }
+    }
+
+    /// Queues a part of an answer's body.
+    pub(crate) fn queue_body(&mut self, key: Key, body: &Body) {
+        self.mark_dirty(key);
+        let Core { connections, buffers, owed, .. } = self;
+        let Some(connection) = connections.get_mut(key) else { return };
+        if connection.ending == Ending::Open {
+            connection.outbox.push_body(body, buffers);
+            owed.add(body.bytes().len());
+        }
+    }
+
+    /// The last byte of an answer is queued: the connection goes on with its next request, if it may.
+    pub(crate) fn finish_answer(&mut self, key: Key) {
+        let timeout = self.config.keep_alive_timeout;
+        let Some(http) = self.http_mut(key) else { return };
+        http.is_answering = false;
+        if http.framing.keep_alive {
             self.arm_connection(key, timeout);
             self.deferred.push(Deferred::Resume(key));
         } else {

@@ -22,6 +22,7 @@ pub(crate) mod endpoint;
 pub(crate) mod engine;
 pub(crate) mod engine_route;
 pub(crate) mod expiry;
+pub(crate) mod files;
 pub(crate) mod frames;
 pub(crate) mod gathering;
 pub(crate) mod handshake;
@@ -174,14 +175,7 @@ impl Shard {
 
     /// The peer has said all it will. An HTTP client may still read the answer that it is owed.
     pub(crate) fn ended(&mut self, connection: Key, now: Time) {
-        self.work(now, |shard| {
-            let is_owed = shard.core.borrow().is_owed_answer(connection);
-            if is_owed {
-                shard.core.borrow_mut().close_after_flush(connection);
-            } else {
-                shard.connection_lost(connection);
-            }
-        });
+        self.work(now, |shard| shard.connection_ended(connection));
     }
 
     /// Drops every task: those that hold a socket keep the shard alive otherwise.
@@ -214,9 +208,7 @@ impl Shard {
                 shard.core.borrow_mut().add_report(report.number, report.findings)
             }
             ShardMessage::State(message) => shard.core.borrow_mut().receive_state(message),
-            ShardMessage::File(answer) => {
-                shard.core.borrow_mut().deliver_file(answer.connection, answer.result)
-            }
+            ShardMessage::File(answer) => shard.core.borrow_mut().deliver_file(*answer),
             ShardMessage::Trace { sid, is_on } => shard.core.borrow_mut().trace(&sid, is_on),
             ShardMessage::Shutdown => shard.stop(),
             ShardMessage::Handoff(_) => {

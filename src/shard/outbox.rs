@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use crate::base::buffer::{BufferPool, SharedFrame};
+use crate::protocol::http::response::Body;
 
 /// Small messages to one connection are joined into one buffer up to this size, so that a turn's acks leave
 /// as one segment.
@@ -24,6 +25,8 @@ const SEGMENTS_KEPT_MAX: usize = 8;
 enum Segment {
     Shared(SharedFrame),
     Own(Vec<u8>),
+    /// Of the program itself: a file that was compiled in, say.
+    Static(&'static [u8]),
 }
 
 impl Segment {
@@ -31,6 +34,7 @@ impl Segment {
         match self {
             Segment::Shared(frame) => frame,
             Segment::Own(bytes) => bytes,
+            Segment::Static(bytes) => bytes,
         }
     }
 }
@@ -102,6 +106,18 @@ impl Outbox {
             }
             _ => self.push(Segment::Own(bytes)),
         }
+    }
+
+    /// Queues a body: a pointer, unless it is small.
+    pub(crate) fn push_body(&mut self, body: &Body, pool: &mut BufferPool) {
+        if body.bytes().len() <= JOIN_BYTES_MAX {
+            return self.write(pool, |bytes| bytes.extend_from_slice(body.bytes()));
+        }
+        self.len += body.bytes().len();
+        self.push(match body {
+            Body::Static(bytes) => Segment::Static(bytes),
+            Body::Shared(bytes) => Segment::Shared(SharedFrame::clone(bytes)),
+        });
     }
 
     /// Points `slices` at the bytes to send next; returns how many slices it filled.
@@ -282,6 +298,24 @@ mod tests {
         outbox.push_shared(&frame, &mut pool);
         assert_eq!((pending(&outbox).as_str(), outbox.len()), ("frameframeownframe", 18));
         assert_eq!(SharedFrame::strong_count(&frame), 1);
+    }
+
+    #[test]
+    fn a_long_body_is_a_pointer_and_a_short_one_is_copied() {
+        let (mut outbox, mut pool) = (Outbox::default(), BufferPool::default());
+        outbox.write(&mut pool, |bytes| bytes.extend_from_slice(b"head"));
+        outbox.push_body(&Body::Static(b"short"), &mut pool);
+        let body = SharedFrame::new(vec![b'S'; JOIN_BYTES_MAX + 1]);
+        outbox.push_body(&Body::Shared(SharedFrame::clone(&body)), &mut pool);
+        static LONG: [u8; JOIN_BYTES_MAX + 1] = [b'L'; JOIN_BYTES_MAX + 1];
+        outbox.push_body(&Body::Static(&LONG), &mut pool);
+        let mut slices = [IoSlice::new(&[]); 8];
+        let count = outbox.gather(&mut slices);
+        let places: Vec<*const u8> = slices[1..count].iter().map(|slice| slice.as_ptr()).collect();
+        assert_eq!((&*slices[0], places), (&b"headshort"[..], vec![body.as_ptr(), LONG.as_ptr()]));
+        assert_eq!(outbox.len(), 9 + 2 * (JOIN_BYTES_MAX + 1));
+        outbox.clear(&mut pool);
+        assert_eq!(SharedFrame::strong_count(&body), 1);
     }
 
     #[test]

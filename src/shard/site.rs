@@ -8,21 +8,21 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use crate::base::slab::Key;
-use crate::mesh::{FileContent, FileError, Peer};
+use crate::mesh::Peer;
 use crate::protocol::http::head::Head;
 use crate::protocol::http::headers::Headers;
 use crate::protocol::http::method::Method;
 use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
-use crate::protocol::http::{cookies, etag, query, static_path};
+use crate::protocol::http::{cookies, query, static_path};
 use crate::protocol::surrogates::read_json;
 use crate::shard::Shard;
-use crate::shard::bundle::CACHE_CONTROL;
-use crate::shard::connection::{Kind, Role};
-use crate::shard::core::{Core, Output, SharedCore};
+use crate::shard::connection::Role;
+use crate::shard::core::SharedCore;
 use crate::shard::dispatch::panic_message;
 use crate::shard::endpoint::MAIN;
 use crate::shard::engine::{is_preflight, validate_handshake};
+use crate::shard::files::FileRequest;
 use crate::shard::login::SharedSigner;
 use crate::shard::raw::{RawState, WebSocketRoute};
 use crate::shard::recipients::Recipients;
@@ -43,19 +43,6 @@ pub(crate) struct Site {
 pub(crate) struct Route {
     pub(crate) methods: Vec<(Method, RouteHandler)>,
     pub(crate) websocket: Option<Rc<WebSocketRoute>>,
-}
-
-/// What an awaited file's answer must know of its request.
-#[derive(Debug)]
-pub(crate) struct FileRequest {
-    pub(crate) content_type: Cow<'static, str>,
-    pub(crate) if_none_match: Option<String>,
-    /// The entity tag, when it is known without the file.
-    pub(crate) tag: Option<String>,
-    /// Headers that the answer carries besides.
-    pub(crate) headers: Vec<(&'static str, String)>,
-    /// Where the file was expected, if its absence is a mistake of ours.
-    pub(crate) missing: Option<PathBuf>,
 }
 
 /// One HTTP request, as a route's handler sees it.
@@ -199,7 +186,17 @@ impl Shard {
                 }
                 None => not_found(),
             },
-            None => not_found(),
+            None => {
+                let endpoint = self.core.borrow().endpoint(MAIN).options.path.clone();
+                tracing::info!(
+                    method = head.method.as_str(),
+                    path = head.path,
+                    endpoint,
+                    "answered 404: no route, folder or endpoint is at this path; a Socket.IO client's option path must be the \
+                     endpoint's"
+                );
+                not_found()
+            }
         };
         self.core.borrow_mut().respond(key, &response);
     }
@@ -273,43 +270,6 @@ impl Shard {
     }
 }
 
-impl Core {
-    /// Has a file read; the answer comes as a message.
-    pub(crate) fn await_file(&mut self, key: Key, request: FileRequest, relative: &str, root: PathBuf) {
-        if let Some(http) = self.http_mut(key) {
-            http.file = Some(Box::new(request));
-            let path = root.join(relative);
-            self.outputs.push(Output::ReadFile { connection: key, path, root });
-        }
-    }
-
-    /// A file has been read for a connection.
-    pub(crate) fn deliver_file(&mut self, key: Key, result: Result<FileContent, FileError>) {
-        let is_http =
-            self.connections.get(key).is_some_and(|connection| matches!(connection.kind, Kind::Http(_)));
-        let request = if is_http { self.http_mut(key).and_then(|http| http.file.take()) } else { None };
-        let Some(request) = request else { return };
-        let response = match result {
-            Ok(content) => file_response(*request, content),
-            Err(FileError::NotFound) => {
-                if let Some(path) = &request.missing {
-                    tracing::warn!(
-                        ?path,
-                        "not found: client_bundle names a folder like npm's socket.io-client/dist"
-                    );
-                }
-                not_found()
-            }
-            Err(FileError::TooLarge) => Response::text("the file is larger than static_file_bytes_max")
-                .with_status(Status::INTERNAL_SERVER_ERROR),
-            Err(FileError::Unreadable) => {
-                Response::text("the file cannot be read").with_status(Status::INTERNAL_SERVER_ERROR)
-            }
-        };
-        self.respond(key, &response);
-    }
-}
-
 impl Route {
     fn allowed(&self) -> String {
         let mut names: Vec<&str> = self.methods.iter().map(|(method, _)| method.as_str()).collect();
@@ -319,19 +279,6 @@ impl Route {
         names.push("OPTIONS");
         names.join(", ")
     }
-}
-
-fn file_response(request: FileRequest, content: FileContent) -> Response {
-    let weak = || etag::weak(content.bytes.len() as u64, content.modified_nanos);
-    let tag = request.tag.unwrap_or_else(weak);
-    let is_known = request.if_none_match.is_some_and(|known| etag::if_none_match(&known, &tag));
-    let response = if is_known {
-        Response::new(Status::NOT_MODIFIED)
-    } else {
-        Response::with_content(request.content_type, Cow::Owned(content.bytes))
-    };
-    let response = response.header("etag", tag).header("cache-control", CACHE_CONTROL);
-    request.headers.into_iter().fold(response, |response, (name, value)| response.header(name, value))
 }
 
 fn not_found() -> Response {

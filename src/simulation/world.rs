@@ -461,7 +461,9 @@ impl World {
                 let handoff = Handoff { wire: Box::new(id), peer, owed, unread };
                 self.mesh.send(to, ShardMessage::Handoff(Box::new(handoff))).expect("the inbox has room");
             }
-            Output::ReadFile { .. } => unreachable!("the simulation serves no files"),
+            Output::File { .. } => {
+                unreachable!("the simulation serves no files, and its clients take no coding")
+            }
         }
     }
 

@@ -13,11 +13,14 @@ use crate::base::buffer::SharedFrame;
 use crate::base::ids::ShardId;
 use crate::base::slab::Key;
 use crate::base::time::Time;
-use crate::driver::{files, setups_agree};
-use crate::mesh::{Bell, FileAnswer, Handoff, InboxReceiver, Mesh, Peer, ShardMessage};
+use crate::driver::files::FileDesk;
+use crate::driver::setups_agree;
+use crate::mesh::files::FileAnswer;
+use crate::mesh::{Bell, Handoff, InboxReceiver, Mesh, Peer, ShardMessage};
 use crate::server::{Parts, Shared};
 use crate::shard::context::ShardInfo;
 use crate::shard::core::{CoreParts, Output};
+use crate::shard::files::FileWork;
 use crate::shard::stats::ShardCounters;
 use crate::shard::{Shard, Turn};
 use crate::testing::session::Session;
@@ -49,6 +52,8 @@ struct Wire {
     is_over: bool,
     /// The client has gone: its end is closed once the server has read what was sent.
     is_dropped: bool,
+    /// The client has said all it will, and still reads. The server is told once it has read what was sent.
+    is_ended: bool,
     /// The client reads nothing.
     is_stalled: bool,
 }
@@ -61,7 +66,9 @@ pub(super) struct Host {
     mesh: Arc<Mesh>,
     wires: Vec<Wire>,
     places: HashMap<(usize, Key), WireId>,
-    static_file_bytes_max: usize,
+    files: FileDesk,
+    /// Work for the thread of files that a test holds up.
+    held_files: Option<Vec<(usize, Key, FileWork)>>,
     /// Every client's session: pings are answered while time passes.
     pub(super) sessions: Vec<Session>,
 }
@@ -105,7 +112,8 @@ impl Host {
             mesh,
             wires: Vec::new(),
             places: HashMap::new(),
-            static_file_bytes_max: parts.config.static_file_bytes_max,
+            files: FileDesk::new(parts.config.static_file_bytes_max),
+            held_files: None,
             sessions: Vec::new(),
         })
     }
@@ -174,6 +182,7 @@ impl Host {
             arrived: Vec::new(),
             is_over: at.is_none(),
             is_dropped: false,
+            is_ended: false,
             is_stalled: false,
         });
         id
@@ -207,6 +216,38 @@ impl Host {
     /// Closes the client's end.
     pub(super) fn drop_wire(&mut self, id: WireId) {
         self.wires[id.0].is_dropped = true;
+    }
+
+    /// Closes the half of a client's end that sends.
+    #[cfg(test)]
+    pub(super) fn end_wire(&mut self, id: WireId) {
+        self.wires[id.0].is_ended = true;
+    }
+
+    /// From now on, what the thread of files has to do waits.
+    #[cfg(test)]
+    pub(super) fn hold_files(&mut self) {
+        self.held_files = Some(Vec::new());
+    }
+
+    /// It goes on.
+    #[cfg(test)]
+    pub(super) fn release_files(&mut self) {
+        for (shard, connection, work) in self.held_files.take().unwrap_or_default() {
+            self.do_file_work(shard, connection, work);
+        }
+    }
+
+    /// Takes at most so many bytes of what a client that does not read is owed.
+    #[cfg(test)]
+    pub(super) fn read_some(&mut self, id: WireId, count: usize) {
+        let Some((shard, key)) = self.wires[id.0].at else { return };
+        let mut core = self.shards[shard].core.borrow_mut();
+        let Some(connection) = core.connections.get_mut(key) else { return };
+        let bytes = connection.outbox.to_bytes();
+        let bytes = &bytes[..count.min(bytes.len())];
+        self.wires[id.0].arrived.extend_from_slice(bytes);
+        core.sent(key, bytes.len());
     }
 
     /// Whether the client reads what is sent to it.
@@ -264,6 +305,9 @@ impl Host {
             if !wire.to_server.is_empty() {
                 let mut bytes = std::mem::take(&mut wire.to_server);
                 self.shards[shard].receive(key, &mut bytes, self.now);
+                has_worked = true;
+            } else if std::mem::take(&mut wire.is_ended) {
+                self.shards[shard].ended(key, self.now);
                 has_worked = true;
             } else if wire.is_dropped {
                 self.forget(WireId(index));
@@ -351,12 +395,16 @@ impl Host {
                 let sent = self.mesh.send(to, ShardMessage::Handoff(Box::new(handoff)));
                 self.wires[id.0].is_over = sent.is_err();
             }
-            Output::ReadFile { connection, path, root } => {
-                let result = files::read(&path, &root, self.static_file_bytes_max);
-                let answer = ShardMessage::File(Box::new(FileAnswer { connection, result }));
-                self.shards[shard].deliver(answer, self.now);
-            }
+            Output::File { connection, work } => match &mut self.held_files {
+                Some(held) => held.push((shard, connection, work)),
+                None => self.do_file_work(shard, connection, work),
+            },
         }
+    }
+
+    fn do_file_work(&mut self, shard: usize, connection: Key, work: FileWork) {
+        let answer = FileAnswer { connection, outcome: self.files.perform(work) };
+        self.shards[shard].deliver(ShardMessage::File(Box::new(answer)), self.now);
     }
 
     /// Carries what a connection is owed to its client, unless that reads nothing.

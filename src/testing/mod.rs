@@ -35,6 +35,8 @@
 //! assert_eq!(client.received()[0].name(), "done");
 //! ```
 
+#[cfg(test)]
+mod answers;
 mod client;
 #[cfg(test)]
 mod endpoints;

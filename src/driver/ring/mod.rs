@@ -31,7 +31,7 @@ use crate::driver::ring::submission::{
     Completion, Kind, PIECES_PER_SEND_MAX, Ring, SendPieces, Token, adopt_descriptor,
 };
 use crate::driver::{ShardParts, build_shard, send_connection};
-use crate::mesh::{FileAnswer, FileError, Handoff, InboxReceiver, Mesh, Peer, ShardMessage};
+use crate::mesh::{Handoff, InboxReceiver, Mesh, Peer, ShardMessage};
 use crate::shard::core::Output;
 use crate::shard::outbox::Outbox;
 use crate::shard::{Shard, Turn};
@@ -510,9 +510,9 @@ impl Pump {
                     let _ = shutdown(&wire.descriptor, Shutdown::Write);
                 }
             }
-            Output::ReadFile { connection, path, root } => {
-                if !self.files.read(FileJob { shard: self.id, connection, path, root }) {
-                    let answer = FileAnswer { connection, result: Err(FileError::Unreadable) };
+            Output::File { connection, work } => {
+                let job = FileJob { shard: self.id, connection, work };
+                if let Err(answer) = self.files.submit(job) {
                     self.shard.deliver(ShardMessage::File(Box::new(answer)), self.clock.now());
                 }
             }

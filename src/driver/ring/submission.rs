@@ -156,7 +156,7 @@ impl Ring {
     /// Sends one piece, whole. The caller keeps `bytes` where they are until the answer has come.
     pub(crate) fn send(&mut self, descriptor: BorrowedFd<'_>, key: Key, bytes: &[u8]) {
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
+        let flags = libc::MSG_NOSIGNAL;
         let entry = opcode::Send::new(Fd(descriptor.as_raw_fd()), bytes.as_ptr(), len).flags(flags).build();
         self.push(entry, Token::new(Kind::Send, key));
     }
@@ -174,7 +174,7 @@ impl Ring {
         }
         pieces.header.msg_iov = pieces.vectors.as_mut_ptr();
         pieces.header.msg_iovlen = slices.len().min(PIECES_PER_SEND_MAX);
-        let flags = (libc::MSG_NOSIGNAL | libc::MSG_WAITALL) as u32;
+        let flags = libc::MSG_NOSIGNAL as u32;
         let entry =
             opcode::SendMsg::new(Fd(descriptor.as_raw_fd()), &raw const pieces.header).flags(flags).build();
         self.push(entry, Token::new(Kind::Send, key));

@@ -14,6 +14,7 @@ use super::head::Version;
 use super::headers::is_token;
 use super::limits::SHOWN_CHARS_MAX;
 use super::status::Status;
+use crate::base::buffer::SharedFrame;
 
 /// The bytes that let a client go on with its body (RFC 9110 §15.2.1).
 pub(crate) const CONTINUE_100: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -44,10 +45,34 @@ pub struct Response {
     status: Status,
     /// Every name and value has passed `check_header`.
     headers: SmallVec<[(Text, Text); HEADERS_INLINE]>,
-    body: Cow<'static, [u8]>,
+    body: Body,
     /// Set by an illegal header: the 500 in its place is not changed any more.
     is_frozen: bool,
 }
+
+/// A body: bytes of the program, or bytes that its answers share. A long one goes out as it is, never copied.
+#[derive(Clone, Debug)]
+pub(crate) enum Body {
+    Static(&'static [u8]),
+    Shared(SharedFrame),
+}
+
+impl Body {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Body::Static(bytes) => bytes,
+            Body::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl PartialEq for Body {
+    fn eq(&self, other: &Body) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Body {}
 
 /// Why a header was not taken: a mistake in the application.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +103,7 @@ impl std::error::Error for HeaderError {}
 impl Response {
     /// An answer without headers or body.
     pub fn new(status: Status) -> Response {
-        Response { status, headers: SmallVec::new(), body: Cow::Borrowed(&[]), is_frozen: false }
+        Response { status, headers: SmallVec::new(), body: Body::Static(&[]), is_frozen: false }
     }
 
     /// 200 with plain text.
@@ -146,7 +171,10 @@ impl Response {
     #[must_use]
     pub fn body(mut self, body: impl Into<Cow<'static, [u8]>>) -> Response {
         if !self.is_frozen {
-            self.body = body.into();
+            self.body = match body.into() {
+                Cow::Borrowed(bytes) => Body::Static(bytes),
+                Cow::Owned(bytes) => Body::Shared(SharedFrame::new(bytes)),
+            };
         }
         self
     }
@@ -163,7 +191,12 @@ impl Response {
 
     /// The bytes of the body.
     pub fn body_bytes(&self) -> &[u8] {
-        &self.body
+        self.body.bytes()
+    }
+
+    /// The body, to be sent or shared.
+    pub(crate) fn shared(&self) -> Body {
+        self.body.clone()
     }
 
     /// The body with its type. The type must be legal: it is written in this file or comes from `mime_guess`.
@@ -180,17 +213,16 @@ impl Response {
                 || name.eq_ignore_ascii_case("cache-control") && value.contains("no-transform")
         };
         let mut types = self.headers().filter(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-        bytes.contains(&self.body.len())
+        bytes.contains(&self.body.bytes().len())
             && self.status.may_have_body()
             && types.next().is_some_and(|(_, value)| coding::is_text_like(value))
             && !self.headers().any(forbids)
     }
 
-    /// Appends the response's bytes. A 101 gets `Connection: Upgrade`; `Upgrade` itself is its maker's.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>, framing: Framing<'_>) {
-        let has_body = self.status.may_have_body();
-        let body = framing.coded.map_or(&*self.body, |(_, body)| body);
-        out.reserve(ENCODED_HEAD_BYTES_TYPICAL + body.len());
+    /// Appends the status line and the headers; what `Framing::body_bytes` counts is to follow, unless the request was HEAD. A 101
+    /// gets `Connection: Upgrade`; `Upgrade` itself is its maker's.
+    pub(crate) fn encode_head(&self, out: &mut Vec<u8>, framing: Framing<'_>) {
+        out.reserve(ENCODED_HEAD_BYTES_TYPICAL);
         out.extend_from_slice(b"HTTP/1.1 ");
         push_number(out, usize::from(self.status.code()));
         push_all(out, &[" ", self.status.reason(), "\r\n"]);
@@ -211,19 +243,16 @@ impl Response {
         if framing.is_negotiated {
             out.extend_from_slice(b"Vary: Accept-Encoding\r\n");
         }
-        if let Some((coding, _)) = framing.coded {
+        if let Some(coding) = framing.coding {
             push_all(out, &["Content-Encoding: ", coding, "\r\n"]);
         }
-        if has_body {
+        if self.status.may_have_body() {
             out.extend_from_slice(b"Content-Length: ");
-            push_number(out, body.len());
+            push_number(out, framing.body_bytes);
             out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(framing.connection(self.status).as_bytes());
         out.extend_from_slice(b"\r\n");
-        if has_body && !framing.is_head {
-            out.extend_from_slice(body);
-        }
     }
 }
 
@@ -234,16 +263,16 @@ pub(crate) struct Framing<'d> {
     pub(crate) version: Version,
     /// Whether the connection stays open.
     pub(crate) keep_alive: bool,
-    /// Whether the request was HEAD: all of the answer but its body.
-    pub(crate) is_head: bool,
     /// An IMF-fixdate from `http_date`.
     pub(crate) date: Option<&'d str>,
     /// What the answer says to a page of another origin.
     pub(crate) grant: Option<&'d Grant>,
     /// Another client may get another coding (RFC 9110 §12.5.5).
     pub(crate) is_negotiated: bool,
-    /// The body in another coding, and that coding's name.
-    pub(crate) coded: Option<(&'static str, &'d [u8])>,
+    /// The coding in which the body goes out.
+    pub(crate) coding: Option<&'static str>,
+    /// How long it is then.
+    pub(crate) body_bytes: usize,
 }
 
 impl Framing<'_> {
@@ -311,16 +340,17 @@ mod tests {
     const FRAMING: Framing<'static> = Framing {
         version: Version::Http11,
         keep_alive: true,
-        is_head: false,
         date: None,
         grant: None,
         is_negotiated: false,
-        coded: None,
+        coding: None,
+        body_bytes: 0,
     };
 
     fn encoded(response: &Response, framing: Framing<'_>) -> String {
+        let body_bytes = response.body_bytes().len();
         let mut out = Vec::new();
-        response.encode(&mut out, framing);
+        response.encode_head(&mut out, Framing { body_bytes, ..framing });
         String::from_utf8(out).expect("the tests send text")
     }
 
@@ -349,33 +379,30 @@ mod tests {
         let text = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n";
         let date = "Thu, 01 Jan 1970 00:00:00 GMT";
         for (framing, expected) in [
-            (FRAMING, format!("{text}Content-Length: 2\r\n\r\nok")),
-            (Framing { is_head: true, ..FRAMING }, format!("{text}Content-Length: 2\r\n\r\n")),
+            (FRAMING, format!("{text}Content-Length: 2\r\n\r\n")),
             (
                 Framing { is_negotiated: true, ..FRAMING },
-                format!("{text}Vary: Accept-Encoding\r\nContent-Length: 2\r\n\r\nok"),
+                format!("{text}Vary: Accept-Encoding\r\nContent-Length: 2\r\n\r\n"),
             ),
             (
-                Framing { is_negotiated: true, coded: Some(("gzip", b"abc")), ..FRAMING },
-                format!(
-                    "{text}Vary: Accept-Encoding\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"
-                ),
+                Framing { is_negotiated: true, coding: Some("gzip"), ..FRAMING },
+                format!("{text}Vary: Accept-Encoding\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n"),
             ),
             (
                 Framing { date: Some(date), ..FRAMING },
-                format!("{text}Date: {date}\r\nContent-Length: 2\r\n\r\nok"),
+                format!("{text}Date: {date}\r\nContent-Length: 2\r\n\r\n"),
             ),
             (
                 Framing { keep_alive: false, ..FRAMING },
-                format!("{text}Content-Length: 2\r\nConnection: close\r\n\r\nok"),
+                format!("{text}Content-Length: 2\r\nConnection: close\r\n\r\n"),
             ),
             (
                 Framing { version: Version::Http10, ..FRAMING },
-                format!("{text}Content-Length: 2\r\nConnection: keep-alive\r\n\r\nok"),
+                format!("{text}Content-Length: 2\r\nConnection: keep-alive\r\n\r\n"),
             ),
             (
                 Framing { version: Version::Http10, keep_alive: false, ..FRAMING },
-                format!("{text}Content-Length: 2\r\n\r\nok"),
+                format!("{text}Content-Length: 2\r\n\r\n"),
             ),
         ] {
             assert_eq!(encoded(&Response::text("ok"), framing), expected, "{framing:?}");
@@ -388,7 +415,7 @@ mod tests {
             (Status::NO_CONTENT, "HTTP/1.1 204 No Content\r\n\r\n"),
             (Status::NOT_MODIFIED, "HTTP/1.1 304 Not Modified\r\n\r\n"),
             (Status::SWITCHING_PROTOCOLS, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\r\n"),
-            (Status::OK, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody"),
+            (Status::OK, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"),
         ] {
             assert_eq!(encoded(&Response::new(status).body(b"body".as_slice()), FRAMING), expected);
         }

@@ -1,0 +1,224 @@
+//! Static files are opened, read and compressed on a thread of their own, and so are long bodies: neither a slow disk nor a
+//! compressor holds a shard up.
+
+mod beneath;
+mod coded;
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use crate::base::buffer::SharedFrame;
+use crate::base::ids::ShardId;
+use crate::base::slab::Key;
+use crate::driver::files::coded::CodedFiles;
+use crate::mesh::files::{FileAnswer, FileContent, FileError, FileHandle, FileOutcome};
+use crate::mesh::{InboxError, Mesh, ShardMessage};
+use crate::protocol::http::coding::BodyEncoder;
+use crate::protocol::http::etag;
+use crate::shard::files::{CODED_FILE_BYTES_MAX, FILE_PIECE_BYTES, FileLookup, FileWork};
+
+/// Requests that may wait for this thread; beyond it one is answered 503 at once. The pieces of a file that is being sent are
+/// one for each connection, and always have room.
+const FILES_WAITING_MAX: usize = 1024;
+
+/// How long an answer rests whose shard has a full inbox. Other work goes on meanwhile.
+const FULL_INBOX_PAUSE: Duration = Duration::from_millis(5);
+
+/// One piece of work for a connection.
+#[derive(Debug)]
+pub(crate) struct FileJob {
+    pub(crate) shard: ShardId,
+    pub(crate) connection: Key,
+    pub(crate) work: FileWork,
+}
+
+/// Hands work to the thread of files.
+#[derive(Clone, Debug)]
+pub(crate) struct FileReader {
+    jobs: Sender<FileJob>,
+    /// Jobs whose answer is not with its shard yet.
+    waiting: Arc<AtomicUsize>,
+}
+
+impl FileReader {
+    /// Starts the thread; it ends when the last `FileReader` is dropped.
+    pub(crate) fn start(mesh: Arc<Mesh>, bytes_max: usize) -> FileReader {
+        let (jobs, coming) = crossbeam_channel::unbounded::<FileJob>();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&waiting);
+        let thread = std::thread::Builder::new()
+            .name("files".to_owned())
+            .spawn(move || serve(&mesh, &coming, &counter, &mut FileDesk::new(bytes_max)));
+        if let Err(error) = thread {
+            tracing::error!(%error, "no thread for static files: they are answered 503");
+        }
+        FileReader { jobs, waiting }
+    }
+
+    /// Has something done. What is refused is answered at once.
+    pub(crate) fn submit(&self, job: FileJob) -> Result<(), FileAnswer> {
+        let connection = job.connection;
+        let is_piece = matches!(job.work, FileWork::Read { .. });
+        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
+        if (is_piece || waiting < FILES_WAITING_MAX) && self.jobs.send(job).is_ok() {
+            return Ok(());
+        }
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        let outcome =
+            if is_piece { FileOutcome::Piece(Vec::new()) } else { FileOutcome::Failed(FileError::Busy) };
+        Err(FileAnswer { connection, outcome })
+    }
+}
+
+/// Works until every shard is gone. An answer for a shard with a full inbox waits, and nobody else with it.
+fn serve(mesh: &Mesh, jobs: &Receiver<FileJob>, waiting: &AtomicUsize, desk: &mut FileDesk) {
+    let mut undelivered: VecDeque<(ShardId, ShardMessage)> = VecDeque::new();
+    loop {
+        let job = if undelivered.is_empty() {
+            jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            jobs.recv_timeout(FULL_INBOX_PAUSE)
+        };
+        match job {
+            Ok(FileJob { shard, connection, work }) => {
+                let answer = FileAnswer { connection, outcome: desk.perform(work) };
+                undelivered.push_back((shard, ShardMessage::File(Box::new(answer))));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let before = undelivered.len();
+        deliver(mesh, &mut undelivered);
+        waiting.fetch_sub(before - undelivered.len(), Ordering::Relaxed);
+    }
+}
+
+/// Sends each answer whose shard has room for it; the others stay.
+fn deliver(mesh: &Mesh, undelivered: &mut VecDeque<(ShardId, ShardMessage)>) {
+    for _ in 0..undelivered.len() {
+        let Some((shard, message)) = undelivered.pop_front() else { return };
+        match mesh.offer(shard, message) {
+            Ok(()) => mesh.ring(shard),
+            Err((InboxError::Full, message)) => undelivered.push_back((shard, message)),
+            // A shard that is gone has nobody left to answer.
+            Err((InboxError::Gone, _)) => {}
+        }
+    }
+}
+
+/// Does the work, one piece after another.
+#[derive(Debug)]
+pub(crate) struct FileDesk {
+    bytes_max: usize,
+    encoder: BodyEncoder,
+    coded: CodedFiles,
+}
+
+impl FileDesk {
+    /// A desk that opens no file of more than `bytes_max` bytes.
+    pub(crate) fn new(bytes_max: usize) -> FileDesk {
+        FileDesk { bytes_max, encoder: BodyEncoder::default(), coded: CodedFiles::default() }
+    }
+
+    pub(crate) fn perform(&mut self, work: FileWork) -> FileOutcome {
+        match work {
+            FileWork::Open(lookup) => self.open(&lookup).unwrap_or_else(FileOutcome::Failed),
+            FileWork::Read { handle, offset, len } => FileOutcome::Piece(
+                handle.downcast_ref::<File>().map_or_else(Vec::new, |file| read_piece(file, offset, len)),
+            ),
+            FileWork::Encode { body, coding } => {
+                FileOutcome::Encoded(self.encoder.encode(coding, &body).map(SharedFrame::new))
+            }
+        }
+    }
+
+    fn open(&mut self, lookup: &FileLookup) -> Result<FileOutcome, FileError> {
+        let file = beneath::open(&lookup.root, &lookup.path).map_err(|_| FileError::NotFound)?;
+        let metadata = file.metadata().map_err(|_| FileError::Unreadable)?;
+        if !metadata.is_file() {
+            return Err(FileError::NotFound);
+        }
+        let len = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+        if len > self.bytes_max {
+            return Err(FileError::TooLarge);
+        }
+        let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let nanos = modified.unwrap_or_default().as_nanos();
+        let tag = lookup.tag.clone().unwrap_or_else(|| etag::weak(len as u64, nanos));
+        if lookup.if_none_match.as_ref().is_some_and(|known| etag::if_none_match(known, &tag)) {
+            return Ok(FileOutcome::Unchanged { tag });
+        }
+        let is_negotiated =
+            lookup.may_be_coded && (lookup.coded_bytes_min..=CODED_FILE_BYTES_MAX).contains(&len);
+        if is_negotiated
+            && let Some(name) = lookup.coding.name()
+            && let Some(body) = self.coded(lookup, (&file, len), &tag, name)?
+        {
+            let (len, start) = (body.len(), if lookup.is_head { SharedFrame::default() } else { body });
+            let coding = Some(name);
+            return Ok(FileOutcome::Found(FileContent {
+                tag,
+                coding,
+                is_negotiated,
+                len,
+                start,
+                rest: None,
+            }));
+        }
+        let content =
+            FileContent { tag, coding: None, is_negotiated, len, start: SharedFrame::default(), rest: None };
+        if lookup.is_head {
+            return Ok(FileOutcome::Found(content));
+        }
+        let start = read_piece(&file, 0, len.min(FILE_PIECE_BYTES));
+        if start.len() < len.min(FILE_PIECE_BYTES) {
+            return Err(FileError::Unreadable);
+        }
+        let rest = (start.len() < len).then(|| Arc::new(file) as FileHandle);
+        Ok(FileOutcome::Found(FileContent { start: SharedFrame::new(start), rest, ..content }))
+    }
+
+    /// The compressed form of a file, kept or made now; `None` when it is not worth it.
+    fn coded(
+        &mut self,
+        lookup: &FileLookup,
+        (file, len): (&File, usize),
+        tag: &str,
+        name: &'static str,
+    ) -> Result<Option<SharedFrame>, FileError> {
+        let key = (lookup.root.join(&lookup.path).to_string_lossy().into_owned(), name);
+        if let Some(known) = self.coded.get(&key, tag) {
+            return Ok(known);
+        }
+        let bytes = read_piece(file, 0, len);
+        if bytes.len() < len {
+            return Err(FileError::Unreadable);
+        }
+        let body = self.encoder.encode(lookup.coding, &bytes).map(SharedFrame::new);
+        self.coded.keep(key, tag.to_owned(), body.clone());
+        Ok(body)
+    }
+}
+
+/// Bytes of a file from a place on: fewer than `len` where it ends before, or cannot be read.
+fn read_piece(file: &File, offset: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    let mut filled = 0;
+    while filled < len {
+        match file.read_at(&mut bytes[filled..], offset + filled as u64) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => filled += count,
+        }
+    }
+    bytes.truncate(filled);
+    bytes
+}
+
+#[cfg(test)]
+mod tests;
