@@ -15,7 +15,7 @@ pub(crate) struct Shown<T>(pub(crate) T);
 
 impl<T: fmt::Display> fmt::Display for Shown<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_shown(formatter, &self.0, &['\'', '"', '\\'])
+        write_shown(formatter, &self.0, UNQUOTED)
     }
 }
 
@@ -37,6 +37,16 @@ fn write_shown(
     if escaping.is_cut { formatter.write_str("..") } else { Ok(()) }
 }
 
+/// A character, or an escape in the place of one that prints nothing or something else.
+pub(crate) fn safe(char: char, as_they_are: &[char]) -> impl Iterator<Item = char> + use<> {
+    let escaped = (!as_they_are.contains(&char)).then(|| char.escape_debug());
+    let plain = escaped.is_none().then_some(char);
+    escaped.into_iter().flatten().chain(plain)
+}
+
+/// What needs no escape outside of quotes.
+pub(crate) const UNQUOTED: &[char] = &['\'', '"', '\\'];
+
 struct Escaping<'a, 'b> {
     out: &'a mut fmt::Formatter<'b>,
     as_they_are: &'static [char],
@@ -52,11 +62,7 @@ impl Write for Escaping<'_, '_> {
                 return Ok(());
             }
             self.left -= 1;
-            if self.as_they_are.contains(&char) {
-                self.out.write_char(char)?;
-            } else {
-                write!(self.out, "{}", char.escape_debug())?;
-            }
+            safe(char, self.as_they_are).try_for_each(|char| self.out.write_char(char))?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! The switch is a flag in the session, and one in its WebSocket for broadcasts, which touch no session.
 
 use crate::base::ids::Sid;
+use crate::base::shown::{UNQUOTED, safe};
 use crate::protocol::engineio::packet::Packet;
 use crate::protocol::http::head::Head;
 use crate::protocol::http::query;
@@ -104,14 +105,8 @@ fn without_secrets<'a>(kind: &str, message: &'a [u8]) -> &'a [u8] {
 /// The beginning of a text, safe to log.
 fn excerpt(text: &[u8]) -> String {
     let cut = &text[..text.len().min(EXCERPT_BYTES_MAX)];
-    let shown: String = String::from_utf8_lossy(cut).chars().flat_map(escape).collect();
+    let shown: String = String::from_utf8_lossy(cut).chars().flat_map(|char| safe(char, UNQUOTED)).collect();
     if cut.len() < text.len() { format!("{shown}..") } else { shown }
-}
-
-fn escape(char: char) -> impl Iterator<Item = char> {
-    let escaped = char.is_control().then(|| char.escape_default());
-    let plain = escaped.is_none().then_some(char);
-    escaped.into_iter().flatten().chain(plain)
 }
 
 fn excerpt_of_binary(bytes: &[u8]) -> String {
@@ -128,7 +123,7 @@ mod tests {
     #[test]
     fn an_excerpt_is_short_and_safe() {
         assert_eq!(excerpt(b"42[\"a\"]"), "42[\"a\"]");
-        assert_eq!(excerpt("a\r\n\u{1b}b€".as_bytes()), "a\\r\\n\\u{1b}b€");
+        assert_eq!(excerpt("a\r\n\u{1b}\u{202e}b€".as_bytes()), "a\\r\\n\\u{1b}\\u{202e}b€");
         let long = excerpt(&[b'x'; 1000]);
         assert_eq!((long.len(), long.ends_with("x..")), (EXCERPT_BYTES_MAX + 2, true));
         for (message, shown) in [

@@ -240,9 +240,10 @@ impl Client {
         encode_request(&mut request, "localhost", &self.target("websocket"), WEBSOCKET_KEY);
         if self.offers_deflate {
             request.truncate(request.len() - 2);
-            request.extend_from_slice(
-                b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n",
-            );
+            // Every third client keeps a smaller window.
+            let offer = if self.id % 3 == 2 { "server_max_window_bits=10" } else { "client_max_window_bits" };
+            let field = format!("Sec-WebSocket-Extensions: permessage-deflate; {offer}\r\n\r\n");
+            request.extend_from_slice(field.as_bytes());
         }
         world.write(wire, &request);
     }

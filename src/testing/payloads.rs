@@ -171,3 +171,24 @@ fn a_page_that_has_nothing_to_say_has_no_auth() {
         }
     }
 }
+
+#[test]
+fn a_placeholder_in_a_state_room_or_a_refusal_is_data() {
+    let poison = json!({ "_placeholder": true, "num": 0 });
+    let refusal = poison.clone();
+    let server = Server::new(Config::default())
+        .namespace("/", |io| {
+            io.state_room("prices", crate::StateRoom::max_hz(10.0));
+            io.on("watch", |cx: &mut Context<'_>| cx.join("prices"));
+        })
+        .namespace("/closed", move |io| {
+            let data = refusal.clone();
+            io.on_connect(move |_: &mut Context<'_>| Err::<(), _>(crate::Refused::new("no").data(&data)));
+        });
+    let server = TestServer::new(server).expect("the server is sound");
+    server.handle().state("/", "prices").set("BTC", &poison).expect("it is JSON");
+    let client = server.connect("/").expect("everybody may");
+    client.emit("watch", ());
+    assert_eq!(client.received()[0].to_string(), format!(r#"["prices",{{"BTC":{poison}}},true]"#));
+    assert_eq!(server.connect("/closed").expect_err("nobody may").data, poison);
+}

@@ -216,7 +216,7 @@ fn read_element<T: DeserializeOwned>(
     read.map_err(|error| ArgsError::Mismatch { index, message: Shown(error).to_string() })
 }
 
-#[cold]
+#[inline(never)]
 fn read_attached<T: DeserializeOwned>(element: &str, attachments: &[Bytes]) -> serde_json::Result<T> {
     let read = |text: &str| {
         let mut deserializer = serde_json::Deserializer::from_str(text);
