@@ -3,6 +3,7 @@
 //! Imports nothing else of this crate.
 
 pub(crate) mod buffer;
+pub(crate) mod guard;
 pub(crate) mod ids;
 pub(crate) mod limits;
 pub(crate) mod places;

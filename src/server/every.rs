@@ -1,12 +1,11 @@
 //! Work that is done so many times a second, once for the whole server.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use crate::base::guard::guarded;
 use crate::server::Server;
 use crate::server::handle::Handle;
-use crate::shard::dispatch::panic_message;
 use crate::shard::sleep::interval;
 use crate::shard::tasks::current;
 
@@ -66,8 +65,8 @@ impl Server {
                 let mut beats = interval(period);
                 loop {
                     let beat = Beat { handle: &handle, number: beats.tick().await };
-                    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(&beat))) {
-                        tracing::error!(?period, message = %panic_message(&*panic), "what is done every so often panicked");
+                    if let Err(panic) = guarded(|| work(&beat)) {
+                        tracing::error!(?period, message = %panic, "what is done every so often panicked");
                         if let Some(core) = current() {
                             core.borrow().counters.handler_panics.add(1);
                         }

@@ -15,13 +15,13 @@ pub(crate) mod namespace;
 
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::guard::guarded;
 use crate::driver::signals::StopSignals;
 use crate::driver::{self, AppMaker, Running, Start, TaskMaker};
 use crate::protocol::flask::signer::CookieSigner;
@@ -36,7 +36,6 @@ use crate::shard::app::{App, HandlerError, LocalFuture};
 use crate::shard::args::ToArgs;
 use crate::shard::config::Config;
 use crate::shard::context::{Context, ShardInfo};
-use crate::shard::dispatch::panic_message;
 use crate::shard::engine_route::EngineRoute;
 use crate::shard::raw::WebSocketRoute;
 use crate::shard::site::{Request, Route, Site};
@@ -406,9 +405,8 @@ impl Server {
         let config = Arc::new(blueprint.config.clone());
         let for_tasks = blueprint.clone();
         let app = move |shard: ShardInfo| {
-            let built = catch_unwind(AssertUnwindSafe(|| blueprint.build(shard)));
-            let built = built
-                .unwrap_or_else(|panic| Err(Error(format!("a setup panicked: {}", panic_message(&*panic)))));
+            let built = guarded(|| blueprint.build(shard));
+            let built = built.unwrap_or_else(|panic| Err(Error(format!("a setup panicked: {}", panic))));
             built.map_err(|fault| fault.0)
         };
         let tasks = move |shard: ShardInfo| for_tasks.tasks(shard);

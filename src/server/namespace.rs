@@ -229,7 +229,8 @@ impl Namespace {
         self.handlers.any = Some(raw(handler));
     }
 
-    /// Called once when a socket has ended, after everything else of that socket. Its rooms are still there, as in
+    /// Called once when a socket has ended, at that moment: no event of it is handled from then on, and those that waited behind an
+    /// asynchronous handler are dropped. A handler that still runs goes on, and what it sends to the socket goes nowhere. Its rooms are still there, as in
     /// Node's `disconnecting`: `cx.rooms()` lists them, and `cx.to(room)` reaches the others.
     pub fn on_disconnect(&mut self, handler: impl Fn(&mut Context<'_>, CloseReason) + 'static) {
         if self.handlers.disconnect.is_some() {

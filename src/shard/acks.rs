@@ -1,11 +1,11 @@
 //! Acknowledgements that clients owe us: who waits, and until when.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use smallvec::SmallVec;
 
+use crate::base::guard::guarded;
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::mesh::BROADCAST_ACK_IDS;
@@ -90,6 +90,8 @@ impl Shard {
             };
             if let Some(pending) = pending {
                 self.finish_ack(pending, Err(AckError::Timeout));
+                // What it asked for holds before the next one is called.
+                self.settle();
             }
         }
     }
@@ -100,8 +102,8 @@ impl Shard {
 
     fn finish_ack(&mut self, pending: PendingAck, result: Result<Answer, AckError>) {
         let PendingAck { socket, callback, .. } = pending;
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| callback(result))) {
-            self.handler_panicked(socket, "(acknowledgement)", &*panic);
+        if let Err(panic) = guarded(|| callback(result)) {
+            self.handler_panicked(socket, "(acknowledgement)", &panic);
         }
     }
 }

@@ -6,12 +6,12 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use indexmap::IndexMap;
 use smallvec::SmallVec;
 
 use crate::base::buffer::SharedFrame;
+use crate::base::guard::guarded;
 use crate::base::slab::Key;
 use crate::mesh::WhenBehind;
 use crate::protocol::socketio::event::{Args, Event};
@@ -21,7 +21,6 @@ use crate::shard::Shard;
 use crate::shard::connection::{Connection, Kind, Role};
 use crate::shard::context::{Context, Socket};
 use crate::shard::core::{Core, Deferred};
-use crate::shard::dispatch::panic_message;
 use crate::shard::session::{Link, Session};
 use crate::shard::socket::SocketState;
 
@@ -338,14 +337,17 @@ impl Shard {
     pub(crate) fn drained(&mut self, session: Key) {
         let sockets = self.core.borrow().sockets_of(session);
         for key in sockets {
-            let is_open =
-                self.core.borrow().sockets.get(key).is_some_and(|socket| socket.state == SocketState::Open);
+            let is_open = {
+                let core = self.core.borrow();
+                let is_open = core.sockets.get(key).is_some_and(|socket| socket.state == SocketState::Open);
+                is_open && !core.is_ending(key)
+            };
             let Some(socket) = Socket::of(&self.core, key).filter(|_| is_open) else { continue };
             let handlers = self.handlers_of(&socket);
             if let Some(on_drain) = &handlers.drain {
                 let mut cx = Context::new(socket, "drain", Args::default(), None);
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_drain(&mut cx))) {
-                    tracing::error!(target: super::SOCKETIO, message = %panic_message(&*panic), "a drain handler panicked");
+                if let Err(panic) = guarded(|| on_drain(&mut cx)) {
+                    tracing::error!(target: super::SOCKETIO, message = %panic, "a drain handler panicked");
                     self.core.borrow_mut().counters.handler_panics.add(1);
                 }
             }

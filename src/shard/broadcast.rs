@@ -15,8 +15,9 @@ use crate::mesh::address::Address;
 use crate::mesh::recovery::{Kept, Offset};
 use crate::mesh::{Broadcast, Reach, ShardMessage, SocketCommand, Target};
 use crate::shard::backpressure::{Lag, Outcome, ParkResult, SlowRules, Standing};
-use crate::shard::connection::Connection;
+use crate::shard::connection::{Connection, Ending};
 use crate::shard::core::{Core, Deferred, NOWHERE, Room, find_socket};
+use crate::shard::ends::close_soon;
 use crate::shard::kept::Limits;
 use crate::shard::namespaces::{NamespaceRef, Namespaces};
 use crate::shard::owed::Owed;
@@ -86,7 +87,10 @@ impl Core {
     ) -> Option<Outcome> {
         let stamped;
         let (frame, offset) = if self.recovery.is_on {
-            let setup = here.map(|number| self.namespaces[number].namespace.setup);
+            let setup = match here {
+                Some(number) => Some(self.namespaces[number].namespace.setup),
+                None => self.namespaces.setup_at(address),
+            };
             stamped = self.stamp(setup, target, frame);
             (&stamped.0, stamped.1)
         } else {
@@ -357,7 +361,7 @@ impl Delivery<'_> {
             if held.len() <= self.outbox_bytes_max {
                 held.push_shared(frame, self.buffers);
             } else {
-                self.deferred.push(Deferred::CloseSession(socket.session, CloseReason::SlowConsumer));
+                close_soon(self.sessions, self.deferred, socket.session, CloseReason::SlowConsumer);
             }
             return;
         }
@@ -398,6 +402,10 @@ impl Delivery<'_> {
             return;
         }
         let Some(connection) = self.connections.at_mut(place) else { return };
+        debug_assert!(
+            connection.carries(session) && connection.ending == Ending::Open,
+            "a socket names its session's WebSocket by place until that ends: see SocketEntry::connection"
+        );
         let owed = connection.outbox.len();
         if owed > self.outbox_bytes_max {
             return self.give_up(place, session);
@@ -433,7 +441,7 @@ impl Delivery<'_> {
             },
         };
         if !std::mem::replace(is_given_up, true) {
-            self.deferred.push(Deferred::CloseSession(session, CloseReason::SlowConsumer));
+            close_soon(self.sessions, self.deferred, session, CloseReason::SlowConsumer);
         }
     }
 

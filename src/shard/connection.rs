@@ -198,6 +198,11 @@ impl Connection {
         }
     }
 
+    /// Whether it is the transport of a session.
+    pub(crate) fn carries(&self, session: Key) -> bool {
+        matches!(&self.kind, Kind::WebSocket(WebSocketState { role: Role::Session(own), .. }) if *own == session)
+    }
+
     pub(crate) fn http_mut(&mut self) -> Option<&mut HttpState> {
         match &mut self.kind {
             Kind::Http(http) => Some(http),

@@ -190,6 +190,11 @@ impl Socket {
         self.core.borrow().id.index()
     }
 
+    /// Whether it has ended, or will once the running handler returns.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.core.borrow().is_ending(self.key)
+    }
+
     /// Whether the client can still be reached through this socket.
     pub fn is_connected(&self) -> bool {
         self.core.borrow().sockets.get(self.key).is_some_and(|socket| socket.state == SocketState::Open)
@@ -292,7 +297,7 @@ impl Socket {
 
     /// Ends this socket: the client gets `disconnect`, the handler runs. The connection stays for other namespaces.
     pub fn disconnect(&self) {
-        self.core.borrow_mut().deferred.push(Deferred::DisconnectSocket(self.key));
+        self.core.borrow_mut().end_soon(self.key);
     }
 
     /// Everybody in the socket's namespace, this socket included: Flask-SocketIO's `broadcast=True`.
@@ -356,19 +361,15 @@ impl Socket {
 
     /// Keeps a value for as long as the socket lives, one of each type.
     pub fn set<T: 'static>(&self, value: T) {
-        let value: Box<dyn Any> = Box::new(value);
-        // What was there before is dropped when nothing is borrowed: its destructor may use this socket.
-        let _replaced = match self.core.borrow_mut().sockets.get_mut(self.key) {
-            Some(socket) => socket.extra_mut().values.insert(TypeId::of::<T>(), value),
-            None => Some(value),
-        };
+        self.keep(Rc::new(RefCell::new(value)));
     }
 
     /// A copy of the kept value of this type.
     pub fn get<T: Clone + 'static>(&self) -> Option<T> {
-        let core = self.core.borrow();
-        let extra = core.sockets.get(self.key)?.extra.as_ref()?;
-        extra.values.get(&TypeId::of::<T>())?.downcast_ref::<T>().cloned()
+        let value = self.kept::<T>()??;
+        // It is not to be had while `update` works on it.
+        let copy = value.try_borrow().ok()?.clone();
+        Some(copy)
     }
 
     /// Works on the kept value of this type, which is made by `Default` the first time. `None` once the socket is gone.
@@ -379,19 +380,32 @@ impl Socket {
     /// # }
     /// ```
     pub fn update<T: Default + 'static, R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
-        // The value is taken out while user code works on it, which may use this socket.
-        let taken = {
-            let mut core = self.core.borrow_mut();
-            let socket = core.sockets.get_mut(self.key)?;
-            socket.extra_mut().values.remove(&TypeId::of::<T>())
-        };
-        let mut value = taken.and_then(|value| value.downcast::<T>().ok()).unwrap_or_default();
-        let result = work(&mut value);
-        if let Some(socket) = self.core.borrow_mut().sockets.get_mut(self.key) {
-            let value: Box<dyn Any> = value;
-            socket.extra_mut().values.entry(TypeId::of::<T>()).or_insert(value);
-        }
+        let kept = self.kept::<T>()?;
+        // While another `update` further up works on it, or it is being copied, a new one takes its place.
+        let value = kept.filter(|value| value.try_borrow_mut().is_ok()).unwrap_or_else(|| {
+            let value = Rc::new(RefCell::new(T::default()));
+            self.keep(Rc::clone(&value));
+            value
+        });
+        let result = work(&mut value.borrow_mut());
         Some(result)
+    }
+
+    /// The kept value of this type, for user code to work on when nothing of the shard's is borrowed. `None`: the socket is gone.
+    fn kept<T: 'static>(&self) -> Option<Option<Rc<RefCell<T>>>> {
+        let core = self.core.borrow();
+        let socket = core.sockets.get(self.key)?;
+        let value = socket.extra.as_ref().and_then(|extra| extra.values.get(&TypeId::of::<T>()));
+        Some(value.and_then(|value| Rc::clone(value).downcast::<RefCell<T>>().ok()))
+    }
+
+    fn keep<T: 'static>(&self, value: Rc<RefCell<T>>) {
+        let value: Rc<dyn Any> = value;
+        // What was there before is dropped when nothing is borrowed: its destructor may use this socket.
+        let _replaced = match self.core.borrow_mut().sockets.get_mut(self.key) {
+            Some(socket) => socket.extra_mut().values.insert(TypeId::of::<T>(), value),
+            None => Some(value),
+        };
     }
 
     /// Publishes a value, which [`fetch`](Recipients::fetch) shows on every shard: Node's `socket.data`. It replaces
@@ -528,7 +542,7 @@ impl Core {
                 let held = &mut socket.extra_mut().held;
                 held.push_own(frames, buffers);
                 if held.len() > self.config.outbox_bytes_max {
-                    self.deferred.push(Deferred::CloseSession(session, CloseReason::SlowConsumer));
+                    self.close_soon(session, CloseReason::SlowConsumer);
                 }
                 outcome.count(true);
             }
@@ -604,9 +618,12 @@ impl<A: ToArgs> Future for Question<A> {
         if let Some(args) = self.args.take() {
             let filled = Rc::clone(&cell);
             let then = Box::new(move |answer| {
-                let mut cell = filled.borrow_mut();
-                cell.answer = Some(answer);
-                if let Some(waker) = cell.waker.take() {
+                let waker = {
+                    let mut cell = filled.borrow_mut();
+                    cell.answer = Some(answer);
+                    cell.waker.take()
+                };
+                if let Some(waker) = waker {
                     waker.wake();
                 }
             });

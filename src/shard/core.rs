@@ -400,12 +400,10 @@ impl Core {
                 let _ = self.join(socket, room);
             }
             Change::Leave(room) => self.leave(socket, room),
-            Change::Disconnect { close_session: false } => {
-                self.deferred.push(Deferred::DisconnectSocket(socket))
-            }
+            Change::Disconnect { close_session: false } => self.end_soon(socket),
             Change::Disconnect { close_session: true } => {
                 if let Some(session) = self.sockets.get(socket).map(|socket| socket.session) {
-                    self.deferred.push(Deferred::CloseSession(session, CloseReason::ServerDisconnect));
+                    self.close_soon(session, CloseReason::ServerDisconnect);
                 }
             }
         }

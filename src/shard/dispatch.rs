@@ -1,41 +1,33 @@
-//! From an Engine.IO packet to a handler: sessions' messages, sockets that connect and end, events and acks.
+//! From an Engine.IO packet to a handler: sessions' messages, events and acks. How sockets connect is in `connect`, how
+//! they end in `ends`.
 
-use std::borrow::Cow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use bytes::Bytes;
 
-use crate::base::limits::NAMESPACES_PER_SESSION_MAX;
+use crate::base::guard::{Caught, discard, guarded};
 use crate::base::shown::Shown;
 use crate::base::slab::Key;
 use crate::base::time::Time;
-use crate::mesh::inquiry::AckError;
 use crate::protocol::engineio::packet::Packet as EnginePacket;
 use crate::protocol::engineio::payload;
 use crate::protocol::engineio::session::{Beat, Step, Via, step};
 use crate::protocol::socketio::attachments::PendingBinary;
-use crate::protocol::socketio::encode;
 use crate::protocol::socketio::event::{Args, Event};
 use crate::protocol::socketio::msgpack;
 use crate::protocol::socketio::packet::{self, Packet, PacketKind};
 use crate::shard::Shard;
-use crate::shard::app::{ConnectFlow, Flow, HandlerError, NamespaceHandlers, Refused};
+use crate::shard::app::{Flow, HandlerError, NamespaceHandlers};
 use crate::shard::config::Parser;
 use crate::shard::context::{Context, Socket};
-use crate::shard::core::{Core, Deferred, NOWHERE};
+use crate::shard::core::Core;
 use crate::shard::encode::frame_packet;
-use crate::shard::namespaces::NamespaceError;
 use crate::shard::raw::Message;
-use crate::shard::revision3::split_connect;
 use crate::shard::session::CloseReason;
-use crate::shard::socket::{SocketEntry, SocketState, Waiting};
+use crate::shard::socket::{SocketState, Waiting};
 use crate::shard::tasks::TaskOwner;
 use crate::shard::trace::{trace_received, trace_received_binary};
 use crate::shard::wire::Wire;
-
-/// What a client hears whose connect handler panicked, as in Flask-SocketIO.
-pub(crate) const REFUSED_BY_PANIC: &str = "Connection refused by server";
 
 impl Shard {
     /// One Engine.IO packet of a session's own transport.
@@ -44,6 +36,9 @@ impl Shard {
             let mut core = self.core.borrow_mut();
             let Core { sessions, endpoints, now, .. } = &mut *core;
             let (Some(session), now) = (sessions.get_mut(session), *now) else { return };
+            if session.is_over || session.is_ending {
+                return;
+            }
             let times = endpoints[usize::from(session.endpoint)].heartbeat_times();
             if session.is_traced {
                 trace_received(&session.sid, packet);
@@ -77,6 +72,9 @@ impl Shard {
             let mut core = self.core.borrow_mut();
             let Core { sessions, endpoints, now, .. } = &mut *core;
             let (Some(session), now) = (sessions.get_mut(session), *now) else { return };
+            if session.is_over || session.is_ending {
+                return;
+            }
             if session.is_traced {
                 trace_received_binary(&session.sid, bytes);
             }
@@ -201,7 +199,15 @@ impl Shard {
     ) {
         let Some(socket) = self.core.borrow().socket_of(session, packet.namespace) else {
             return self
-                .break_session(session, "a packet came for a namespace that the client has not joined");
+                .receive_stray(session, "a packet came for a namespace that the client has not joined");
+        };
+        let is_waiting = {
+            let core = self.core.borrow();
+            let Some(socket) = core.sockets.get(socket).filter(|socket| !socket.is_ending) else { return };
+            if kind == PacketKind::Event && !packet.payload.is_empty() {
+                core.counters.events_received.add(1);
+            }
+            socket.is_busy || socket.state != SocketState::Open
         };
         if kind == PacketKind::Ack {
             if let Some(id) = packet.id {
@@ -212,11 +218,6 @@ impl Shard {
         if packet.payload.is_empty() {
             return;
         }
-        let is_waiting = {
-            let core = self.core.borrow();
-            core.counters.events_received.add(1);
-            core.sockets.get(socket).is_some_and(|socket| socket.is_busy || socket.state != SocketState::Open)
-        };
         if is_waiting {
             self.postpone(session, socket, packet, attachments);
         } else {
@@ -232,7 +233,7 @@ impl Shard {
             let Some(entry) = core.sockets.get_mut(socket) else { return };
             let extra = entry.extra_mut();
             let (payload, attachments) = (packet.payload.to_owned(), attachments.to_vec());
-            let waiting = Waiting::Event { payload, id: packet.id, attachments };
+            let waiting = Waiting { payload, id: packet.id, attachments };
             extra.waiting_bytes += waiting.len_bytes();
             extra.waiting.push_back(waiting);
             extra.waiting_bytes > bytes_max
@@ -261,10 +262,13 @@ impl Shard {
         };
         let mut cx = Context::new(socket, &event.name, event.args, id);
         cx.keeps_args = handlers.error.is_some() || self.app.default_error.is_some();
-        match catch_unwind(AssertUnwindSafe(|| handle_event(&handlers, &mut cx))) {
+        match guarded(|| handle_event(&handlers, &mut cx)) {
             Ok(Ok(Flow::Done)) => {}
             Ok(Ok(Flow::Later(future))) => self.start_task(future, TaskOwner::Handler(socket_key)),
-            Ok(Err(error)) => self.handler_failed(&handlers, &mut cx, &error),
+            Ok(Err(error)) => {
+                self.handler_failed(&handlers, &mut cx, &error);
+                discard(error);
+            }
             Err(panic) => self.handler_panicked(socket_key, &event.name, &panic),
         }
     }
@@ -277,14 +281,14 @@ impl Shard {
     ) {
         let Some(on_error) = handlers.error.as_ref().or(self.app.default_error.as_ref()) else {
             let (event, namespace) = (Shown(cx.event()), cx.namespace());
-            tracing::warn!(target: super::SOCKETIO, ?event, namespace, error = %Shown(error), "handler failed");
+            tracing::warn!(target: super::SOCKETIO, ?event, namespace, error = %words(error), "handler failed");
             return;
         };
-        match catch_unwind(AssertUnwindSafe(|| on_error(cx, error))) {
+        match guarded(|| on_error(cx, error)) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 let event = Shown(cx.event());
-                tracing::warn!(target: super::SOCKETIO, ?event, error = %Shown(error), "an error handler's answer is not sent");
+                tracing::warn!(target: super::SOCKETIO, ?event, error = %words(&error), "an error handler's answer is not sent");
             }
             Err(panic) => {
                 let (key, event) = (cx.key(), cx.event().to_owned());
@@ -293,179 +297,21 @@ impl Shard {
         }
     }
 
-    /// A panic costs its socket and nobody else.
-    pub(crate) fn handler_panicked(&mut self, socket: Key, event: &str, panic: &(dyn std::any::Any + Send)) {
-        let message = panic_message(panic);
+    /// A panic costs its client the connection, and nobody else anything: stock clients come back from a lost connection, and
+    /// from nothing else that a server can say.
+    pub(crate) fn handler_panicked(&mut self, socket: Key, event: &str, panic: &Caught) {
         let event = Shown(event);
-        tracing::error!(target: super::SOCKETIO, ?event, %message, "a handler panicked; its socket is disconnected");
+        tracing::error!(target: super::SOCKETIO, ?event, message = %panic, "a handler panicked; its client's connection is closed");
         self.core.borrow_mut().counters.handler_panics.add(1);
-        self.end_socket(socket, CloseReason::ServerDisconnect, true);
-    }
-
-    /// CONNECT: the handler decides.
-    pub(crate) fn connect(&mut self, session: Key, packet: &Packet<'_>) {
-        let (name, auth) = split_connect(packet, self.core.borrow().is_revision_3(session));
-        let socket_key = {
-            let mut core = self.core.borrow_mut();
-            let namespace = match core.open_namespace(session, name) {
-                Ok(namespace) => namespace,
-                Err(refused) => return core.send_connect_error(session, name, &refused),
-            };
-            let is_joined =
-                core.sessions.get(session).is_none_or(|session| session.socket_in(namespace).is_some());
-            if is_joined {
-                if core.may_repeat_connect(session, name) {
-                    return;
-                }
-                drop(core);
-                return self.break_session(session, "the namespace is joined already");
-            }
-            core.add_socket(session, namespace)
-        };
-        self.connect_or_recover(socket_key, &auth);
-    }
-
-    /// Asks the connect handlers from `first` on, until one refuses or takes its time.
-    pub(crate) fn ask_connect_handlers(&mut self, socket_key: Key, first: usize, auth: &str) {
-        let Some(socket) = Socket::of(&self.core, socket_key) else { return };
-        let handlers = self.handlers_of(&socket);
-        let args = Args::of_value(auth);
-        let mut cx = Context::new(socket, "connect", args, None);
-        for (step, ask) in handlers.connect.iter().enumerate().skip(first) {
-            match catch_unwind(AssertUnwindSafe(|| ask(&mut cx, args))) {
-                Ok(Ok(ConnectFlow::Done)) => {}
-                Ok(Ok(ConnectFlow::Later(future))) => {
-                    if step + 1 < handlers.connect.len()
-                        && let Some(socket) = self.core.borrow_mut().sockets.get_mut(socket_key)
-                    {
-                        socket.extra_mut().connect_step = Some((step + 1, auth.to_owned()));
-                    }
-                    return self.start_task(future, TaskOwner::Connect(socket_key));
-                }
-                Ok(Err(refused)) => return self.core.borrow_mut().refuse_socket(socket_key, &refused),
-                Err(panic) => {
-                    tracing::error!(target: super::SOCKETIO, message = %panic_message(&*panic), "a connect handler panicked; the client is refused");
-                    self.core.borrow_mut().counters.handler_panics.add(1);
-                    let refused = Refused::new(REFUSED_BY_PANIC);
-                    return self.core.borrow_mut().refuse_socket(socket_key, &refused);
-                }
-            }
+        let session = self.core.borrow().sockets.get(socket).map(|socket| socket.session);
+        if let Some(session) = session {
+            self.close_session(session, CloseReason::TransportError);
         }
-        self.core.borrow_mut().accept_socket(socket_key);
-        self.run_waiting(socket_key);
-    }
-
-    /// A connect handler that took its time has decided: ask the next, let the socket in, or send it away.
-    pub(crate) fn decide(&mut self, socket_key: Key, decision: Result<(), Refused>) {
-        if let Err(refused) = decision {
-            return self.core.borrow_mut().refuse_socket(socket_key, &refused);
-        }
-        let next = {
-            let mut core = self.core.borrow_mut();
-            let extra = core.sockets.get_mut(socket_key).and_then(|socket| socket.extra.as_mut());
-            extra.and_then(|extra| extra.connect_step.take())
-        };
-        let (first, auth) = next.unwrap_or((usize::MAX, String::new()));
-        self.ask_connect_handlers(socket_key, first, &auth);
     }
 
     /// The handlers of a socket's namespace.
     pub(crate) fn handlers_of(&self, socket: &Socket) -> Rc<NamespaceHandlers> {
         Rc::clone(&self.app.namespaces[socket.setup()])
-    }
-
-    /// `41`: the client leaves a namespace; the connection stays.
-    fn leave_namespace(&mut self, session: Key, packet: &Packet<'_>) {
-        let socket = self.core.borrow().socket_of(session, packet.namespace);
-        match socket {
-            Some(socket) => self.end_socket(socket, CloseReason::ClientDisconnect, false),
-            None => self.break_session(session, "the client left a namespace that it had not joined"),
-        }
-    }
-
-    /// A violation of the Socket.IO protocol ends the session, as in Node.
-    fn break_session(&mut self, session: Key, reason: &str) {
-        tracing::info!(target: super::SOCKETIO, reason, "session closed: the client broke the Socket.IO protocol");
-        self.close_session(session, CloseReason::ForcedClose);
-    }
-
-    /// Ends a session: its sockets, then its transport.
-    pub(crate) fn close_session(&mut self, session: Key, reason: CloseReason) {
-        let (sockets, is_raw) = {
-            let mut core = self.core.borrow_mut();
-            let Some(entry) = core.sessions.get_mut(session) else { return };
-            if std::mem::replace(&mut entry.is_over, true) {
-                return;
-            }
-            let endpoint = entry.endpoint;
-            tracing::debug!(target: super::ENGINEIO, %reason, "session closed");
-            if reason == CloseReason::SlowConsumer {
-                core.counters.slow_consumers_closed.add(1);
-                core.abandon_outbox(session);
-            }
-            (core.sockets_of(session), core.endpoint(endpoint).is_raw)
-        };
-        for socket in sockets {
-            self.end_socket(socket, reason, reason == CloseReason::ServerDisconnect);
-        }
-        if is_raw {
-            self.engine_closed(session, reason);
-        }
-        self.core.borrow_mut().end_transport(session, reason);
-    }
-
-    /// Ends one socket. Its disconnect handler runs once, after everything that came before.
-    pub(crate) fn end_socket(&mut self, socket_key: Key, reason: CloseReason, must_tell: bool) {
-        {
-            let mut core = self.core.borrow_mut();
-            let Some(state) = core.sockets.get(socket_key).map(|socket| socket.state) else { return };
-            if state == SocketState::Closed {
-                core.forget_lost(socket_key);
-                return;
-            }
-            if must_tell {
-                core.send_disconnect(socket_key);
-            }
-            core.detach_socket(socket_key);
-            if state == SocketState::Connecting {
-                if !core.is_restored_here(socket_key) || !core.lose(socket_key, reason) {
-                    core.remove_socket(socket_key);
-                }
-                return;
-            }
-            let Some(socket) = core.sockets.get_mut(socket_key) else { return };
-            if socket.is_busy {
-                socket.extra_mut().waiting.push_back(Waiting::Disconnect(reason));
-                // The handler may be waiting for one of these answers: it must not until `ack_timeout`.
-                for ack in core.take_acks(socket_key) {
-                    core.deferred.push(Deferred::FailAck(ack, AckError::Disconnected));
-                }
-                return;
-            }
-        }
-        self.finish_socket(socket_key, reason);
-    }
-
-    /// The last of a socket: its disconnect handler, with the rooms still there; then nothing is left of it.
-    fn finish_socket(&mut self, socket_key: Key, reason: CloseReason) {
-        if let Some(socket) = Socket::of(&self.core, socket_key) {
-            let handlers = self.handlers_of(&socket);
-            if let Some(on_disconnect) = &handlers.disconnect {
-                let mut cx = Context::new(socket, "disconnect", Args::default(), None);
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_disconnect(&mut cx, reason))) {
-                    tracing::error!(target: super::SOCKETIO, message = %panic_message(&*panic), "a disconnect handler panicked");
-                    self.core.borrow_mut().counters.handler_panics.add(1);
-                }
-            }
-        }
-        let acks = self.core.borrow_mut().take_acks(socket_key);
-        for ack in acks {
-            self.fail_ack(ack, AckError::Disconnected);
-        }
-        let mut core = self.core.borrow_mut();
-        if !core.lose(socket_key, reason) {
-            core.remove_socket(socket_key);
-        }
     }
 
     /// Takes up what waited behind an asynchronous handler, until another one starts.
@@ -479,10 +325,9 @@ impl Shard {
             let next = self.core.borrow_mut().next_waiting(socket);
             match next {
                 None => break,
-                Some(Waiting::Event { payload, id, attachments }) => {
+                Some(Waiting { payload, id, attachments }) => {
                     self.dispatch(socket, &payload, id, &attachments);
                 }
-                Some(Waiting::Disconnect(reason)) => self.finish_socket(socket, reason),
             }
         }
         self.running = outer;
@@ -535,116 +380,24 @@ impl Shard {
 
 impl Core {
     /// The session's socket in a namespace, by name.
-    fn socket_of(&self, session: Key, namespace: &str) -> Option<Key> {
+    pub(crate) fn socket_of(&self, session: Key, namespace: &str) -> Option<Key> {
         let session = self.sessions.get(session)?;
         session.socket_in(self.namespaces.find(session.endpoint, namespace)?)
     }
 
-    /// The number of the namespace that a client asks for. One that a pattern makes gets its first member at once.
-    fn open_namespace(&mut self, session: Key, name: &str) -> Result<u16, Refused> {
-        let Some(session) = self.sessions.get(session) else { return Err(Refused::new("Invalid namespace")) };
-        let (endpoint, joined) = (session.endpoint, session.sockets.len());
-        let here = self.namespaces.find(endpoint, name);
-        let is_registered = here.is_some_and(|number| !self.namespaces[number].is_made);
-        if joined >= NAMESPACES_PER_SESSION_MAX && !is_registered {
-            tracing::info!(
-                target: super::SOCKETIO,
-                namespace = name,
-                "refused: a session may be in {NAMESPACES_PER_SESSION_MAX} namespaces of patterns"
-            );
-            return Err(Refused::new("Too many namespaces"));
-        }
-        self.namespaces.open(endpoint, name).map_err(|error| match error {
-            NamespaceError::Unknown => Refused::new("Invalid namespace"),
-            NamespaceError::Full => {
-                let namespaces_max = self.config.namespaces_max;
-                tracing::warn!(target: super::SOCKETIO, namespace = name, namespaces_max, "refused: namespaces_max is reached");
-                Refused::new("Too many namespaces")
-            }
-        })
-    }
-
-    /// What comes next behind an asynchronous handler, unless one runs.
+    /// What comes next behind an asynchronous handler, unless one runs, or the socket is not open.
     fn next_waiting(&mut self, key: Key) -> Option<Waiting> {
-        let socket = self.sockets.get_mut(key).filter(|socket| !socket.is_busy)?;
+        if self.is_ending(key) {
+            return None;
+        }
+        let socket = self.sockets.get_mut(key)?;
+        if socket.is_busy || socket.state != SocketState::Open {
+            return None;
+        }
         let extra = socket.extra.as_mut()?;
         let next = extra.waiting.pop_front()?;
         extra.waiting_bytes = extra.waiting_bytes.saturating_sub(next.len_bytes());
         Some(next)
-    }
-
-    fn add_socket(&mut self, session: Key, namespace: u16) -> Key {
-        let sid = self.socket_sid(session, namespace);
-        let key = self.sockets.insert(SocketEntry::new(sid, namespace, session));
-        let Core { socket_ids, sockets, .. } = &mut *self;
-        socket_ids.insert(&sid, key.index, |place| sockets.at(place).map(|socket| socket.sid));
-        self.namespaces[namespace].members.insert(key.index);
-        if let Some(session) = self.sessions.get_mut(session) {
-            session.sockets.push((namespace, key));
-        }
-        self.begin_keeping(key);
-        key
-    }
-
-    /// Lets a socket in, now or once what it has missed is here.
-    fn accept_socket(&mut self, key: Key) {
-        if !self.must_await_missed(key) {
-            self.open_socket(key);
-        }
-    }
-
-    /// CONNECT is answered first, then follows what the connect handler sent. What was missed goes before it, as in Node.
-    pub(crate) fn open_socket(&mut self, key: Key) {
-        let has_lost_missed = self.has_lost_missed(key);
-        let Some(socket) = self.sockets.get_mut(key) else { return };
-        if socket.state != SocketState::Connecting {
-            return;
-        }
-        if has_lost_missed {
-            let session = socket.session;
-            return self.deferred.push(Deferred::CloseSession(session, CloseReason::TransportError));
-        }
-        socket.state = SocketState::Open;
-        let (session, sid, namespace) = (socket.session, socket.sid, socket.namespace);
-        let mut held = socket.extra.as_mut().map(|extra| std::mem::take(&mut extra.held)).unwrap_or_default();
-        let place = self.websocket_place(session);
-        let wire = self.sessions.get(session).map(|session| session.wire).unwrap_or_default();
-        if let Some(socket) = self.sockets.get_mut(key) {
-            socket.connection = place;
-            socket.wire = wire;
-        }
-        self.namespaces[namespace].open_sockets += 1;
-        self.join_client_id(key);
-        for frame in self.take_missed(key) {
-            self.send_frames(session, frame.to_vec());
-        }
-        self.send_connect(key, session, namespace, sid);
-        if let Some(session) = self.sessions.get_mut(session) {
-            session.connect_by = Time::NEVER;
-        }
-        self.counters.sockets.add(1);
-        while let Some(front) = held.front() {
-            let frames = front.to_vec();
-            held.advance(frames.len(), &mut self.buffers);
-            self.send_frames(session, frames);
-        }
-    }
-
-    pub(crate) fn refuse_socket(&mut self, key: Key, refused: &Refused) {
-        let Some(socket) = self.sockets.get(key) else { return };
-        let (session, namespace) = (socket.session, socket.namespace);
-        let namespace = Rc::clone(&self.namespaces[namespace].namespace);
-        self.send_connect_error(session, &namespace.name, refused);
-        self.detach_socket(key);
-        self.remove_socket(key);
-    }
-
-    /// Tells the peer that a socket is over.
-    fn send_disconnect(&mut self, key: Key) {
-        let Some(socket) = self.sockets.get(key) else { return };
-        let (session, namespace) = (socket.session, socket.namespace);
-        let namespace = Rc::clone(&self.namespaces[namespace].namespace);
-        self.send_message(session, |out| encode::encode_disconnect(out, &namespace.name));
     }
 
     /// Sends one Socket.IO packet that has no attachments.
@@ -657,59 +410,22 @@ impl Core {
         framed.unwrap_or_else(|never| match never {});
         self.send_frames(session, frames);
     }
+}
 
-    /// From here on nothing reaches the socket's peer.
-    fn detach_socket(&mut self, key: Key) {
-        let Some(socket) = self.sockets.get_mut(key) else { return };
-        let (sid, was_open) = (socket.sid, socket.state == SocketState::Open);
-        if was_open {
-            self.counters.sockets.subtract(1);
-            self.namespaces[socket.namespace].open_sockets -= 1;
-        }
-        socket.state = SocketState::Closed;
-        socket.connection = NOWHERE;
-        let (session, namespace) = (socket.session, socket.namespace);
-        if let Some(session) = self.sessions.get_mut(session) {
-            session.sockets.retain(|(_, socket)| *socket != key);
-        }
-        self.forget_parked(session, namespace);
-        self.forget_receiver(key, sid, was_open);
-    }
-
-    pub(crate) fn remove_socket(&mut self, key: Key) {
-        self.end_keeping(key);
-        self.leave_all(key);
-        // A socket that was never let in may have been asked something, too.
-        for ack in self.take_acks(key) {
-            self.deferred.push(Deferred::FailAck(ack, AckError::Disconnected));
-        }
-        let Some(mut socket) = self.sockets.remove(key) else { return };
-        if let Some(extra) = socket.extra.take().filter(|extra| !extra.values.is_empty()) {
-            self.deferred.push(Deferred::Discard(extra));
-        }
-        self.socket_ids.remove(&socket.sid, key.index);
-        self.namespaces[socket.namespace].members.remove(&key.index);
-        self.namespaces.release(socket.namespace);
-    }
-
-    /// A peer that does not read gets nothing more: what it is owed is forgotten.
-    fn abandon_outbox(&mut self, session: Key) {
-        let Core { sessions, connections, buffers, owed, .. } = &mut *self;
-        let Some(session) = sessions.get_mut(session) else { return };
-        owed.remove(session.backlog.len());
-        session.backlog.clear(buffers);
-        if let crate::shard::session::Link::WebSocket(key) = session.link
-            && connections.get(key).is_some()
-        {
-            self.drop_connection(key);
-        }
-    }
+/// What an error says, for the log. An error of the user's is user code there, too.
+pub(crate) fn words(error: &HandlerError) -> String {
+    guarded(|| Shown(error).to_string()).unwrap_or_else(|panic| format!("(its text panicked: {panic})"))
 }
 
 /// Asks who wants to see every event, then the event's own handler.
 fn handle_event(handlers: &NamespaceHandlers, cx: &mut Context<'_>) -> Result<Flow, HandlerError> {
     let args = cx.args();
-    handlers.before.iter().try_for_each(|check| check(cx, args))?;
+    for check in &handlers.before {
+        check(cx, args)?;
+        if cx.is_ending() {
+            return Ok(Flow::Done);
+        }
+    }
     match handlers.events.get(cx.event()).or(handlers.any.as_ref()) {
         Some(handler) => handler(cx, args),
         None => {
@@ -717,16 +433,5 @@ fn handle_event(handlers: &NamespaceHandlers, cx: &mut Context<'_>) -> Result<Fl
             tracing::debug!(?event, namespace, "no handler for this event");
             Ok(Flow::Done)
         }
-    }
-}
-
-/// What a panic said.
-pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> Cow<'static, str> {
-    if let Some(text) = panic.downcast_ref::<&'static str>() {
-        Cow::Borrowed(text)
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        Cow::Owned(text.clone())
-    } else {
-        Cow::Borrowed("(no message)")
     }
 }

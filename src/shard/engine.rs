@@ -2,12 +2,12 @@
 //! (either revision; the order of the checks is that of engine.io 6).
 
 use std::borrow::Cow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use crate::base::guard::guarded;
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
 use crate::base::time::Time;
@@ -30,7 +30,6 @@ use crate::shard::Shard;
 use crate::shard::config::Parser;
 use crate::shard::connection::{Kind, Role, WebSocketState};
 use crate::shard::core::Core;
-use crate::shard::dispatch::panic_message;
 use crate::shard::handshake::Handshake;
 use crate::shard::outbox::Outbox;
 use crate::shard::session::{CloseReason, Link, Session, Upgrade};
@@ -128,12 +127,11 @@ impl Shard {
         };
         let peer = self.core.borrow().connections.get(key).map_or(Peer::Unix, |connection| connection.peer);
         let request = Request::of_handshake(head, peer, &self.core, endpoint);
-        match catch_unwind(AssertUnwindSafe(|| rule(&request))) {
+        match guarded(|| rule(&request)) {
             Ok(Ok(())) => Ok(admission),
             Ok(Err(message)) => Err(Refusal::Rule(message)),
             Err(panic) => {
-                let message = panic_message(&*panic);
-                tracing::error!(target: super::ENGINEIO, %message, "allow_request panicked; the client is refused");
+                tracing::error!(target: super::ENGINEIO, message = %panic, "allow_request panicked; the client is refused");
                 self.core.borrow().counters.handler_panics.add(1);
                 Err(Refusal::Rule(String::new()))
             }
@@ -604,6 +602,8 @@ impl Core {
             parked: None,
             is_over: false,
             is_given_up: false,
+            is_ending: false,
+            has_left: false,
             sockets: SmallVec::new(),
             pending_binary: None,
             handshake: Rc::new(handshake),

@@ -1,15 +1,14 @@
 //! Raw Engine.IO endpoints: sessions on either transport, with no Socket.IO above.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
+use crate::base::guard::guarded;
 use crate::base::ids::Sid;
 use crate::base::slab::Key;
 use crate::protocol::websocket::frame::{self, Opcode};
 use crate::shard::Shard;
-use crate::shard::core::{Deferred, SharedCore};
-use crate::shard::dispatch::panic_message;
+use crate::shard::core::SharedCore;
 use crate::shard::handshake::Handshake;
 use crate::shard::raw::Message;
 use crate::shard::session::{CloseReason, Link};
@@ -93,8 +92,7 @@ impl EngineSocket {
 
     /// Ends the session, after what was sent before.
     pub fn close(&self) {
-        let close = Deferred::CloseSession(self.session, CloseReason::ServerDisconnect);
-        self.core.borrow_mut().deferred.push(close);
+        self.core.borrow_mut().close_soon(self.session, CloseReason::ServerDisconnect);
     }
 
     /// What the client said when its session opened. `None` once it is gone.
@@ -145,10 +143,10 @@ impl Shard {
         let app = Rc::clone(&self.app);
         let Some(route) = app.endpoint(endpoint).and_then(|handlers| handlers.route.as_ref()) else { return };
         let socket = EngineSocket { core: Rc::clone(&self.core), session, sid };
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| call(route, &socket))) {
-            tracing::error!(target: super::ENGINEIO, message = %panic_message(&*panic), "an Engine.IO handler panicked; its session is closed");
+        if let Err(panic) = guarded(|| call(route, &socket)) {
+            tracing::error!(target: super::ENGINEIO, message = %panic, "an Engine.IO handler panicked; its session is closed");
             self.core.borrow_mut().counters.handler_panics.add(1);
-            self.close_session(session, CloseReason::ServerDisconnect);
+            self.close_session(session, CloseReason::TransportError);
         }
     }
 }

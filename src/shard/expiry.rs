@@ -3,9 +3,9 @@
 //! `expiry_grace` before the deadline `on_expiry` is called, so that the client can be asked for a new token; at the deadline the
 //! socket is disconnected. A socket has one timer at most, which looks again when it comes too early.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use crate::base::guard::guarded;
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::protocol::socketio::event::Args;
@@ -13,7 +13,6 @@ use crate::shard::Shard;
 use crate::shard::app::Refused;
 use crate::shard::context::{Context, Socket};
 use crate::shard::core::Core;
-use crate::shard::dispatch::panic_message;
 use crate::shard::session::CloseReason;
 use crate::shard::socket::SocketState;
 use crate::shard::wheel::TimerOwner;
@@ -134,8 +133,8 @@ impl Shard {
                 let handlers = self.handlers_of(&socket);
                 let Some(on_expiry) = &handlers.expiry else { return };
                 let mut cx = Context::new(socket, "expiry", Args::default(), None);
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_expiry(&mut cx))) {
-                    tracing::error!(target: super::SOCKETIO, message = %panic_message(&*panic), "an expiry handler panicked");
+                if let Err(panic) = guarded(|| on_expiry(&mut cx)) {
+                    tracing::error!(target: super::SOCKETIO, message = %panic, "an expiry handler panicked");
                     self.core.borrow_mut().counters.handler_panics.add(1);
                 }
             }

@@ -10,7 +10,7 @@ use crate::protocol::websocket::deflate::InflateLimits;
 use crate::protocol::websocket::frame::{self, FrameError, Opcode};
 use crate::protocol::websocket::message::{Incoming, MessageLimits};
 use crate::shard::connection::{Connection, Ending, Kind, Role, WebSocketState};
-use crate::shard::core::{Core, Deferred, NOWHERE};
+use crate::shard::core::{Core, NOWHERE};
 use crate::shard::encode::frame_text;
 use crate::shard::session::{CloseReason, Link};
 use crate::shard::trace::trace_sent;
@@ -299,7 +299,7 @@ impl Core {
         if outbox.len() > outbox_bytes_max {
             buffers.give(frames);
             if !std::mem::replace(is_given_up, true) {
-                self.deferred.push(Deferred::CloseSession(session_key, CloseReason::SlowConsumer));
+                self.close_soon(session_key, CloseReason::SlowConsumer);
             }
             return true;
         }

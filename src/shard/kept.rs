@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::base::buffer::SharedFrame;
 use crate::mesh::recovery::{Kept, Offset};
 use crate::protocol::websocket::frame::{self, Opcode, server_frames};
 use crate::shard::config::Config;
@@ -49,8 +48,9 @@ impl KeptEvents {
         self.let_go
     }
 
-    pub(crate) fn frames(&self) -> impl Iterator<Item = SharedFrame> {
-        self.events.iter().map(|kept| kept.frame.clone())
+    /// Whether an event is among these.
+    pub(crate) fn has(&self, offset: Offset) -> bool {
+        self.events.iter().any(|kept| kept.offset == offset)
     }
 
     /// Gives all away.
@@ -59,15 +59,10 @@ impl KeptEvents {
         std::mem::take(&mut self.events)
     }
 
-    /// Puts earlier events before these; those that are here already are left out there.
+    /// Puts earlier events, none of which is here, before these.
     pub(crate) fn put_before(&mut self, earlier: Vec<Kept>) {
-        let known = earlier.len();
         let mut all = VecDeque::from(earlier);
-        for kept in self.take() {
-            if !all.iter().take(known).any(|other| other.offset == kept.offset) {
-                all.push_back(kept);
-            }
-        }
+        all.append(&mut self.take());
         *self = KeptEvents::after(self.let_go, all);
     }
 

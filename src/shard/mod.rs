@@ -1,7 +1,7 @@
 //! One core's world: connections, sessions, sockets, rooms, handlers and timers.
 //!
 //! A [`Shard`] is a value machine. What happens goes in through `open`, `receive`, `closed`, `deliver`,
-//! `run_wakes` and `handle_timeout`, each with the time; what is to be done comes out through `end_turn`. It
+//! `wake` and `handle_timeout`, each with the time; what is to be done comes out through `end_turn`. It
 //! does no IO, reads no clock and blocks on nothing. The driver and the simulation drive it alike.
 
 pub(crate) mod acks;
@@ -11,6 +11,7 @@ pub(crate) mod backpressure;
 pub(crate) mod broadcast;
 pub(crate) mod bundle;
 pub(crate) mod config;
+pub(crate) mod connect;
 pub(crate) mod connection;
 pub(crate) mod context;
 pub(crate) mod core;
@@ -19,6 +20,7 @@ pub(crate) mod dispatch;
 pub(crate) mod drain;
 pub(crate) mod encode;
 pub(crate) mod endpoint;
+pub(crate) mod ends;
 pub(crate) mod engine;
 pub(crate) mod engine_route;
 pub(crate) mod expiry;
@@ -56,11 +58,12 @@ pub(crate) mod wheel;
 pub(crate) mod wire;
 
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::base::guard::discard;
 use crate::base::ids::ShardId;
+use crate::base::shown::Shown;
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::mesh::{Peer, ShardMessage};
@@ -68,6 +71,7 @@ use crate::shard::app::{App, is_pattern};
 use crate::shard::backpressure::SlowConsumers;
 use crate::shard::context::{Context, Socket};
 use crate::shard::core::{Core, CoreParts, Deferred, Output, SharedCore};
+use crate::shard::dispatch::words;
 use crate::shard::endpoint::{EndpointHandlers, EndpointTable};
 use crate::shard::session::CloseReason;
 use crate::shard::state::StateTable;
@@ -180,8 +184,13 @@ impl Shard {
 
     /// Drops every task: those that hold a socket keep the shard alive otherwise.
     pub(crate) fn drop_tasks(&mut self) {
-        let tasks = std::mem::take(&mut self.core.borrow_mut().tasks);
-        drop(tasks);
+        let mut tasks = std::mem::take(&mut self.core.borrow_mut().tasks);
+        let core = Rc::clone(&self.core);
+        with_current(&core, || {
+            for key in tasks.keys().collect::<Vec<_>>() {
+                discard(tasks.remove(key));
+            }
+        });
     }
 
     /// Another shard or thread has something for this one. Handoffs carry a wire and are the driver's.
@@ -271,6 +280,10 @@ impl Shard {
                     TimerOwner::Drain => shard.drain(),
                     TimerOwner::Expiry(key) => shard.expiry_timeout(key, deadline),
                     TimerOwner::Recovery(key) => shard.recovery_timeout(key),
+                }
+                // What a handler asked for holds before the next one is called.
+                if !shard.core.borrow().deferred.is_empty() {
+                    shard.settle();
                 }
             }
             shard.due = due;
@@ -367,20 +380,26 @@ impl Shard {
             Deferred::FailAck(pending, error) => self.fail_ack(pending, error),
             Deferred::Reply(reply, result) => self.reply(reply, result),
             Deferred::Discard(extra) => {
-                if catch_unwind(AssertUnwindSafe(|| drop(extra))).is_err() {
-                    tracing::error!("the destructor of a value that a socket kept panicked");
+                // One after the other: a destructor that panics must not keep the others from running.
+                for value in extra.values.into_values() {
+                    discard(value);
                 }
             }
             Deferred::Decided(socket, decision) => self.decide(socket, decision),
             Deferred::Failed { socket, event, id, args, error } => {
-                if let Some(socket) = Socket::of(&self.core, socket) {
+                let found = Socket::of(&self.core, socket).filter(|_| !self.core.borrow().is_ending(socket));
+                if let Some(socket) = found {
                     let handlers = self.handlers_of(&socket);
                     self.handler_failed(
                         &handlers,
                         &mut Context::new(socket, &event, args.args(), id),
                         &error,
                     );
+                } else {
+                    let error = words(&error);
+                    tracing::warn!(target: SOCKETIO, event = ?Shown(event), error, "an asynchronous handler failed after its client had gone");
                 }
+                discard(error);
             }
         }
     }

@@ -129,6 +129,18 @@ impl Namespaces {
         }
     }
 
+    /// The place of the handlers of a namespace, by what shards call it, whether or not it has a member here.
+    pub(crate) fn setup_at(&self, address: &Address) -> Option<u16> {
+        if let Some(number) = self.find_address(address) {
+            return Some(self[number].namespace.setup);
+        }
+        let names = match address.endpoint() {
+            None => self.names.get(usize::from(MAIN))?,
+            Some(path) => self.names.iter().find(|names| *names.path == *path)?,
+        };
+        names.patterns.at(address.name()).ok().map(|found| *found.value)
+    }
+
     /// The number of a namespace that a client asks for: it is made if a pattern matches.
     pub(crate) fn open(&mut self, endpoint: u8, name: &str) -> Result<u16, NamespaceError> {
         if let Some(number) = self.find(endpoint, name) {
@@ -319,6 +331,24 @@ mod tests {
         let third = namespaces.open(MAIN, "/game/1").unwrap();
         assert_eq!(third, other, "at another place");
         assert_eq!(namespaces.resolve(&old), Some(third), "the same name is the same namespace");
+    }
+
+    #[test]
+    fn handlers_are_found_of_namespaces_without_a_member() {
+        let mut namespaces = namespaces(10);
+        let mut patterns = matchit::Router::new();
+        patterns.insert("/game/{id}", 9).unwrap();
+        namespaces.add_endpoint("/admin.io/", patterns);
+        for (endpoint, name, setup) in [
+            (None, "/", Some(0)),
+            (None, "/game/lobby", Some(1)),
+            (None, "/game/7", Some(2)),
+            (Some("/admin.io/"), "/game/7", Some(9)),
+            (Some("/admin.io/"), "/other", None),
+            (Some("/none/"), "/game/7", None),
+        ] {
+            assert_eq!(namespaces.setup_at(&Address::new(endpoint, name)), setup, "{endpoint:?} {name}");
+        }
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Raw WebSocket routes: RFC 6455 and nothing above it.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
+use crate::base::guard::guarded;
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::protocol::engineio::session::HeartbeatTimes;
@@ -12,7 +12,6 @@ use crate::protocol::websocket::frame::{self, Opcode};
 use crate::shard::Shard;
 use crate::shard::connection::{Ending, Kind, Role};
 use crate::shard::core::{Core, SharedCore};
-use crate::shard::dispatch::panic_message;
 use crate::shard::endpoint::MAIN;
 
 type OpenHandler = Box<dyn Fn(&WebSocket)>;
@@ -219,8 +218,8 @@ impl Shard {
     }
 
     fn guard_raw(&mut self, connection: Key, run: impl FnOnce()) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
-            tracing::error!(message = %panic_message(&*panic), "a WebSocket handler panicked; its connection is closed");
+        if let Err(panic) = guarded(run) {
+            tracing::error!(message = %panic, "a WebSocket handler panicked; its connection is closed");
             let mut core = self.core.borrow_mut();
             core.counters.handler_panics.add(1);
             core.close_websocket(connection, Some(CloseCode::INTERNAL_ERROR), "internal error");

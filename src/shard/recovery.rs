@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
@@ -55,8 +55,13 @@ pub enum Recovery {
 #[derive(Deserialize)]
 struct Claim {
     pid: serde_json::Value,
-    #[serde(default)]
-    offset: serde_json::Value,
+    /// Nothing if it says none: then it has got no event. `null` is something.
+    #[serde(default, deserialize_with = "said")]
+    offset: Option<serde_json::Value>,
+}
+
+fn said<'de, D: Deserializer<'de>>(value: D) -> Result<Option<serde_json::Value>, D::Error> {
+    serde_json::Value::deserialize(value).map(Some)
 }
 
 /// What one socket has for its recovery.
@@ -76,7 +81,8 @@ enum Stage {
     Lost { asker: Option<Reserved>, seen: Option<Box<[u64]>> },
     /// The shards are asked who keeps the socket; so many have not answered.
     Asking { left: usize, auth: String, offset: Option<Offset>, outcome: Recovery },
-    /// It is the old socket; what it has missed is here, or with its keeper.
+    /// It is the old socket; what it has missed is here, or with its keeper. What comes now is held back until it is let in, and
+    /// kept in `events` as ever.
     Restoring {
         keeper: Option<ShardId>,
         offset: Option<Offset>,
@@ -110,13 +116,25 @@ impl RecoveryState {
         }
     }
 
-    /// Whether what is emitted now is to wait with the rest of what the client has missed.
-    pub(crate) fn is_restoring(&self) -> bool {
-        matches!(self.stage, Stage::Restoring { .. })
-    }
-
     pub(crate) fn is_lost(&self) -> bool {
         matches!(self.stage, Stage::Lost { .. })
+    }
+
+    /// Ends a restoring: what the client has missed comes before what came here since, and is returned. An event that is in
+    /// both is one that came here since: it is held back, and follows.
+    fn join_missed(&mut self) -> Vec<SharedFrame> {
+        let Stage::Restoring { offset, missed, .. } = std::mem::replace(&mut self.stage, Stage::Present)
+        else {
+            return Vec::new();
+        };
+        let mut missed = missed.unwrap_or_default();
+        missed.retain(|kept| !self.events.has(kept.offset));
+        let frames = missed.iter().map(|kept| kept.frame.clone()).collect();
+        // With a gap between the two, the earlier are of no use for the next recovery.
+        if self.events.let_go() == offset {
+            self.events.put_before(missed);
+        }
+        frames
     }
 }
 
@@ -177,6 +195,14 @@ impl RecoveryTable {
     }
 }
 
+/// The private id that a client claims in its CONNECT.
+pub(crate) fn claimed_pid(auth: &str) -> Option<Sid> {
+    match serde_json::from_str(auth) {
+        Ok(Claim { pid: serde_json::Value::String(pid), .. }) => Sid::parse(&pid),
+        _ => None,
+    }
+}
+
 /// The state of a socket that takes part.
 fn state_of(socket: &SocketEntry) -> Option<&RecoveryState> {
     socket.extra.as_ref()?.recovery.as_deref()
@@ -188,11 +214,10 @@ fn state_of_mut(socket: &mut SocketEntry) -> Option<&mut RecoveryState> {
 
 /// Lets a socket keep an event that it is sent, or would be. True if that is all that is to be done with it.
 pub(crate) fn keep(socket: &mut SocketEntry, kept: Kept, limits: Limits) -> bool {
-    let is_gone = socket.state == SocketState::Closed;
-    let Some(state) = state_of_mut(socket) else { return is_gone };
-    let is_restoring = state.is_restoring();
-    state.events.keep(kept, limits);
-    is_gone || is_restoring
+    if let Some(state) = state_of_mut(socket) {
+        state.events.keep(kept, limits);
+    }
+    socket.state == SocketState::Closed
 }
 
 impl Core {
@@ -267,13 +292,13 @@ impl Core {
                 | CloseReason::ForcedClose
                 | CloseReason::SlowConsumer
         );
-        // One that was about to be restored keeps that, too.
-        self.merge_missed(key, true);
         let is_stopping = self.is_shutting_down || self.is_draining();
         let Some(socket) = self.sockets.get_mut(key).filter(|_| may_come_back && !is_stopping) else {
             return false;
         };
         let Some(state) = state_of_mut(socket) else { return false };
+        // One that was about to be restored keeps what it has missed.
+        state.join_missed();
         state.stage = Stage::Lost { asker: None, seen: None };
         for ack in self.take_acks(key) {
             self.deferred.push(Deferred::FailAck(ack, AckError::Disconnected));
@@ -382,8 +407,14 @@ impl Core {
         Some(LostSocket { pid: state_of(socket)?.pid, sid: socket.sid, rooms, data: extra.data.clone() })
     }
 
-    /// Makes a socket to be the one that was lost. What it has missed is here already, or with the keeper.
-    fn restore(&mut self, key: Key, lost: LostSocket, keeper: Option<ShardId>, from: KeptEvents) {
+    /// Makes a socket to be the one that was lost. What it has missed after `offset` is here already, or with the keeper.
+    fn restore(
+        &mut self,
+        key: Key,
+        lost: LostSocket,
+        offset: Option<Offset>,
+        (keeper, missed): (Option<ShardId>, Option<Vec<Kept>>),
+    ) {
         let Some(socket) = self.sockets.get_mut(key) else { return };
         let own = std::mem::replace(&mut socket.sid, lost.sid);
         let extra = socket.extra_mut();
@@ -393,8 +424,8 @@ impl Core {
         let Some(state) = extra.recovery.as_deref_mut() else { return };
         let own_pid = std::mem::replace(&mut state.pid, lost.pid);
         state.outcome = Recovery::Recovered;
-        state.stage = Stage::Restoring { keeper, offset: from.let_go(), is_accepted: false, missed: None };
-        state.events = from;
+        state.stage = Stage::Restoring { keeper, offset, is_accepted: false, missed };
+        state.events = KeptEvents::after(offset, VecDeque::new());
         self.recovery.by_pid.remove(&own_pid);
         self.recovery.by_pid.insert(lost.pid, key);
         let Core { socket_ids, sockets, .. } = &mut *self;
@@ -438,20 +469,9 @@ impl Core {
         true
     }
 
-    /// Whether more came than is kept before a socket could be let in: its client connects again, and is told so.
-    pub(crate) fn has_lost_missed(&mut self, key: Key) -> bool {
-        let Some(state) = self.sockets.get(key).and_then(state_of) else { return false };
-        matches!(state.stage, Stage::Restoring { offset, .. } if offset != state.events.let_go())
-    }
-
     /// What the client of a socket has missed, and gets before it is let in.
     pub(crate) fn take_missed(&mut self, key: Key) -> Vec<SharedFrame> {
-        let Some(state) = self.sockets.get_mut(key).and_then(state_of_mut) else { return Vec::new() };
-        if !state.is_restoring() {
-            return Vec::new();
-        }
-        state.stage = Stage::Present;
-        state.events.frames().collect()
+        self.sockets.get_mut(key).and_then(state_of_mut).map(RecoveryState::join_missed).unwrap_or_default()
     }
 
     /// How a client's recovery went.
@@ -482,16 +502,18 @@ impl Shard {
             return false;
         };
         let offset = match offset {
-            serde_json::Value::String(text) => match Offset::parse(&text) {
+            None => None,
+            Some(serde_json::Value::String(text)) => match Offset::parse(&text) {
                 Some(offset) => Some(offset),
                 None => return self.core.borrow_mut().set_outcome(key, Recovery::TooMuchMissed),
             },
-            _ => None,
+            // Not an offset: what the client has got is not known.
+            Some(_) => return self.core.borrow_mut().set_outcome(key, Recovery::Unknown),
         };
         let Some(pid) = Sid::parse(&pid) else {
             return self.core.borrow_mut().set_outcome(key, Recovery::Unknown);
         };
-        self.end_present(pid);
+        self.end_present(pid, Some(key));
         let mut core = self.core.borrow_mut();
         if core.recovery.by_pid.contains_key(&pid) {
             let outcome = core.restore_from_here(key, pid, offset);
@@ -500,12 +522,15 @@ impl Shard {
         core.ask_others(key, pid, offset, auth)
     }
 
-    /// A client that comes back before its connection was known to be lost: it is lost.
-    fn end_present(&mut self, pid: Sid) {
+    /// A client that comes back before its connection was known to be lost: it is lost. The `claimer`'s own is not.
+    fn end_present(&mut self, pid: Sid, claimer: Option<Key>) {
         let session = {
             let core = self.core.borrow();
+            let own = claimer.and_then(|key| core.sockets.get(key)).map(|socket| socket.session);
             let socket = core.recovery.by_pid.get(&pid).and_then(|key| core.sockets.get(*key));
-            socket.filter(|socket| socket.state == SocketState::Open).map(|socket| socket.session)
+            let session =
+                socket.filter(|socket| socket.state == SocketState::Open).map(|socket| socket.session);
+            session.filter(|session| Some(*session) != own)
         };
         if let Some(session) = session {
             self.close_session(session, CloseReason::TransportClose);
@@ -516,7 +541,7 @@ impl Shard {
     pub(crate) fn recover(&mut self, message: RecoveryMessage) {
         match message {
             RecoveryMessage::Ask { pid, namespace, offset, asker } => {
-                self.end_present(pid);
+                self.end_present(pid, None);
                 let claim = Claimed { pid, namespace: &namespace, offset };
                 self.core.borrow_mut().answer_asker(claim, asker);
             }
@@ -527,8 +552,7 @@ impl Shard {
                     self.core.borrow_mut().send_recovery(keeper, release);
                     return;
                 };
-                let missed = KeptEvents::after(offset, VecDeque::new());
-                self.core.borrow_mut().restore(to, *lost, Some(keeper), missed);
+                self.core.borrow_mut().restore(to, *lost, offset, (Some(keeper), None));
                 self.core.borrow_mut().set_outcome(to, Recovery::Recovered);
                 self.ask_connect_handlers(to, 0, &auth);
             }
@@ -566,7 +590,7 @@ impl Shard {
 
     /// Lets a socket in that has all that it has missed, once this shard has seen all of that.
     fn let_in_if_due(&mut self, key: Key) {
-        let is_due = self.core.borrow_mut().merge_missed(key, false);
+        let is_due = self.core.borrow_mut().has_missed(key, false);
         if is_due {
             self.core.borrow_mut().open_socket(key);
             self.run_waiting(key);
@@ -589,7 +613,7 @@ impl Shard {
             self.core.borrow_mut().set_outcome(key, Recovery::NoAnswer);
             return self.ask_connect_handlers(key, 0, &auth);
         }
-        let is_waiting_here = self.core.borrow_mut().merge_missed(key, true);
+        let is_waiting_here = self.core.borrow_mut().has_missed(key, true);
         if is_waiting_here {
             // An event that the keeper had seen was lost on its way here.
             self.core.borrow_mut().open_socket(key);
@@ -624,7 +648,8 @@ impl Core {
         let Some(lost) = self.describe_lost(found) else { return Recovery::Unknown };
         let events = self.sockets.get_mut(found).and_then(state_of_mut).map(|state| state.events.take());
         self.remove_socket(found);
-        self.restore(key, lost, None, KeptEvents::after(offset, events.unwrap_or_default()));
+        let missed = events.unwrap_or_default();
+        self.restore(key, lost, offset, (None, Some(missed.into())));
         Recovery::Recovered
     }
 
@@ -724,19 +749,19 @@ impl Core {
         Some(is_there)
     }
 
-    /// Puts together what the keeper had and what has come here since, once this shard has seen all of it, or at any rate.
-    fn merge_missed(&mut self, key: Key, must: bool) -> bool {
+    /// Whether what a socket has missed is here and has been seen by this shard, so that none of it comes again; with `must`, seen
+    /// or not. One that waits for that is looked at again.
+    fn has_missed(&mut self, key: Key, must: bool) -> bool {
         let Core { sockets, recovery, .. } = &mut *self;
         let Some(state) = sockets.get_mut(key).and_then(state_of_mut) else { return false };
-        let Stage::Restoring { missed, is_accepted: true, .. } = &mut state.stage else { return false };
-        let Some(events) = missed.take() else { return false };
-        if !must && !events.iter().all(|kept| recovery.has_seen(kept.offset)) {
-            *missed = Some(events);
-            recovery.waiting.push(key);
+        let Stage::Restoring { missed: Some(missed), is_accepted: true, .. } = &state.stage else {
             return false;
+        };
+        let is_due = must || missed.iter().all(|kept| recovery.has_seen(kept.offset));
+        if !is_due {
+            recovery.waiting.push(key);
         }
-        state.events.put_before(events);
-        true
+        is_due
     }
 
     /// Whether a socket that is let in waits for its keeper.
@@ -751,6 +776,9 @@ impl Core {
     /// Whether a socket to be was lost on this shard: it is lost again when its connection is.
     pub(crate) fn is_restored_here(&self, key: Key) -> bool {
         let state = self.sockets.get(key).and_then(state_of);
-        matches!(state.map(|state| &state.stage), Some(Stage::Restoring { keeper: None, .. }))
+        matches!(
+            state.map(|state| &state.stage),
+            Some(Stage::Restoring { keeper: None, missed: Some(_), .. })
+        )
     }
 }

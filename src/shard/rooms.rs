@@ -52,7 +52,8 @@ impl Core {
         socket.rooms.push(room);
         let is_lost = self.is_lost(socket_key);
         let entry = self.rooms.get_mut(room).expect("a room named in the table exists");
-        entry.members.insert(socket_key.index);
+        let is_new = entry.members.insert(socket_key.index);
+        debug_assert!(is_new, "whoever had the place before has left its rooms");
         entry.lost += usize::from(is_lost);
         if !self.states.is_empty() {
             self.welcome_to_state(socket_key, namespace, name);

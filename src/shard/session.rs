@@ -21,7 +21,7 @@ use crate::shard::wire::Wire;
 pub enum CloseReason {
     /// The client left this namespace.
     ClientDisconnect,
-    /// The server ended the socket: `disconnect`, or a handler that panicked.
+    /// The server ended the socket: `disconnect`.
     ServerDisconnect,
     /// The server stops.
     ServerShutdown,
@@ -29,7 +29,7 @@ pub enum CloseReason {
     PingTimeout,
     /// The client closed its connection.
     TransportClose,
-    /// The connection broke, or the client broke a rule of the transport.
+    /// The connection broke, or the client broke a rule of the transport, or a handler of the client's panicked.
     TransportError,
     /// An Engine.IO packet that is none.
     ParseError,
@@ -114,6 +114,10 @@ pub(crate) struct Session {
     pub(crate) parked: Option<Box<Parked>>,
     /// The session has ended, and only waits for a poll that takes what it was still owed.
     pub(crate) is_over: bool,
+    /// Its end is noted: what it sends reaches no handler any more.
+    pub(crate) is_ending: bool,
+    /// A socket of it has ended: its client may have sent packets for that namespace before it knew.
+    pub(crate) has_left: bool,
     /// The endpoint that it opened at.
     pub(crate) endpoint: u8,
     /// Its backlog is more than `outbox_bytes_max`: it will be closed, and nothing more is queued for it.

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use crate::base::guard::guarded;
 use crate::base::slab::Key;
 use crate::mesh::Peer;
 use crate::protocol::http::head::Head;
@@ -19,7 +19,6 @@ use crate::protocol::surrogates::read_json;
 use crate::shard::Shard;
 use crate::shard::connection::Role;
 use crate::shard::core::SharedCore;
-use crate::shard::dispatch::panic_message;
 use crate::shard::endpoint::MAIN;
 use crate::shard::engine::{is_preflight, validate_handshake};
 use crate::shard::files::FileRequest;
@@ -223,8 +222,9 @@ impl Shard {
                 let peer =
                     self.core.borrow().connections.get(key).map_or(Peer::Unix, |connection| connection.peer);
                 let request = Request { head, params, body, peer, core: &self.core, endpoint: MAIN };
-                catch_unwind(AssertUnwindSafe(|| handler(&request))).unwrap_or_else(|panic| {
-                    tracing::error!(path = head.path, message = %panic_message(&*panic), "a route's handler panicked");
+                guarded(|| handler(&request)).unwrap_or_else(|panic| {
+                    tracing::error!(path = head.path, message = %panic, "a route's handler panicked");
+                    self.core.borrow().counters.handler_panics.add(1);
                     Response::text("Internal Server Error").with_status(Status::INTERNAL_SERVER_ERROR)
                 })
             }

@@ -39,10 +39,10 @@ impl Sleeps {
         key
     }
 
-    fn remove(&mut self, key: Key) {
-        if let Some(sleeper) = self.sleepers.remove(key) {
-            self.due.cancel(key, sleeper.until);
-        }
+    fn remove(&mut self, key: Key) -> Option<Sleeper> {
+        let sleeper = self.sleepers.remove(key)?;
+        self.due.cancel(key, sleeper.until);
+        Some(sleeper)
     }
 
     #[cfg(test)]
@@ -120,15 +120,18 @@ impl Future for Sleeping {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<()> {
         if let Some((core, key)) = &self.sleeper {
+            // A waker may be user code: it is cloned, and the one before dropped, while nothing is borrowed.
+            let mut waker = Some(cx.waker().clone());
             let mut core = core.borrow_mut();
             let Some(sleeper) = core.sleeps.sleepers.get_mut(*key) else { return Poll::Ready(()) };
             if sleeper.is_over {
                 return Poll::Ready(());
             }
-            sleeper.waker = Some(cx.waker().clone());
+            std::mem::swap(&mut sleeper.waker, &mut waker);
             return Poll::Pending;
         }
         let core = current().expect("sleep is awaited in a handler or task of a server");
+        let waker = cx.waker().clone();
         let key = {
             let mut core = core.borrow_mut();
             let until = match self.until {
@@ -136,7 +139,7 @@ impl Future for Sleeping {
                 Until::After(duration) => core.now + duration.max(Duration::from_millis(1)),
                 Until::At(time) => time,
             };
-            core.sleeps.insert(until, cx.waker().clone())
+            core.sleeps.insert(until, waker)
         };
         self.sleeper = Some((core, key));
         Poll::Pending
@@ -145,11 +148,11 @@ impl Future for Sleeping {
 
 impl Drop for Sleeping {
     fn drop(&mut self) {
-        if let Some((core, key)) = &self.sleeper
-            && let Ok(mut core) = core.try_borrow_mut()
-        {
-            core.sleeps.remove(*key);
-        }
+        let Some((core, key)) = &self.sleeper else { return };
+        let _sleeper = match core.try_borrow_mut() {
+            Ok(mut core) => core.sleeps.remove(*key),
+            Err(_) => None,
+        };
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::any::{Any, TypeId};
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -14,7 +15,6 @@ use crate::shard::core::NOWHERE;
 use crate::shard::expiry::Expiry;
 use crate::shard::outbox::Outbox;
 use crate::shard::recovery::RecoveryState;
-use crate::shard::session::CloseReason;
 use crate::shard::wire::Wire;
 
 /// How far a socket has come.
@@ -23,7 +23,7 @@ pub(crate) enum SocketState {
     /// The connect handler has not decided: what is sent to the socket is held back.
     Connecting,
     Open,
-    /// Ended for the peer; its last handlers may still be waiting to run.
+    /// Ended: its disconnect handler is about to run, or its client may come back.
     Closed,
 }
 
@@ -33,12 +33,19 @@ pub(crate) struct SocketEntry {
     /// The last broadcast that served (or skipped) this socket.
     pub(crate) mark: u32,
     /// The WebSocket connection's place; `NOWHERE` while the session polls.
+    ///
+    /// A place has no generation, as a key has, so these must hold: it is that of the session's own WebSocket as long as the socket
+    /// is open (an upgrade writes it, `detach_socket` takes it away), and between the end of a connection and that of its sockets
+    /// no user code runs and nothing opens. A delivery asserts it. The places of sockets in namespaces and rooms are as
+    /// safe: a socket leaves both in the call that frees its place, which `add_socket` and `join` assert.
     pub(crate) connection: u32,
     pub(crate) session: Key,
     pub(crate) namespace: u16,
     pub(crate) state: SocketState,
     /// An asynchronous handler runs: later events wait.
     pub(crate) is_busy: bool,
+    /// Its end is noted: nothing reaches its handlers any more.
+    pub(crate) is_ending: bool,
     /// The session's: here, because every broadcast asks.
     pub(crate) wire: Wire,
     pub(crate) sid: Sid,
@@ -53,7 +60,7 @@ pub(crate) struct SocketExtra {
     pub(crate) connect_step: Option<(usize, String)>,
     /// Canonical frames held back until the connect handler accepts.
     pub(crate) held: Outbox,
-    /// Events that wait behind an asynchronous handler.
+    /// Events that wait behind an asynchronous handler, or for the socket to open; they go with it.
     pub(crate) waiting: VecDeque<Waiting>,
     pub(crate) waiting_bytes: usize,
     /// Acknowledgements this socket still owes: wire id to table key.
@@ -65,26 +72,23 @@ pub(crate) struct SocketExtra {
     pub(crate) recovery: Option<Box<RecoveryState>>,
     /// JSON that other shards may see.
     pub(crate) data: Option<Box<str>>,
-    /// The user's values, by type.
-    pub(crate) values: FxHashMap<TypeId, Box<dyn Any>>,
+    /// The user's values, by type; each is in a `RefCell`.
+    pub(crate) values: FxHashMap<TypeId, Rc<dyn Any>>,
 }
 
-/// Something that happened to a socket while its handler was busy.
+/// An event that waits behind an asynchronous handler, or for its socket to open.
 #[derive(Debug)]
-pub(crate) enum Waiting {
-    Event { payload: String, id: Option<u64>, attachments: Vec<Bytes> },
-    Disconnect(CloseReason),
+pub(crate) struct Waiting {
+    pub(crate) payload: String,
+    pub(crate) id: Option<u64>,
+    pub(crate) attachments: Vec<Bytes>,
 }
 
 impl Waiting {
     /// What it counts towards `pending_bytes_max`.
     pub(crate) fn len_bytes(&self) -> usize {
-        match self {
-            Waiting::Event { payload, attachments, .. } => {
-                payload.len() + attachments.iter().map(Bytes::len).sum::<usize>() + size_of::<Waiting>()
-            }
-            Waiting::Disconnect(_) => 0,
-        }
+        let attachments = self.attachments.iter().map(Bytes::len).sum::<usize>();
+        self.payload.len() + attachments + size_of::<Waiting>()
     }
 }
 
@@ -129,6 +133,7 @@ impl SocketEntry {
             namespace,
             state: SocketState::Connecting,
             is_busy: false,
+            is_ending: false,
             wire: Wire::default(),
             sid,
             rooms: SmallVec::new(),

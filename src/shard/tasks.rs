@@ -5,18 +5,18 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as PollContext, Poll, Wake, Waker};
 
+use crate::base::guard::{discard, guarded};
 use crate::base::ids::ShardId;
 use crate::base::slab::Key;
 use crate::mesh::Mesh;
 use crate::shard::Shard;
 use crate::shard::app::{LocalFuture, Refused};
+use crate::shard::connect::REFUSED;
 use crate::shard::core::SharedCore;
-use crate::shard::dispatch::{REFUSED_BY_PANIC, panic_message};
 
 thread_local! {
     /// The shard that is at work on this thread.
@@ -106,25 +106,33 @@ impl Shard {
         };
         let Some((mut future, waker, owner)) = taken else { return };
         let mut cx = PollContext::from_waker(&waker);
-        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
+        let polled = guarded(|| future.as_mut().poll(&mut cx));
         match polled {
             Ok(Poll::Pending) => {
+                let mut future = Some(future);
                 if let Some(task) = self.core.borrow_mut().tasks.get_mut(key) {
-                    task.future = Some(future);
+                    task.future = future.take();
                 }
+                discard(future);
             }
-            Ok(Poll::Ready(())) => self.finish_task(key, owner),
+            Ok(Poll::Ready(())) => {
+                discard(future);
+                self.finish_task(key, owner);
+            }
             Err(panic) => {
+                discard(future);
                 match owner {
                     TaskOwner::Handler(socket) => {
-                        self.handler_panicked(socket, "(asynchronous handler)", &*panic)
+                        self.handler_panicked(socket, "(asynchronous handler)", &panic);
                     }
                     TaskOwner::Connect(socket) => {
-                        tracing::error!(target: super::SOCKETIO, message = %panic_message(&*panic), "a connect handler panicked; the client is refused");
-                        self.decide(socket, Err(Refused::new(REFUSED_BY_PANIC)));
+                        tracing::error!(target: super::SOCKETIO, message = %panic, "a connect handler panicked; the client is refused");
+                        self.core.borrow().counters.handler_panics.add(1);
+                        self.decide(socket, Err(Refused::new(REFUSED)));
                     }
                     TaskOwner::Nobody => {
-                        tracing::error!(message = %panic_message(&*panic), "a background task panicked");
+                        tracing::error!(message = %panic, "a background task panicked");
+                        self.core.borrow().counters.handler_panics.add(1);
                     }
                 }
                 self.finish_task(key, owner);

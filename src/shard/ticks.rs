@@ -3,14 +3,13 @@
 //! A tick that comes late does not move those after it. A shard that was held up runs a few of the ticks it has
 //! missed, and counts the rest. Beside the timer wheel, not in it: the wheel is too coarse for a game.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::base::guard::guarded;
 use crate::base::time::Time;
 use crate::shard::Shard;
 use crate::shard::core::{Core, SharedCore};
-use crate::shard::dispatch::panic_message;
 use crate::shard::namespaces::NamespaceRef;
 use crate::shard::recipients::Recipients;
 use crate::shard::state::State;
@@ -242,8 +241,8 @@ impl Shard {
             let here = core.borrow().namespaces.of_setup(namespace);
             for namespace in &here {
                 let tick = Tick { core: &core, namespace, number, period: *period, lateness, skipped };
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| handler(&tick))) {
-                    tracing::error!(namespace = %namespace.name, message = %panic_message(&*panic), "a tick panicked");
+                if let Err(panic) = guarded(|| handler(&tick)) {
+                    tracing::error!(namespace = %namespace.name, message = %panic, "a tick panicked");
                     core.borrow_mut().counters.handler_panics.add(1);
                 }
                 self.settle();

@@ -429,20 +429,21 @@ fn only_the_events_that_wait_now_count_towards_their_bound() {
 }
 
 #[test]
-fn a_panic_costs_its_socket_and_nothing_else() {
-    let mut simulation = simulation(1);
-    let [broken, sound] = [POLLING, WEBSOCKET].map(|habits| simulation.connect(habits));
-    simulation.clients[broken].emit(Some(0), &json!(["panic"]));
-    simulation.run(A_MOMENT);
-    let received = simulation.take_received(broken);
-    assert_eq!(received.iter().map(|message| message.kind).collect::<Vec<_>>(), ['1']);
-    simulation.clients[broken].send("0", &[]);
-    simulation.clients[sound].emit(Some(0), &json!(["echo", 1]));
-    simulation.run(A_MOMENT);
-    assert_eq!(simulation.take_received(broken)[0].kind, '0', "the session is there for another try");
-    assert_eq!(answers(&simulation.take_received(sound)), [(0, json!([1]))]);
-    assert_eq!(simulation.world.counters[0].snapshot().handler_panics, 1);
-    end(simulation);
+fn a_panic_costs_its_client_the_connection_and_nothing_else() {
+    for habits in [POLLING, WEBSOCKET, UPGRADING] {
+        let mut simulation = simulation(1);
+        let [broken, sound] = [habits, WEBSOCKET].map(|habits| simulation.connect(habits));
+        simulation.run(A_MOMENT);
+        simulation.clients[broken].emit(Some(0), &json!(["panic"]));
+        simulation.run(A_MOMENT);
+        assert_eq!(simulation.take_received(broken), [], "it is not told to stay away");
+        assert!(simulation.clients[broken].is_over, "it loses its connection, and so comes back");
+        simulation.clients[sound].emit(Some(0), &json!(["echo", 1]));
+        simulation.run(A_MOMENT);
+        assert_eq!(answers(&simulation.take_received(sound)), [(0, json!([1]))]);
+        assert_eq!(simulation.world.counters[0].snapshot().handler_panics, 1);
+        end(simulation);
+    }
 }
 
 #[test]

@@ -276,6 +276,16 @@ impl fmt::Debug for TestClient {
 }
 
 impl TestClient {
+    /// Sends an Engine.IO packet, as it is.
+    #[cfg(test)]
+    pub(super) fn say(&self, packet: &str) {
+        let mut frames = Vec::new();
+        frame_text(&mut frames, packet);
+        let mut host = self.host.borrow_mut();
+        Session::send(&mut host, self.session, &frames);
+        host.settle();
+    }
+
     /// The socket's id, as the server told it; empty while the connect handler has not decided, and afterwards.
     pub fn id(&self) -> String {
         match self.host.borrow().sessions[self.session].joined.get(&self.namespace) {

@@ -41,6 +41,8 @@ mod client;
 #[cfg(test)]
 mod endpoints;
 #[cfg(test)]
+mod ends;
+#[cfg(test)]
 mod expiries;
 #[cfg(test)]
 mod handles;
@@ -66,6 +68,8 @@ mod slow_clients;
 mod state_rooms;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod user_code;
 #[cfg(test)]
 mod walks;
 #[cfg(test)]

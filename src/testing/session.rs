@@ -46,6 +46,9 @@ pub(super) struct Session {
     pub(super) received: Vec<Received>,
     pub(super) answers: HashMap<(String, u64), Answer>,
     pub(super) next_id: u64,
+    /// Events that came before the last CONNECT was answered.
+    #[cfg(test)]
+    pub(super) before_connect: usize,
     partial: Option<PendingBinary>,
     /// Pings are answered.
     pub(super) answers_pings: bool,
@@ -63,6 +66,8 @@ impl Session {
             received: Vec::new(),
             answers: HashMap::new(),
             next_id: 0,
+            #[cfg(test)]
+            before_connect: 0,
             partial: None,
             answers_pings: true,
         }
@@ -147,6 +152,10 @@ impl Session {
         let namespace = packet.namespace.to_owned();
         match packet.kind {
             PacketKind::Connect => {
+                #[cfg(test)]
+                {
+                    self.before_connect = self.received.len();
+                }
                 let said: serde_json::Value = serde_json::from_str(packet.payload).unwrap_or_default();
                 let sid = said["sid"].as_str().unwrap_or_default().to_owned();
                 if let Some(pid) = said["pid"].as_str() {

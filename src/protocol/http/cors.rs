@@ -4,8 +4,9 @@
 //! themselves. Does not know whether forwarded headers can be trusted; who calls does.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+
+use crate::base::guard::guarded;
 
 use super::cors_pattern::{Origin, shown};
 pub use super::cors_pattern::{OriginPattern, OriginPatternError};
@@ -96,8 +97,8 @@ impl CorsOrigins {
             CorsOrigins::Any => true,
             // The text is the peer's: a rule that panics at it refuses, and harms nobody else.
             CorsOrigins::Custom(check) => {
-                catch_unwind(AssertUnwindSafe(|| check(origin))).unwrap_or_else(|_| {
-                    tracing::error!(origin = shown(origin), "the cors_allowed_origins function panicked");
+                guarded(|| check(origin)).unwrap_or_else(|panic| {
+                    tracing::error!(origin = shown(origin), message = %panic, "the cors_allowed_origins function panicked");
                     false
                 })
             }

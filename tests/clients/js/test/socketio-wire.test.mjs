@@ -63,7 +63,7 @@ describe("connect", () => {
 describe("packets that close the connection", () => {
   const rows = [
     "4", "47", "4abc", "42{}", "42[]", '42"x"', "42[null]", '42abc["x"]', '42-1["message"]', "4399{}", '42["message"', '42["message",]', "42[{}]",
-    "40", "40{}", "44{}", '44"x"', "41[]", '42/custom,["message",1]', "41/custom,", '43/custom,1["x"]', '42["message","\0"]',
+    "44{}", '44"x"', "41[]", '42/custom,["message",1]', "41/custom,", '43/custom,1["x"]', '42["message","\0"]',
     '42["connect"]', '42["connect_error"]', '42["disconnect"]', '42["disconnecting"]', '42["newListener"]', '42["removeListener"]',
     `450-["message",${ONE}]`, `4511-["message",${ONE}]`, `45-["message",${ONE}]`, `451["message",${ONE}]`, `451.5-["message",${ONE}]`, `45-1-["message",${ONE}]`,
     `45["message",${ONE}]`, `4599999999999-["message",${ONE}]`,
@@ -94,6 +94,53 @@ describe("packets that close the connection", () => {
     const item = await wire.read();
     assert.ok(item.closed || item.startsWith('42["message-back",[['), String(item).slice(0, 40));
     await (await Wire.joined(t, URL)).echoes();
+  });
+});
+
+// Stock clients say CONNECT and DISCONNECT again when an application connects and disconnects before it has an answer, as React does
+// in strict mode, and they send on until they hear that they were disconnected. Node closes the whole connection for most of it.
+describe("repetitions that stock clients produce end nothing else", () => {
+  const sidOf = (packet) => JSON.parse(packet.slice(packet.indexOf("{"))).sid;
+  const repeated = [
+    ["CONNECT twice in one segment", ["40/custom,", "40/custom,"], 2],
+    ["CONNECT three times", ["40/custom,", "40/custom,", "40/custom,"], 3],
+    ["CONNECT, DISCONNECT, CONNECT", ["40/custom,", "41/custom,", "40/custom,"], 2],
+    ["DISCONNECT twice", ["40/custom,", "41/custom,", "41/custom,", "40/custom,"], 2],
+    ["an event and an answer after DISCONNECT", ["40/custom,", "41/custom,", '42/custom,["message",1]', "43/custom,0[]", "40/custom,"], 2],
+  ];
+  for (const [name, packets, answers] of repeated) test(name, betterThanNode, async (t) => {
+    const wire = await Wire.joined(t, URL);
+    for (const packet of packets) wire.send(packet);
+    const sids = new Set();
+    for (let index = 0; index < answers; index++) {
+      const packet = await wire.read();
+      assert.match(packet, CONNECTED("/custom"));
+      sids.add(sidOf(packet));
+      assert.equal(await wire.read(), '42/custom,["auth",{}]');
+    }
+    assert.equal(sids.size, answers, "each answer is a socket of its own");
+    wire.send('42/custom,7["message-with-ack",1]');
+    assert.equal(await wire.read(), "43/custom,7[1]");
+    await wire.echoes();
+  });
+
+  test("CONNECT again after its answer", betterThanNode, async (t) => {
+    const wire = await Wire.joined(t, URL);
+    wire.send('40{"token":"again"}');
+    assert.match(await wire.read(), CONNECTED(""));
+    assert.equal(await wire.read(), '42["auth",{"token":"again"}]');
+    await wire.echoes();
+  });
+
+  test("what a client sends before it hears that it was disconnected", betterThanNode, async (t) => {
+    const wire = await Wire.joined(t, URL);
+    wire.send("40/custom,");
+    assert.match(await wire.read(), CONNECTED("/custom"));
+    await wire.read();
+    wire.send('42/custom,["kick-me"]');
+    for (const packet of ['42/custom,1["message-with-ack",1]', "41/custom,"]) wire.send(packet);
+    assert.equal(await wire.read(), "41/custom,");
+    await wire.echoes();
   });
 });
 

@@ -241,9 +241,38 @@ for (const [variant, options] of Object.entries(VARIANTS)) describe(variant, { c
     assert.equal(await ask(custom, "counter"), 2);
   });
 
-  test("a handler that panics costs no other socket and not the server", async (t) => {
-    const [victim, other] = [await open(t), await open(t)];
+  // React's strict mode mounts, unmounts and mounts again within one tick.
+  test("connect, disconnect and connect in one tick ends nothing", { skip: isReference && "Node closes the connection for some" }, async (t) => {
+    for (const pause of [null, 0, 1, 5, 20]) {
+      const main = await open(t);
+      const custom = main.io.socket("/custom");
+      custom.disconnect();
+      custom.connect();
+      custom.disconnect();
+      if (pause !== null) await new Promise((resolve) => setTimeout(resolve, pause));
+      custom.connect();
+      await arrival(custom);
+      assert.equal(await ask(custom, "message-with-ack", "in"), "in");
+      assert.equal(await ask(main, "message-with-ack", "still in"), "still in");
+      assert.equal(await ask(custom, "counter"), 1);
+      custom.disconnect();
+      custom.connect();
+      await arrival(custom);
+      assert.deepEqual(await ask(custom, "rooms"), [custom.id]);
+      assert.ok(main.connected, `after a pause of ${pause} ms`);
+    }
+  });
+
+  test("a handler that panics costs its client one reconnect, and nobody else anything", async (t) => {
+    const again = { reconnection: true, reconnectionDelay: 10, reconnectionDelayMax: 20 };
+    const [victim, other] = [await open(t, again), await open(t)];
+    const ended = isReference ? null : next(victim, "disconnect");
     victim.emit("boom", () => assert.fail("a panic is no ack"));
+    if (ended) {
+      assert.match((await ended)[0], /^transport (close|error)$/, "from these it comes back");
+      await arrival(victim);
+      assert.equal(await ask(victim, "message-with-ack", "back"), "back");
+    }
     assert.equal(await ask(other, "message-with-ack", "unharmed"), "unharmed");
     const later = await open(t);
     assert.equal(await ask(later, "message-with-ack", "still serving"), "still serving");
