@@ -5,9 +5,12 @@
 //! a turn left, so a connection gets one send whatever was queued for it.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, OwnedFd};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
@@ -23,14 +26,15 @@ use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::driver::balance::Balance;
 use crate::driver::clock::{Clock, WallWatch};
-use crate::driver::doorbell::silence;
+use crate::driver::doorbell::{EventBell, silence};
 use crate::driver::files::{FileJob, FileReader};
 use crate::driver::machine::Backend;
 use crate::driver::notify::{Notify, either};
 use crate::driver::polled::Polled;
 use crate::driver::{ShardParts, build_shard, send_connection};
-use crate::mesh::{Handoff, InboxReceiver, Mesh, Peer, ShardMessage};
+use crate::mesh::{Bell, Handoff, InboxReceiver, Mesh, Peer, ShardMessage};
 use crate::shard::core::Output;
+use crate::shard::share::SHARE_BYTES_MAX;
 use crate::shard::{Shard, Turn};
 
 /// Entries of the ring: polls in flight beyond it wait for the next submission.
@@ -41,6 +45,9 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Reads in a row from one connection before the others get their turn.
 const READS_PER_WAKE_MAX: usize = 4;
+
+/// Reads of one connection after which others get their turn in any case: on epoll its task need not have waited once.
+const READS_IN_A_ROW_MAX: usize = 1024;
 
 /// Accepted connections in a row before the others get their turn.
 const ACCEPTS_PER_WAKE_MAX: usize = 64;
@@ -53,6 +60,12 @@ const SLICES_PER_SEND_MAX: usize = 64;
 
 /// Connections flushed in a row before the others get their turn.
 const FLUSHES_PER_TURN_MAX: usize = 1024;
+
+/// How long a turn goes on with what is unread before its sends go out and others have their turn.
+const TURN_TIME: Duration = Duration::from_millis(1);
+
+/// A flush window counts as over when no more than this is left of it.
+const FLUSH_WINDOW_SLACK: Duration = Duration::from_micros(500);
 
 /// How long accepting rests when there was nothing to accept after all: the other tasks must have their turn.
 const NOTHING_ACCEPTED_PAUSE: Duration = Duration::from_millis(1);
@@ -68,6 +81,42 @@ struct Wire {
     stop_writer: Notify,
     /// A task waits until the peer takes more.
     is_blocked: Cell<bool>,
+    /// The shard takes what comes; if not, the reading task waits for `read_on`.
+    is_wanted: Cell<bool>,
+    read_on: Notify,
+}
+
+/// A way for a task to go to the end of the queue. A task that wakes itself is put in front, and while tasks are ready monoio
+/// looks neither at descriptors nor at its timers; what waits for a descriptor comes after all of them.
+struct WayRound {
+    bell: EventBell,
+    watched: Polled,
+}
+
+impl WayRound {
+    fn new() -> std::io::Result<WayRound> {
+        let bell = EventBell::new()?;
+        let watched = Polled::new(bell.descriptor().try_clone()?)?;
+        Ok(WayRound { bell, watched })
+    }
+
+    /// Waits until everybody else has had a turn. The bell rings only once its silence was seen: monoio remembers on epoll that a
+    /// descriptor was readable, and would not wait.
+    async fn go(&self) {
+        let mut readable = pin!(self.watched.readable());
+        let mut has_rung = false;
+        let heard = poll_fn(|cx| {
+            let heard = readable.as_mut().poll(cx);
+            if heard.is_pending() && !std::mem::replace(&mut has_rung, true) {
+                self.bell.ring();
+            }
+            heard
+        });
+        if let Err(error) = heard.await {
+            tracing::error!(%error, "a shard cannot let others go first");
+        }
+        silence(&self.bell.descriptor());
+    }
 }
 
 /// A wire and the connection it carries.
@@ -97,6 +146,13 @@ struct World {
     listeners: RefCell<Vec<Rc<Polled>>>,
     done: Notify,
     turn_started: Cell<Option<Duration>>,
+    /// Since when sends gather for `flush_window`.
+    unflushed_since: Cell<Option<Duration>>,
+    flush_window: Duration,
+    /// Brings a task back after everybody else, also those whose readiness nobody has looked at yet.
+    way_round: WayRound,
+    /// Tasks that have had their share and wait until everybody else has had a turn.
+    next_round: RefCell<Vec<Waker>>,
 }
 
 /// Runs a shard on this thread until it is asked to stop.
@@ -137,6 +193,14 @@ async fn serve(parts: ShardParts, ready: Sender<Result<(), String>>) {
     let (id, mesh) = (core.id, std::sync::Arc::clone(&core.mesh));
     let (shutdown_patience, flush_window) = (start.config.shutdown_patience(), start.config.flush_window);
     let (shard, tasks) = build_shard(core, app, &start);
+    let way_round = match WayRound::new() {
+        Ok(way_round) => way_round,
+        Err(error) => {
+            // Nobody listens any more when another shard has failed already.
+            let _ = ready.send(Err(format!("cannot set up a shard's event loop: {error}")));
+            return;
+        }
+    };
     let world = Rc::new(World {
         id,
         shard: RefCell::new(shard),
@@ -157,8 +221,12 @@ async fn serve(parts: ShardParts, ready: Sender<Result<(), String>>) {
         listeners: RefCell::default(),
         done: Notify::default(),
         turn_started: Cell::new(None),
+        unflushed_since: Cell::new(None),
+        flush_window,
+        way_round,
+        next_round: RefCell::default(),
     });
-    monoio::spawn(flush_turns(Rc::clone(&world), flush_window));
+    monoio::spawn(flush_turns(Rc::clone(&world)));
     monoio::spawn(keep_time(Rc::clone(&world)));
     monoio::spawn(answer_bell(Rc::clone(&world), bell));
     for (index, listener) in listeners.into_iter().enumerate() {
@@ -222,11 +290,12 @@ impl World {
         Some(wire)
     }
 
-    /// Does what the shard left: outputs, one slice of sends, bells. True when there are sends left to do.
+    /// Does what the shard left: outputs, bells, and one slice of sends unless they are to gather. True when there are sends left
+    /// that are due.
     fn end_turn(self: &Rc<Self>) -> bool {
         let mut turn = std::mem::take(&mut *self.turn.borrow_mut());
         let mut left = FLUSHES_PER_TURN_MAX;
-        loop {
+        let is_due = loop {
             self.shard.borrow_mut().end_turn(&mut turn);
             for shard in turn.bells.drain(..) {
                 self.mesh.ring(shard);
@@ -235,16 +304,20 @@ impl World {
             for output in turn.outputs.drain(..) {
                 self.do_output(output);
             }
-            let count = turn.dirty.len().min(left);
+            let is_due = turn.dirty.is_empty() || self.is_flush_due();
+            let count = if is_due { turn.dirty.len().min(left) } else { 0 };
             if count == 0 && !has_outputs {
-                break;
+                break is_due;
             }
             left -= count;
             for key in turn.dirty.drain(..count) {
                 self.flush_connection(key);
             }
+        };
+        if turn.dirty.is_empty() {
+            self.unflushed_since.set(None);
         }
-        let is_more = !turn.dirty.is_empty();
+        let is_more = is_due && !turn.dirty.is_empty();
         *self.turn.borrow_mut() = turn;
         if self.shard.borrow().next_timeout() < self.timer_target.get() {
             self.timer.notify();
@@ -257,6 +330,59 @@ impl World {
             self.shard.borrow().core.borrow().counters.busy_micros.add(busy.as_micros() as u64);
         }
         is_more
+    }
+
+    /// Whether sends may go: at once, unless they are to gather for `flush_window`. The first that must not yet has a task come
+    /// back when its time is over; everything else of a turn is done meanwhile.
+    fn is_flush_due(self: &Rc<Self>) -> bool {
+        if self.flush_window.is_zero() {
+            return true;
+        }
+        let now = self.clock.elapsed();
+        let since = self.unflushed_since.get().unwrap_or_else(|| {
+            self.unflushed_since.set(Some(now));
+            let world = Rc::clone(self);
+            monoio::spawn(async move {
+                monoio::time::sleep(world.flush_window).await;
+                world.flush.notify();
+            });
+            now
+        });
+        // The runtime's timer and this clock may differ by a part of a millisecond.
+        now + FLUSH_WINDOW_SLACK >= since + self.flush_window
+    }
+
+    /// Waits until everybody else has had a turn: for a task whose descriptor may always be ready.
+    async fn let_others_go_first(&self) {
+        let mut has_waited = false;
+        poll_fn(|cx| {
+            if std::mem::replace(&mut has_waited, true) {
+                return Poll::Ready(());
+            }
+            self.next_round.borrow_mut().push(cx.waker().clone());
+            self.flush.notify();
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Goes on with connections that sent more than their share of a turn, one share after another, until the turn's time is
+    /// over. False when there was nothing to do.
+    fn go_on(self: &Rc<Self>) -> bool {
+        if !self.shard.borrow().is_unfinished() {
+            return false;
+        }
+        let started = self.clock.elapsed();
+        while self.work(Shard::go_on) {
+            let outputs = self.shard.borrow_mut().take_outputs();
+            for output in outputs {
+                self.do_output(output);
+            }
+            if self.clock.elapsed().saturating_sub(started) >= TURN_TIME {
+                break;
+            }
+        }
+        true
     }
 
     fn do_output(self: &Rc<Self>, output: Output) {
@@ -279,6 +405,16 @@ impl World {
                     to,
                     Handoff { wire: Box::new(()), peer, owed: outbox.to_bytes(), unread },
                 );
+            }
+            Output::StopReading(key) => {
+                if let Some(wire) = self.wire(key) {
+                    wire.want(false);
+                }
+            }
+            Output::StartReading(key) => {
+                if let Some(wire) = self.wire(key) {
+                    wire.want(true);
+                }
             }
             Output::File { connection, work } => {
                 let job = FileJob { shard: self.id, connection, work };
@@ -334,6 +470,8 @@ impl World {
             stop: Notify::default(),
             stop_writer: Notify::default(),
             is_blocked: Cell::new(false),
+            is_wanted: Cell::new(true),
+            read_on: Notify::default(),
         });
         self.wires.borrow_mut().put(key.index, (key, Rc::clone(&wire)));
         if !unread.is_empty() {
@@ -367,6 +505,7 @@ impl World {
                 Err(Errno::INTR) => {}
                 Err(_) => {
                     // The reading task learns of the break and tells the shard.
+                    wire.want(true);
                     let _ = shutdown(wire.stream_fd(), Shutdown::Both);
                     return;
                 }
@@ -378,6 +517,14 @@ impl World {
 }
 
 impl Wire {
+    /// Whether the shard takes what comes.
+    fn want(&self, is_wanted: bool) {
+        self.is_wanted.set(is_wanted);
+        if is_wanted {
+            self.read_on.notify();
+        }
+    }
+
     fn stream_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.stream.as_fd()
     }
@@ -395,16 +542,17 @@ pub(crate) fn send_now(
     sendmsg(descriptor, slices, &mut SendAncillaryBuffer::default(), flags)
 }
 
-async fn flush_turns(world: Rc<World>, flush_window: Duration) {
+async fn flush_turns(world: Rc<World>) {
     loop {
         world.flush.notified().await;
-        if !flush_window.is_zero() {
-            monoio::time::sleep(flush_window).await;
-        }
-        if world.end_turn() {
-            // The other tasks get their turn before the next slice: a new task goes to the end of the queue.
-            let next = Rc::clone(&world);
-            monoio::spawn(async move { next.flush.notify() });
+        let is_more = world.end_turn();
+        let has_waiting = !world.next_round.borrow().is_empty();
+        if world.go_on() || is_more || has_waiting {
+            // Everybody else gets a turn before the next slice.
+            world.way_round.go().await;
+            let waiting = world.next_round.take();
+            waiting.into_iter().for_each(Waker::wake);
+            world.flush.notify();
         }
     }
 }
@@ -463,8 +611,8 @@ async fn answer_bell(world: Rc<World>, bell: std::sync::Arc<OwnedFd>) {
         let may_sleep =
             world.inbox.borrow().as_ref().is_none_or(|inbox| world.mesh.fall_asleep(world.id, inbox));
         if taken == MESSAGES_PER_WAKE_MAX || !may_sleep {
-            // More is there: the bell brings us back after the other tasks had their turn.
-            rustix::io::write(&*bell, &1_u64.to_ne_bytes()).ok();
+            world.let_others_go_first().await;
+            continue;
         }
         if let Err(error) = watched.readable().await {
             tracing::error!(%error, "a shard cannot hear its bell and stops");
@@ -505,10 +653,15 @@ async fn accept(world: Rc<World>, listener: OwnedFd, index: usize) {
         }
     };
     world.listeners.borrow_mut().push(Rc::clone(&listener));
+    let mut may_have_more = false;
     while !world.stopping.get() {
         if either(listener.readable(), world.stop_accepting[index].notified()).await.is_none() {
             break;
         }
+        if may_have_more {
+            world.let_others_go_first().await;
+        }
+        may_have_more = true;
         for accepted in 0..ACCEPTS_PER_WAKE_MAX {
             match acceptfrom_with(listener.as_fd(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok((descriptor, address)) => {
@@ -519,7 +672,10 @@ async fn accept(world: Rc<World>, listener: OwnedFd, index: usize) {
                     monoio::time::sleep(NOTHING_ACCEPTED_PAUSE).await;
                     break;
                 }
-                Err(Errno::AGAIN) => break,
+                Err(Errno::AGAIN) => {
+                    may_have_more = false;
+                    break;
+                }
                 // The client gave up while it waited in the queue.
                 Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => {}
                 Err(error) => {
@@ -537,15 +693,29 @@ pub(crate) fn peer_of(address: Option<SocketAddrAny>) -> Peer {
 }
 
 async fn read(world: Rc<World>, wire: Rc<Wire>, key: Key) {
+    let (mut bytes, mut reads) = (0, 0);
     'wait: while !wire.stop.is_set() {
+        if !wire.is_wanted.get() {
+            if either(wire.read_on.notified(), wire.stop.notified()).await.is_none() {
+                return;
+            }
+            continue;
+        }
         match either(wire.stream.readable(), wire.stop.notified()).await {
             None => return,
             Some(Err(_)) => break,
             Some(Ok(())) => {}
         }
+        if bytes >= SHARE_BYTES_MAX || reads >= READS_IN_A_ROW_MAX {
+            (bytes, reads) = (0, 0);
+            world.let_others_go_first().await;
+        }
         for _ in 0..READS_PER_WAKE_MAX {
             if wire.stop.is_set() {
                 return;
+            }
+            if !wire.is_wanted.get() {
+                continue 'wait;
             }
             let mut buffer = world.read_buffer.borrow_mut();
             match recv(wire.stream_fd(), &mut buffer[..], RecvFlags::DONTWAIT) {
@@ -554,6 +724,8 @@ async fn read(world: Rc<World>, wire: Rc<Wire>, key: Key) {
                     return;
                 }
                 Ok((_, count)) => {
+                    bytes += count;
+                    reads += 1;
                     world.receive(key, &mut buffer[..count]);
                     if count < READ_BUFFER_BYTES {
                         break;

@@ -142,6 +142,7 @@ impl Core {
     ) -> Outcome {
         self.begin_mark();
         self.mark_except(namespace, target, sender);
+        self.owed.made(frame.len());
         let (mut delivery, tables) = self.delivery(target);
         let table = &tables.namespaces[namespace];
         let rules = &tables.slow_rules[usize::from(table.namespace.setup)];

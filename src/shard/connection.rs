@@ -15,8 +15,10 @@ use crate::shard::core::{Core, Deferred, Output};
 use crate::shard::endpoint::MAIN;
 use crate::shard::files::{Awaited, FileStream, too_busy};
 use crate::shard::outbox::Outbox;
+use crate::shard::post::PendingPost;
 use crate::shard::raw::RawState;
 use crate::shard::session::CloseReason;
+use crate::shard::share::{Pause, Share};
 use crate::shard::wire::Wire;
 use crate::shard::{Shard, Step};
 
@@ -28,7 +30,7 @@ pub(crate) const LINGER: Duration = Duration::from_secs(2);
 const BODY_BYTES_PER_SECOND_MIN: u64 = 1024;
 
 /// How long a connection that is over may make no progress in taking what it is owed.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The same for a client that is sent an answer: a slow link shows in bursts, when the kernel has room again.
 pub(crate) const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
@@ -61,6 +63,7 @@ pub(crate) struct Connection {
     pub(crate) kind: Kind,
     /// Bytes of something incomplete; empty, and without memory, most of the time.
     pub(crate) inbound: Vec<u8>,
+    pub(crate) share: Share,
     pub(crate) deadline: Time,
     /// The earliest entry of this connection in the wheel.
     pub(crate) armed: Time,
@@ -107,6 +110,8 @@ pub(crate) struct HttpState {
     pub(crate) stream: Option<Box<FileStream>>,
     /// The client has said all it will, and may still read.
     pub(crate) is_half_closed: bool,
+    /// A POST whose packets are not all handled yet.
+    pub(crate) post: Option<Box<PendingPost>>,
     /// The session whose poll or POST this connection carries.
     pub(crate) session: Option<Key>,
     /// What the answer says to a page of another origin.
@@ -175,6 +180,7 @@ impl Connection {
             ending: Ending::Open,
             kind: Kind::Http(HttpState::default()),
             inbound: Vec::new(),
+            share: Share::default(),
             deadline: Time::NEVER,
             armed: Time::NEVER,
             peer,
@@ -232,7 +238,7 @@ impl Core {
         if connection.ending == Ending::Open {
             let before = connection.outbox.len();
             connection.outbox.write(buffers, write);
-            owed.add(connection.outbox.len() - before);
+            owed.add_own(connection.outbox.len() - before);
         }
     }
 
@@ -279,8 +285,12 @@ impl Core {
             self.pace_answer(key, count);
         }
         let Some(connection) = self.connections.get_mut(key) else { return };
+        let is_paused = connection.share.is_paused && count > 0;
         if connection.behind > 0 || connection.awaits_drain {
             self.note_progress(key);
+        }
+        if is_paused {
+            self.note_paused_progress(key);
         }
         self.finish_flush(key);
     }
@@ -330,36 +340,37 @@ impl Shard {
         let mut carried = {
             let mut core = self.core.borrow_mut();
             core.counters.bytes_received.add(input.len() as u64);
+            if !core.takes_input(key, input.len()) {
+                return core.keep_unread(key, input);
+            }
             let Some(connection) = core.connections.get_mut(key) else { return };
             std::mem::take(&mut connection.inbound)
         };
         if carried.is_empty() {
-            let used = self.consume(key, input);
+            let (used, pause) = self.consume(key, input);
             if used < input.len() {
                 let mut core = self.core.borrow_mut();
                 let mut rest = core.buffers.take();
                 rest.extend_from_slice(&input[used..]);
-                core.keep_inbound(key, rest);
+                core.keep_input(key, rest, 0, pause);
             }
         } else {
             carried.extend_from_slice(input);
-            let used = self.consume(key, &mut carried);
-            carried.drain(..used);
-            self.core.borrow_mut().keep_inbound(key, carried);
+            let (used, pause) = self.consume(key, &mut carried);
+            self.core.borrow_mut().keep_input(key, carried, used, pause);
         }
     }
 
-    /// Takes up what was kept while a connection was answering.
+    /// Takes up what was kept while a connection was answering, or waited for its share.
     pub(crate) fn resume_connection(&mut self, key: Key) {
-        let mut carried = {
+        let taken = {
             let mut core = self.core.borrow_mut();
-            let Some(connection) = core.connections.get_mut(key) else { return };
-            std::mem::take(&mut connection.inbound)
+            let is_waiting = core.connections.get(key).is_none_or(|connection| connection.share.is_waiting());
+            if is_waiting { None } else { core.take_inbound(key) }
         };
-        if !carried.is_empty() {
-            let used = self.consume(key, &mut carried);
-            carried.drain(..used);
-            self.core.borrow_mut().keep_inbound(key, carried);
+        if let Some((mut carried, done)) = taken.filter(|(carried, _)| !carried.is_empty()) {
+            let (used, pause) = self.consume(key, &mut carried[done..]);
+            self.core.borrow_mut().keep_input(key, carried, done + used, pause);
         }
         self.end_half_closed(key);
     }
@@ -395,6 +406,9 @@ impl Shard {
         if !http.is_half_closed || http.is_answering || connection.ending != Ending::Open {
             return;
         }
+        if connection.share.is_waiting() {
+            return;
+        }
         // A session whose POST is not whole has lost it.
         if connection.outbox.is_empty() || http.session.is_some() {
             drop(core);
@@ -404,32 +418,47 @@ impl Shard {
         }
     }
 
-    /// Uses as much of `bytes` as is complete; returns how much that was.
-    fn consume(&mut self, key: Key, bytes: &mut [u8]) -> usize {
+    /// Uses as much of `bytes` as is complete and within the connection's share; returns how much that was, and what the rest
+    /// waits for if it is not the peer.
+    fn consume(&mut self, key: Key, bytes: &mut [u8]) -> (usize, Option<Pause>) {
         let mut used = 0;
         while used < bytes.len() {
             let is_http = {
-                let core = self.core.borrow();
-                match core.connections.get(key) {
+                let mut core = self.core.borrow_mut();
+                let (turn, outbox_bytes_max) = (core.turn, core.config.outbox_bytes_max);
+                let is_turn_full = core.owed.is_turn_full(core.outboxes_bytes_max);
+                core.events_taken += 1;
+                match core.connections.get_mut(key) {
                     Some(connection) if connection.ending == Ending::Open => {
+                        if is_turn_full {
+                            return (used, Some(Pause::Turn));
+                        }
+                        if let Err(pause) = connection.take_event(turn, outbox_bytes_max) {
+                            return (used, Some(pause));
+                        }
                         matches!(connection.kind, Kind::Http(_))
                     }
                     // Gone, handed over or at its end: nobody wants the rest.
-                    _ => return bytes.len(),
+                    _ => return (bytes.len(), None),
                 }
             };
             let rest = &mut bytes[used..];
             let step = if is_http { self.consume_http(key, rest) } else { self.consume_frame(key, rest) };
             match step {
                 Step::Used(count) => used += count,
-                Step::Wait => break,
+                Step::Wait => {
+                    if let Some(connection) = self.core.borrow_mut().connections.get_mut(key) {
+                        connection.share.give_back();
+                    }
+                    break;
+                }
             }
             // What a handler asked for holds before the next event of the same read.
             if !self.core.borrow().deferred.is_empty() {
                 self.settle();
             }
         }
-        used
+        (used, None)
     }
 
     /// The peer closed, or the wire broke.
@@ -476,11 +505,17 @@ impl Shard {
             self.connection_lost(key);
             return;
         }
+        if connection.share.is_queued {
+            // It is not the peer that makes it wait.
+            core.arm_connection(key, FLUSH_PATIENCE);
+            return;
+        }
+        let is_paused = connection.share.is_paused;
         let (is_idle, is_owed_nothing) = (connection.inbound.is_empty(), connection.outbox.is_empty());
         let http = match &mut connection.kind {
             Kind::Http(http) => http,
             Kind::WebSocket(WebSocketState { role: Role::Raw(raw), .. }) => {
-                let is_lost = raw.is_lost(times, now);
+                let is_lost = raw.is_lost(times, now) && !connection.share.take_sign_of_life();
                 drop(core);
                 return self.check_raw(key, is_lost);
             }
@@ -490,6 +525,11 @@ impl Shard {
             let (session, is_half_closed) = (http.session, http.is_half_closed);
             drop(core);
             return self.answering_timeout(key, session, is_half_closed);
+        }
+        if is_paused {
+            drop(core);
+            tracing::info!(target: super::ENGINEIO, "closed: requests were pipelined, and their answers not read");
+            return self.connection_lost(key);
         }
         let is_mid_request = !is_idle || http.chunked.is_some();
         // A request whose head was whole has its grant.
@@ -573,13 +613,22 @@ impl Core {
         }
     }
 
+    /// Keeps what is left of a connection's input, of which `used` bytes are done with.
+    fn keep_input(&mut self, key: Key, mut bytes: Vec<u8>, used: usize, pause: Option<Pause>) {
+        if let Some(pause) = pause {
+            return self.keep_rest(key, bytes, used, pause);
+        }
+        bytes.drain(..used);
+        self.keep_inbound(key, bytes);
+    }
+
     /// Keeps input that is not complete yet, within bounds.
     fn keep_inbound(&mut self, key: Key, bytes: Vec<u8>) {
         let Some(connection) = self.connections.get_mut(key) else {
             self.buffers.give(bytes);
             return;
         };
-        let is_flooding = matches!(&connection.kind, Kind::Http(http) if http.is_answering && bytes.len() > PIPELINED_BYTES_MAX);
+        let is_flooding = matches!(&connection.kind, Kind::Http(http) if http.is_answering && http.post.is_none() && bytes.len() > PIPELINED_BYTES_MAX);
         if bytes.is_empty() || is_flooding || connection.ending != Ending::Open {
             self.buffers.give(bytes);
         } else {

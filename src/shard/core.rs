@@ -3,7 +3,7 @@
 //! Nothing in this file calls a handler, so a borrow of [`Core`] never meets user code.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +63,10 @@ pub(crate) enum Output {
     ShutdownWrite(Key),
     /// Give the connection to another shard, with what it is owed and what was read and not used.
     Handoff { connection: Key, to: ShardId, peer: Peer, outbox: Outbox, unread: Vec<u8> },
+    /// Read nothing more of a connection until told otherwise.
+    StopReading(Key),
+    /// Read on.
+    StartReading(Key),
     /// Do something on the thread of files, and deliver the outcome as a `ShardMessage::File`.
     File { connection: Key, work: FileWork },
 }
@@ -170,6 +174,12 @@ pub(crate) struct Core {
     /// Made for the first compressed message.
     pub(crate) inflater: Option<Inflater>,
     pub(crate) body_encoder: BodyEncoder,
+    /// Frames, requests and packets handled so far.
+    pub(crate) events_taken: u64,
+    /// Counts turns: a connection's share is for one.
+    pub(crate) turn: u32,
+    /// Connections whose input waits for their next share, longest first. Some may be gone.
+    pub(crate) unfinished: VecDeque<Key>,
     /// Connections that are owed bytes since the last flush.
     pub(crate) dirty: Vec<Key>,
     /// Sessions whose pending poll has something to take, since the last turn's end.
@@ -253,6 +263,9 @@ impl Core {
             inflater: None,
             body_encoder: BodyEncoder::default(),
             transcoder: Transcoder::new(parts.config.compression_threshold),
+            events_taken: 0,
+            turn: 0,
+            unfinished: VecDeque::new(),
             dirty: Vec::new(),
             polls_due: Vec::new(),
             outputs: Vec::new(),

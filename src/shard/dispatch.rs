@@ -23,7 +23,7 @@ use crate::shard::context::{Context, Socket};
 use crate::shard::core::Core;
 use crate::shard::encode::frame_packet;
 use crate::shard::raw::Message;
-use crate::shard::session::CloseReason;
+use crate::shard::session::{CloseReason, Link};
 use crate::shard::socket::{SocketState, Waiting};
 use crate::shard::tasks::TaskOwner;
 use crate::shard::trace::{trace_received, trace_received_binary};
@@ -337,11 +337,19 @@ impl Shard {
     pub(crate) fn session_timeout(&mut self, session_key: Key, armed: Time, stall: std::time::Duration) {
         let verdict = {
             let mut core = self.core.borrow_mut();
-            let Core { sessions, endpoints, now, .. } = &mut *core;
+            let Core { sessions, endpoints, connections, now, .. } = &mut *core;
             let (found, now) = (sessions.get_mut(session_key), *now);
             let Some(session) = found.filter(|session| session.armed == armed) else { return };
             let times = endpoints[usize::from(session.endpoint)].heartbeat_times();
             session.armed = Time::NEVER;
+            let carrier = match session.link {
+                Link::WebSocket(key) => Some(key),
+                Link::Polling { post, .. } => post,
+            };
+            // What it says may wait for us: then its answer is not late.
+            let carrier = carrier.and_then(|key| connections.get_mut(key));
+            let is_heard_late = carrier.is_some_and(|connection| connection.share.take_sign_of_life());
+            let stall = if is_heard_late { stall.max(times.timeout) } else { stall };
             if session.is_over {
                 if now >= session.connect_by {
                     core.remove_session(session_key);

@@ -13,7 +13,7 @@ use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::mesh::Peer;
 use crate::protocol::engineio::packet::Open;
-use crate::protocol::engineio::polling::{PollAnswer, PollBody, PollForm, Posted};
+use crate::protocol::engineio::polling::{PollAnswer, PollBody, PollForm};
 use crate::protocol::engineio::request::{RequestError, RequestQuery, Transport};
 use crate::protocol::engineio::revision::Revision;
 use crate::protocol::engineio::session::Heartbeat;
@@ -242,93 +242,11 @@ impl Shard {
         }
     }
 
-    /// A POST of a polling session: packets from the client.
-    fn post(&mut self, key: Key, head: &Head<'_, '_>, (session_key, form): (Key, PollForm), body: &[u8]) {
-        if !self.claim_post(key, session_key) {
-            return;
-        }
-        let content_type = head.headers.get("content-type").unwrap_or_default();
-        let Some(posted) = Posted::read(body, content_type, form) else {
-            tracing::info!(
-                target: super::ENGINEIO,
-                content_type,
-                "session closed: a POST's body is no text; Engine.IO 4 sends text/plain in UTF-8, binary in base64"
-            );
-            let mut core = self.core.borrow_mut();
-            core.counters.requests_refused.add(1);
-            core.respond(key, &Response::new(Status::BAD_REQUEST));
-            drop(core);
-            self.close_session(session_key, CloseReason::TransportError);
-            return;
-        };
-        let mut fault = None;
-        for packet in posted.packets() {
-            match packet {
-                Ok(packet) => {
-                    self.receive_packet(session_key, packet);
-                    self.settle();
-                }
-                Err(_) => fault = Some(CloseReason::ParseError),
-            }
-            if fault.is_some() || !self.core.borrow().is_session_live(session_key) {
-                break;
-            }
-        }
-        let response = if fault.is_some() {
-            Response::new(Status::BAD_REQUEST)
-        } else {
-            Response::html("ok").header("cache-control", "no-store")
-        };
-        {
-            let mut core = self.core.borrow_mut();
-            core.release_post(session_key, key);
-            core.respond(key, &response);
-        }
-        if let Some(reason) = fault {
-            self.core.borrow().counters.requests_refused.add(1);
-            tracing::info!(
-                target: super::ENGINEIO,
-                "session closed: a POST holds a packet that is none; the client must speak Engine.IO 4"
-            );
-            self.close_session(session_key, reason);
-        }
-    }
-
     /// A POST whose body is not here yet. False when the request is already answered.
     pub(crate) fn begin_post(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>) -> bool {
         let query = self.engine_query(endpoint, head);
         let Ok(Admission::Post(session, _)) = self.admit(key, endpoint, head, &query) else { return true };
         self.claim_post(key, session)
-    }
-
-    /// Makes a connection the one that carries a session's POST. Two at once end the session, as in Node.
-    fn claim_post(&mut self, key: Key, session_key: Key) -> bool {
-        let mut core = self.core.borrow_mut();
-        let Some(session) = core.sessions.get_mut(session_key) else { return false };
-        let Link::Polling { post, .. } = &mut session.link else { return false };
-        match *post {
-            Some(other) if other != key => {
-                // The body may still be on its way: the connection is of no further use.
-                core.counters.requests_refused.add(1);
-                core.respond_and_close(key, &Response::new(Status::BAD_REQUEST));
-                core.drop_connection(other);
-                drop(core);
-                tracing::info!(
-                    target: super::ENGINEIO,
-                    "session closed: a second POST came while one was being read; a client sends one at a time: \
-                     look for a proxy that repeats requests, or two clients with one sid"
-                );
-                self.close_session(session_key, CloseReason::TransportError);
-                false
-            }
-            _ => {
-                *post = Some(key);
-                if let Some(http) = core.http_mut(key) {
-                    http.session = Some(session_key);
-                }
-                true
-            }
-        }
     }
 
     /// The connection that carried a session's poll or POST is gone before its time.
@@ -428,7 +346,7 @@ impl Core {
     }
 
     /// The endpoint at which a session opened.
-    fn endpoint_of(&self, session: Key) -> Option<u8> {
+    pub(crate) fn endpoint_of(&self, session: Key) -> Option<u8> {
         self.sessions.get(session).map(|session| session.endpoint)
     }
 

@@ -104,7 +104,9 @@ impl Shard {
             Ok(incoming) => self.receive_frame(key, whose, incoming),
             Err(error) => self.break_websocket(key, whose, error),
         }
-        self.core.borrow_mut().buffers.give(inflated);
+        let mut core = self.core.borrow_mut();
+        core.charge_bytes(key, inflated.len());
+        core.buffers.give(inflated);
     }
 
     fn receive_frame(&mut self, key: Key, whose: Whose, incoming: Incoming<'_>) {
@@ -303,7 +305,7 @@ impl Core {
             }
             return true;
         }
-        owed.add(frames.len());
+        owed.add_own(frames.len());
         outbox.push_own(frames, buffers);
         is_waiting
     }

@@ -334,7 +334,7 @@ impl Core {
         let Some(connection) = connections.get_mut(key) else { return };
         if connection.ending == Ending::Open {
             connection.outbox.push_body(body, buffers);
-            owed.add(body.bytes().len());
+            owed.add_own(body.bytes().len());
         }
     }
 

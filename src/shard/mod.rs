@@ -38,6 +38,7 @@ pub(crate) mod options;
 pub(crate) mod origin;
 pub(crate) mod outbox;
 pub(crate) mod owed;
+pub(crate) mod post;
 pub(crate) mod proxied;
 pub(crate) mod raw;
 pub(crate) mod recipients;
@@ -45,6 +46,7 @@ pub(crate) mod recovery;
 pub(crate) mod revision3;
 pub(crate) mod rooms;
 pub(crate) mod session;
+pub(crate) mod share;
 pub(crate) mod site;
 pub(crate) mod sleep;
 pub(crate) mod socket;
@@ -74,6 +76,7 @@ use crate::shard::core::{Core, CoreParts, Deferred, Output, SharedCore};
 use crate::shard::dispatch::words;
 use crate::shard::endpoint::{EndpointHandlers, EndpointTable};
 use crate::shard::session::CloseReason;
+use crate::shard::share::WireEnd;
 use crate::shard::state::StateTable;
 use crate::shard::tasks::{TaskOwner, with_current};
 use crate::shard::wheel::TimerOwner;
@@ -174,12 +177,22 @@ impl Shard {
 
     /// The peer closed a connection, or its wire broke.
     pub(crate) fn closed(&mut self, connection: Key, now: Time) {
-        self.work(now, |shard| shard.connection_lost(connection));
+        self.work(now, |shard| {
+            let is_postponed = shard.core.borrow_mut().postpone_end(connection, WireEnd::Closed);
+            if !is_postponed {
+                shard.connection_lost(connection);
+            }
+        });
     }
 
     /// The peer has said all it will. An HTTP client may still read the answer that it is owed.
     pub(crate) fn ended(&mut self, connection: Key, now: Time) {
-        self.work(now, |shard| shard.connection_ended(connection));
+        self.work(now, |shard| {
+            let is_postponed = shard.core.borrow_mut().postpone_end(connection, WireEnd::Ended);
+            if !is_postponed {
+                shard.connection_ended(connection);
+            }
+        });
     }
 
     /// Drops every task: those that hold a socket keep the shard alive otherwise.
@@ -317,6 +330,7 @@ impl Shard {
         }
         let mut core = self.core.borrow_mut();
         core.counters.owed_bytes.set(core.owed.bytes() as u64);
+        core.new_turn();
         turn.dirty.append(&mut core.dirty);
         turn.outputs.append(&mut core.outputs);
         turn.bells.append(&mut core.bells);
@@ -327,7 +341,7 @@ impl Shard {
         self.core.borrow().connections.len() == 0
     }
 
-    fn work(&mut self, now: Time, work: impl FnOnce(&mut Shard)) {
+    pub(crate) fn work(&mut self, now: Time, work: impl FnOnce(&mut Shard)) {
         self.core.borrow_mut().now = now;
         let core = Rc::clone(&self.core);
         with_current(&core, || {

@@ -20,10 +20,16 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 /// larger part of a turn's work.
 const CHECKED_PER_TURN: usize = 256;
 
+/// When a turn has made more bytes than this, or an eighth of what all may be owed, no more input is handled before they were
+/// offered to the kernel: otherwise many who ask for much at once could be owed a multiple of the bound before anybody is slow.
+const MADE_PER_TURN_MAX: usize = 16 * 1024 * 1024;
+
 /// What the clients of a shard are owed.
 #[derive(Debug)]
 pub(crate) struct Owed {
     bytes: usize,
+    /// Bytes that were made in this turn: a frame that is shared counts once.
+    made: usize,
     /// Turns since the last check.
     turns: usize,
     next_check: Time,
@@ -31,7 +37,7 @@ pub(crate) struct Owed {
 
 impl Default for Owed {
     fn default() -> Owed {
-        Owed { bytes: 0, turns: usize::MAX / CHECKED_PER_TURN, next_check: Time::NEVER }
+        Owed { bytes: 0, made: 0, turns: usize::MAX / CHECKED_PER_TURN, next_check: Time::NEVER }
     }
 }
 
@@ -44,6 +50,30 @@ impl Owed {
     #[inline]
     pub(crate) fn add(&mut self, bytes: usize) {
         self.bytes += bytes;
+    }
+
+    /// Bytes were queued for somebody that nobody shares.
+    #[inline]
+    pub(crate) fn add_own(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.made += bytes;
+    }
+
+    /// A frame was made that many may share.
+    #[inline]
+    pub(crate) fn made(&mut self, bytes: usize) {
+        self.made += bytes;
+    }
+
+    /// Whether what was made in this turn should be sent before more is.
+    #[inline]
+    pub(crate) fn is_turn_full(&self, bytes_max: usize) -> bool {
+        self.made > MADE_PER_TURN_MAX.min(bytes_max / 8)
+    }
+
+    /// Everything that was made is on its way to the driver.
+    pub(crate) fn begin_turn(&mut self) {
+        self.made = 0;
     }
 
     /// Bytes were sent, or nobody is owed them any more.

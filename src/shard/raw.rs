@@ -123,7 +123,7 @@ impl Core {
             let wire = connection.wire();
             let before = connection.outbox.len();
             connection.outbox.write(buffers, |out| transcoder.append(opcode, payload, wire, out));
-            owed.add(connection.outbox.len() - before);
+            owed.add_own(connection.outbox.len() - before);
         }
     }
 

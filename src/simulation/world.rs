@@ -104,6 +104,8 @@ pub(super) struct Wire {
     pub(super) is_over: bool,
     /// The client reads nothing.
     pub(super) is_stalled: bool,
+    /// The shard takes nothing more for now.
+    is_unwanted: bool,
     /// The last send could not be completed: the driver waits.
     is_blocked: bool,
     /// A send under way, with the bytes as they were when it began.
@@ -119,6 +121,7 @@ enum Action {
     Arrive(WireId),
     EndOfOutput(WireId),
     EndTurn(usize),
+    GoOn(usize),
     Mail(usize),
     Wake(usize),
     Timeout(usize),
@@ -228,6 +231,7 @@ impl World {
             is_server_done: server == ServerEnd::Closed,
             is_over: false,
             is_stalled: false,
+            is_unwanted: false,
             is_blocked: false,
             sending: None,
         });
@@ -297,6 +301,9 @@ impl World {
                 actions.push(Action::Mail(shard));
                 actions.push(Action::Wake(shard));
             }
+            if self.shards[shard].is_unfinished() {
+                actions.push(Action::GoOn(shard));
+            }
             if self.shards[shard].next_timeout() <= self.now {
                 actions.push(Action::Timeout(shard));
             }
@@ -304,7 +311,9 @@ impl World {
         for &id in &self.live {
             let wire = &self.wires[id.0];
             let is_at_shard = matches!(wire.server, ServerEnd::At(..));
-            if is_at_shard && !wire.to_server.is_empty() {
+            if wire.is_unwanted {
+                // The shard has enough of it for now.
+            } else if is_at_shard && !wire.to_server.is_empty() {
                 actions.push(Action::Receive(id));
             } else if is_at_shard && wire.is_client_done {
                 actions.push(Action::EndOfInput(id));
@@ -348,6 +357,12 @@ impl World {
                 return Some(id);
             }
             Action::EndTurn(shard) => self.end_turn(shard),
+            Action::GoOn(shard) => {
+                self.work(shard, Shard::go_on);
+                for output in self.shards[shard].take_outputs() {
+                    self.do_output(shard, output);
+                }
+            }
             Action::Mail(shard) => self.read_mail(shard),
             Action::Wake(shard) => {
                 if let Some(task) = self.inboxes[shard].next_wake() {
@@ -460,6 +475,11 @@ impl World {
                 self.wires[id.0].is_blocked = false;
                 let handoff = Handoff { wire: Box::new(id), peer, owed, unread };
                 self.mesh.send(to, ShardMessage::Handoff(Box::new(handoff))).expect("the inbox has room");
+            }
+            Output::StopReading(connection) | Output::StartReading(connection) => {
+                if let Some(id) = self.places.get(&(shard, connection)) {
+                    self.wires[id.0].is_unwanted = matches!(output, Output::StopReading(_));
+                }
             }
             Output::File { .. } => {
                 unreachable!("the simulation serves no files, and its clients take no coding")

@@ -56,6 +56,8 @@ struct Wire {
     is_ended: bool,
     /// The client reads nothing.
     is_stalled: bool,
+    /// The shard takes nothing more for now.
+    is_unwanted: bool,
 }
 
 pub(super) struct Host {
@@ -184,6 +186,7 @@ impl Host {
             is_dropped: false,
             is_ended: false,
             is_stalled: false,
+            is_unwanted: false,
         });
         id
     }
@@ -272,6 +275,30 @@ impl Host {
         panic!("the server does not come to rest: does a task wake itself for ever?");
     }
 
+    /// One round of what [`settle`](Host::settle) repeats, without the clients' part.
+    #[cfg(test)]
+    pub(super) fn carry_once(&mut self) {
+        self.carry();
+        for shard in 0..self.shards.len() {
+            let mut turn = Turn::default();
+            self.shards[shard].end_turn(&mut turn);
+            self.finish_turn(shard, turn);
+        }
+    }
+
+    /// A client that reads nothing takes this much all the same.
+    #[cfg(test)]
+    pub(super) fn take_part(&mut self, id: WireId, bytes: usize) {
+        let Some((shard, key)) = self.wires[id.0].at else { return };
+        let mut core = self.shards[shard].core.borrow_mut();
+        core.now = self.now;
+        let owed =
+            core.connections.get(key).map(|connection| connection.outbox.to_bytes()).unwrap_or_default();
+        let taken = bytes.min(owed.len());
+        self.wires[id.0].arrived.extend_from_slice(&owed[..taken]);
+        core.sent(key, taken);
+    }
+
     /// What is counted as owed must be what is queued.
     fn check_counts(&self) {
         #[cfg(test)]
@@ -302,14 +329,14 @@ impl Host {
         for index in 0..self.wires.len() {
             let wire = &mut self.wires[index];
             let Some((shard, key)) = wire.at else { continue };
-            if !wire.to_server.is_empty() {
+            if !wire.to_server.is_empty() && !wire.is_unwanted {
                 let mut bytes = std::mem::take(&mut wire.to_server);
                 self.shards[shard].receive(key, &mut bytes, self.now);
                 has_worked = true;
-            } else if std::mem::take(&mut wire.is_ended) {
+            } else if !wire.is_unwanted && std::mem::take(&mut wire.is_ended) {
                 self.shards[shard].ended(key, self.now);
                 has_worked = true;
-            } else if wire.is_dropped {
+            } else if wire.is_dropped && !wire.is_unwanted {
                 self.forget(WireId(index));
                 self.shards[shard].closed(key, self.now);
                 has_worked = true;
@@ -336,9 +363,19 @@ impl Host {
             self.shards[shard].handle_timeout(self.now);
             has_worked = true;
         }
+        while self.shards[shard].go_on(self.now) {
+            self.do_outputs(shard);
+            has_worked = true;
+        }
         let mut turn = Turn::default();
         self.shards[shard].end_turn(&mut turn);
+        has_worked |= self.shards[shard].is_unfinished();
         has_worked |= !turn.dirty.is_empty() || !turn.outputs.is_empty();
+        self.finish_turn(shard, turn);
+        has_worked
+    }
+
+    fn finish_turn(&mut self, shard: usize, turn: Turn) {
         for key in turn.dirty {
             if let Some(connection) = self.shards[shard].core.borrow_mut().connections.get_mut(key) {
                 connection.is_dirty = false;
@@ -350,7 +387,6 @@ impl Host {
         for output in turn.outputs {
             self.do_output(shard, output);
         }
-        has_worked
     }
 
     fn receive_message(&mut self, shard: usize, message: ShardMessage) {
@@ -366,6 +402,7 @@ impl Host {
         };
         self.places.insert((shard, key), id);
         self.wires[id.0].at = Some((shard, key));
+        self.wires[id.0].is_unwanted = false;
         self.shards[shard].receive(key, &mut unread, self.now);
         self.do_outputs(shard);
     }
@@ -394,6 +431,11 @@ impl Host {
                 let handoff = Handoff { wire: Box::new(id), peer, owed: outbox.to_bytes(), unread };
                 let sent = self.mesh.send(to, ShardMessage::Handoff(Box::new(handoff)));
                 self.wires[id.0].is_over = sent.is_err();
+            }
+            Output::StopReading(connection) | Output::StartReading(connection) => {
+                if let Some(id) = self.places.get(&(shard, connection)) {
+                    self.wires[id.0].is_unwanted = matches!(output, Output::StopReading(_));
+                }
             }
             Output::File { connection, work } => match &mut self.held_files {
                 Some(held) => held.push((shard, connection, work)),

@@ -61,6 +61,8 @@ mod session;
 #[cfg(test)]
 mod setups;
 #[cfg(test)]
+mod shares;
+#[cfg(test)]
 mod sleeps;
 #[cfg(test)]
 mod slow_clients;

@@ -34,6 +34,7 @@ use crate::driver::{ShardParts, build_shard, send_connection};
 use crate::mesh::{Handoff, InboxReceiver, Mesh, Peer, ShardMessage};
 use crate::shard::core::Output;
 use crate::shard::outbox::Outbox;
+use crate::shard::share::SHARE_EVENTS_MAX;
 use crate::shard::{Shard, Turn};
 
 /// Completions handled before the shard's turn ends and its sends go out.
@@ -52,6 +53,10 @@ const DIRECT_SENDS_MAX: usize = 2;
 /// Bytes of one piece in one send.
 const SEND_BYTES_MAX: usize = 256 * 1024;
 
+/// How long a turn takes in, and goes on with what is unread, before its sends go out. It is looked at the clock only after
+/// as many events as one connection may have of a turn.
+const TURN_TIME: Duration = Duration::from_millis(1);
+
 /// How long accepting rests when the process has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -65,6 +70,8 @@ struct Wire {
     key: Key,
     descriptor: OwnedFd,
     is_receiving: bool,
+    /// The shard takes what comes; if not, no receive is begun.
+    is_wanted: bool,
     is_sending: bool,
     /// Lent to the kernel while a send of several pieces is under way.
     pieces: Option<Box<SendPieces>>,
@@ -200,13 +207,14 @@ impl Pump {
                 self.shard.set_wall_clock(unix_millis, self.clock.now());
             }
             self.take_completions();
+            self.go_on();
         }
     }
 
     /// Goes into the kernel: to sleep, unless there is something left to do.
     fn enter(&mut self, is_more_mail: bool) -> std::io::Result<()> {
         let must_flush = !self.unflushed.is_empty() && self.is_flush_due();
-        let is_busy = must_flush || is_more_mail || self.ring.completions() > 0;
+        let is_busy = must_flush || is_more_mail || self.shard.is_unfinished() || self.ring.completions() > 0;
         if is_busy || !self.mesh.fall_asleep(self.id, &self.inbox) {
             return self.ring.poll();
         }
@@ -294,7 +302,16 @@ impl Pump {
 
     fn take_completions(&mut self) {
         let now = self.clock.now();
+        let started = self.clock.elapsed();
+        let mut looked = self.shard.events_taken();
         for _ in 0..COMPLETIONS_PER_TURN_MAX {
+            let taken = self.shard.events_taken();
+            if taken.wrapping_sub(looked) >= u64::from(SHARE_EVENTS_MAX) {
+                looked = taken;
+                if self.clock.elapsed().saturating_sub(started) >= TURN_TIME {
+                    break;
+                }
+            }
             let Some(completion) = self.ring.next_completion() else { break };
             match completion.token.kind() {
                 Some(Kind::Receive) => self.received(completion, now),
@@ -308,6 +325,24 @@ impl Pump {
             }
         }
         self.ring.buffers.publish();
+    }
+
+    /// Goes on with connections that sent more than their share of a turn, one share after another, until the turn's time is
+    /// over: whatever else has arrived by then comes first.
+    fn go_on(&mut self) {
+        if !self.shard.is_unfinished() {
+            return;
+        }
+        let started = self.clock.elapsed();
+        let now = self.clock.now();
+        while self.shard.go_on(now) {
+            for output in self.shard.take_outputs() {
+                self.do_output(output);
+            }
+            if self.clock.elapsed().saturating_sub(started) >= TURN_TIME {
+                return;
+            }
+        }
     }
 
     fn accepted(&mut self, completion: Completion, now: Time) {
@@ -372,13 +407,20 @@ impl Pump {
         if has_more {
             return;
         }
-        // Out of buffers the kernel ends the multishot; the bytes wait in the socket.
-        let is_broken = result == 0 || (result < 0 && result != -libc::ENOBUFS);
+        // Out of buffers the kernel ends the multishot, and so do we when too much is unread; the bytes wait in the socket.
+        let is_broken = result < 0 && result != -libc::ENOBUFS && result != -libc::ECANCELED;
         if result == 0 {
             self.shard.ended(key, now);
         } else if is_broken {
             self.shard.closed(key, now);
-        } else if let Some(wire) = self.wires.get_mut(key.index) {
+        } else {
+            self.receive_if_wanted(key);
+        }
+    }
+
+    fn receive_if_wanted(&mut self, key: Key) {
+        let Some(wire) = self.wires.get_mut(key.index) else { return };
+        if wire.key == key && wire.is_wanted && !wire.is_receiving {
             wire.is_receiving = true;
             self.ring.receive(wire.descriptor.as_fd(), key);
         }
@@ -403,7 +445,11 @@ impl Pump {
         let key = wire.key;
         let Ok(count) = usize::try_from(result) else {
             // The receive that is under way answers too, and ends the connection.
+            let is_receiving = wire.is_receiving;
             let _ = shutdown(&wire.descriptor, Shutdown::Both);
+            if !is_receiving {
+                self.shard.closed(key, now);
+            }
             return;
         };
         let mut core = self.shard.core.borrow_mut();
@@ -447,7 +493,8 @@ impl Pump {
             return self.balance.leave(self.id);
         };
         self.ring.receive(descriptor.as_fd(), key);
-        let wire = Wire { key, descriptor, is_receiving: true, is_sending: false, pieces: None };
+        let wire =
+            Wire { key, descriptor, is_receiving: true, is_wanted: true, is_sending: false, pieces: None };
         self.wires.put(key.index, wire);
         if !unread.is_empty() {
             self.shard.receive(key, &mut unread, now);
@@ -509,6 +556,19 @@ impl Pump {
                     // A peer that is gone already needs no word.
                     let _ = shutdown(&wire.descriptor, Shutdown::Write);
                 }
+            }
+            Output::StopReading(connection) => {
+                let Some(wire) = self.wire_mut(connection) else { return };
+                wire.is_wanted = false;
+                if wire.is_receiving {
+                    self.ring.cancel(Token::new(Kind::Receive, connection));
+                }
+            }
+            Output::StartReading(connection) => {
+                if let Some(wire) = self.wire_mut(connection) {
+                    wire.is_wanted = true;
+                }
+                self.receive_if_wanted(connection);
             }
             Output::File { connection, work } => {
                 let job = FileJob { shard: self.id, connection, work };

@@ -4,6 +4,7 @@
 //! that an answer finds its connection, or finds that it is gone.
 #![allow(unsafe_code)]
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
@@ -110,6 +111,9 @@ pub(crate) struct Ring {
     // Declared first so that it is closed before the buffers are freed.
     uring: IoUring,
     pub(crate) buffers: BufferRing,
+    /// Operations that found no room: they go first as soon as there is some. None is ever left out, because a wire waits for
+    /// each one's answer.
+    waiting: VecDeque<squeue::Entry>,
 }
 
 impl Ring {
@@ -121,7 +125,7 @@ impl Ring {
             .setup_cqsize(COMPLETIONS)
             .build(BATCH)?;
         let buffers = BufferRing::register(&uring.submitter())?;
-        Ok(Ring { uring, buffers })
+        Ok(Ring { uring, buffers, waiting: VecDeque::new() })
     }
 
     /// Receives into the shared buffers until told otherwise.
@@ -182,6 +186,10 @@ impl Ring {
 
     /// Submits what is queued and waits for an answer, no longer than `patience`.
     pub(crate) fn wait(&mut self, patience: Option<Duration>) -> io::Result<()> {
+        self.push_waiting();
+        if !self.waiting.is_empty() {
+            return self.poll();
+        }
         let result = match patience {
             None => self.uring.submit_and_wait(1).map(drop),
             Some(patience) => {
@@ -195,6 +203,11 @@ impl Ring {
 
     /// Submits what is queued and collects answers, without waiting.
     pub(crate) fn poll(&mut self) -> io::Result<()> {
+        self.push_waiting();
+        self.submit_queued()
+    }
+
+    fn submit_queued(&mut self) -> io::Result<()> {
         let queued = self.uring.submission().len() as u32;
         // SAFETY: no argument is passed, so nothing is read beyond the two rings.
         let entered =
@@ -220,14 +233,31 @@ impl Ring {
 
     fn push(&mut self, entry: squeue::Entry, token: Token) {
         let entry = entry.user_data(token.0);
-        // SAFETY: what an entry points to lives until its completion: receive buffers as long as the ring;
-        // pieces and bytes of a send are locked in their outbox, which is kept until the send has answered.
-        while unsafe { self.uring.submission().push(&entry) }.is_err() {
-            if let Err(error) = self.poll() {
-                tracing::error!(%error, "io_uring takes no submission");
+        if self.waiting.is_empty() && self.push_now(&entry) {
+            return;
+        }
+        self.waiting.push_back(entry);
+        // A full queue goes to the kernel. If that fails for good, the next wait fails too, and the shard stops.
+        if let Err(error) = self.submit_queued() {
+            tracing::debug!(%error, "io_uring takes no submission now");
+        }
+        self.push_waiting();
+    }
+
+    /// Moves what waits into the queue, as far as there is room.
+    fn push_waiting(&mut self) {
+        while let Some(entry) = self.waiting.pop_front() {
+            if !self.push_now(&entry) {
+                self.waiting.push_front(entry);
                 return;
             }
         }
+    }
+
+    fn push_now(&mut self, entry: &squeue::Entry) -> bool {
+        // SAFETY: what an entry points to lives until its completion: receive buffers as long as the ring;
+        // pieces and bytes of a send are locked in their outbox, which is kept until the send has answered.
+        unsafe { self.uring.submission().push(entry) }.is_ok()
     }
 }
 

@@ -11,9 +11,22 @@ use crate::protocol::websocket::frame::{Opcode, server_frames};
 /// What stands between two packets.
 const SEPARATOR: u8 = 0x1e;
 
+/// The packet that begins at a place of a POST body, and where the next one begins. Nothing can be read beyond an error.
+pub(crate) fn packet_at(body: &str, at: usize) -> Option<(Result<Packet<'_>, PacketError>, usize)> {
+    let rest = body.get(at..)?;
+    let len = memchr::memchr(SEPARATOR, rest.as_bytes()).unwrap_or(rest.len());
+    Some((packet::decode(&rest[..len]), at + len + 1))
+}
+
 /// The packets of a POST body, in order. The first error ends the reading.
+#[cfg(any(test, fuzzing))]
 pub(crate) fn packets(body: &str) -> impl Iterator<Item = Result<Packet<'_>, PacketError>> {
-    body.split(char::from(SEPARATOR)).map(packet::decode)
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let (packet, next) = packet_at(body, at)?;
+        at = next;
+        Some(packet)
+    })
 }
 
 /// The bytes of a binary message that came as text. Line ends in it are none: the Java client writes them, after every 76

@@ -46,48 +46,64 @@ pub(crate) fn message(packet: &[u8]) -> Option<&[u8]> {
     packet.strip_prefix(&[MESSAGE_TYPE])
 }
 
-/// The packets of a body in text form, in order. An error is the last item. A packet of no length is none: `0:` is the
-/// body of a client that had nothing to say.
-pub(crate) fn packets(body: &str) -> impl Iterator<Item = Result<Packet<'_>, PacketError>> {
-    let mut rest = body;
-    let mut is_over = body.is_empty();
-    let empty = is_over.then_some(Err(PacketError::Empty));
-    let packets = std::iter::from_fn(move || {
-        while !is_over && !rest.is_empty() {
-            let packet = split_text(rest).and_then(|(packet, after)| {
-                rest = after;
-                if packet.is_empty() { Ok(None) } else { decode(packet).map(Some) }
-            });
-            is_over = packet.is_err();
-            if let Some(packet) = packet.transpose() {
-                return Some(packet);
+/// The packet that begins at a place of a body in text form, and where the next one begins. Nothing can be read beyond an
+/// error. A packet of no length is none: `0:` is the body of a client that had nothing to say.
+pub(crate) fn packet_at(body: &str, mut at: usize) -> Option<(Result<Packet<'_>, PacketError>, usize)> {
+    if body.is_empty() && at == 0 {
+        return Some((Err(PacketError::Empty), usize::MAX));
+    }
+    loop {
+        let rest = body.get(at..).filter(|rest| !rest.is_empty())?;
+        match split_text(rest) {
+            Err(error) => return Some((Err(error), usize::MAX)),
+            Ok((packet, after)) => {
+                at = body.len() - after.len();
+                if !packet.is_empty() {
+                    return Some((decode(packet), at));
+                }
             }
         }
-        None
-    });
-    empty.into_iter().chain(packets)
+    }
+}
+
+/// The same for a body in the XHR2 form.
+pub(crate) fn binary_packet_at(body: &[u8], at: usize) -> Option<(Result<Packet<'_>, PacketError>, usize)> {
+    if body.is_empty() && at == 0 {
+        return Some((Err(PacketError::Empty), usize::MAX));
+    }
+    let rest = body.get(at..).filter(|rest| !rest.is_empty())?;
+    Some(match split_binary(rest) {
+        Err(error) => (Err(error), usize::MAX),
+        Ok((kind, packet, after)) => {
+            let packet = match kind {
+                KIND_BINARY => decode_binary(packet),
+                _ => std::str::from_utf8(packet).map_err(|_| PacketError::NotUtf8).and_then(decode),
+            };
+            (packet, body.len() - after.len())
+        }
+    })
+}
+
+/// The packets of a body in text form, in order. An error is the last item.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn packets(body: &str) -> impl Iterator<Item = Result<Packet<'_>, PacketError>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let (packet, next) = packet_at(body, at)?;
+        at = if packet.is_ok() { next } else { usize::MAX };
+        Some(packet)
+    })
 }
 
 /// The packets of a body in the XHR2 form, in order. An error is the last item.
+#[cfg(any(test, fuzzing))]
 pub(crate) fn binary_packets(body: &[u8]) -> impl Iterator<Item = Result<Packet<'_>, PacketError>> {
-    let mut rest = body;
-    let mut is_over = body.is_empty();
-    let empty = is_over.then_some(Err(PacketError::Empty));
-    let packets = std::iter::from_fn(move || {
-        if is_over || rest.is_empty() {
-            return None;
-        }
-        let packet = split_binary(rest).and_then(|(kind, packet, after)| {
-            rest = after;
-            match kind {
-                KIND_BINARY => decode_binary(packet),
-                _ => std::str::from_utf8(packet).map_err(|_| PacketError::NotUtf8).and_then(decode),
-            }
-        });
-        is_over = packet.is_err();
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let (packet, next) = binary_packet_at(body, at)?;
+        at = if packet.is_ok() { next } else { usize::MAX };
         Some(packet)
-    });
-    empty.into_iter().chain(packets)
+    })
 }
 
 /// Appends a text packet to a body in text form.

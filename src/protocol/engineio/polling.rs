@@ -115,7 +115,7 @@ fn encode3(frames: &[u8], form: PollForm) -> (Vec<u8>, bool) {
 pub(crate) enum Posted<'a> {
     Text(Revision, Cow<'a, str>),
     /// The XHR2 form of revision 3.
-    Bytes(&'a [u8]),
+    Bytes(Cow<'a, [u8]>),
 }
 
 impl<'a> Posted<'a> {
@@ -124,7 +124,7 @@ impl<'a> Posted<'a> {
         let is_bytes = content_type.starts_with("application/octet-stream");
         match (form.revision, is_bytes) {
             (Revision::Four, true) => None,
-            (Revision::Three, true) => Some(Posted::Bytes(body)),
+            (Revision::Three, true) => Some(Posted::Bytes(Cow::Borrowed(body))),
             (revision, false) => {
                 let text = std::str::from_utf8(body).ok()?;
                 let text = match form.callback {
@@ -136,16 +136,22 @@ impl<'a> Posted<'a> {
         }
     }
 
-    /// The packets, in order. The first error ends what can be read.
-    pub(crate) fn packets(&self) -> impl Iterator<Item = Result<Packet<'_>, PacketError>> {
-        let (mut four, mut three, mut bytes) = (None, None, None);
+    /// The packet that begins at a place, and where the next one begins; the first is at 0. `None` at the end. Nothing can be
+    /// read beyond an error.
+    pub(crate) fn packet_at(&self, at: usize) -> Option<(Result<Packet<'_>, PacketError>, usize)> {
         match self {
-            Posted::Text(Revision::Four, text) => four = Some(payload::packets(text)),
-            Posted::Text(Revision::Three, text) => three = Some(payload3::packets(text)),
-            Posted::Bytes(body) => bytes = Some(payload3::binary_packets(body)),
+            Posted::Text(Revision::Four, text) => payload::packet_at(text, at),
+            Posted::Text(Revision::Three, text) => payload3::packet_at(text, at),
+            Posted::Bytes(body) => payload3::binary_packet_at(body, at),
         }
-        let (four, three, bytes) = (four.into_iter(), three.into_iter(), bytes.into_iter());
-        four.flatten().chain(three.flatten()).chain(bytes.flatten())
+    }
+
+    /// The same, for longer than the request is there.
+    pub(crate) fn into_owned(self) -> Posted<'static> {
+        match self {
+            Posted::Text(revision, text) => Posted::Text(revision, Cow::Owned(text.into_owned())),
+            Posted::Bytes(body) => Posted::Bytes(Cow::Owned(body.into_owned())),
+        }
     }
 }
 
@@ -231,7 +237,15 @@ mod tests {
         ];
         for (body, content_type, form, expected) in rows {
             let posted = Posted::read(body, content_type, *form);
-            let count = posted.as_ref().map(|posted| posted.packets().filter(Result::is_ok).count());
+            let count = posted.as_ref().map(|posted| {
+                let mut at = 0;
+                std::iter::from_fn(|| {
+                    let (packet, next) = posted.packet_at(at)?;
+                    at = next;
+                    packet.ok()
+                })
+                .count()
+            });
             assert_eq!(count, *expected, "{}", String::from_utf8_lossy(body));
         }
     }
