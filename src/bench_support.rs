@@ -14,6 +14,7 @@ use crate::base::buffer::SharedFrame;
 use crate::base::ids::ShardId;
 use crate::base::slab::Key;
 use crate::base::time::Time;
+use crate::driver::clock::Clock;
 use crate::mesh::{Bell, Broadcast, InboxReceiver, Mesh, Peer, ShardMessage, Target};
 use crate::protocol::engineio;
 use crate::protocol::socketio::event::{Args, Event};
@@ -193,6 +194,7 @@ impl World {
             seed: [7; 32],
             now: Time(0),
             unix_origin: 0,
+            clock: Clock::new().coarse(),
         };
         let shard = Shard::new(parts, app(&total));
         let mut world = World { shard, turn: Turn::default(), clients: Vec::new(), total };

@@ -134,6 +134,7 @@ pub(crate) fn start(mut start: Start, announce: impl FnOnce(&Running)) -> Result
             seed: machine::random_seed(),
             now: clock.now(),
             unix_origin: clock.unix_origin(),
+            clock: clock.coarse(),
         };
         let (start, files, balance) = (start.clone(), files.clone(), balance.clone());
         let seat = Seat { core, start, inbox, bell, files, balance, clock, listeners };

@@ -63,6 +63,7 @@ impl Config {
         "static_file_bytes_max",
         "parser",
         "expiry_grace",
+        "slow_handler",
         "recovery_max_disconnection",
         "recovery_events_max",
         "recovery_bytes_max",

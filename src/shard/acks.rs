@@ -102,7 +102,9 @@ impl Shard {
 
     fn finish_ack(&mut self, pending: PendingAck, result: Result<Answer, AckError>) {
         let PendingAck { socket, callback, .. } = pending;
-        if let Err(panic) = guarded(|| callback(result)) {
+        let done = guarded(|| callback(result));
+        self.watched(|| "the callback of an acknowledgement".to_owned());
+        if let Err(panic) = done {
             self.handler_panicked(socket, "(acknowledgement)", &panic);
         }
     }

@@ -346,7 +346,9 @@ impl Shard {
             let handlers = self.handlers_of(&socket);
             if let Some(on_drain) = &handlers.drain {
                 let mut cx = Context::new(socket, "drain", Args::default(), None);
-                if let Err(panic) = guarded(|| on_drain(&mut cx)) {
+                let done = guarded(|| on_drain(&mut cx));
+                self.watched(|| format!("the drain handler of {}", cx.namespace()));
+                if let Err(panic) = done {
                     tracing::error!(target: super::SOCKETIO, message = %panic, "a drain handler panicked");
                     self.core.borrow_mut().counters.handler_panics.add(1);
                 }

@@ -116,6 +116,10 @@ pub struct Config {
     /// How long before a socket's deadline (`expires_in`) `on_expiry` is called. Default 30 s.
     #[serde(deserialize_with = "duration")]
     pub expiry_grace: Duration,
+    /// A handler, a tick or a task that holds its shard for longer than this is named in the log, at most once a second, and counted
+    /// in `handlers_slow`. Default 100 ms; 0 is off.
+    #[serde(deserialize_with = "duration")]
+    pub slow_handler: Duration,
     /// How long a client whose connection is lost may take to come back as the socket that it was, with its id, its rooms and
     /// what it has missed: Node's `connectionStateRecovery`. Default 0: off.
     #[serde(deserialize_with = "duration")]
@@ -206,6 +210,7 @@ impl Default for Config {
             static_file_bytes_max: 64 * 1024 * 1024,
             parser: Parser::Json,
             expiry_grace: Duration::from_secs(30),
+            slow_handler: Duration::from_millis(100),
             recovery_max_disconnection: Duration::ZERO,
             recovery_events_max: 128,
             recovery_bytes_max: 64 * 1024,

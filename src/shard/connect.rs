@@ -73,7 +73,9 @@ impl Shard {
             if self.core.borrow().is_ending(socket_key) {
                 return;
             }
-            match guarded(|| ask(&mut cx, args)) {
+            let decided = guarded(|| ask(&mut cx, args));
+            self.watched(|| format!("a connect handler of {}", cx.namespace()));
+            match decided {
                 Ok(Ok(ConnectFlow::Done)) => {}
                 Ok(Ok(ConnectFlow::Later(future))) => {
                     if step + 1 < handlers.connect.len()

@@ -31,6 +31,7 @@ use crate::shard::deadlines::Deadlines;
 use crate::shard::drain::Drain;
 use crate::shard::endpoint::EndpointTable;
 use crate::shard::files::FileWork;
+use crate::shard::held::ClockReader;
 use crate::shard::inquiries::Inquiries;
 use crate::shard::login::SharedSigner;
 use crate::shard::namespaces::Namespaces;
@@ -210,6 +211,8 @@ pub(crate) struct CoreParts {
     pub(crate) seed: [u8; 32],
     pub(crate) now: Time,
     pub(crate) unix_origin: u64,
+    /// Asked how long user code took.
+    pub(crate) clock: ClockReader,
 }
 
 impl Core {

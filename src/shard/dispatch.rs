@@ -25,7 +25,7 @@ use crate::shard::encode::frame_packet;
 use crate::shard::raw::Message;
 use crate::shard::session::{CloseReason, Link};
 use crate::shard::socket::{SocketState, Waiting};
-use crate::shard::tasks::TaskOwner;
+use crate::shard::tasks::{EventName, TaskOwner};
 use crate::shard::trace::{trace_received, trace_received_binary};
 use crate::shard::wire::Wire;
 
@@ -262,9 +262,13 @@ impl Shard {
         };
         let mut cx = Context::new(socket, &event.name, event.args, id);
         cx.keeps_args = handlers.error.is_some() || self.app.default_error.is_some();
-        match guarded(|| handle_event(&handlers, &mut cx)) {
+        let done = guarded(|| handle_event(&handlers, &mut cx));
+        self.watched(|| format!("the handler of event {:?} of {}", Shown(&event.name), cx.namespace()));
+        match done {
             Ok(Ok(Flow::Done)) => {}
-            Ok(Ok(Flow::Later(future))) => self.start_task(future, TaskOwner::Handler(socket_key)),
+            Ok(Ok(Flow::Later(future))) => {
+                self.start_task(future, TaskOwner::Handler(socket_key, EventName::of(&event.name)))
+            }
             Ok(Err(error)) => {
                 self.handler_failed(&handlers, &mut cx, &error);
                 discard(error);
@@ -284,7 +288,9 @@ impl Shard {
             tracing::warn!(target: super::SOCKETIO, ?event, namespace, error = %words(error), "handler failed");
             return;
         };
-        match guarded(|| on_error(cx, error)) {
+        let done = guarded(|| on_error(cx, error));
+        self.watched(|| format!("the error handler of event {:?} of {}", Shown(cx.event()), cx.namespace()));
+        match done {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 let event = Shown(cx.event());

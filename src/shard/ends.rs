@@ -94,7 +94,9 @@ impl Shard {
             let handlers = self.handlers_of(&socket);
             if let Some(on_disconnect) = &handlers.disconnect {
                 let mut cx = Context::new(socket, "disconnect", Args::default(), None);
-                if let Err(panic) = guarded(|| on_disconnect(&mut cx, reason)) {
+                let done = guarded(|| on_disconnect(&mut cx, reason));
+                self.watched(|| format!("the disconnect handler of {}", cx.namespace()));
+                if let Err(panic) = done {
                     tracing::error!(target: super::SOCKETIO, message = %panic, "a disconnect handler panicked");
                     self.core.borrow_mut().counters.handler_panics.add(1);
                 }

@@ -127,7 +127,9 @@ impl Shard {
         };
         let peer = self.core.borrow().connections.get(key).map_or(Peer::Unix, |connection| connection.peer);
         let request = Request::of_handshake(head, peer, &self.core, endpoint);
-        match guarded(|| rule(&request)) {
+        let decided = guarded(|| rule(&request));
+        self.watched(|| "allow_request".to_owned());
+        match decided {
             Ok(Ok(())) => Ok(admission),
             Ok(Err(message)) => Err(Refusal::Rule(message)),
             Err(panic) => {

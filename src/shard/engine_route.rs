@@ -143,7 +143,9 @@ impl Shard {
         let app = Rc::clone(&self.app);
         let Some(route) = app.endpoint(endpoint).and_then(|handlers| handlers.route.as_ref()) else { return };
         let socket = EngineSocket { core: Rc::clone(&self.core), session, sid };
-        if let Err(panic) = guarded(|| call(route, &socket)) {
+        let done = guarded(|| call(route, &socket));
+        self.watched(|| "a handler of raw Engine.IO".to_owned());
+        if let Err(panic) = done {
             tracing::error!(target: super::ENGINEIO, message = %panic, "an Engine.IO handler panicked; its session is closed");
             self.core.borrow_mut().counters.handler_panics.add(1);
             self.close_session(session, CloseReason::TransportError);

@@ -133,7 +133,9 @@ impl Shard {
                 let handlers = self.handlers_of(&socket);
                 let Some(on_expiry) = &handlers.expiry else { return };
                 let mut cx = Context::new(socket, "expiry", Args::default(), None);
-                if let Err(panic) = guarded(|| on_expiry(&mut cx)) {
+                let done = guarded(|| on_expiry(&mut cx));
+                self.watched(|| format!("the expiry handler of {}", cx.namespace()));
+                if let Err(panic) = done {
                     tracing::error!(target: super::SOCKETIO, message = %panic, "an expiry handler panicked");
                     self.core.borrow_mut().counters.handler_panics.add(1);
                 }

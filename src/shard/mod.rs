@@ -28,6 +28,7 @@ pub(crate) mod files;
 pub(crate) mod frames;
 pub(crate) mod gathering;
 pub(crate) mod handshake;
+pub(crate) mod held;
 pub(crate) mod http;
 pub(crate) mod inquiries;
 pub(crate) mod kept;
@@ -61,6 +62,7 @@ pub(crate) mod wire;
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::guard::discard;
@@ -75,6 +77,7 @@ use crate::shard::context::{Context, Socket};
 use crate::shard::core::{Core, CoreParts, Deferred, Output, SharedCore};
 use crate::shard::dispatch::words;
 use crate::shard::endpoint::{EndpointHandlers, EndpointTable};
+use crate::shard::held::Watch;
 use crate::shard::session::CloseReason;
 use crate::shard::share::WireEnd;
 use crate::shard::state::StateTable;
@@ -107,6 +110,7 @@ pub(crate) struct Shard {
     pub(crate) app: Rc<App>,
     due: Vec<(TimerOwner, Time)>,
     is_settling: bool,
+    watch: Watch,
     /// The socket whose waiting events are being taken up: a handler that is done at once must not begin anew.
     running: Option<Key>,
 }
@@ -117,6 +121,7 @@ impl Shard {
         if app.endpoints.is_empty() {
             app.endpoints.push(EndpointHandlers::new(parts.config.engine.clone()));
         }
+        let watch = Watch::new(Arc::clone(&parts.clock), parts.config.slow_handler);
         let mut core = Core::new(parts, app.endpoints.iter().map(EndpointTable::new).collect());
         core.signer = app.signer.clone().map(Rc::new);
         if core.recovery.is_on {
@@ -140,7 +145,7 @@ impl Shard {
             }
         }
         let (core, app) = (Rc::new(RefCell::new(core)), Rc::new(app));
-        let mut shard = Shard { core, app, due: Vec::new(), is_settling: false, running: None };
+        let mut shard = Shard { core, app, due: Vec::new(), is_settling: false, watch, running: None };
         shard.start_tickers();
         shard
     }
@@ -343,6 +348,7 @@ impl Shard {
 
     pub(crate) fn work(&mut self, now: Time, work: impl FnOnce(&mut Shard)) {
         self.core.borrow_mut().now = now;
+        self.watch.begin(now);
         let core = Rc::clone(&self.core);
         with_current(&core, || {
             work(self);

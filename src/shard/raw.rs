@@ -218,7 +218,9 @@ impl Shard {
     }
 
     fn guard_raw(&mut self, connection: Key, run: impl FnOnce()) {
-        if let Err(panic) = guarded(run) {
+        let done = guarded(run);
+        self.watched(|| "a handler of a raw WebSocket".to_owned());
+        if let Err(panic) = done {
             tracing::error!(message = %panic, "a WebSocket handler panicked; its connection is closed");
             let mut core = self.core.borrow_mut();
             core.counters.handler_panics.add(1);

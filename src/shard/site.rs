@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use crate::base::guard::guarded;
+use crate::base::shown::Shown;
 use crate::base::slab::Key;
 use crate::mesh::Peer;
 use crate::protocol::http::head::Head;
@@ -222,7 +223,9 @@ impl Shard {
                 let peer =
                     self.core.borrow().connections.get(key).map_or(Peer::Unix, |connection| connection.peer);
                 let request = Request { head, params, body, peer, core: &self.core, endpoint: MAIN };
-                guarded(|| handler(&request)).unwrap_or_else(|panic| {
+                let answered = guarded(|| handler(&request));
+                self.watched(|| format!("the route {}", Shown(head.path)));
+                answered.unwrap_or_else(|panic| {
                     tracing::error!(path = head.path, message = %panic, "a route's handler panicked");
                     self.core.borrow().counters.handler_panics.add(1);
                     Response::text("Internal Server Error").with_status(Status::INTERNAL_SERVER_ERROR)

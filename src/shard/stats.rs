@@ -51,6 +51,8 @@ counters! {
     mesh_messages_lost,
     /// Ticks that were left out, because the shard was held up.
     ticks_skipped,
+    /// Times that a handler, a tick or a task held its shard for longer than `slow_handler`.
+    handlers_slow,
     /// Handlers that panicked.
     handler_panics,
     /// Microseconds this shard was awake.

@@ -11,6 +11,7 @@ use std::task::{Context as PollContext, Poll, Wake, Waker};
 
 use crate::base::guard::{discard, guarded};
 use crate::base::ids::ShardId;
+use crate::base::shown::Shown;
 use crate::base::slab::Key;
 use crate::mesh::Mesh;
 use crate::shard::Shard;
@@ -39,7 +40,46 @@ pub(crate) enum TaskOwner {
     /// A client waits to be let in.
     Connect(Key),
     /// A socket's events wait until its handler is done.
-    Handler(Key),
+    Handler(Key, EventName),
+}
+
+impl TaskOwner {
+    /// Names the task in the log.
+    fn describe(&self) -> String {
+        match self {
+            TaskOwner::Nobody => "a background task".to_owned(),
+            TaskOwner::Connect(_) => "an asynchronous connect handler".to_owned(),
+            TaskOwner::Handler(_, event) => {
+                format!("the asynchronous handler of event {:?}", Shown(event.as_str()))
+            }
+        }
+    }
+}
+
+/// Of an event's name so much is kept.
+const EVENT_NAME_BYTES: usize = 31;
+
+/// The beginning of an event's name, kept for the log without an allocation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EventName {
+    len: u8,
+    bytes: [u8; EVENT_NAME_BYTES],
+}
+
+impl EventName {
+    pub(crate) fn of(name: &str) -> EventName {
+        let mut len = name.len().min(EVENT_NAME_BYTES);
+        while !name.is_char_boundary(len) {
+            len -= 1;
+        }
+        let mut bytes = [0; EVENT_NAME_BYTES];
+        bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
+        EventName { len: len as u8, bytes }
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
+    }
 }
 
 struct TaskWake {
@@ -75,7 +115,7 @@ impl Shard {
     pub(crate) fn start_task(&mut self, future: LocalFuture, owner: TaskOwner) {
         let key = {
             let mut core = self.core.borrow_mut();
-            if let TaskOwner::Handler(socket) = owner
+            if let TaskOwner::Handler(socket, _) = owner
                 && let Some(socket) = core.sockets.get_mut(socket)
             {
                 socket.is_busy = true;
@@ -107,6 +147,7 @@ impl Shard {
         let Some((mut future, waker, owner)) = taken else { return };
         let mut cx = PollContext::from_waker(&waker);
         let polled = guarded(|| future.as_mut().poll(&mut cx));
+        self.watched(|| owner.describe());
         match polled {
             Ok(Poll::Pending) => {
                 let mut future = Some(future);
@@ -122,7 +163,7 @@ impl Shard {
             Err(panic) => {
                 discard(future);
                 match owner {
-                    TaskOwner::Handler(socket) => {
+                    TaskOwner::Handler(socket, _) => {
                         self.handler_panicked(socket, "(asynchronous handler)", &panic);
                     }
                     TaskOwner::Connect(socket) => {
@@ -143,7 +184,7 @@ impl Shard {
     fn finish_task(&mut self, key: Key, owner: TaskOwner) {
         let mut core = self.core.borrow_mut();
         core.tasks.remove(key);
-        if let TaskOwner::Handler(socket) = owner {
+        if let TaskOwner::Handler(socket, _) = owner {
             if let Some(socket) = core.sockets.get_mut(socket) {
                 socket.is_busy = false;
             }

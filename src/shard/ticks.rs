@@ -241,7 +241,9 @@ impl Shard {
             let here = core.borrow().namespaces.of_setup(namespace);
             for namespace in &here {
                 let tick = Tick { core: &core, namespace, number, period: *period, lateness, skipped };
-                if let Err(panic) = guarded(|| handler(&tick)) {
+                let done = guarded(|| handler(&tick));
+                self.watched(|| format!("a tick of {}", namespace.name));
+                if let Err(panic) = done {
                     tracing::error!(namespace = %namespace.name, message = %panic, "a tick panicked");
                     core.borrow_mut().counters.handler_panics.add(1);
                 }

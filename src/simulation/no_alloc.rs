@@ -103,6 +103,7 @@ impl Bench {
                 seed: [index as u8; 32],
                 now: Time(0),
                 unix_origin: 0,
+                clock: Arc::new(|| Time(0)),
             };
             Shard::new(parts, app(ShardInfo::new(id, shards)))
         });

@@ -179,6 +179,7 @@ impl World {
                 seed: random.bytes(),
                 now: Time(1000),
                 unix_origin: 1_700_000_000_000,
+                clock: Arc::new(|| Time(0)),
             };
             Shard::new(parts, app(ShardInfo::new(id, weather.shards)))
         });

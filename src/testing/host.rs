@@ -2,10 +2,12 @@
 //!
 //! Does what a driver does, in one thread and one order: whatever is sent arrives, whole and at once.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::IoSlice;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 #[cfg(test)]
@@ -21,6 +23,7 @@ use crate::server::{Parts, Shared};
 use crate::shard::context::ShardInfo;
 use crate::shard::core::{CoreParts, Output};
 use crate::shard::files::FileWork;
+use crate::shard::held::ClockReader;
 use crate::shard::stats::ShardCounters;
 use crate::shard::{Shard, Turn};
 use crate::testing::session::Session;
@@ -30,6 +33,36 @@ const SLICES_MAX: usize = 16;
 
 /// Rounds of work at one moment after which a server is said to run in circles.
 const ROUNDS_MAX: usize = 1_000_000;
+
+thread_local! {
+    /// How long the handlers that ran in this round say they took.
+    static SPENT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// Says that the code which calls it has worked for so long. A test's clock stands still while a handler runs, so this is how a
+/// test shows what a slow one does: to ticks, to other clients, in the log.
+///
+/// ```
+/// use std::time::Duration;
+/// use shardcast::testing::{TestServer, spend};
+/// use shardcast::{Config, Context, Server};
+///
+/// let server = Server::new(Config::default()).namespace("/", |io| {
+///     io.on("report", |_: &mut Context| spend(Duration::from_millis(300)));
+/// });
+/// let server = TestServer::new(server).unwrap();
+/// server.connect("/").unwrap().emit("report", ());
+/// assert_eq!(server.handle().stats()[0].handlers_slow, 1);
+/// ```
+pub fn spend(duration: Duration) {
+    SPENT.set(SPENT.get() + duration);
+}
+
+/// The clock that a shard asks while it works.
+fn reader(clock: &Arc<AtomicU64>) -> ClockReader {
+    let clock = Arc::clone(clock);
+    Arc::new(move || Time(clock.load(Ordering::Relaxed)) + SPENT.get())
+}
 
 /// A bell that nobody needs: every inbox is looked into.
 struct NoBell;
@@ -62,6 +95,8 @@ struct Wire {
 
 pub(super) struct Host {
     now: Time,
+    /// The same, for the shards to ask while they work.
+    clock: Arc<AtomicU64>,
     unix_origin: u64,
     shards: Vec<Shard>,
     inboxes: Vec<InboxReceiver>,
@@ -89,6 +124,7 @@ impl Host {
         }
         setups_agree(words)?;
         let now = Time(1);
+        let clock = Arc::new(AtomicU64::new(now.0));
         let made = counters.iter().zip(apps).enumerate().map(|(index, (counters, app))| {
             let id = ShardId(index as u16);
             let core = CoreParts {
@@ -99,6 +135,7 @@ impl Host {
                 seed: [index as u8 + 1; 32],
                 now,
                 unix_origin: unix_millis - now.0,
+                clock: reader(&clock),
             };
             let info = ShardInfo::new(id, shards);
             let mut shard = Shard::new(core, app);
@@ -108,6 +145,7 @@ impl Host {
         let shards = made.collect();
         Ok(Host {
             now,
+            clock,
             unix_origin: unix_millis - now.0,
             shards,
             inboxes,
@@ -261,6 +299,9 @@ impl Host {
     /// Lets everything happen that can happen now.
     pub(super) fn settle(&mut self) {
         for _ in 0..ROUNDS_MAX {
+            // What handlers say that they took has passed for everybody.
+            self.now = self.now + SPENT.take();
+            self.clock.store(self.now.0, Ordering::Relaxed);
             let mut has_worked = self.carry();
             for shard in 0..self.shards.len() {
                 has_worked |= self.run(shard);
@@ -320,7 +361,7 @@ impl Host {
             self.now = self.now.max(next);
             self.settle();
         }
-        self.now = until;
+        self.now = self.now.max(until);
     }
 
     /// Brings what clients sent to the shards.

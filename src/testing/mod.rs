@@ -67,6 +67,8 @@ mod sleeps;
 #[cfg(test)]
 mod slow_clients;
 #[cfg(test)]
+mod slow_handlers;
+#[cfg(test)]
 mod state_rooms;
 #[cfg(test)]
 mod tests;
@@ -83,6 +85,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 pub use client::{AckId, Received, RefusedConnection, TestClient, TestClientBuilder};
+pub use host::spend;
 
 use crate::mesh::Peer;
 use crate::protocol::http::method::Method;
