@@ -323,7 +323,12 @@ impl Core {
         if connection.outbox.is_empty() && connection.ending == Ending::AfterFlush {
             connection.ending = Ending::Lingering;
             self.outputs.push(Output::ShutdownWrite(key));
-            self.arm_connection(key, LINGER);
+            if matches!(&connection.kind, Kind::Http(http) if http.is_half_closed) {
+                // It has said that it is over, so there is nothing to wait for.
+                self.deferred.push(Deferred::Lost(key));
+            } else {
+                self.arm_connection(key, LINGER);
+            }
         }
     }
 

@@ -9,7 +9,7 @@
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::shard::Shard;
-use crate::shard::connection::{Connection, Ending, FLUSH_PATIENCE, Kind, Role};
+use crate::shard::connection::{ANSWER_PATIENCE, Connection, Ending, FLUSH_PATIENCE, Kind, Role};
 use crate::shard::core::{Core, Output};
 
 /// Frames, requests and packets of one connection in one turn. With handlers that take 100 us each, this is what somebody else
@@ -109,11 +109,16 @@ impl Connection {
         if self.share.is_used_up() {
             return Err(Pause::Turn);
         }
-        if self.outbox.len() > outbox_bytes_max / 2 && self.share.end.is_none() {
+        if self.outbox.len() > outbox_bytes_max / 2 && (self.share.end.is_none() || self.still_reads()) {
             return Err(Pause::Outbox);
         }
         self.share.events += 1;
         Ok(())
+    }
+
+    /// Whether the peer has said all it will, and takes what it has asked for: a client of HTTP may.
+    fn still_reads(&self) -> bool {
+        self.share.end == Some(WireEnd::Ended) && matches!(self.kind, Kind::Http(_))
     }
 
     /// Input that is not handled yet.
@@ -218,9 +223,12 @@ impl Core {
             return;
         }
         connection.share.has_progress = true;
-        if !matches!(&connection.kind, Kind::WebSocket(websocket) if !matches!(websocket.role, Role::Raw(_)))
-        {
-            self.arm_connection(key, FLUSH_PATIENCE);
+        match &connection.kind {
+            Kind::Http(_) => self.arm_connection(key, ANSWER_PATIENCE),
+            Kind::WebSocket(websocket) if matches!(websocket.role, Role::Raw(_)) => {
+                self.arm_connection(key, FLUSH_PATIENCE);
+            }
+            Kind::WebSocket(_) => {}
         }
     }
 
@@ -253,8 +261,10 @@ impl Core {
         }
         connection.share.end = Some(end);
         // Nobody may take what it is owed any more: what came before the end is handled all the same.
-        connection.share.is_paused = false;
-        self.wait_turn(key);
+        if !connection.still_reads() {
+            connection.share.is_paused = false;
+            self.wait_turn(key);
+        }
         true
     }
 

@@ -148,6 +148,36 @@ fn what_was_asked_for_before_a_half_close_is_answered() {
 }
 
 #[test]
+fn pipelined_requests_for_much_are_answered_as_their_client_reads() {
+    let site = Site::new("pipelined");
+    let targets = ["/large", "/large", "/files/long.bin", "/large", "/hello"];
+    for is_half_closed in [false, true] {
+        let wire = site.ask(&targets, "");
+        let mut host = site.server.host.borrow_mut();
+        host.set_reading(wire, false);
+        if is_half_closed {
+            host.end_wire(wire);
+        }
+        host.settle();
+        drop(host);
+        assert!(site.owed() < 11_000_000, "{} bytes for one who reads none", site.owed());
+        for _ in 0..200 {
+            site.server.host.borrow_mut().read_some(wire, 200_000);
+            site.advance(Duration::from_millis(200));
+        }
+        let lens: Vec<usize> = answers(&site.arrived(wire)).iter().map(|(_, body)| body.len()).collect();
+        assert_eq!(lens, [10_000_000, 10_000_000, 1_000_000, 10_000_000, 5]);
+        assert_eq!(site.is_over(wire), is_half_closed);
+    }
+    // One who reads nothing is kept no longer for all that it asks.
+    let idle = site.connections();
+    let wire = site.ask(&targets, "");
+    site.server.host.borrow_mut().set_reading(wire, false);
+    site.advance(80 * SECOND);
+    assert_eq!(site.connections(), 0, "of {idle} and one");
+}
+
+#[test]
 fn half_a_request_before_a_half_close_is_none() {
     let site = Site::new("half-request");
     let wire = site.ask(&["/hello"], "");

@@ -284,9 +284,22 @@ describe("limits", () => {
 
   test("431 for too many fields", betterThanNode, async (t) => {
     const connection = await Connection.open(t);
-    connection.send(get("/hello", Array.from({ length: 200 }, (_, index) => `X-${index}: 1\r\n`).join("")));
+    connection.send(get("/hello", Array.from({ length: 300 }, (_, index) => `X-${index}: 1\r\n`).join("")));
     assert.equal((await connection.read()).status, 431);
     await connection.ends();
+  });
+
+  test("a hundred fields, and values of any bytes, are no reason to refuse", async (t) => {
+    const fields = Array.from({ length: 100 }, (_, index) => `X-${index}: Z\xfcrich \xff\r\n`).join("");
+    const connection = await Connection.open(t);
+    connection.send(Buffer.from(get("/hello", `Cookie: name=Zo\xeb\r\nReferer: http://a/caf\xe9\r\n${fields}`), "latin1"));
+    assert.equal((await connection.read()).status, 200);
+  });
+
+  test("offers to upgrade to something else are ignored", async (t) => {
+    for (const offer of ["Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n", "Connection: Upgrade\r\nUpgrade: TLS/1.0\r\n"]) {
+      assert.equal((await exchange(t, get("/hello", offer))).status, 200, offer);
+    }
   });
 
   test("414 or 431 for a target that is too long, and 8000 bytes of target are read", async (t) => {
