@@ -133,7 +133,15 @@ impl Core {
             return Err(Refused::new("Too many namespaces"));
         }
         self.namespaces.open(endpoint, name).map_err(|error| match error {
-            NamespaceError::Unknown => Refused::new("Invalid namespace"),
+            NamespaceError::Unknown => {
+                tracing::info!(
+                    target: super::SOCKETIO,
+                    namespace = name,
+                    endpoint = self.endpoint(endpoint).options.path,
+                    "refused with \"Invalid namespace\": none is registered by this name at this endpoint"
+                );
+                Refused::new("Invalid namespace")
+            }
             NamespaceError::Full => {
                 let namespaces_max = self.config.namespaces_max;
                 tracing::warn!(target: super::SOCKETIO, namespace = name, namespaces_max, "refused: namespaces_max is reached");
