@@ -20,12 +20,13 @@ impl Mixed {
             state
         };
         let is_noise = |choice: u32| choice % 100 < u32::from(self.noise);
-        // Printable, so that it may be text, and in stretches, so that a compressor sees each kind for a while.
+        // In stretches, so that a compressor sees each kind for a while. Noise of all bytes grows at zlib's fastest level, which
+        // gives the upper half of them nine bits: such a message is abandoned in its middle.
         let mut bytes = Vec::with_capacity(self.len + 600);
         while bytes.len() < self.len {
             let stretch = 1 + next() as usize % 600;
             match is_noise(next()) {
-                true => bytes.extend(std::iter::repeat_with(|| b' ' + (next() % 95) as u8).take(stretch)),
+                true => bytes.extend(std::iter::repeat_with(|| (next() >> 8) as u8).take(stretch)),
                 false => bytes.extend(b"{\"room\":\"lobby\",\"n\":17}".iter().cycle().take(stretch)),
             }
         }

@@ -107,8 +107,6 @@ impl BodyEncoder {
         let mut out = Vec::with_capacity(body.len().checked_sub(SAVED_BYTES_MIN)?);
         let status = compress.compress_vec(body, &mut out, FlushCompress::Finish);
         if !matches!(status, Ok(Status::StreamEnd)) {
-            compress.reset();
-            *kept = Some(compress);
             return None;
         }
         compress.reset();

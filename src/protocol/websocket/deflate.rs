@@ -55,8 +55,6 @@ impl Deflater {
             && out[start..].ends_with(&TAIL)
             && out.len() - start < payload.len() + TAIL.len();
         if !is_done {
-            compress.reset();
-            self.kept = Some(compress);
             out.truncate(start);
             return false;
         }

@@ -274,8 +274,8 @@ impl<'a> Reader<'a> {
             .expect("writing to a String cannot fail");
     }
 
-    /// Half a character, which notepack.io writes as three bytes that are no UTF-8, becomes the escape that a JSON client
-    /// writes.
+    /// Half a character, which some encoders write as three bytes that are no UTF-8, becomes the escape that a JSON client
+    /// writes. (notepack.io makes another character of it.)
     fn quote(&mut self, bytes: &[u8]) -> Result<(), MsgpackError> {
         if let Ok(text) = simdutf8::basic::from_utf8(bytes) {
             self.serialize(text);

@@ -62,7 +62,7 @@ fn every_vector_is_what_it_says_and_survives_the_way_back() {
 
 #[test]
 fn half_a_character_goes_on_as_the_escape_of_a_json_client() {
-    // "b\ud83d" as notepack.io writes it, as an argument, as a key and as a namespace.
+    // "b\ud83d" in the bytes that its number would have, as an argument, as a key and as a namespace.
     let decoded =
         decode(&bytes_of("83a47479706502a46461746193a161a462eda0bd81a3eda0bd01a36e7370a12f")).unwrap();
     assert_eq!(decoded.payload, r#"["a","b\ud83d",{"\ud83d":1}]"#);

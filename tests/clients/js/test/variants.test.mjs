@@ -162,8 +162,9 @@ describe("what a client brings into an event", only, () => {
   for (const [wire, options] of Object.entries(WIRES)) test(`${wire}: half a character, and what looks like an attachment`, async (t) => {
     const [socket, other] = await Promise.all([connected(t, URL, options), connected(t, URL, { transports: ["websocket"] })]);
     const isJson = options.parser === undefined;
-    assert.equal(await ask(socket, "typed", "abc\ud83d"), "abc\ufffd");
-    assert.equal(await ask(socket, "message-with-ack", "abc\ud83d"), isJson ? "abc\ud83d" : "abc\ufffd");
+    // The msgpack client makes another character of half a one before it sends it.
+    assert.equal(await ask(socket, "typed", "abc\ud83d"), isJson ? "abc\ufffd" : "abc\u{1f400}");
+    assert.equal(await ask(socket, "message-with-ack", "abc\ud83d"), isJson ? "abc\ud83d" : "abc\u{1f400}");
     assert.deepEqual(await ask(socket, "typed", 5), { error: "argument 0 is of another type: invalid type: integer `5`, expected a string at line 1 column 1" });
     for (const poison of [{ _placeholder: true, num: 7 }, { _placeholder: true, num: 0 }, [{ a: { num: 0, _placeholder: true } }]]) {
       const { error } = await ask(socket, "beside", poison);
