@@ -101,6 +101,11 @@ fn layers_below_the_driver_do_not_name_the_system() {
     assert_clean(&sources(&["rs"]), rules::system);
 }
 
+#[test]
+fn no_line_of_the_log_shows_a_secret() {
+    assert_clean(&sources(&["rs"]), rules::secrets_logged);
+}
+
 /// Every field of the configuration.
 fn settings() -> Vec<String> {
     let mut fields = rules::fields(&read_named("src/shard/config.rs").text, "Config");
@@ -113,10 +118,27 @@ fn tuning_names_every_field_and_every_limit() {
     let tuning = read_named("tuning.md").text;
     let fields = settings();
     assert!(fields.len() > 30, "the fields of Config were not understood: {fields:?}");
-    let limits = rules::constants(&read_named("src/base/limits.rs").text);
+    let mut limits = rules::constants(&read_named("src/base/limits.rs").text);
     assert!(!limits.is_empty(), "no limit was found");
+    limits.extend(sources(&["rs"]).iter().flat_map(rules::bounds));
+    limits.sort();
+    limits.dedup();
+    assert!(limits.len() > 60, "the bounds of the sources were not understood: {limits:?}");
     let faults = rules::unnamed(&tuning, fields.iter().chain(&limits));
-    assert!(faults.is_empty(), "not in tuning.md: {faults:?}");
+    assert!(faults.is_empty(), "not in tuning.md (a bound has a row in its section Constants): {faults:?}");
+}
+
+#[test]
+fn every_constant_of_the_tuning_page_is_in_the_sources() {
+    let named = rules::constants_shown(&read_named("tuning.md").text);
+    assert!(named.len() > 60, "the tables were not understood: {named:?}");
+    let sources = sources(&["rs"]);
+    let is_there = |name: &String| {
+        let declared = format!("const {name}:");
+        sources.iter().any(|source| source.path.starts_with("src/") && source.text.contains(&declared))
+    };
+    let gone: Vec<_> = named.iter().filter(|name| !is_there(name)).collect();
+    assert!(gone.is_empty(), "tuning.md names what is gone: {gone:?}");
 }
 
 #[test]

@@ -234,6 +234,79 @@ pub(crate) fn constants(text: &str) -> Vec<String> {
     found.map(|(name, _)| name.to_owned()).collect()
 }
 
+/// Files whose bounds are nobody's to know: tests, the load generator, what only benches and fuzz targets see.
+const UNBOUNDED: &[&str] = &["src/bin/", "src/testing/", "src/simulation/", "src/bench_support.rs"];
+
+/// The constants of a file that bound something, public or not: those with a name that ends in `_MAX`, and a few more kinds.
+/// What stands in a function, and behind `#[cfg(test)]`, is not looked at.
+pub(crate) fn bounds(source: &Source) -> Vec<String> {
+    let is_exempt = UNBOUNDED.iter().any(|exempt| source.path.starts_with(exempt))
+        || source.path.ends_with("/fuzz.rs")
+        || source.path.ends_with("/fuzz3.rs")
+        || is_of_tests(&source.path);
+    if is_exempt || !source.path.starts_with("src/") {
+        return Vec::new();
+    }
+    let code = code_of(&source.text);
+    let own = code.split("#[cfg(test)]").next().unwrap_or_default();
+    let found = own.lines().filter_map(|line| {
+        let rest = line
+            .strip_prefix("pub(crate) const ")
+            .or(line.strip_prefix("pub(super) const "))
+            .or(line.strip_prefix("pub const "))
+            .or(line.strip_prefix("const "))?;
+        Some(rest.split_once(':')?.0.to_owned())
+    });
+    let ends = ["_MAX", "_PATIENCE", "_GRACE", "_TIMEOUT", "BEHIND_BYTES", "LINGER"];
+    found.filter(|name| ends.iter().any(|end| name.ends_with(end))).collect()
+}
+
+/// The constants in the first columns of a page's section *Constants*.
+pub(crate) fn constants_shown(page: &str) -> Vec<String> {
+    let section = page.split("\n## Constants\n").nth(1).unwrap_or_default();
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let cells = section.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let is_name = |text: &&str| {
+        text.chars().all(|char| char == '_' || char.is_ascii_uppercase() || char.is_ascii_digit())
+    };
+    let names = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).filter(is_name);
+    names.map(str::to_owned).collect()
+}
+
+/// A line of the log shows no id whole, no query and no header that may hold a token.
+pub(crate) fn secrets_logged(source: &Source) -> Vec<String> {
+    const SECRETS: &[&str] = &[
+        "%sid",
+        "?sid",
+        "%session,",
+        "?session,",
+        "%session_id,",
+        ".id(),",
+        ".sid,",
+        "head.target",
+        "head.query",
+        "\"cookie\"",
+    ];
+    let is_looked_at = source.path.starts_with("src/") && !is_of_tests(&source.path);
+    let calls = source.text.match_indices("tracing::").filter(|_| is_looked_at);
+    let mut faults = Vec::new();
+    for (at, _) in calls {
+        let call = source.text[at..].split(");").next().unwrap_or_default();
+        let name = call.trim_start_matches("tracing::").split(['!', '(']).next().unwrap_or_default();
+        if !matches!(name, "error" | "warn" | "info" | "debug" | "trace") {
+            continue;
+        }
+        let line = source.text[..at].matches('\n').count() + 1;
+        let call = ["%session_id", "%session", "%sid", ".sid", ".id()"]
+            .iter()
+            .fold(call.to_owned(), |call, id| call.replace(&format!("{id}.brief()"), ""));
+        for secret in SECRETS.iter().filter(|secret| call.contains(*secret)) {
+            faults.push(format!("{}:{line}: the log shows {secret}; ids have brief()", source.path));
+        }
+    }
+    faults
+}
+
 /// Names that a page does not show as code.
 pub(crate) fn unnamed<'a>(page: &str, names: impl Iterator<Item = &'a String>) -> Vec<&'a str> {
     names.filter(|name| !page.contains(&format!("`{name}`"))).map(String::as_str).collect()
@@ -459,6 +532,34 @@ mod tests {
         );
         let names = ["bind".to_owned(), "io".to_owned()];
         assert_eq!(unnamed("| `bind` | io |", names.iter()), ["io"]);
+    }
+
+    #[test]
+    fn bounds_are_found_wherever_they_are() {
+        let text = "const A_MAX: u8 = 1;\npub(crate) const B_MAX: u8 = 1;\nconst SIZE: u8 = 1;\n\
+                    fn f() {\n    const C_MAX: u8 = 1;\n}\n// const D_MAX: u8 = 1;\n#[cfg(test)]\nmod tests {\nconst E_MAX: u8 = 1;\n}\n";
+        assert_eq!(bounds(&source("src/shard/a.rs", text)), ["A_MAX", "B_MAX"]);
+        for exempt in ["src/testing/a.rs", "src/protocol/http/fuzz.rs", "src/simulation/a.rs", "tests/a.rs"] {
+            assert!(bounds(&source(exempt, text)).is_empty(), "{exempt}");
+        }
+    }
+
+    #[test]
+    fn constants_of_a_page_are_read() {
+        let page = "## A\n| `X_MAX` | 1 |\n## Constants\n| constant | a |\n|---|---|\n| `A_MAX`, `B` of c | `D` |\n## E\n| `F` |\n";
+        assert_eq!(constants_shown(page), ["A_MAX", "B"]);
+    }
+
+    #[test]
+    fn a_secret_in_a_log_line_is_found() {
+        let rows = [
+            ("src/shard/a.rs", "tracing::info!(%sid, \"a\");", 1),
+            ("src/shard/a.rs", "tracing::warn!(\n    sid = %socket.id(),\n    \"a\"\n);", 1),
+            ("src/shard/a.rs", "tracing::info!(url = head.target, \"a\");", 1),
+            ("src/shard/a.rs", "tracing::info!(sid = %sid.brief(), path = head.path, \"a\"); f(%sid)", 0),
+            ("src/simulation/a.rs", "tracing::info!(%sid, \"a\");", 0),
+        ];
+        check(secrets_logged, &rows);
     }
 
     #[test]
