@@ -23,7 +23,7 @@ use crate::shard::context::{Context, Socket};
 use crate::shard::core::Core;
 use crate::shard::encode::frame_packet;
 use crate::shard::raw::Message;
-use crate::shard::session::{CloseReason, Link};
+use crate::shard::session::{CloseReason, Left, Link};
 use crate::shard::socket::{SocketState, Waiting};
 use crate::shard::tasks::{EventName, TaskOwner};
 use crate::shard::trace::{trace_received, trace_received_binary};
@@ -198,8 +198,9 @@ impl Shard {
         attachments: &[Bytes],
     ) {
         let Some(socket) = self.core.borrow().socket_of(session, packet.namespace) else {
-            return self
-                .receive_stray(session, "a packet came for a namespace that the client has not joined");
+            let excused = if kind == PacketKind::Ack { Left::ByItself } else { Left::SentAway };
+            let reason = "a packet came for a namespace that the client has not joined";
+            return self.receive_stray(session, excused, reason);
         };
         let is_waiting = {
             let core = self.core.borrow();

@@ -22,7 +22,7 @@ use crate::shard::app::Refused;
 use crate::shard::connect::REFUSED;
 use crate::shard::context::{Context, Socket};
 use crate::shard::core::{Core, Deferred, NOWHERE};
-use crate::shard::session::{CloseReason, Link, Session};
+use crate::shard::session::{CloseReason, Left, Link, Session};
 use crate::shard::socket::SocketState;
 
 impl Shard {
@@ -31,15 +31,19 @@ impl Shard {
         let socket = self.core.borrow().socket_of(session, packet.namespace);
         match socket {
             Some(socket) => self.end_socket(socket, CloseReason::ClientDisconnect, false),
-            None => self.receive_stray(session, "the client left a namespace that it had not joined"),
+            None => self.receive_stray(
+                session,
+                Left::ByItself,
+                "the client left a namespace that it had not joined",
+            ),
         }
     }
 
-    /// A packet came for a namespace that the client is not in. One whose socket has ended may have sent it before it knew;
-    /// any other broke the protocol.
-    pub(crate) fn receive_stray(&mut self, session: Key, reason: &str) {
-        let has_left = self.core.borrow().sessions.get(session).is_none_or(|session| session.has_left);
-        if !has_left {
+    /// A packet came for a namespace that the client is not in. A client that was there, and has left as `excused` says, may send
+    /// it; any other broke the protocol.
+    pub(crate) fn receive_stray(&mut self, session: Key, excused: Left, reason: &str) {
+        let left = self.core.borrow().sessions.get(session).map(|session| session.left);
+        if left.is_some_and(|left| left < excused) {
             self.break_session(session, reason);
         }
     }
@@ -145,7 +149,8 @@ impl Core {
         let Some(socket) = self.sockets.get(key) else { return false };
         let state = socket.state;
         if let Some(session) = self.sessions.get_mut(socket.session) {
-            session.has_left = true;
+            let is_by_itself = reason == CloseReason::ClientDisconnect;
+            session.left = session.left.max(if is_by_itself { Left::ByItself } else { Left::SentAway });
         }
         match state {
             SocketState::Closed => self.forget_lost(key),

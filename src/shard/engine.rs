@@ -32,7 +32,7 @@ use crate::shard::connection::{Kind, Role, WebSocketState};
 use crate::shard::core::Core;
 use crate::shard::handshake::Handshake;
 use crate::shard::outbox::Outbox;
-use crate::shard::session::{CloseReason, Link, Session, Upgrade};
+use crate::shard::session::{CloseReason, Left, Link, Session, Upgrade};
 use crate::shard::site::Request;
 use crate::shard::wire::Wire;
 
@@ -523,7 +523,7 @@ impl Core {
             is_over: false,
             is_given_up: false,
             is_ending: false,
-            has_left: false,
+            left: Left::None,
             sockets: SmallVec::new(),
             pending_binary: None,
             handshake: Rc::new(handshake),

@@ -76,6 +76,17 @@ pub(crate) enum Link {
     WebSocket(Key),
 }
 
+/// How a session has left namespaces so far, the furthest of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Left {
+    #[default]
+    None,
+    /// Its client has left one: an answer to what it was asked there may follow, and another DISCONNECT.
+    ByItself,
+    /// The server has ended a socket: its client may have sent anything for that namespace before it knew.
+    SentAway,
+}
+
 /// A WebSocket on its way to become a session's transport.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Upgrade {
@@ -116,8 +127,8 @@ pub(crate) struct Session {
     pub(crate) is_over: bool,
     /// Its end is noted: what it sends reaches no handler any more.
     pub(crate) is_ending: bool,
-    /// A socket of it has ended: its client may have sent packets for that namespace before it knew.
-    pub(crate) has_left: bool,
+    /// Whether it was in a namespace that it is not in any more.
+    pub(crate) left: Left,
     /// The endpoint that it opened at.
     pub(crate) endpoint: u8,
     /// Its backlog is more than `outbox_bytes_max`: it will be closed, and nothing more is queued for it.
