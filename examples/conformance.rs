@@ -43,6 +43,13 @@ fn main() -> shardcast::Result<()> {
         .route("/hello", |_| Response::text("hello"))
         .route_method(Method::Post, "/echo", |request| Response::text("").body(request.body().to_vec()))
         .static_folder("/static", "tests/clients/public")
+        .websocket("/tokens", |route| {
+            route.choose_protocol(|request| match request.protocols().nth(1) {
+                Some("secret") => Ok(Some("chat")),
+                _ => Err("a token is needed"),
+            });
+            route.on_message(|ws, _| ws.send(Message::Text(&ws.protocol().unwrap_or_default())));
+        })
         .websocket("/ws", |route| route.on_message(|ws, message| ws.send(message)))
         .run()
 }

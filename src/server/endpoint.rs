@@ -14,8 +14,12 @@ use crate::shard::endpoint::{ENDPOINTS_MAX, EndpointHandlers, MAIN};
 use crate::shard::engine_route::EngineRoute;
 use crate::shard::options::EngineOptions;
 use crate::shard::site::Request;
+use crate::shard::switching;
 
 type AllowFunction = Arc<dyn Fn(&Request<'_>) -> std::result::Result<(), String> + Send + Sync>;
+
+type ChooseFunction =
+    Arc<dyn for<'a, 'r> Fn(&'a Request<'r>) -> std::result::Result<Option<&'a str>, String> + Send + Sync>;
 
 /// One Engine.IO endpoint: what Node calls an instance of `Server`.
 ///
@@ -27,6 +31,7 @@ pub struct Endpoint {
     pub options: EngineOptions,
     namespaces: Vec<(String, Setup<Namespace>)>,
     allow_request: Option<AllowFunction>,
+    choose_protocol: Option<ChooseFunction>,
     route: Option<Setup<EngineRoute>>,
 }
 
@@ -38,7 +43,7 @@ impl fmt::Debug for Endpoint {
 
 impl Endpoint {
     pub(crate) fn new(options: EngineOptions) -> Endpoint {
-        Endpoint { options, namespaces: Vec::new(), allow_request: None, route: None }
+        Endpoint { options, namespaces: Vec::new(), allow_request: None, choose_protocol: None, route: None }
     }
 
     /// Adds a namespace. `setup` runs once on each shard and registers its handlers.
@@ -64,6 +69,26 @@ impl Endpoint {
         self.allow_request = Some(Arc::new(rule));
     }
 
+    /// Decides which subprotocol a WebSocket speaks; see [`Server::choose_protocol`](crate::Server::choose_protocol).
+    pub fn choose_protocol<E: fmt::Display>(
+        &mut self,
+        choose: impl for<'a, 'r> Fn(&'a Request<'r>) -> std::result::Result<Option<&'a str>, E>
+        + Send
+        + Sync
+        + 'static,
+    ) {
+        fn shared(
+            choose: impl for<'a, 'r> Fn(&'a Request<'r>) -> std::result::Result<Option<&'a str>, String>
+            + Send
+            + Sync
+            + 'static,
+        ) -> ChooseFunction {
+            Arc::new(choose)
+        }
+        self.choose_protocol =
+            Some(shared(move |request| choose(request).map_err(|error| error.to_string())));
+    }
+
     /// Gives messages raw, with no Socket.IO above; see [`Server::engine`](crate::Server::engine).
     pub fn engine(&mut self, setup: impl Fn(&mut EngineRoute) + Send + Sync + 'static) {
         self.route = Some(Arc::new(setup));
@@ -76,9 +101,13 @@ impl Endpoint {
         if let Some(rule) = self.allow_request.clone() {
             handlers.allow_request = Some(Box::new(move |request| rule(request)));
         }
+        if let Some(choose) = self.choose_protocol.clone() {
+            handlers.choose_protocol = Some(switching::rule(move |request| choose(request)));
+        }
         if let Some(setup) = &self.route {
             let mut route = EngineRoute::default();
             setup(&mut route);
+            handlers.choose_protocol = route.choose_protocol.take().or(handlers.choose_protocol);
             handlers.route = Some(route);
         }
         app.endpoints.push(handlers);

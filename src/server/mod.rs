@@ -245,6 +245,30 @@ impl Server {
         self
     }
 
+    /// Decides which of the subprotocols that a client offers its WebSocket speaks, for a session that opens or that upgrades;
+    /// an error is the text of a 403. It is asked at each handshake by WebSocket, also at one that offers none.
+    ///
+    /// Without it the first of those that are in `subprotocols` is answered, or the first of all.
+    ///
+    /// ```
+    /// # use shardcast::{Config, Server};
+    /// // io(url, { protocols: ["chat", "chat.v2"] })
+    /// Server::new(Config::default()).choose_protocol(|request| {
+    ///     let newest = request.protocols().find(|name| *name == "chat.v2");
+    ///     Ok::<_, String>(newest.or(request.protocols().next()))
+    /// });
+    /// ```
+    pub fn choose_protocol<E: fmt::Display>(
+        mut self,
+        choose: impl for<'a, 'r> Fn(&'a Request<'r>) -> std::result::Result<Option<&'a str>, E>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Server {
+        self.blueprint.endpoints[0].choose_protocol(choose);
+        self
+    }
+
     /// Serves the browser client from a folder, npm's `socket.io-client/dist`: the setting `client_bundle`. A page then
     /// loads `/socket.io/socket.io.js`, as it does from Node.
     pub fn client_bundle(mut self, folder: impl Into<PathBuf>) -> Server {

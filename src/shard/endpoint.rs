@@ -7,6 +7,7 @@ use crate::protocol::http::cookies::CookieTemplate;
 use crate::shard::engine_route::EngineRoute;
 use crate::shard::options::EngineOptions;
 use crate::shard::site::Request;
+use crate::shard::switching::ChooseProtocol;
 
 /// Endpoints of one server; their number is a byte in every session.
 pub(crate) const ENDPOINTS_MAX: usize = 255;
@@ -23,13 +24,20 @@ pub(crate) struct EndpointHandlers {
     /// Version of the client bundle, for its entity tag.
     pub(crate) bundle_version: Option<String>,
     pub(crate) allow_request: Option<AllowRequest>,
+    pub(crate) choose_protocol: Option<ChooseProtocol>,
     /// Present where messages are given raw, with no Socket.IO above.
     pub(crate) route: Option<EngineRoute>,
 }
 
 impl EndpointHandlers {
     pub(crate) fn new(options: EngineOptions) -> EndpointHandlers {
-        EndpointHandlers { options, bundle_version: None, allow_request: None, route: None }
+        EndpointHandlers {
+            options,
+            bundle_version: None,
+            allow_request: None,
+            choose_protocol: None,
+            route: None,
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! Engine.IO requests: which session, which transport, and what the answer is
 //! (either revision; the order of the checks is that of engine.io 6).
 
-use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,7 +10,6 @@ use crate::base::guard::guarded;
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
 use crate::base::time::Time;
-use crate::mesh::Peer;
 use crate::protocol::engineio::packet::Open;
 use crate::protocol::engineio::polling::{PollAnswer, PollBody, PollForm};
 use crate::protocol::engineio::request::{RequestError, RequestQuery, Transport};
@@ -19,21 +17,20 @@ use crate::protocol::engineio::revision::Revision;
 use crate::protocol::engineio::session::Heartbeat;
 use crate::protocol::http::coding::Coding;
 use crate::protocol::http::cors::RefusedOrigin;
-use crate::protocol::http::head::{Head, Version};
+use crate::protocol::http::head::Head;
 use crate::protocol::http::method::Method;
 use crate::protocol::http::query;
 use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
-use crate::protocol::websocket::extension;
-use crate::protocol::websocket::handshake::{self, AcceptKey, HandshakeView};
 use crate::shard::Shard;
 use crate::shard::config::Parser;
-use crate::shard::connection::{Kind, Role, WebSocketState};
+use crate::shard::connection::{Kind, Role};
 use crate::shard::core::Core;
 use crate::shard::handshake::Handshake;
 use crate::shard::outbox::Outbox;
 use crate::shard::session::{CloseReason, Left, Link, Session, Upgrade};
 use crate::shard::site::Request;
+use crate::shard::switching::{Accepted, validate_handshake};
 use crate::shard::wire::Wire;
 
 /// How long an ended polling session waits for the poll that fetches its last packets, as engine.io does.
@@ -87,13 +84,13 @@ impl Shard {
                 self.engine_opened(session);
                 self.connect_default(session);
             }
-            Ok(Admission::OpenWebSocket(form, accept)) => {
-                let session = self.core.borrow_mut().open_websocket(key, endpoint, head, (form, &accept));
+            Ok(Admission::OpenWebSocket(form, accepted)) => {
+                let session = self.core.borrow_mut().open_websocket(key, endpoint, head, (form, &accepted));
                 self.engine_opened(session);
                 self.connect_default(session);
             }
-            Ok(Admission::Probe(session, form, accept)) => {
-                self.core.borrow_mut().open_probe(key, head, session, (form, &accept))
+            Ok(Admission::Probe(session, form, accepted)) => {
+                self.core.borrow_mut().open_probe(key, head, session, (form, &accepted))
             }
             Ok(Admission::Poll(session, form)) => self.poll(key, (session, form)),
             Ok(Admission::Post(session, form)) => self.post(key, head, (session, form), body),
@@ -111,33 +108,35 @@ impl Shard {
         }
     }
 
-    /// Asks the user's `allow_request` before a session opens. No borrow is held meanwhile; a panic refuses.
+    /// Asks the user's `allow_request` before a session opens, and which subprotocol a WebSocket speaks. No borrow is held
+    /// meanwhile; a panic refuses.
     fn allow(
         &self,
         key: Key,
         endpoint: u8,
         head: &Head<'_, '_>,
-        admission: Admission,
+        mut admission: Admission,
     ) -> Result<Admission, Refusal> {
         let handlers = self.app.endpoint(endpoint);
         let rule = handlers.and_then(|handlers| handlers.allow_request.as_ref());
-        let (Some(rule), Admission::OpenPolling(_) | Admission::OpenWebSocket(..)) = (rule, &admission)
-        else {
-            return Ok(admission);
-        };
-        let peer = self.core.borrow().connections.get(key).map_or(Peer::Unix, |connection| connection.peer);
-        let request = Request::of_handshake(head, peer, &self.core, endpoint);
-        let decided = guarded(|| rule(&request));
-        self.watched(|| "allow_request".to_owned());
-        match decided {
-            Ok(Ok(())) => Ok(admission),
-            Ok(Err(message)) => Err(Refusal::Rule(message)),
-            Err(panic) => {
-                tracing::error!(target: super::ENGINEIO, message = %panic, "allow_request panicked; the client is refused");
-                self.core.borrow().counters.handler_panics.add(1);
-                Err(Refusal::Rule(String::new()))
+        if let (Some(rule), Admission::OpenPolling(_) | Admission::OpenWebSocket(..)) = (rule, &admission) {
+            let peer = self.core.borrow().peer_of(key);
+            let request = Request::of_handshake(head, peer, &self.core, endpoint);
+            let decided = guarded(|| rule(&request));
+            self.watched(|| "allow_request".to_owned());
+            match decided {
+                Ok(outcome) => outcome.map_err(Refusal::Rule)?,
+                Err(panic) => {
+                    tracing::error!(target: super::ENGINEIO, message = %panic, "allow_request panicked; the client is refused");
+                    self.core.borrow().counters.handler_panics.add(1);
+                    return Err(Refusal::Rule(String::new()));
+                }
             }
         }
+        if let Admission::OpenWebSocket(_, accepted) | Admission::Probe(_, _, accepted) = &mut admission {
+            accepted.protocol = self.choose_protocol(key, endpoint, head).map_err(Refusal::Rule)?;
+        }
+        Ok(admission)
     }
 
     /// What the query says, as far as this server heeds it.
@@ -282,41 +281,17 @@ impl From<RequestError> for Refusal {
 #[derive(Debug)]
 enum Admission {
     OpenPolling(PollForm),
-    OpenWebSocket(PollForm, AcceptKey),
-    Probe(Key, PollForm, AcceptKey),
+    OpenWebSocket(PollForm, Accepted),
+    Probe(Key, PollForm, Accepted),
     Poll(Key, PollForm),
     Post(Key, PollForm),
     /// A method that sessions do not know.
     OtherMethod,
 }
 
-/// Checks the WebSocket fields of a request.
-pub(crate) fn validate_handshake(head: &Head<'_, '_>) -> Result<AcceptKey, handshake::HandshakeError> {
-    let (upgrade, connection) = (joined(head, "upgrade"), joined(head, "connection"));
-    let (version, key) = (joined(head, "sec-websocket-version"), joined(head, "sec-websocket-key"));
-    let extensions = joined(head, "sec-websocket-extensions");
-    handshake::validate(HandshakeView {
-        is_get: head.method == Method::Get,
-        is_http11: head.version == Version::Http11,
-        upgrade: upgrade.as_deref(),
-        connection: connection.as_deref(),
-        version: version.as_deref(),
-        key: key.as_deref(),
-        protocols: head.headers.get("sec-websocket-protocol"),
-        extensions: extensions.as_deref(),
-    })
-}
-
 /// Whether a browser asks before it sends a request of another origin (Fetch standard, CORS-preflight).
 pub(crate) fn is_preflight(head: &Head<'_, '_>) -> bool {
     head.method == Method::Options && head.headers.get("access-control-request-method").is_some()
-}
-
-/// A field's value; one that appears more than once is a list (RFC 9110 §5.3).
-pub(crate) fn joined<'s>(head: &Head<'_, 's>, name: &str) -> Option<Cow<'s, str>> {
-    let mut values = head.headers.get_all(name);
-    let first = values.next()?;
-    Some(values.fold(Cow::Borrowed(first), |all, value| Cow::Owned(format!("{all}, {value}"))))
 }
 
 impl Core {
@@ -418,10 +393,10 @@ impl Core {
         key: Key,
         endpoint: u8,
         head: &Head<'_, '_>,
-        (form, accept): (PollForm, &AcceptKey),
+        (form, accepted): (PollForm, &Accepted),
     ) -> Key {
         let session_key = self.open_session(key, endpoint, head, (Link::WebSocket(key), form));
-        self.become_websocket(key, endpoint, (head, accept), Role::Session(session_key));
+        self.become_websocket(key, endpoint, (head, accepted), Role::Session(session_key));
         self.note_text_only(key, form);
         self.adopt_wire(session_key, key);
         let open = self.open_packet(session_key, false);
@@ -446,11 +421,11 @@ impl Core {
         key: Key,
         head: &Head<'_, '_>,
         session_key: Key,
-        (form, accept): (PollForm, &AcceptKey),
+        (form, accepted): (PollForm, &Accepted),
     ) {
         let Some(endpoint) = self.endpoint_of(session_key) else { return };
         let until = self.now + self.endpoint(endpoint).options.upgrade_timeout;
-        self.become_websocket(key, endpoint, (head, accept), Role::Probe(session_key));
+        self.become_websocket(key, endpoint, (head, accepted), Role::Probe(session_key));
         self.note_text_only(key, form);
         let Some(session) = self.sessions.get_mut(session_key) else { return };
         if session.upgrade.is_some() || matches!(session.link, Link::WebSocket(_)) {
@@ -459,29 +434,6 @@ impl Core {
         }
         session.upgrade = Some(Upgrade { connection: key, until, is_probed: false });
         self.arm_session(session_key);
-    }
-
-    /// Answers 101: from here on the connection carries frames.
-    pub(crate) fn become_websocket(
-        &mut self,
-        key: Key,
-        endpoint: u8,
-        (head, accept): (&Head<'_, '_>, &AcceptKey),
-        role: Role,
-    ) {
-        let grant = self.http_mut(key).and_then(|http| http.grant.take());
-        let offers =
-            self.config.permessage_deflate.then(|| joined(head, "sec-websocket-extensions")).flatten();
-        let deflate = offers.and_then(|offers| extension::accept_deflate(&offers));
-        let mut headers: SmallVec<[(&str, &str); 4]> =
-            grant.iter().flat_map(|grant| grant.headers()).collect();
-        headers.extend(deflate.map(|accepted| ("Sec-WebSocket-Extensions", accepted.answer)));
-        let wire = Wire::of_offer(deflate);
-        self.write_to(key, |out| handshake::encode_response(out, accept, None, &headers));
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.kind = Kind::WebSocket(WebSocketState::new(wire, role, endpoint));
-            connection.deadline = Time::NEVER;
-        }
     }
 
     fn open_session(

@@ -12,6 +12,8 @@ use crate::shard::core::SharedCore;
 use crate::shard::handshake::Handshake;
 use crate::shard::raw::Message;
 use crate::shard::session::{CloseReason, Link};
+use crate::shard::site::Request;
+use crate::shard::switching::{self, ChooseProtocol};
 
 type OpenHandler = Box<dyn Fn(&EngineSocket)>;
 type MessageHandler = Box<dyn Fn(&EngineSocket, Message<'_>)>;
@@ -23,6 +25,7 @@ pub struct EngineRoute {
     open: Option<OpenHandler>,
     message: Option<MessageHandler>,
     close: Option<CloseHandler>,
+    pub(crate) choose_protocol: Option<ChooseProtocol>,
 }
 
 /// One Engine.IO session: a handle that can be kept on its shard.
@@ -48,6 +51,15 @@ impl fmt::Debug for EngineSocket {
 }
 
 impl EngineRoute {
+    /// Decides which of the subprotocols a WebSocket speaks, and who may connect by one; see
+    /// [`Server::choose_protocol`](crate::Server::choose_protocol).
+    pub fn choose_protocol<E: fmt::Display>(
+        &mut self,
+        choose: impl for<'a, 'r> Fn(&'a Request<'r>) -> Result<Option<&'a str>, E> + 'static,
+    ) {
+        self.choose_protocol = Some(switching::rule(choose));
+    }
+
     /// Called once for each session, after its open packet.
     pub fn on_open(&mut self, handler: impl Fn(&EngineSocket) + 'static) {
         self.open = Some(Box::new(handler));

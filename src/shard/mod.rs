@@ -53,6 +53,7 @@ pub(crate) mod sleep;
 pub(crate) mod socket;
 pub(crate) mod state;
 pub(crate) mod stats;
+pub(crate) mod switching;
 pub(crate) mod tasks;
 pub(crate) mod ticks;
 pub(crate) mod trace;

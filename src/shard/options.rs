@@ -10,8 +10,9 @@ use crate::protocol::http::cookies::CookieTemplate;
 use crate::protocol::http::cors::CorsOrigins;
 use crate::protocol::http::headers::{elements, is_token};
 use crate::shard::config::{
-    TIME_MAX, at_least_a_millisecond, at_least_one, at_most_the_longest, duration, seconds,
+    TIME_MAX, at_least_a_millisecond, at_least_one, at_most_the_longest, duration, one_or_many, seconds,
 };
+use crate::shard::switching;
 
 /// What engine.io calls the options of a server. `Config::engine` has those of the endpoint at its `path`; further
 /// endpoints start from a copy of them (see [`Server::endpoint`](crate::Server::endpoint)).
@@ -65,6 +66,10 @@ pub struct EngineOptions {
     /// How long a browser may remember the answer to a preflight. Default 0: it is not told, and decides itself.
     #[serde(deserialize_with = "seconds")]
     pub cors_max_age: Duration,
+    /// WebSocket subprotocols that are served, of which the first that a client offers is answered. Default none: the first that
+    /// it offers, whatever it is. Clients that offer some and are answered none give up.
+    #[serde(deserialize_with = "one_or_many")]
+    pub subprotocols: Vec<String>,
     /// Name of a cookie with the Engine.IO session's id, set when a session opens by long-polling: for balancers that
     /// stick by cookie. Attributes may follow as in `Set-Cookie`: `io; Secure; SameSite=None; Max-Age=3600`. Without
     /// them it is `Path=/; HttpOnly; SameSite=Lax`, as in Node; `HttpOnly=false` takes that one away. Default none.
@@ -96,6 +101,7 @@ impl Default for EngineOptions {
             cors_credentials: true,
             cors_allowed_headers: String::new(),
             cors_max_age: Duration::ZERO,
+            subprotocols: Vec::new(),
             cookie: String::new(),
             allow_eio3: false,
             client_bundle: PathBuf::new(),
@@ -132,6 +138,7 @@ impl EngineOptions {
             let shown = &self.cors_allowed_headers;
             return Err(format!("cors_allowed_headers = {shown:?}: write header names separated by commas"));
         }
+        switching::validate(&self.subprotocols)?;
         self.cookie_template()?;
         at_most_the_longest(&[
             ("ping_interval", self.ping_interval),
@@ -188,6 +195,7 @@ mod tests {
             ),
             (with(|options| options.poll_packets_max = 0), "poll_packets_max"),
             (with(|options| options.fragments_max = 0), "fragments_max"),
+            (with(|options| options.subprotocols = vec!["a b".into()]), "subprotocols: \"a b\""),
             (with(|options| options.cookie = "a b".into()), "cookie"),
             (with(|options| options.cookie = "io; SameSite=None".into()), "cookie"),
             (with(|options| options.cors_allowed_headers = "a\r\nb: c".into()), "cors_allowed_headers"),

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use crate::base::slab::Key;
-use crate::mesh::Peer;
 use crate::protocol::http::cors::{
     CorsOrigins, Decision, Grant, OriginView, RefusedOrigin, preflight, scan_head,
 };
@@ -13,7 +12,7 @@ use crate::protocol::http::status::Status;
 use crate::shard::connection::Kind;
 use crate::shard::core::Core;
 use crate::shard::endpoint::MAIN;
-use crate::shard::engine::joined;
+use crate::shard::switching::joined;
 
 impl Core {
     /// Notes what the answer to a request says to the page that sent it, however late it comes and whoever gives it.
@@ -123,8 +122,7 @@ impl Core {
 
     /// What the rule sees of a request. What a proxy says counts as far as its word does, as everywhere.
     fn view<'a>(&self, key: Key, head: &Head<'a, '_>, origin: Option<&'a str>) -> OriginView<'a> {
-        let peer = self.connections.get(key).map_or(Peer::Unix, |connection| connection.peer);
-        let is_believed = self.believes(peer);
+        let is_believed = self.believes(self.peer_of(key));
         let forwarded = |name| if is_believed { head.headers.get_utf8(name) } else { None };
         OriginView {
             origin,

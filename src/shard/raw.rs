@@ -10,9 +10,11 @@ use crate::protocol::engineio::session::HeartbeatTimes;
 use crate::protocol::websocket::close::CloseCode;
 use crate::protocol::websocket::frame::{self, Opcode};
 use crate::shard::Shard;
-use crate::shard::connection::{Ending, Kind, Role};
+use crate::shard::connection::{Ending, Kind, Role, WebSocketState};
 use crate::shard::core::{Core, SharedCore};
 use crate::shard::endpoint::MAIN;
+use crate::shard::site::Request;
+use crate::shard::switching::{self, ChooseProtocol};
 
 type OpenHandler = Box<dyn Fn(&WebSocket)>;
 type MessageHandler = Box<dyn Fn(&WebSocket, Message<'_>)>;
@@ -32,6 +34,7 @@ pub struct WebSocketRoute {
     open: Option<OpenHandler>,
     message: Option<MessageHandler>,
     close: Option<OpenHandler>,
+    pub(crate) choose_protocol: Option<ChooseProtocol>,
 }
 
 /// One client of a raw WebSocket route: a handle that can be kept on its shard.
@@ -47,6 +50,8 @@ pub(crate) struct RawState {
     pub(crate) connection: Key,
     /// When the peer last sent anything.
     pub(crate) last_seen: Time,
+    /// The subprotocol that both sides have agreed on.
+    pub(crate) protocol: Option<Box<str>>,
 }
 
 impl RawState {
@@ -75,6 +80,30 @@ impl fmt::Debug for WebSocket {
 }
 
 impl WebSocketRoute {
+    /// Decides which of the offered subprotocols is spoken, and who may connect at all; the error is the text of a 403. It is
+    /// asked at each handshake, also one that offers none. Without it the first that is offered is answered.
+    ///
+    /// A page cannot send headers of its own with a WebSocket; a token may stand among the subprotocols. Answer one that is
+    /// no secret: the browser gives up when none is answered.
+    ///
+    /// ```
+    /// # use shardcast::{Config, Server};
+    /// // new WebSocket(url, ["chat", token])
+    /// Server::new(Config::default()).websocket("/ws", |route| {
+    ///     route.choose_protocol(|request| match request.protocols().nth(1) {
+    ///         Some("secret") => Ok(Some("chat")),
+    ///         _ => Err("a token is needed"),
+    ///     });
+    ///     route.on_message(|ws, message| ws.send(message));
+    /// });
+    /// ```
+    pub fn choose_protocol<E: fmt::Display>(
+        &mut self,
+        choose: impl for<'a, 'r> Fn(&'a Request<'r>) -> Result<Option<&'a str>, E> + 'static,
+    ) {
+        self.choose_protocol = Some(switching::rule(choose));
+    }
+
     /// Called once for each connection, after its 101.
     pub fn on_open(&mut self, handler: impl Fn(&WebSocket) + 'static) {
         self.open = Some(Box::new(handler));
@@ -104,6 +133,17 @@ impl WebSocket {
         if owed > outbox_bytes_max {
             core.counters.slow_consumers_closed.add(1);
             core.close_websocket(self.connection, Some(CloseCode::POLICY_VIOLATION), "too slow");
+        }
+    }
+
+    /// The subprotocol that was agreed on. `None` if there is none, or once the client is gone.
+    pub fn protocol(&self) -> Option<String> {
+        let core = self.core.borrow();
+        match &core.connections.get(self.connection)?.kind {
+            Kind::WebSocket(WebSocketState { role: Role::Raw(raw), .. }) => {
+                raw.protocol.as_deref().map(str::to_owned)
+            }
+            _ => None,
         }
     }
 

@@ -17,15 +17,17 @@ use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
 use crate::protocol::http::{cookies, query, static_path};
 use crate::protocol::surrogates::read_json;
+use crate::protocol::websocket::handshake;
 use crate::shard::Shard;
 use crate::shard::connection::Role;
 use crate::shard::core::SharedCore;
 use crate::shard::endpoint::MAIN;
-use crate::shard::engine::{is_preflight, validate_handshake};
+use crate::shard::engine::is_preflight;
 use crate::shard::files::FileRequest;
 use crate::shard::login::SharedSigner;
 use crate::shard::raw::{RawState, WebSocketRoute};
 use crate::shard::recipients::Recipients;
+use crate::shard::switching::{self, validate_handshake};
 
 /// Answers one request.
 pub(crate) type RouteHandler = Box<dyn Fn(&Request<'_>) -> Response>;
@@ -102,6 +104,12 @@ impl<'a> Request<'a> {
         self.head.headers.get_all("cookie").find_map(|header| cookies::get(header, name))
     }
 
+    /// The subprotocols that a WebSocket's client offers, in its order of preference; see
+    /// [`WebSocketRoute::choose_protocol`].
+    pub fn protocols(&self) -> impl Iterator<Item = &str> {
+        self.head.headers.get_all("sec-websocket-protocol").flat_map(handshake::protocols)
+    }
+
     /// The body, whole: at most `max_http_buffer_size` bytes.
     pub fn body(&self) -> &[u8] {
         self.body
@@ -122,6 +130,11 @@ impl<'a> Request<'a> {
     /// `X-Forwarded-For`. `None` for a Unix socket without that.
     pub fn address(&self) -> Option<IpAddr> {
         self.core.borrow().client_address(self.peer, self.head.headers)
+    }
+
+    /// A rule of the user's panicked at it.
+    pub(crate) fn count_panic(&self) {
+        self.core.borrow().counters.handler_panics.add(1);
     }
 
     pub(crate) fn signer(&self) -> Option<SharedSigner> {
@@ -212,7 +225,7 @@ impl Shard {
         if let Some(websocket) = &route.websocket
             && head.offers_upgrade("websocket")
         {
-            return self.answer_websocket(key, head, websocket);
+            return self.answer_websocket(key, head, (websocket, params));
         }
         let handler = route.methods.iter().find(|(method, _)| *method == head.method).or_else(|| {
             let is_head = head.method == Method::Head;
@@ -220,8 +233,7 @@ impl Shard {
         });
         let response = match handler {
             Some((_, handler)) => {
-                let peer =
-                    self.core.borrow().connections.get(key).map_or(Peer::Unix, |connection| connection.peer);
+                let peer = self.core.borrow().peer_of(key);
                 let request = Request { head, params, body, peer, core: &self.core, endpoint: MAIN };
                 let answered = guarded(|| handler(&request));
                 self.watched(|| format!("the route {}", Shown(head.path)));
@@ -247,7 +259,12 @@ impl Shard {
         self.core.borrow_mut().respond(key, &response);
     }
 
-    fn answer_websocket(&mut self, key: Key, head: &Head<'_, '_>, route: &Rc<WebSocketRoute>) {
+    fn answer_websocket(
+        &mut self,
+        key: Key,
+        head: &Head<'_, '_>,
+        (route, params): (&Rc<WebSocketRoute>, Vec<(String, String)>),
+    ) {
         let refusal = {
             let core = self.core.borrow();
             core.check_origin(key, MAIN, head).err().map(|refused| {
@@ -256,7 +273,7 @@ impl Shard {
                 Response::text("Origin not allowed").with_status(Status::FORBIDDEN)
             })
         };
-        let accept = match (refusal, validate_handshake(head)) {
+        let mut accepted = match (refusal, validate_handshake(head)) {
             (Some(response), _) => return self.core.borrow_mut().respond_and_close(key, &response),
             (None, Err(error)) => {
                 let mut response = Response::text(error.reason()).with_status(Status::BAD_REQUEST);
@@ -265,10 +282,28 @@ impl Shard {
                 }
                 return self.core.borrow_mut().respond_and_close(key, &response);
             }
-            (None, Ok(accept)) => accept,
+            (None, Ok(accepted)) => accepted,
         };
-        let state = RawState { route: Rc::clone(route), connection: key, last_seen: self.core.borrow().now };
-        self.core.borrow_mut().become_websocket(key, MAIN, (head, &accept), Role::Raw(Box::new(state)));
+        let peer = self.core.borrow().peer_of(key);
+        let request = Request { head, params, body: &[], peer, core: &self.core, endpoint: MAIN };
+        accepted.protocol = match switching::choose(&request, route.choose_protocol.as_ref(), &[]) {
+            Ok(protocol) => protocol,
+            Err(message) => {
+                let message = if message.is_empty() { "Forbidden".to_owned() } else { message };
+                tracing::info!(path = head.path, refused = message, "WebSocket refused by choose_protocol");
+                let mut core = self.core.borrow_mut();
+                core.counters.requests_refused.add(1);
+                let response = Response::text(message).with_status(Status::FORBIDDEN);
+                return core.respond_and_close(key, &response);
+            }
+        };
+        let state = RawState {
+            route: Rc::clone(route),
+            connection: key,
+            last_seen: self.core.borrow().now,
+            protocol: accepted.protocol.clone(),
+        };
+        self.core.borrow_mut().become_websocket(key, MAIN, (head, &accepted), Role::Raw(Box::new(state)));
         self.raw_opened(key, route);
     }
 }

@@ -71,6 +71,8 @@ mod slow_handlers;
 #[cfg(test)]
 mod state_rooms;
 #[cfg(test)]
+mod subprotocols;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod user_code;

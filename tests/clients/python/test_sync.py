@@ -207,3 +207,13 @@ def test_a_namespace_of_a_pattern_refuses_with_data_and_lets_in(url, transports)
             assert refused.first() == [(refusal,)]
         finally:
             client.disconnect()
+
+
+def test_a_client_that_offers_subprotocols_connects(url):
+    client = socketio.Client(reconnection=False, websocket_extra_options={"subprotocols": ["chat", "superchat"]})
+    client.connect(url, transports=["websocket"], wait_timeout=WAIT_SECONDS)
+    try:
+        assert client.eio.ws.subprotocol == "chat"
+        assert client.call("message-with-ack", "x", timeout=WAIT_SECONDS) == "x"
+    finally:
+        client.disconnect()

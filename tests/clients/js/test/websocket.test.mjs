@@ -4,6 +4,8 @@ import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import net from "node:net";
 import { describe, test } from "node:test";
+import WebSocket from "ws";
+import { settled } from "../lib/clients.mjs";
 import { Wire } from "../lib/engine.mjs";
 import { isReference, serverUrl } from "../lib/target.mjs";
 import { next, within } from "../lib/wait.mjs";
@@ -137,4 +139,38 @@ describe("violations close with their code", () => {
 test("an unknown path refuses the upgrade", { skip: isReference && "the reference's own answer" }, async () => {
   const wire = new Wire(`${URL.replace("http", "ws")}/nowhere`);
   await assert.rejects(within(3_000, "the refusal", wire.opened), /404/);
+});
+
+describe("subprotocols", () => {
+  // Node's server answers the first as well.
+  for (const [name, options] of [["websocket", { transports: ["websocket"] }], ["polling, then the upgrade", {}]]) {
+    test(`a stock client that offers some connects by ${name}`, async (t) => {
+      const socket = await settled(t, URL, { ...options, protocols: ["chat", "superchat"] });
+      assert.equal(socket.io.engine.transport.name, "websocket");
+      assert.equal(socket.io.engine.transport.ws.protocol, "chat");
+      assert.deepEqual(await socket.timeout(3_000).emitWithAck("message-with-ack", 1), 1);
+    });
+  }
+
+  test("a raw route answers the first", async (t) => {
+    const ws = new WebSocket(`${URL.replace("http", "ws")}/ws`, ["chat", "superchat"]);
+    t.after(() => ws.terminate());
+    await next(ws, "open");
+    assert.equal(ws.protocol, "chat");
+  });
+
+  test("a token among them is judged by the route", { skip: isReference && "the reference has no such route" }, async (t) => {
+    const url = `${URL.replace("http", "ws")}/tokens`;
+    const ws = new WebSocket(url, ["chat", "secret"]);
+    t.after(() => ws.terminate());
+    await next(ws, "open");
+    ws.send("?");
+    const [data] = await next(ws, "message");
+    assert.equal(String(data), "chat");
+    for (const offered of [["chat", "wrong"], ["chat"], []]) {
+      const refused = new WebSocket(url, offered);
+      const [error] = await next(refused, "error");
+      assert.match(error.message, /403/);
+    }
+  });
 });
