@@ -97,11 +97,11 @@ impl Core {
         }
     }
 
-    /// The rooms of a socket, its own id first.
+    /// The rooms of a socket, its own id first. The id by which an old client knows it is no further one.
     pub(crate) fn rooms_of(&self, socket_key: Key) -> Vec<String> {
         let Some(socket) = self.sockets.get(socket_key) else { return Vec::new() };
-        let joined =
-            socket.rooms.iter().filter_map(|room| self.rooms.get(*room)).map(|room| room.name.to_string());
+        let rooms = socket.rooms.iter().filter_map(|room| self.rooms.get(*room));
+        let joined = rooms.filter(|room| !room.is_alias).map(|room| room.name.to_string());
         std::iter::once(socket.sid.to_string()).chain(joined).collect()
     }
 
