@@ -44,6 +44,7 @@ format:
 lint:
 	$(CARGO) clippy --locked --jobs $(JOBS) --all-targets -- -D warnings
 	$(CARGO) clippy --locked --jobs $(JOBS) --benches --features bench-support -- -D warnings
+	$(CARGO) clippy --locked --jobs $(JOBS) --lib --examples --no-default-features -- -D warnings
 
 docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --jobs $(JOBS) --no-deps
