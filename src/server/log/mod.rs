@@ -17,6 +17,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::base::shown::Shown;
 use crate::server::{Error, Result};
 use crate::shard::config::Config;
 use crate::shard::log_filter::LogFilter;
@@ -114,7 +115,7 @@ fn say_panic(thread: &str, info: &PanicHookInfo<'_>) {
     let text =
         text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)");
     let place = info.location().map(ToString::to_string).unwrap_or_default();
-    tracing::error!(target: "shardcast::log", thread, place, "panicked: {text}");
+    tracing::error!(target: "shardcast::log", thread, place, "panicked: {}", Shown(text));
     if let Some((lines, rates)) = LOG.get()
         && rates.admits_now(&BACKTRACES)
     {
