@@ -34,3 +34,54 @@ pub(crate) fn silence(bell: &OwnedFd) {
     // Nothing to read means that it had not rung.
     let _ = rustix::io::read(bell, &mut count);
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::*;
+    use crate::base::ids::{SID_RANDOM_BYTES, ShardId, Sid};
+    use crate::mesh::{Mesh, ShardMessage};
+
+    /// Longer than any thread waits for its turn on a busy machine.
+    const PATIENCE: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
+
+    #[test]
+    fn no_message_waits_for_a_shard_that_sleeps() {
+        const MESSAGES: usize = 20_000;
+        const SENDERS: usize = 2;
+        let bell = EventBell::new().expect("an eventfd");
+        let descriptor = bell.descriptor();
+        let (mesh, receivers) = Mesh::new(vec![Box::new(bell)]);
+        let shard = ShardId(0);
+        std::thread::scope(|scope| {
+            for _ in 0..SENDERS {
+                scope.spawn(|| {
+                    for _ in 0..MESSAGES {
+                        let message = || ShardMessage::Trace {
+                            sid: Sid::new(shard, [0; SID_RANDOM_BYTES]),
+                            is_on: false,
+                        };
+                        while mesh.send(shard, message()).is_err() {
+                            std::thread::yield_now();
+                        }
+                        mesh.ring(shard);
+                    }
+                });
+            }
+            let mut received = 0;
+            while received < SENDERS * MESSAGES {
+                while receivers[0].next_message().is_some() {
+                    received += 1;
+                }
+                if received < SENDERS * MESSAGES && mesh.fall_asleep(shard, &receivers[0]) {
+                    let mut watched = [PollFd::new(&descriptor, PollFlags::IN)];
+                    let rung = poll(&mut watched, Some(&PATIENCE)).expect("an eventfd can be polled");
+                    assert!(rung > 0, "nobody rang after message {received}");
+                    silence(&descriptor);
+                    mesh.wake_up(shard);
+                }
+            }
+        });
+    }
+}

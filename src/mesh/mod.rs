@@ -251,11 +251,16 @@ pub(crate) struct InboxReceiver {
 impl Mesh {
     /// One inbox for each bell, in the order of the shards.
     pub(crate) fn new(bells: Vec<Box<dyn Bell>>) -> (Arc<Mesh>, Vec<InboxReceiver>) {
+        Mesh::holding(bells, INBOX_MESSAGES_MAX)
+    }
+
+    /// The same with inboxes that hold so many messages.
+    pub(crate) fn holding(bells: Vec<Box<dyn Bell>>, messages_max: usize) -> (Arc<Mesh>, Vec<InboxReceiver>) {
         let mut receivers = Vec::with_capacity(bells.len());
         let inboxes = bells
             .into_iter()
             .map(|bell| {
-                let (messages, messages_receiver) = crossbeam_channel::bounded(INBOX_MESSAGES_MAX);
+                let (messages, messages_receiver) = crossbeam_channel::bounded(messages_max);
                 let (wakes, wakes_receiver) = crossbeam_channel::unbounded();
                 receivers.push(InboxReceiver { messages: messages_receiver, wakes: wakes_receiver });
                 Inbox { messages, wakes, is_asleep: AtomicBool::new(false), bell }

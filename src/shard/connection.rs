@@ -491,8 +491,8 @@ impl Shard {
         }
     }
 
-    /// A connection's deadline has come: it was too slow, idle too long, or lingered enough.
-    pub(crate) fn connection_timeout(&mut self, key: Key, armed: Time) {
+    /// A connection's deadline has come: it was too slow, idle too long, or lingered enough. `stall` is how late this shard is.
+    pub(crate) fn connection_timeout(&mut self, key: Key, armed: Time, stall: Duration) {
         let mut core = self.core.borrow_mut();
         let (now, times) = (core.now, core.endpoint(MAIN).heartbeat_times());
         let Some(connection) = core.connections.get_mut(key).filter(|connection| connection.armed == armed)
@@ -503,6 +503,11 @@ impl Shard {
         if now < connection.deadline {
             let left = connection.deadline.since(now);
             core.arm_connection(key, left);
+            return;
+        }
+        if !stall.is_zero() {
+            // What the peer sent while this shard was held up is not read yet: it has as much time again.
+            core.arm_connection(key, stall);
             return;
         }
         if connection.ending != Ending::Open {

@@ -84,6 +84,13 @@ impl KeptEvents {
         self.events.push_back(kept);
     }
 
+    /// The offset that a client names, if it is of these events. Stock clients go on naming the last event of an earlier
+    /// socket until they get one of the new; nothing of these has arrived then.
+    pub(crate) fn known(&self, offset: Option<Offset>) -> Option<Offset> {
+        let is_of_these = self.let_go.is_some() || self.events.iter().any(|kept| Some(kept.offset) == offset);
+        offset.filter(|_| is_of_these)
+    }
+
     /// Whether all that came after an offset is kept. Without one the client has got nothing.
     pub(crate) fn has_all_after(&self, offset: Option<Offset>) -> bool {
         self.let_go == offset

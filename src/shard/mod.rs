@@ -294,7 +294,7 @@ impl Shard {
             shard.core.borrow_mut().wheel.expire(now, &mut due);
             for (owner, deadline) in due.drain(..) {
                 match owner {
-                    TimerOwner::Connection(key) => shard.connection_timeout(key, deadline),
+                    TimerOwner::Connection(key) => shard.connection_timeout(key, deadline, stall),
                     TimerOwner::Session(key) => shard.session_timeout(key, deadline, stall),
                     TimerOwner::Drain => shard.drain(),
                     TimerOwner::Expiry(key) => shard.expiry_timeout(key, deadline),

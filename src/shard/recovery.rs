@@ -385,11 +385,12 @@ impl Core {
         let socket = self.sockets.get_mut(key).ok_or(NotKept::Unknown)?;
         let is_here = self.namespaces[socket.namespace].namespace.address == *claim.namespace;
         let state = state_of_mut(socket).filter(|_| is_here).ok_or(NotKept::Unknown)?;
-        let has_all = state.events.has_all_after(claim.offset);
+        let offset = state.events.known(claim.offset);
+        let has_all = state.events.has_all_after(offset);
         match &mut state.stage {
             Stage::Lost { asker: reserved @ None, .. } if has_all => {
-                *reserved = Some(Reserved { asker, offset: claim.offset });
-                state.events.forget_until(claim.offset);
+                *reserved = Some(Reserved { asker, offset });
+                state.events.forget_until(offset);
                 Ok(key)
             }
             Stage::Lost { asker: None, .. } => {

@@ -11,26 +11,57 @@ use crate::server::namespace::Namespace;
 use crate::shard::acks::Answer;
 use crate::shard::app::{App, Refused};
 use crate::shard::context::{Context, Emitted, ShardInfo, Socket};
+use crate::shard::endpoint::{EndpointHandlers, MAIN};
 use crate::shard::gathering::Answers;
+use crate::shard::options::EngineOptions;
 use crate::shard::sleep::sleep;
+use crate::shard::state::StateRoom;
+
+/// The path of a second endpoint, for worlds that have one.
+pub(super) const SECOND_PATH: &str = "/second.io/";
 
 /// The namespaces `/`, `/gate` and, with the same handlers as `/`, all of `/play/{id}`, on one shard.
 pub(super) fn app(shard: ShardInfo) -> App {
+    let mut app = App::default();
+    add_namespaces(&mut app, shard, MAIN);
+    app
+}
+
+/// The same namespaces at two endpoints.
+pub(super) fn app_at_two_endpoints(shard: ShardInfo, options: &EngineOptions) -> App {
+    let second = EngineOptions { path: SECOND_PATH.to_owned(), ..options.clone() };
+    let mut app = App::default();
+    for (number, options) in (MAIN..).zip([options.clone(), second]) {
+        app.endpoints.push(EndpointHandlers::new(options));
+        add_namespaces(&mut app, shard, number);
+    }
+    app
+}
+
+fn add_namespaces(app: &mut App, shard: ShardInfo, endpoint: u8) {
     let mut root = Namespace::new("/", shard, Handle::default());
     rooms(&mut root);
     answers(&mut root);
     targets(&mut root);
+    board(&mut root);
     let mut gate = Namespace::new("/gate", shard, Handle::default());
     guard(&mut gate);
     let mut play = Namespace::new("/play/{id}", shard, Handle::default());
     rooms(&mut play);
     answers(&mut play);
-    let mut app = App::default();
     for namespace in [root, gate, play] {
-        let handlers = namespace.finish().expect("every handler is there once");
+        let mut handlers = namespace.finish().expect("every handler is there once");
+        handlers.endpoint = endpoint;
         app.add_namespace(handlers).expect("every namespace is there once");
     }
-    app
+}
+
+/// A state room: every watcher shows the same values in the end.
+fn board(io: &mut Namespace) {
+    io.state_room("board", StateRoom::max_hz(50.0));
+    io.on("watch", |cx: &mut Context<'_>| cx.join("board"));
+    io.on("unwatch", |cx: &mut Context<'_>| cx.leave("board"));
+    io.on("put", |cx: &mut Context<'_>, key: String, value: u64| cx.state("board").set(&key, &value).is_ok());
 }
 
 /// Joining, leaving and publishing. A message is `[publisher, sequence, padding]`.

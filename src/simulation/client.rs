@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::protocol::socketio::msgpack;
 use crate::protocol::websocket::client::{append_fragment, decode_response, encode_request};
@@ -64,8 +64,15 @@ struct Probe {
 pub(super) struct Client {
     pub(super) id: usize,
     pub(super) habits: Habits,
+    /// The endpoint that it talks to.
+    pub(super) path: &'static str,
     /// Where what it sends goes.
     pub(super) namespace: &'static str,
+    /// What it was told for its recovery, and the offset of the last event that it has got.
+    pub(super) pid: Option<String>,
+    pub(super) offset: Option<String>,
+    /// Says with a request that no other follows on that connection.
+    pub(super) half_closes: bool,
     pub(super) sid: Option<String>,
     poll: Option<WireId>,
     post: Option<WireId>,
@@ -99,11 +106,15 @@ pub(super) struct Client {
 
 impl Client {
     /// A client that connects now.
-    pub(super) fn open(id: usize, habits: Habits, world: &mut World) -> Client {
+    pub(super) fn open(id: usize, path: &'static str, habits: Habits, world: &mut World) -> Client {
         let mut client = Client {
             id,
             habits,
+            path,
             namespace: "/",
+            pid: None,
+            offset: None,
+            half_closes: false,
             sid: None,
             poll: None,
             post: None,
@@ -120,7 +131,7 @@ impl Client {
             pings: 0,
             fragments: false,
             speaks_msgpack: false,
-            offers_deflate: world.config().permessage_deflate && world.random.chance(60),
+            offers_deflate: world.weather().config.permessage_deflate && world.random.chance(60),
             has_deflate: false,
             inflated: 0,
         };
@@ -132,6 +143,30 @@ impl Client {
             client.start_poll(world);
         }
         client
+    }
+
+    /// Loses its connection, which the server hears of or not, and begins anew.
+    pub(super) fn reconnect(&mut self, habits: Habits, world: &mut World, is_reset: bool) {
+        self.drop_wires(world, is_reset);
+        let anew = Client::open(self.id, self.path, habits, world);
+        let before = std::mem::replace(self, anew);
+        self.namespace = before.namespace;
+        self.pid = before.pid;
+        self.offset = before.offset;
+        self.half_closes = before.half_closes;
+        self.fragments = before.fragments;
+        self.speaks_msgpack = before.speaks_msgpack;
+        self.received = before.received;
+    }
+
+    /// Asks to be let in, as the socket that it was if it was told how.
+    pub(super) fn enter(&mut self) {
+        let claim = match (&self.pid, &self.offset) {
+            (None, _) => String::new(),
+            (Some(pid), None) => json!({ "pid": pid }).to_string(),
+            (Some(pid), Some(offset)) => json!({ "pid": pid, "offset": offset }).to_string(),
+        };
+        self.send(&format!("0{claim}"), &[]);
     }
 
     /// Queues a Socket.IO packet's text, with the namespace put in, and its attachments.
@@ -232,7 +267,7 @@ impl Client {
 
     fn target(&self, transport: &str) -> String {
         let sid = self.sid.as_ref().map(|sid| format!("&sid={sid}")).unwrap_or_default();
-        format!("/socket.io/?EIO=4&transport={transport}{sid}")
+        format!("{}?EIO=4&transport={transport}{sid}", self.path)
     }
 
     fn request_websocket(&mut self, world: &mut World, wire: WireId) {
@@ -252,6 +287,9 @@ impl Client {
         let wire = self.http_wire(world);
         let head = self.request_head("GET", "");
         world.write(wire, head.as_bytes());
+        if self.sid.is_none() {
+            self.end_requests(world, wire);
+        }
         self.poll = Some(wire);
     }
 
@@ -275,7 +313,15 @@ impl Client {
         };
         let head = self.request_head("POST", &format!("Content-Type: text/plain;charset=UTF-8\r\n{framing}"));
         world.write(wire, head.as_bytes());
+        self.end_requests(world, wire);
         self.post = Some(wire);
+    }
+
+    /// No other request follows on a connection that is not kept, and some clients say so.
+    fn end_requests(&self, world: &mut World, wire: WireId) {
+        if self.half_closes && !self.habits.keeps_alive {
+            world.half_close(wire);
+        }
     }
 
     fn request_head(&self, method: &str, rest: &str) -> String {
@@ -433,18 +479,14 @@ impl Client {
         assert!(!self.speaks_msgpack, "text for a client of the msgpack parser: {text}");
         assert!(self.partial.is_none(), "text came where an attachment was due: {text}");
         let (message, attachments) = parse_message(text);
-        if attachments == 0 {
-            self.received.push_back(message)
-        } else {
-            self.partial = Some((message, attachments))
-        }
+        if attachments == 0 { self.receive(message) } else { self.partial = Some((message, attachments)) }
     }
 
     fn take_binary(&mut self, bytes: Vec<u8>) {
         if self.speaks_msgpack {
             let message = msgpack::decode(&bytes.into()).expect("what the server packs is a packet");
             let packet = message.packet();
-            self.received.push_back(Message {
+            self.receive(Message {
                 kind: char::from(b'0' + packet.kind.number()),
                 namespace: packet.namespace.to_owned(),
                 id: packet.id,
@@ -458,8 +500,21 @@ impl Client {
         if message.attachments.len() == *count
             && let Some((message, _)) = self.partial.take()
         {
-            self.received.push_back(message);
+            self.receive(message);
         }
+    }
+
+    /// A whole message, with what stock clients keep of it for their recovery.
+    fn receive(&mut self, message: Message) {
+        match message.kind {
+            '0' => self.pid = message.payload["pid"].as_str().map(str::to_owned),
+            '2' | '5' if self.pid.is_some() => {
+                let last = message.payload.as_array().and_then(|args| args.last());
+                self.offset = last.and_then(Value::as_str).map(str::to_owned).or(self.offset.take());
+            }
+            _ => {}
+        }
+        self.received.push_back(message);
     }
 
     fn write_frame(&mut self, world: &mut World, wire: WireId, packet: &Packet) {

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::mesh::ShardMessage;
 use crate::shard::config::{Config, Parser};
 use crate::shard::options::EngineOptions;
+use crate::simulation::Simulation;
 use crate::simulation::client::{Habits, Message, Packet};
-use crate::simulation::scenario::Simulation;
 use crate::simulation::world::Weather;
 
 const WEBSOCKET: Habits = Habits { starts_with_websocket: true, upgrades: false, keeps_alive: true };
@@ -20,7 +20,7 @@ const A_MOMENT: Duration = Duration::from_millis(500);
 const LONG_AFTER: Duration = Duration::from_secs(300);
 
 fn weather(shards: usize) -> Weather {
-    Weather { shards, config: Config::default(), is_cutting: true, has_slow_sends: false, has_jitter: false }
+    Weather { shards, is_cutting: true, ..Weather::default() }
 }
 
 fn simulation(shards: usize) -> Simulation {
@@ -75,6 +75,33 @@ fn order_is_kept_across_the_upgrade_under_load() {
         let acks: Vec<u64> = answers(&received).iter().map(|(id, _)| *id).collect();
         assert_eq!(acks, (0..300).collect::<Vec<_>>(), "seed {seed}");
         assert!(simulation.clients[reader].is_on_websocket());
+        end(simulation);
+    }
+}
+
+#[test]
+fn a_shard_that_was_held_up_takes_no_session_from_a_client_that_answered() {
+    for (seed, reads_first) in [(1, false), (2, true), (3, false), (4, true)] {
+        let mut simulation = Simulation::new(seed, Weather { is_cutting: false, ..weather(1) });
+        let clients = [WEBSOCKET, POLLING].map(|habits| simulation.connect(habits));
+        let times = simulation.world.weather().config.engine.clone();
+        while clients.iter().any(|&id| simulation.clients[id].pings == 0) {
+            if !simulation.step() {
+                simulation.world.pass_time(crate::base::time::Time::NEVER);
+            }
+            simulation.drive_all();
+        }
+        // Their answers are on the way when the shard is held up for longer than a ping may stay unanswered.
+        simulation.world.now = simulation.world.now + times.ping_timeout + times.ping_interval;
+        if reads_first {
+            while simulation.step() {}
+        } else {
+            simulation.world.work(0, crate::shard::Shard::handle_timeout);
+        }
+        simulation.run(A_MOMENT);
+        for id in clients {
+            assert!(!simulation.clients[id].is_over, "seed {seed}: {:?}", simulation.clients[id]);
+        }
         end(simulation);
     }
 }

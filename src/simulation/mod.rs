@@ -1,23 +1,148 @@
 //! The whole server in one thread: real shards, fake wires, virtual time, one seed.
 //!
-//! `cargo test simulation` runs a few fixed seeds. `SHARDCAST_SEEDS=1000` runs more of them, and
-//! `SHARDCAST_SEED=..` replays one that failed; with `SHARDCAST_LOG=debug` the shards say why. `world` moves bytes, `client` speaks the protocols, `scenario`
-//! holds the model that judges; `directed` has the situations that chance would rarely reach, `targets` questions to many.
+//! `cargo test simulation` runs a few fixed seeds. `SHARDCAST_SEEDS=1000` runs more of them, and `SHARDCAST_SEED=..` replays one
+//! that failed; with `SHARDCAST_LOG=debug` the shards say why. `world` moves bytes, `client` speaks the protocols, `scenario` lets
+//! clients do what they please and `model` knows what must be true of it; `directed` has the situations that chance would
+//! rarely reach, `targets` questions to many.
 
 mod app;
 mod client;
 mod directed;
+mod model;
 mod no_alloc;
 mod scenario;
 mod targets;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use crate::base::time::Time;
+use crate::shard::app::App;
+use crate::shard::context::ShardInfo;
+use crate::simulation::client::{Client, Habits, Message};
+use crate::simulation::world::{Weather, World};
 
 use tracing::level_filters::LevelFilter;
 
 /// Seeds of an ordinary run of the tests.
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 60;
+
+/// The path of the first endpoint.
+const MAIN_PATH: &str = "/socket.io/";
+
+/// Clients and the world between them.
+struct Simulation {
+    world: World,
+    clients: Vec<Client>,
+}
+
+impl Simulation {
+    fn new(seed: u64, weather: Weather) -> Simulation {
+        Simulation::with(seed, weather, app::app)
+    }
+
+    fn with(seed: u64, weather: Weather, app: impl Fn(ShardInfo) -> App) -> Simulation {
+        Simulation { world: World::new(seed, weather, app), clients: Vec::new() }
+    }
+
+    /// A new client on its way.
+    fn open(&mut self, habits: Habits) -> usize {
+        self.open_at(MAIN_PATH, habits)
+    }
+
+    fn open_at(&mut self, path: &'static str, habits: Habits) -> usize {
+        let id = self.clients.len();
+        let client = Client::open(id, path, habits, &mut self.world);
+        self.clients.push(client);
+        id
+    }
+
+    /// One step; false when there is none to take at this time.
+    fn step(&mut self) -> bool {
+        let Some(arrived) = self.world.step() else { return false };
+        if let Some(wire) = arrived
+            && let Some(owner) = self.world.wires[wire.0].owner
+        {
+            self.clients[owner].pump(&mut self.world, wire);
+        }
+        true
+    }
+
+    /// Lets everything happen that happens within `time`.
+    fn run(&mut self, time: Duration) {
+        let until = self.world.now + time;
+        loop {
+            self.drive_all();
+            while self.step() {}
+            if !self.world.pass_time(until) {
+                break;
+            }
+        }
+        self.drive_all();
+        while self.step() {}
+    }
+
+    fn drive_all(&mut self) {
+        for client in &mut self.clients {
+            client.drive(&mut self.world);
+        }
+    }
+
+    /// Opens a client and joins `/`.
+    fn connect(&mut self, habits: Habits) -> usize {
+        let id = self.open(habits);
+        self.clients[id].send("0", &[]);
+        self.run(Duration::from_millis(500));
+        let first = self.clients[id].received.pop_front();
+        assert!(first.is_some_and(|message| message.kind == '0'), "the client is let in");
+        id
+    }
+
+    /// Everything a client has got since it was last asked.
+    fn take_received(&mut self, id: usize) -> Vec<Message> {
+        self.clients[id].received.drain(..).collect()
+    }
+
+    /// No table of any shard holds anything of any client.
+    fn assert_empty(&mut self) {
+        for (index, shard) in self.world.shards.iter().enumerate() {
+            let core = shard.core.borrow();
+            let tables = [
+                ("connections", core.connections.len()),
+                ("sessions", core.sessions.len()),
+                ("session_ids", core.session_ids.len()),
+                ("sockets", core.sockets.len()),
+                ("socket_ids", core.socket_ids.len()),
+                ("rooms", core.rooms.len()),
+                ("room_ids", core.namespaces.tables().iter().map(|table| table.room_ids.len()).sum()),
+                ("members", core.namespaces.tables().iter().map(|table| table.members.len()).sum()),
+                ("namespaces of patterns", core.namespaces.made()),
+                ("acks", core.acks.len()),
+                ("inquiries", core.inquiries.len()),
+                (
+                    "open_sockets",
+                    core.namespaces.tables().iter().map(|table| table.open_sockets as usize).sum(),
+                ),
+                ("tasks", core.tasks.len()),
+                ("sleeps", core.sleeps.len()),
+                ("deferred", core.deferred.len()),
+                ("polls_due", core.polls_due.len()),
+                ("timers", usize::from(core.wheel.next_timeout() != Time::NEVER)),
+            ];
+            let left: Vec<_> = tables.iter().filter(|(_, len)| *len > 0).collect();
+            assert!(left.is_empty(), "shard {index} keeps {left:?}");
+            let stats = self.world.counters[index].snapshot();
+            assert_eq!((stats.connections, stats.sessions, stats.sockets), (0, 0, 0), "shard {index} counts");
+            let is_lossy = self.world.weather().inbox_messages_max.is_some();
+            assert!(
+                is_lossy || stats.mesh_messages_lost == 0,
+                "shard {index} lost {}",
+                stats.mesh_messages_lost
+            );
+        }
+    }
+}
 
 #[test]
 fn random_clients_see_what_the_model_says() {

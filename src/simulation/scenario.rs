@@ -1,220 +1,63 @@
 //! Random clients against the model: rooms, order, acknowledgements, and nothing left behind.
 //!
-//! The model knows, for each member of each room, since when it surely was in and since when it surely was out, in
-//! moments of the one scheduler. A member that surely was in throughout must get a message; one that surely was
-//! out must not; what lies between may go either way, but once at most and in the publisher's order.
+//! A member that surely was in a room throughout must get a message; one that surely was out must not; what lies
+//! between may go either way, but once at most and in the publisher's order. Clients talk to two endpoints, lose their
+//! connections and come back, are thrown out, watch a state room, half-close, and meet shards that are slow to read
+//! their inboxes. Where inboxes are too small, messages are lost, and only what must never happen is checked.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::shard::config::{Config, Parser};
-use crate::simulation::app::app;
-use crate::simulation::client::{Client, Habits, Message, Packet};
-use crate::simulation::world::{Random, Weather, World};
+use crate::simulation::app::{SECOND_PATH, app_at_two_endpoints};
+use crate::simulation::client::{Habits, Message, Packet};
+use crate::simulation::model::{Actor, EVERYONE, Expected, Kick, Published, Publisher, Put, Stay};
+use crate::simulation::world::{Random, Weather};
+use crate::simulation::{MAIN_PATH, Simulation};
 
 const ROOMS: [&str; 3] = ["red", "green", "blue"];
 
-/// Where clients go: one namespace that is always there, and two of a pattern that come and go.
-const NAMESPACES: [&str; 3] = ["/", "/play/1", "/play/2"];
+/// Where clients go: namespaces that are always there, and some of a pattern that come and go, at two endpoints.
+const PLACES: [(&str, &str); 5] = [
+    (MAIN_PATH, "/"),
+    (MAIN_PATH, "/play/1"),
+    (MAIN_PATH, "/play/2"),
+    (SECOND_PATH, "/"),
+    (SECOND_PATH, "/play/1"),
+];
 
-/// The room of everybody, in the model.
-const EVERYONE: &str = "*";
+/// Keys of the state room.
+const KEYS: [&str; 3] = ["a", "b", "c"];
 
 const ROUNDS: usize = 4;
 const OPERATIONS_PER_ROUND: usize = 120;
 const CLIENTS_MAX: usize = 9;
 
-/// Longer than every handler of the app takes, shorter than a ping interval.
+/// Longer than every handler of the app takes and than shards leave their inboxes alone, shorter than a ping interval.
 const SETTLING_TIME: Duration = Duration::from_secs(2);
+
+/// As long as a lost client may take to return, in worlds that wait for it.
+const RECOVERY_TIME: Duration = Duration::from_secs(60);
+
+/// The number of those who are no client but another thread.
+const OUTSIDE: usize = 999;
+
+/// Messages that an inbox holds where messages are to be lost.
+const SMALL_INBOX: usize = 3;
 
 /// Longer than every deadline of the default configuration together.
 const LONG_AFTER: Duration = Duration::from_secs(300);
-
-/// Clients and the world between them.
-pub(super) struct Simulation {
-    pub(super) world: World,
-    pub(super) clients: Vec<Client>,
-}
-
-impl Simulation {
-    pub(super) fn new(seed: u64, weather: Weather) -> Simulation {
-        Simulation { world: World::new(seed, weather, app), clients: Vec::new() }
-    }
-
-    /// A new client on its way.
-    pub(super) fn open(&mut self, habits: Habits) -> usize {
-        let id = self.clients.len();
-        let client = Client::open(id, habits, &mut self.world);
-        self.clients.push(client);
-        id
-    }
-
-    /// One step; false when there is none to take at this time.
-    pub(super) fn step(&mut self) -> bool {
-        let Some(arrived) = self.world.step() else { return false };
-        if let Some(wire) = arrived
-            && let Some(owner) = self.world.wires[wire.0].owner
-        {
-            self.clients[owner].pump(&mut self.world, wire);
-        }
-        true
-    }
-
-    /// Lets everything happen that happens within `time`.
-    pub(super) fn run(&mut self, time: Duration) {
-        let until = self.world.now + time;
-        loop {
-            self.drive_all();
-            while self.step() {}
-            if !self.world.pass_time(until) {
-                break;
-            }
-        }
-        self.drive_all();
-        while self.step() {}
-    }
-
-    pub(super) fn drive_all(&mut self) {
-        for client in &mut self.clients {
-            client.drive(&mut self.world);
-        }
-    }
-
-    /// Opens a client and joins `/`.
-    pub(super) fn connect(&mut self, habits: Habits) -> usize {
-        let id = self.open(habits);
-        self.clients[id].send("0", &[]);
-        self.run(Duration::from_millis(500));
-        let first = self.clients[id].received.pop_front();
-        assert!(first.is_some_and(|message| message.kind == '0'), "the client is let in");
-        id
-    }
-
-    /// Everything a client has got since it was last asked.
-    pub(super) fn take_received(&mut self, id: usize) -> Vec<Message> {
-        self.clients[id].received.drain(..).collect()
-    }
-
-    /// No table of any shard holds anything of any client.
-    pub(super) fn assert_empty(&mut self) {
-        for (index, shard) in self.world.shards.iter().enumerate() {
-            let core = shard.core.borrow();
-            let tables = [
-                ("connections", core.connections.len()),
-                ("sessions", core.sessions.len()),
-                ("session_ids", core.session_ids.len()),
-                ("sockets", core.sockets.len()),
-                ("socket_ids", core.socket_ids.len()),
-                ("rooms", core.rooms.len()),
-                ("room_ids", core.namespaces.tables().iter().map(|table| table.room_ids.len()).sum()),
-                ("members", core.namespaces.tables().iter().map(|table| table.members.len()).sum()),
-                ("namespaces of patterns", core.namespaces.made()),
-                ("acks", core.acks.len()),
-                ("inquiries", core.inquiries.len()),
-                (
-                    "open_sockets",
-                    core.namespaces.tables().iter().map(|table| table.open_sockets as usize).sum(),
-                ),
-                ("tasks", core.tasks.len()),
-                ("sleeps", core.sleeps.len()),
-                ("deferred", core.deferred.len()),
-                ("polls_due", core.polls_due.len()),
-                ("timers", usize::from(core.wheel.next_timeout() != crate::base::time::Time::NEVER)),
-            ];
-            let left: Vec<_> = tables.iter().filter(|(_, len)| *len > 0).collect();
-            assert!(left.is_empty(), "shard {index} keeps {left:?}");
-            let stats = self.world.counters[index].snapshot();
-            assert_eq!((stats.connections, stats.sessions, stats.sockets), (0, 0, 0), "shard {index} counts");
-            assert_eq!(stats.mesh_messages_lost, 0);
-        }
-    }
-}
-
-/// One stay of a client in a room, in moments.
-#[derive(Debug, Default)]
-struct Stay {
-    /// Surely in from here on.
-    joined: Option<usize>,
-    leaving: Option<usize>,
-    /// Surely out from here on.
-    left: Option<usize>,
-}
-
-/// What an acknowledgement must be.
-#[derive(Debug)]
-enum Expected {
-    Answer(Value),
-    Blob(Vec<u8>),
-    Join(&'static str),
-    Leave(&'static str),
-    Publish(usize),
-}
-
-/// One message to rooms.
-#[derive(Debug)]
-struct Published {
-    publisher: usize,
-    sequence: u64,
-    sent: usize,
-    rooms: Vec<&'static str>,
-    except: Option<&'static str>,
-    includes_publisher: bool,
-    is_acknowledged: bool,
-}
-
-/// A client as the model sees it.
-#[derive(Debug, Default)]
-struct Actor {
-    /// CONNECT has been answered, and the client has not begun to go.
-    is_in: bool,
-    /// The client went away, in whatever way; nothing is expected of it.
-    is_gone: bool,
-    /// The client left the namespace and may come again once that is over.
-    has_left: bool,
-    stays: BTreeMap<&'static str, Vec<Stay>>,
-    acks: VecDeque<(u64, Expected)>,
-    next_id: u64,
-    sequence: u64,
-    asked: u64,
-    answered: u64,
-    /// Indexes into the published, in the order they came.
-    seen: Vec<usize>,
-    /// The last sequence heard from each publisher.
-    heard: BTreeMap<usize, u64>,
-}
-
-impl Actor {
-    /// The client cannot have been in the room at `from` or later.
-    fn is_surely_out(&self, room: &str, from: usize) -> bool {
-        let stays = self.stays.get(room).map(Vec::as_slice).unwrap_or_default();
-        stays.iter().all(|stay| stay.left.is_some_and(|left| left < from))
-    }
-
-    /// The client was in the room from `from` until now.
-    fn is_surely_in(&self, room: &str, from: usize) -> bool {
-        let last = self.stays.get(room).and_then(|stays| stays.last());
-        last.is_some_and(|stay| stay.leaving.is_none() && stay.joined.is_some_and(|joined| joined < from))
-    }
-
-    fn stay(&mut self, room: &'static str) -> &mut Stay {
-        self.stays.get_mut(room).and_then(|stays| stays.last_mut()).expect("the client asked to join")
-    }
-
-    fn begin_leaving(&mut self, moment: usize) {
-        for stays in self.stays.values_mut() {
-            for stay in stays.iter_mut().filter(|stay| stay.leaving.is_none()) {
-                stay.leaving = Some(moment);
-            }
-        }
-    }
-}
 
 struct Scenario {
     simulation: Simulation,
     actors: Vec<Actor>,
     published: Vec<Published>,
+    /// This round's.
+    kicks: Vec<Kick>,
+    /// Rooms that were closed in this round, by place: a shard may hear of it late, and close it again.
+    closed: Vec<(usize, &'static str)>,
+    puts: Vec<Put>,
     /// Chooses what clients do, apart from what the network does.
     choice: Random,
 }
@@ -222,18 +65,35 @@ struct Scenario {
 /// Runs one seed to its end.
 pub(super) fn run(seed: u64) {
     let mut choice = Random::new(seed ^ 0x5eed);
-    let (permessage_deflate, compression_threshold) = (choice.chance(60), 1 + choice.below(100));
-    let parser = Parser::Auto;
-    let config = Config { parser, permessage_deflate, compression_threshold, ..Config::default() };
+    let config = Config {
+        parser: Parser::Auto,
+        permessage_deflate: choice.chance(60),
+        compression_threshold: 1 + choice.below(100),
+        recovery_max_disconnection: if choice.chance(60) { RECOVERY_TIME } else { Duration::ZERO },
+        recovery_events_max: 10_000,
+        recovery_bytes_max: 16 * 1024 * 1024,
+        ..Config::default()
+    };
+    let options = config.engine.clone();
     let weather = Weather {
         shards: 1 + choice.below(5),
         config,
         is_cutting: choice.chance(80),
         has_slow_sends: choice.chance(40),
         has_jitter: choice.chance(50),
+        has_slow_mesh: choice.chance(40),
+        inbox_messages_max: choice.chance(20).then_some(SMALL_INBOX),
     };
-    let simulation = Simulation::new(seed, weather);
-    let mut scenario = Scenario { simulation, actors: Vec::new(), published: Vec::new(), choice };
+    let simulation = Simulation::with(seed, weather, move |shard| app_at_two_endpoints(shard, &options));
+    let mut scenario = Scenario {
+        simulation,
+        actors: Vec::new(),
+        published: Vec::new(),
+        kicks: Vec::new(),
+        closed: Vec::new(),
+        puts: Vec::new(),
+        choice,
+    };
     for _ in 0..ROUNDS {
         scenario.round();
     }
@@ -261,7 +121,26 @@ impl Scenario {
         }
         self.unstall();
         self.settle();
-        self.check_round();
+        if self.is_lossy() {
+            self.give_up_the_broken();
+        } else {
+            self.check_round();
+            self.check_boards();
+        }
+        self.begin_anew();
+    }
+
+    /// Messages between shards are lost now and then.
+    fn is_lossy(&self) -> bool {
+        self.simulation.world.weather().inbox_messages_max.is_some()
+    }
+
+    fn habits(&mut self) -> Habits {
+        Habits {
+            starts_with_websocket: self.choice.chance(35),
+            upgrades: self.choice.chance(60),
+            keeps_alive: self.choice.chance(50),
+        }
     }
 
     fn settle(&mut self) {
@@ -280,21 +159,21 @@ impl Scenario {
     }
 
     fn arrive(&mut self) {
-        let habits = Habits {
-            starts_with_websocket: self.choice.chance(35),
-            upgrades: self.choice.chance(60),
-            keeps_alive: self.choice.chance(50),
-        };
-        let id = self.simulation.open(habits);
-        self.simulation.clients[id].fragments = self.choice.chance(50);
-        self.simulation.clients[id].namespace = self.choice.pick(&NAMESPACES);
-        self.simulation.clients[id].speaks_msgpack = self.choice.chance(30);
-        self.actors.push(Actor::default());
+        let place = self.choice.below(PLACES.len());
+        let habits = self.habits();
+        let id = self.simulation.open_at(PLACES[place].0, habits);
+        let client = &mut self.simulation.clients[id];
+        client.namespace = PLACES[place].1;
+        client.fragments = self.choice.chance(50);
+        client.half_closes = self.choice.chance(50);
+        client.speaks_msgpack = self.choice.chance(30);
+        self.actors.push(Actor { place, ..Actor::default() });
         self.enter(id);
     }
 
     fn enter(&mut self, id: usize) {
-        self.simulation.clients[id].send("0", &[]);
+        self.simulation.clients[id].pid = None;
+        self.simulation.clients[id].enter();
         self.stays(id, EVERYONE).push(Stay::default());
     }
 
@@ -309,6 +188,9 @@ impl Scenario {
 
     /// One client does something, if it is in a state to.
     fn act(&mut self, id: usize) {
+        if self.actors[id].is_returning && self.choice.chance(2) {
+            return self.lose_connection(id);
+        }
         if !self.actors[id].is_in {
             return;
         }
@@ -337,9 +219,15 @@ impl Scenario {
                 let question = json!(["ask", self.choice.below(1000)]);
                 self.emit(id, &question, Expected::Answer(json!([])));
             }
-            86..92 => self.send_blob(id),
-            92..95 => self.stall(id),
-            95..97 => self.leave_namespace(id),
+            86..89 => self.send_blob(id),
+            89..91 => self.put(id),
+            91 => self.watch(id),
+            92..94 => self.stall(id),
+            94 => self.close_room(id),
+            95 if self.choice.chance(30) => self.kick(id),
+            96 if self.choice.chance(50) => self.speak_from_outside(id),
+            95..97 => self.lose_connection(id),
+            97 => self.leave_namespace(id),
             _ => {
                 if self.choice.chance(30) {
                     self.go(id);
@@ -398,7 +286,8 @@ impl Scenario {
         let padding = "p".repeat(if self.choice.chance(10) { self.choice.below(5000) } else { 0 });
         self.actors[id].sequence += 1;
         let sequence = self.actors[id].sequence;
-        let message = json!([id, sequence, padding]);
+        let publisher = Publisher { client: id, life: self.actors[id].life };
+        let message = json!([publisher.number(), sequence, padding]);
         let event = match kind {
             0 => json!(["others", message]),
             1 => json!(["everyone", message]),
@@ -408,7 +297,8 @@ impl Scenario {
         let index = self.published.len();
         let includes_publisher = kind != 0;
         self.published.push(Published {
-            publisher: id,
+            publisher,
+            place: self.actors[id].place,
             sequence,
             sent,
             rooms,
@@ -417,6 +307,108 @@ impl Scenario {
             is_acknowledged: false,
         });
         self.emit(id, &event, Expected::Publish(index));
+    }
+
+    fn put(&mut self, id: usize) {
+        let (key, sent, place) = (self.choice.pick(&KEYS), self.moment(), self.actors[id].place);
+        if PLACES[place].1 == "/" {
+            let number = self.puts.len() as u64;
+            self.puts.push(Put { place, key, sent, done: None });
+            self.emit(id, &json!(["put", key, number]), Expected::Put(number));
+        }
+    }
+
+    fn watch(&mut self, id: usize) {
+        if PLACES[self.actors[id].place].1 == "/" {
+            self.emit(id, &json!(["watch"]), Expected::Watch);
+        }
+    }
+
+    /// Everybody leaves a room, or perhaps joins it just afterwards.
+    fn close_room(&mut self, id: usize) {
+        let room = self.choice.pick(&ROOMS);
+        self.closed.push((self.actors[id].place, room));
+        self.emit(id, &json!(["close_room", room]), Expected::Answer(json!([])));
+    }
+
+    /// The members of a room are thrown out of the namespace.
+    fn kick(&mut self, id: usize) {
+        let (room, place) = (self.choice.pick(&ROOMS), self.actors[id].place);
+        self.expect_kick(place, room, Vec::new());
+        self.emit(id, &json!(["kick", room]), Expected::Answer(json!([])));
+    }
+
+    fn expect_kick(&mut self, place: usize, room: &'static str, warned: Vec<(Publisher, usize)>) {
+        let sent = self.moment();
+        self.kicks.push(Kick { place, room, sent, warned });
+        for actor in self.actors.iter_mut().filter(|actor| actor.place == place) {
+            if !actor.is_surely_out(room, sent) {
+                actor.begin_leaving(sent);
+                actor.must_be_recovered = false;
+            }
+        }
+    }
+
+    /// Another thread says something to a room, and now and then has its members thrown out after it.
+    fn speak_from_outside(&mut self, id: usize) {
+        let (room, place, sent) = (self.choice.pick(&ROOMS), self.actors[id].place, self.moment());
+        let (path, namespace) = PLACES[place];
+        let publisher = Publisher { client: OUTSIDE, life: place };
+        let index = self.published.len();
+        self.published.push(Published {
+            publisher,
+            place,
+            sequence: index as u64 + 1,
+            sent,
+            rooms: vec![room],
+            except: None,
+            includes_publisher: true,
+            is_acknowledged: true,
+        });
+        let handle = self.simulation.world.handle.endpoint(path);
+        handle.to(namespace, room).emit("news", json!([publisher.number(), index + 1, ""]));
+        if self.choice.chance(30) {
+            handle.to(namespace, room).disconnect();
+            let warned = (0..self.actors.len())
+                .filter(|&id| {
+                    self.actors[id].place == place
+                        && self.actors[id].is_in
+                        && self.is_surely_in(id, room, sent)
+                })
+                .map(|id| (Publisher { client: id, life: self.actors[id].life }, index))
+                .collect();
+            self.expect_kick(place, room, warned);
+        }
+    }
+
+    /// The client was in the room from `from` until now.
+    fn is_surely_in(&self, id: usize, room: &str, from: usize) -> bool {
+        let actor = &self.actors[id];
+        let is_closed = self.closed.iter().any(|(place, closed)| (*place, *closed) == (actor.place, room));
+        !is_closed && actor.is_surely_in(room, from)
+    }
+
+    fn may_be_kicked(&self, id: usize) -> bool {
+        let actor = &self.actors[id];
+        self.kicks.iter().any(|kick| kick.place == actor.place && !actor.is_surely_out(kick.room, kick.sent))
+    }
+
+    /// The client's connection is lost, and it comes back at once.
+    fn lose_connection(&mut self, id: usize) {
+        let has_claim = self.simulation.clients[id].pid.is_some();
+        let must_be_recovered = has_claim && self.actors[id].is_in && !self.may_be_kicked(id);
+        let habits = self.habits();
+        let is_reset = self.choice.chance(50);
+        let actor = &mut self.actors[id];
+        actor.must_be_recovered = must_be_recovered;
+        actor.has_rival |= actor.is_returning;
+        actor.is_in = false;
+        actor.is_returning = true;
+        actor.life += 1;
+        actor.forget_answers();
+        let Simulation { world, clients } = &mut self.simulation;
+        clients[id].reconnect(habits, world, is_reset);
+        clients[id].enter();
     }
 
     /// The client reads nothing for a while.
@@ -443,7 +435,25 @@ impl Scenario {
         actor.begin_leaving(moment);
         actor.is_in = false;
         actor.has_left = true;
+        actor.has_lost_answers = true;
         self.simulation.clients[id].send("1", &[]);
+    }
+
+    /// The server says that the socket is over.
+    fn thrown_out(&mut self, id: usize, moment: usize) {
+        assert!(self.may_be_kicked(id), "client {id} was thrown out, and by whom?");
+        let own = Publisher { client: id, life: self.actors[id].life };
+        for (_, index) in self.kicks.iter().flat_map(|kick| &kick.warned).filter(|(warned, _)| *warned == own)
+        {
+            let has_heard = self.actors[id].seen.contains(index);
+            assert!(has_heard || self.is_lossy(), "client {id} left before {:?}", self.published[*index]);
+        }
+        let actor = &mut self.actors[id];
+        actor.end_stays(moment);
+        actor.is_in = false;
+        actor.is_returning = false;
+        actor.has_left = true;
+        actor.forget_answers();
     }
 
     /// The client goes away for good, in one of the ways that clients do.
@@ -452,6 +462,7 @@ impl Scenario {
         let actor = &mut self.actors[id];
         actor.begin_leaving(moment);
         actor.is_in = false;
+        actor.is_returning = false;
         actor.is_gone = true;
         let Simulation { world, clients } = &mut self.simulation;
         let client = &mut clients[id];
@@ -486,13 +497,13 @@ impl Scenario {
         let moment = self.moment();
         assert_eq!(message.namespace, self.simulation.clients[id].namespace, "client {id} got {message:?}");
         match message.kind {
-            '0' => {
-                self.actors[id].is_in = true;
-                self.actors[id].stay(EVERYONE).joined = Some(moment);
-            }
+            '0' => self.let_in(id, message, moment),
+            // Who is thrown out before it is let in is refused.
+            '1' | '4' => self.thrown_out(id, moment),
             '3' | '6' => self.read_ack(id, message, moment),
             '2' => match message.payload[0].as_str() {
                 Some("news") => self.read_news(id, &message.payload[1]),
+                Some("board") => self.read_board(id, &message.payload),
                 // Whoever has left the namespace answers nothing.
                 Some("question") if !self.actors[id].is_in => {}
                 Some("question") => {
@@ -515,6 +526,41 @@ impl Scenario {
         }
     }
 
+    /// CONNECT is answered: the client is a new socket, or the one that it was.
+    fn let_in(&mut self, id: usize, message: &Message, moment: usize) {
+        let is_lossy = self.is_lossy();
+        let actor = &mut self.actors[id];
+        let sid = message.payload["sid"].as_str().expect("a socket's id").to_owned();
+        let is_same = actor.sid.as_ref() == Some(&sid);
+        let must_be_same = std::mem::take(&mut actor.must_be_recovered) && !is_lossy;
+        assert!(is_same || !must_be_same, "client {id} is not the socket that it was");
+        if actor.is_returning && !is_same {
+            actor.end_stays(moment);
+            actor.stays.entry(EVERYONE).or_default().push(Stay::default());
+        }
+        if !is_same {
+            actor.stay(EVERYONE).joined = Some(moment);
+            // What the old socket has heard may reach the new one late, by another shard.
+            actor.heard.clear();
+        }
+        actor.sid = Some(sid);
+        actor.is_in = true;
+        actor.is_returning = false;
+    }
+
+    /// The state room's values: all of them, or those that have changed.
+    fn read_board(&mut self, id: usize, payload: &Value) {
+        let actor = &mut self.actors[id];
+        if payload[2] == true {
+            actor.board.clear();
+        }
+        for (key, value) in payload[1].as_object().expect("values by their keys") {
+            let put = &self.puts[value.as_u64().expect("a number") as usize];
+            assert_eq!((put.place, put.key), (actor.place, key.as_str()), "client {id} sees another room");
+            actor.board.insert(key.clone(), value.clone());
+        }
+    }
+
     fn read_ack(&mut self, id: usize, message: &Message, moment: usize) {
         let (ack, expected) = self.actors[id].acks.pop_front().expect("an acknowledgement was asked for");
         assert_eq!(message.id, Some(ack), "client {id}: acknowledgements come in the order of the events");
@@ -531,24 +577,27 @@ impl Scenario {
                 }
             }
             Expected::Publish(index) => self.published[index].is_acknowledged = true,
+            Expected::Put(number) => self.puts[number as usize].done = Some(moment),
+            Expected::Watch => self.actors[id].watches = true,
         }
     }
 
     fn read_news(&mut self, id: usize, message: &Value) {
-        let publisher = message[0].as_u64().expect("a publisher") as usize;
+        let publisher = Publisher::of_number(message[0].as_u64().expect("a publisher") as usize);
         let sequence = message[1].as_u64().expect("a sequence");
         let index =
             self.published.iter().position(|one| one.publisher == publisher && one.sequence == sequence);
         let index = index.expect("somebody published it");
         let published = &self.published[index];
-        let namespace = |id: usize| self.simulation.clients[id].namespace;
-        assert_eq!(namespace(id), namespace(publisher), "client {id} heard another namespace: {published:?}");
-        let actor = &mut self.actors[id];
+        let actor = &self.actors[id];
+        assert_eq!(actor.place, published.place, "client {id} heard another namespace: {published:?}");
         let is_possible = published.rooms.iter().any(|room| !actor.is_surely_out(room, published.sent));
         assert!(is_possible, "client {id} was out of {published:?}: {:?}", actor.stays);
-        let is_excepted = published.except.is_some_and(|room| actor.is_surely_in(room, published.sent));
+        let is_excepted = published.except.is_some_and(|room| self.is_surely_in(id, room, published.sent));
         assert!(!is_excepted, "client {id} was excepted from {published:?}");
-        assert!(published.includes_publisher || publisher != id, "{published:?} came back");
+        let is_own = publisher == Publisher { client: id, life: actor.life };
+        assert!(published.includes_publisher || !is_own, "{published:?} came back");
+        let actor = &mut self.actors[id];
         let heard = actor.heard.insert(publisher, sequence);
         assert!(heard < Some(sequence), "client {id} heard {heard:?} before {published:?}");
         actor.seen.push(index);
@@ -556,41 +605,118 @@ impl Scenario {
 
     /// Everything has come to rest: whoever surely was there has everything.
     fn check_round(&mut self) {
-        let moment = self.moment();
-        for (id, actor) in self.actors.iter_mut().enumerate().filter(|(_, actor)| !actor.is_gone) {
+        for id in 0..self.actors.len() {
+            if self.actors[id].is_gone {
+                continue;
+            }
             let client = &self.simulation.clients[id];
+            // Who is thrown out while its events are under way speaks out of turn, and its connection is closed. Who lost
+            // two connections in a row may have a late claim from the first take its socket from it.
+            if client.is_over && (self.may_be_kicked(id) || self.actors[id].has_rival) {
+                self.give_up(id);
+                continue;
+            }
+            let actor = &self.actors[id];
             assert!(!client.is_over, "client {id} lost its session: {:?}", client.refusals);
             assert!(client.refusals.is_empty(), "client {id} was refused: {:?}", client.refusals);
             assert!(client.is_flushed(), "client {id} could not send everything: {client:?}");
-            if actor.has_left {
-                for stay in actor.stays.values_mut().flatten().filter(|stay| stay.left.is_none()) {
-                    stay.left = Some(moment);
-                }
-                // Answers to what was asked before the end may be lost with the socket.
-                actor.acks.clear();
-                actor.asked = actor.answered;
-            } else {
+            if !actor.has_left {
                 assert!(actor.is_in, "client {id} is not let in");
                 assert!(actor.acks.is_empty(), "client {id} waits for {:?}", actor.acks);
-                assert_eq!(actor.asked, actor.answered, "client {id}: questions and answers");
+                let has_all = actor.has_lost_answers || actor.asked == actor.answered;
+                assert!(has_all, "client {id} asked {} and got {}", actor.asked, actor.answered);
             }
-            for (index, published) in self.published.iter().enumerate().filter(|(_, one)| one.is_acknowledged)
-            {
-                let is_in = published.rooms.iter().any(|room| actor.is_surely_in(room, published.sent));
-                let is_out = published.except.is_some_and(|room| !actor.is_surely_out(room, published.sent));
-                let is_own = !published.includes_publisher && published.publisher == id;
-                let is_here = self.simulation.clients[published.publisher].namespace == client.namespace;
-                if is_here && is_in && !is_out && !is_own {
-                    assert!(actor.seen.contains(&index), "client {id} missed {published:?}");
+            self.check_published(id);
+        }
+    }
+
+    fn check_published(&self, id: usize) {
+        let actor = &self.actors[id];
+        for (index, published) in self.published.iter().enumerate().filter(|(_, one)| one.is_acknowledged) {
+            let is_in = published.rooms.iter().any(|room| self.is_surely_in(id, room, published.sent));
+            let is_out = published.except.is_some_and(|room| !actor.is_surely_out(room, published.sent));
+            let is_own = !published.includes_publisher && published.publisher.client == id;
+            let is_here = published.place == actor.place;
+            if is_here && is_in && !is_out && !is_own {
+                assert!(actor.seen.contains(&index), "client {id} missed {published:?}");
+            }
+        }
+    }
+
+    /// Whoever watches a state room shows its values: of each key the last that was put, where it is known which was.
+    fn check_boards(&self) {
+        for (id, actor) in self.actors.iter().enumerate().filter(|(_, actor)| actor.is_in && actor.watches) {
+            for other in self.actors.iter().filter(|other| other.is_in && other.watches) {
+                assert!(
+                    other.place != actor.place || other.board == actor.board,
+                    "client {id} shows other values"
+                );
+            }
+            for key in KEYS {
+                let puts =
+                    || (0..).zip(&self.puts).filter(|(_, put)| put.place == actor.place && put.key == key);
+                let last = puts().max_by_key(|(_, put)| put.sent);
+                let is_last = |sent| {
+                    puts().all(|(_, put)| put.sent == sent || put.done.is_some_and(|done| done < sent))
+                };
+                if let Some((number, put)) = last.filter(|(_, put)| put.done.is_some() && is_last(put.sent)) {
+                    assert_eq!(actor.board.get(key), Some(&json!(number)), "client {id} misses {put:?}");
                 }
             }
         }
-        let returning: Vec<usize> = (0..self.actors.len())
-            .filter(|&id| self.actors[id].has_left && !self.actors[id].is_gone)
-            .collect();
-        for id in returning {
-            self.actors[id].has_left = false;
-            self.enter(id);
+    }
+
+    /// Where messages are lost, some clients are not served any more. They go.
+    fn give_up_the_broken(&mut self) {
+        for id in 0..self.actors.len() {
+            let (actor, client) = (&self.actors[id], &self.simulation.clients[id]);
+            let is_served = !client.is_over && client.is_flushed() && (actor.is_in || actor.has_left);
+            let is_well = is_served && actor.acks.is_empty();
+            if !actor.is_gone && !is_well {
+                self.give_up(id);
+            }
+            self.actors[id].has_lost_answers = true;
+        }
+    }
+
+    fn give_up(&mut self, id: usize) {
+        let moment = self.moment();
+        let actor = &mut self.actors[id];
+        actor.begin_leaving(moment);
+        actor.is_in = false;
+        actor.is_returning = false;
+        actor.is_gone = true;
+        let Simulation { world, clients } = &mut self.simulation;
+        clients[id].drop_wires(world, false);
+    }
+
+    /// What is not known of a client is made sure of, and those who have left come again.
+    fn begin_anew(&mut self) {
+        let moment = self.moment();
+        self.kicks.clear();
+        for (place, room) in std::mem::take(&mut self.closed) {
+            for actor in self.actors.iter_mut().filter(|actor| actor.place == place) {
+                actor.begin_leaving_room(room, moment);
+            }
+        }
+        for id in 0..self.actors.len() {
+            let actor = &mut self.actors[id];
+            if actor.is_gone {
+                continue;
+            }
+            if std::mem::take(&mut actor.has_lost_answers) {
+                actor.asked = actor.answered;
+            }
+            if std::mem::take(&mut actor.has_left) {
+                actor.end_stays(moment);
+                actor.forget_answers();
+                self.enter(id);
+                continue;
+            }
+            for room in self.actors[id].unsure_rooms() {
+                self.actors[id].begin_leaving_room(room, moment);
+                self.emit(id, &json!(["leave", room]), Expected::Leave(room));
+            }
         }
     }
 }

@@ -20,8 +20,8 @@ use crate::shard::config::Config;
 use crate::shard::context::Emitted;
 use crate::shard::encode::frame_event;
 use crate::shard::gathering::{Answers, Gathering};
+use crate::simulation::Simulation;
 use crate::simulation::client::{Habits, Message};
-use crate::simulation::scenario::Simulation;
 use crate::simulation::world::Weather;
 
 const WEBSOCKET: Habits = Habits { starts_with_websocket: true, upgrades: false, keeps_alive: true };
@@ -43,7 +43,7 @@ impl Crowd {
     fn new(seed: u64, shards: usize, count: usize) -> Crowd {
         let config = Config { ack_timeout: Duration::from_secs(5), ..Config::default() };
         let weather =
-            Weather { shards, config, is_cutting: true, has_slow_sends: seed % 2 == 1, has_jitter: false };
+            Weather { shards, config, is_cutting: true, has_slow_sends: seed % 2 == 1, ..Weather::default() };
         let mut crowd = Crowd { simulation: Simulation::new(seed, weather), sids: Vec::new() };
         for number in 0..count {
             let id = crowd.simulation.connect(KINDS[number % KINDS.len()]);

@@ -14,7 +14,9 @@ use rand_core::{RngCore, SeedableRng};
 use crate::base::ids::ShardId;
 use crate::base::slab::Key;
 use crate::base::time::Time;
-use crate::mesh::{Bell, Handoff, InboxReceiver, Mesh, Peer, ShardMessage};
+use crate::mesh::{Bell, Handoff, INBOX_MESSAGES_MAX, InboxReceiver, Mesh, Peer, ShardMessage};
+use crate::server::Shared;
+use crate::server::handle::Handle;
 use crate::shard::app::App;
 use crate::shard::config::Config;
 use crate::shard::context::ShardInfo;
@@ -30,6 +32,9 @@ const SLICES_PER_SEND_MAX: usize = 8;
 
 /// Steps without a pause of the clock after which a world is said to be running in circles.
 const STEPS_PER_INSTANT_MAX: usize = 2_000_000;
+
+/// For how long a shard may leave its inbox alone. Shorter than any time that shards give each other.
+const MAIL_PAUSE_MILLIS_MAX: usize = 300;
 
 /// Steps between two looks for wires that are over.
 const DEAD_WIRES_LOOKED_FOR_EVERY: usize = 64;
@@ -98,6 +103,12 @@ pub(super) struct Wire {
     pub(super) owner: Option<usize>,
     /// The client said that it sends no more.
     is_client_done: bool,
+    /// The client has closed both ways: what is still sent to it is lost.
+    is_client_gone: bool,
+    /// The client broke the connection instead of closing it.
+    is_reset: bool,
+    /// The server has read the client's end.
+    has_ended: bool,
     /// The server said so.
     is_server_done: bool,
     /// The client has read the server's end.
@@ -138,6 +149,25 @@ pub(super) struct Weather {
     pub(super) has_slow_sends: bool,
     /// Time passes between steps, a little at a time.
     pub(super) has_jitter: bool,
+    /// Now and then a shard does not look into its inbox for a while.
+    pub(super) has_slow_mesh: bool,
+    /// Messages that an inbox holds, if fewer than usual: the rest is lost.
+    pub(super) inbox_messages_max: Option<usize>,
+}
+
+impl Default for Weather {
+    /// One shard, and everything arrives whole and at once.
+    fn default() -> Weather {
+        Weather {
+            shards: 1,
+            config: Config::default(),
+            is_cutting: false,
+            has_slow_sends: false,
+            has_jitter: false,
+            has_slow_mesh: false,
+            inbox_messages_max: None,
+        }
+    }
 }
 
 pub(super) struct World {
@@ -146,11 +176,15 @@ pub(super) struct World {
     pub(super) shards: Vec<Shard>,
     pub(super) mesh: Arc<Mesh>,
     pub(super) counters: Vec<Arc<ShardCounters>>,
+    /// What another thread would hold.
+    pub(super) handle: Handle,
     pub(super) wires: Vec<Wire>,
     /// Kept-alive wires that no request is on, with the time they were put here; any client takes any, as behind
     /// a proxy.
     pub(super) pool: Vec<(WireId, Time)>,
     inboxes: Vec<InboxReceiver>,
+    /// When each shard looks into its inbox again.
+    mail_after: Vec<Time>,
     places: HashMap<(usize, Key), WireId>,
     has_work: Vec<bool>,
     weather: Weather,
@@ -166,9 +200,11 @@ impl World {
     pub(super) fn new(seed: u64, weather: Weather, app: impl Fn(ShardInfo) -> App) -> World {
         let mut random = Random::new(seed);
         let bells = (0..weather.shards).map(|_| Box::new(NoBell) as Box<dyn Bell>).collect();
-        let (mesh, inboxes) = Mesh::new(bells);
+        let (mesh, inboxes) = Mesh::holding(bells, weather.inbox_messages_max.unwrap_or(INBOX_MESSAGES_MAX));
         let config = Arc::new(weather.config.clone());
         let counters: Vec<_> = (0..weather.shards).map(|_| Arc::new(ShardCounters::default())).collect();
+        let handle = Handle::new(&config.engine.path);
+        handle.connect(Shared { mesh: Arc::clone(&mesh), counters: counters.clone(), io: "simulation" });
         let shards = counters.iter().enumerate().map(|(index, counters)| {
             let id = ShardId(index as u16);
             let parts = CoreParts {
@@ -189,9 +225,11 @@ impl World {
             random,
             mesh,
             counters,
+            handle,
             wires: Vec::new(),
             pool: Vec::new(),
             inboxes,
+            mail_after: vec![Time(0); weather.shards],
             places: HashMap::new(),
             has_work: vec![false; weather.shards],
             weather,
@@ -202,8 +240,8 @@ impl World {
         }
     }
 
-    pub(super) fn config(&self) -> &Config {
-        &self.weather.config
+    pub(super) fn weather(&self) -> &Weather {
+        &self.weather
     }
 
     // What clients do.
@@ -229,6 +267,9 @@ impl World {
             arrived: Vec::new(),
             owner: Some(owner),
             is_client_done: false,
+            is_client_gone: false,
+            is_reset: false,
+            has_ended: false,
             is_server_done: server == ServerEnd::Closed,
             is_over: false,
             is_stalled: false,
@@ -245,10 +286,16 @@ impl World {
         wire.to_server.extend_from_slice(bytes);
     }
 
-    /// The client closes its end; what it wrote still arrives.
+    /// The client says that it sends no more, and goes on reading.
+    pub(super) fn half_close(&mut self, id: WireId) {
+        self.wires[id.0].is_client_done = true;
+    }
+
+    /// The client closes the connection; what it wrote still arrives.
     pub(super) fn close(&mut self, id: WireId) {
         let wire = &mut self.wires[id.0];
         wire.is_client_done = true;
+        wire.is_client_gone = true;
         wire.is_stalled = false;
         wire.owner = None;
     }
@@ -257,6 +304,7 @@ impl World {
     pub(super) fn reset(&mut self, id: WireId) {
         self.close(id);
         let wire = &mut self.wires[id.0];
+        wire.is_reset = true;
         wire.to_server.clear();
         wire.to_client.clear();
     }
@@ -268,6 +316,11 @@ impl World {
         if self.weather.has_jitter && self.random.chance(2) {
             self.now = self.now + Duration::from_millis(self.random.below(4) as u64);
             self.steps_in_instant = 0;
+        }
+        if self.weather.has_slow_mesh && self.random.chance(1) {
+            let shard = self.random.below(self.shards.len());
+            let pause = Duration::from_millis(self.random.below(MAIL_PAUSE_MILLIS_MAX) as u64);
+            self.mail_after[shard] = self.now + pause;
         }
         self.moment += 1;
         if self.moment.is_multiple_of(DEAD_WIRES_LOOKED_FOR_EVERY) {
@@ -286,7 +339,9 @@ impl World {
 
     /// Moves the clock to the next thing that waits for it, at most to `until`. False when that is reached.
     pub(super) fn pass_time(&mut self, until: Time) -> bool {
-        let next = self.shards.iter().map(Shard::next_timeout).min().unwrap_or(Time::NEVER);
+        let waiting = self.mail_after.iter().zip(&self.inboxes).filter(|(_, inbox)| !inbox.is_empty());
+        let mail = waiting.map(|(after, _)| *after).min().unwrap_or(Time::NEVER);
+        let next = self.shards.iter().map(Shard::next_timeout).min().unwrap_or(Time::NEVER).min(mail);
         self.steps_in_instant = 0;
         let is_before = next <= until;
         self.now = self.now.max(next.min(until));
@@ -298,7 +353,7 @@ impl World {
             if self.has_work[shard] {
                 actions.push(Action::EndTurn(shard));
             }
-            if !inbox.is_empty() {
+            if !inbox.is_empty() && self.mail_after[shard] <= self.now {
                 actions.push(Action::Mail(shard));
                 actions.push(Action::Wake(shard));
             }
@@ -316,7 +371,7 @@ impl World {
                 // The shard has enough of it for now.
             } else if is_at_shard && !wire.to_server.is_empty() {
                 actions.push(Action::Receive(id));
-            } else if is_at_shard && wire.is_client_done {
+            } else if is_at_shard && wire.is_client_done && !wire.has_ended {
                 actions.push(Action::EndOfInput(id));
             }
             if wire.sending.is_some() {
@@ -335,13 +390,7 @@ impl World {
     fn perform(&mut self, action: Action) -> Option<WireId> {
         match action {
             Action::Receive(id) => self.receive(id),
-            Action::EndOfInput(id) => {
-                if let ServerEnd::At(shard, key) = self.wires[id.0].server {
-                    self.forget(id);
-                    self.wires[id.0].is_server_done = true;
-                    self.work(shard, |shard, now| shard.closed(key, now));
-                }
-            }
+            Action::EndOfInput(id) => self.end_input(id),
             Action::GoOnSending(id) => {
                 self.wires[id.0].is_blocked = false;
                 self.flush(id);
@@ -373,6 +422,19 @@ impl World {
             Action::Timeout(shard) => self.work(shard, Shard::handle_timeout),
         }
         None
+    }
+
+    /// The server reads the client's end. After an end in good order it may still answer.
+    fn end_input(&mut self, id: WireId) {
+        let ServerEnd::At(shard, key) = self.wires[id.0].server else { return };
+        self.wires[id.0].has_ended = true;
+        if self.wires[id.0].is_reset {
+            self.forget(id);
+            self.wires[id.0].is_server_done = true;
+            self.work(shard, |shard, now| shard.closed(key, now));
+        } else {
+            self.work(shard, |shard, now| shard.ended(key, now));
+        }
     }
 
     /// A shard takes one message out of its inbox, if there is one.
@@ -435,6 +497,9 @@ impl World {
                 );
                 return;
             }
+            for output in std::mem::take(&mut turn.outputs) {
+                self.do_output(shard, output);
+            }
             for key in std::mem::take(&mut turn.dirty) {
                 if let Some(connection) = self.shards[shard].core.borrow_mut().connections.get_mut(key) {
                     connection.is_dirty = false;
@@ -442,9 +507,6 @@ impl World {
                 if let Some(&id) = self.places.get(&(shard, key)) {
                     self.flush(id);
                 }
-            }
-            for output in std::mem::take(&mut turn.outputs) {
-                self.do_output(shard, output);
             }
         }
     }
@@ -475,7 +537,10 @@ impl World {
                 self.wires[id.0].server = ServerEnd::Travelling;
                 self.wires[id.0].is_blocked = false;
                 let handoff = Handoff { wire: Box::new(id), peer, owed, unread };
-                self.mesh.send(to, ShardMessage::Handoff(Box::new(handoff))).expect("the inbox has room");
+                if self.mesh.send(to, ShardMessage::Handoff(Box::new(handoff))).is_err() {
+                    self.wires[id.0].server = ServerEnd::Closed;
+                    self.wires[id.0].is_server_done = true;
+                }
             }
             Output::StopReading(connection) | Output::StartReading(connection) => {
                 if let Some(id) = self.places.get(&(shard, connection)) {
@@ -524,7 +589,7 @@ impl World {
             let taken = self.random.part(bytes.len().min(room), self.weather.is_cutting);
             let is_cut = !is_all || taken < bytes.len();
             bytes.truncate(taken);
-            if self.wires[id.0].is_client_done {
+            if self.wires[id.0].is_client_gone {
                 bytes.clear();
             }
             self.wires[id.0].to_client.extend_from_slice(&bytes);
@@ -559,7 +624,7 @@ impl World {
             self.has_work[shard] = true;
         }
         bytes.truncate(taken);
-        if !self.wires[id.0].is_client_done {
+        if !self.wires[id.0].is_client_gone {
             self.wires[id.0].to_client.extend_from_slice(&bytes);
         }
         self.wires[id.0].is_blocked = is_blocked;
@@ -575,6 +640,6 @@ impl Wire {
     }
 
     fn has_room(&self) -> bool {
-        self.is_client_done || self.to_client.len() < WINDOW_BYTES
+        self.is_client_gone || self.to_client.len() < WINDOW_BYTES
     }
 }

@@ -83,7 +83,7 @@ struct Wire {
     arrived: Vec<u8>,
     /// The server closed its end.
     is_over: bool,
-    /// The client has gone: its end is closed once the server has read what was sent.
+    /// The connection is broken: the server hears of it once it has read what was sent.
     is_dropped: bool,
     /// The client has said all it will, and still reads. The server is told once it has read what was sent.
     is_ended: bool,
@@ -417,6 +417,9 @@ impl Host {
     }
 
     fn finish_turn(&mut self, shard: usize, turn: Turn) {
+        for output in turn.outputs {
+            self.do_output(shard, output);
+        }
         for key in turn.dirty {
             if let Some(connection) = self.shards[shard].core.borrow_mut().connections.get_mut(key) {
                 connection.is_dirty = false;
@@ -424,9 +427,6 @@ impl Host {
             if let Some(&id) = self.places.get(&(shard, key)) {
                 self.flush(id);
             }
-        }
-        for output in turn.outputs {
-            self.do_output(shard, output);
         }
     }
 
@@ -456,9 +456,9 @@ impl Host {
 
     fn do_output(&mut self, shard: usize, output: Output) {
         match output {
-            Output::Close { connection, outbox } => {
+            // What has not left yet is lost, as with the real wires.
+            Output::Close { connection, .. } => {
                 if let Some(id) = self.forget_key(shard, connection) {
-                    self.wires[id.0].arrived.extend(outbox.to_bytes());
                     self.wires[id.0].is_over = true;
                 }
             }
