@@ -8,9 +8,9 @@ pub(crate) type SharedFrame = Arc<Vec<u8>>;
 /// Spare buffers a pool keeps; more are given back to the allocator.
 const SPARE_BUFFERS_MAX: usize = 1024;
 
-/// A spare buffer larger than this is given back to the allocator, so that one large message does not
+/// A spare value that keeps more memory than this is given back to the allocator, so that one large message does not
 /// keep its memory for ever.
-const SPARE_BUFFER_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const SPARE_BUFFER_BYTES_MAX: usize = 16 * 1024;
 
 /// How many shared values a pool looks at before it makes a new one.
 const SHARED_PROBES_MAX: usize = 4;
@@ -40,8 +40,20 @@ impl BufferPool {
     }
 }
 
+/// A value that a pool can give again.
+pub(crate) trait Pooled: Default {
+    /// The memory that it keeps while it waits for its next use.
+    fn kept_bytes(&self) -> usize;
+}
+
+impl Pooled for Vec<u8> {
+    fn kept_bytes(&self) -> usize {
+        self.capacity()
+    }
+}
+
 /// Shared values that come back by themselves: a value is free again when the pool holds the only
-/// reference, so a receiver on another shard gives it back by dropping it.
+/// reference, so a receiver on another shard gives it back by dropping it. One that keeps much is not pooled.
 #[derive(Debug)]
 pub(crate) struct SharedPool<T> {
     values: Vec<Arc<T>>,
@@ -54,20 +66,23 @@ impl<T> Default for SharedPool<T> {
     }
 }
 
-impl<T: Default> SharedPool<T> {
+impl<T: Pooled> SharedPool<T> {
     /// Fills a free value and shares it. `fill` finds what the value's last use left in it.
     pub(crate) fn share(&mut self, fill: impl FnOnce(&mut T)) -> Arc<T> {
         for _ in 0..SHARED_PROBES_MAX.min(self.values.len()) {
             self.next = (self.next + 1) % self.values.len();
             if let Some(value) = Arc::get_mut(&mut self.values[self.next]) {
                 fill(value);
+                if value.kept_bytes() > SPARE_BUFFER_BYTES_MAX {
+                    return self.values.swap_remove(self.next);
+                }
                 return Arc::clone(&self.values[self.next]);
             }
         }
         let mut value = T::default();
         fill(&mut value);
         let value = Arc::new(value);
-        if self.values.len() < SHARED_SPARES_MAX {
+        if self.values.len() < SHARED_SPARES_MAX && value.kept_bytes() <= SPARE_BUFFER_BYTES_MAX {
             self.values.push(Arc::clone(&value));
         }
         value
@@ -88,5 +103,22 @@ mod tests {
         drop(held);
         let again = pool.share(|bytes| bytes.push(3));
         assert_eq!((Arc::as_ptr(&again), again.as_slice()), (freed, &[1, 3][..]));
+    }
+
+    #[test]
+    fn a_shared_value_that_is_large_goes_with_its_last_user() {
+        let mut pool = SharedPool::<Vec<u8>>::default();
+        for is_pooled in [false, true] {
+            if is_pooled {
+                drop(pool.share(|bytes| bytes.push(1)));
+            }
+            let large = pool.share(|bytes| bytes.resize(SPARE_BUFFER_BYTES_MAX + 1, 0));
+            assert_eq!(Arc::strong_count(&large), 1, "nobody but its user holds it");
+            assert!(pool.values.is_empty());
+        }
+        let held: Vec<_> = (0..2 * SHARED_SPARES_MAX).map(|_| pool.share(|bytes| bytes.push(1))).collect();
+        drop(held);
+        let kept: usize = pool.values.iter().map(|value| value.capacity()).sum();
+        assert!(kept <= SHARED_SPARES_MAX * SPARE_BUFFER_BYTES_MAX);
     }
 }

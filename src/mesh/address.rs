@@ -33,6 +33,11 @@ impl Address {
         Address { text: [path, name].concat(), name_at: path.len() }
     }
 
+    /// The memory that it has.
+    pub(crate) fn capacity_bytes(&self) -> usize {
+        self.text.capacity()
+    }
+
     /// The path of the further endpoint; `None` for the configuration's own.
     pub(crate) fn endpoint(&self) -> Option<&str> {
         (self.name_at > 0).then(|| &self.text[..self.name_at])

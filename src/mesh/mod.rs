@@ -10,15 +10,16 @@ pub(crate) mod inquiry;
 pub(crate) mod names;
 pub(crate) mod recovery;
 pub(crate) mod state;
+mod weight;
 
 use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
-use crate::base::buffer::SharedFrame;
+use crate::base::buffer::{Pooled, SharedFrame};
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
 use crate::mesh::address::Address;
@@ -30,6 +31,10 @@ use crate::mesh::state::StateMessage;
 
 /// Messages one inbox holds. A full inbox refuses: the sender counts and logs what was lost, and never waits.
 pub(crate) const INBOX_MESSAGES_MAX: usize = 64 * 1024;
+
+/// Bytes that the messages of one inbox may keep; the last one may go beyond. A shard that is held up must not fill the memory
+/// with what the others send it meanwhile. A frame counts in each inbox that it waits in.
+pub(crate) const INBOX_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// Ids of acknowledgements from here on, up to twice as many, belong to broadcasts: one id for all who are asked,
 /// so it is unique in the process. Those below belong to one socket. A Java client keeps an id in 31 bits.
@@ -130,7 +135,18 @@ impl Clone for Target {
     }
 }
 
+impl Pooled for Broadcast {
+    fn kept_bytes(&self) -> usize {
+        self.frame.capacity() + self.namespace.capacity_bytes() + self.target.capacity_bytes()
+    }
+}
+
 impl Target {
+    /// The memory of its names, which [`clear`](Target::clear) keeps.
+    pub(crate) fn capacity_bytes(&self) -> usize {
+        self.rooms.capacity_bytes() + self.except.capacity_bytes()
+    }
+
     /// Means nobody again, and keeps its memory.
     pub(crate) fn clear(&mut self) {
         self.reach = Reach::Everywhere;
@@ -226,6 +242,8 @@ pub(crate) enum InboxError {
 
 struct Inbox {
     messages: Sender<ShardMessage>,
+    /// What the messages keep.
+    bytes: Arc<AtomicUsize>,
     /// At most one entry a live task, so bounded by the tasks there are.
     wakes: Sender<Key>,
     is_asleep: AtomicBool,
@@ -245,6 +263,7 @@ pub(crate) struct Mesh {
 #[derive(Debug)]
 pub(crate) struct InboxReceiver {
     messages: Receiver<ShardMessage>,
+    bytes: Arc<AtomicUsize>,
     wakes: Receiver<Key>,
 }
 
@@ -262,8 +281,13 @@ impl Mesh {
             .map(|bell| {
                 let (messages, messages_receiver) = crossbeam_channel::bounded(messages_max);
                 let (wakes, wakes_receiver) = crossbeam_channel::unbounded();
-                receivers.push(InboxReceiver { messages: messages_receiver, wakes: wakes_receiver });
-                Inbox { messages, wakes, is_asleep: AtomicBool::new(false), bell }
+                let bytes = Arc::new(AtomicUsize::new(0));
+                receivers.push(InboxReceiver {
+                    messages: messages_receiver,
+                    bytes: Arc::clone(&bytes),
+                    wakes: wakes_receiver,
+                });
+                Inbox { messages, bytes, wakes, is_asleep: AtomicBool::new(false), bell }
             })
             .collect();
         (
@@ -314,16 +338,28 @@ impl Mesh {
     /// The same for a sender that may wait: it gets back what has no room.
     pub(crate) fn offer(&self, to: ShardId, message: ShardMessage) -> Result<(), (InboxError, ShardMessage)> {
         let Some(inbox) = self.inboxes.get(to.index()) else { return Err((InboxError::Gone, message)) };
-        inbox.messages.try_send(message).map_err(|error| match error {
-            TrySendError::Full(message) => (InboxError::Full, message),
-            TrySendError::Disconnected(message) => (InboxError::Gone, message),
-        })
+        let len = message.len_bytes();
+        let before = inbox.bytes.fetch_add(len, Ordering::Relaxed);
+        let sent = if before >= INBOX_BYTES_MAX {
+            Err((InboxError::Full, message))
+        } else {
+            inbox.messages.try_send(message).map_err(|error| match error {
+                TrySendError::Full(message) => (InboxError::Full, message),
+                TrySendError::Disconnected(message) => (InboxError::Gone, message),
+            })
+        };
+        if sent.is_err() {
+            inbox.bytes.fetch_sub(len, Ordering::Relaxed);
+        }
+        sent
     }
 
     /// Whether a shard's inbox has no room now.
     #[cfg(test)]
     pub(crate) fn is_full(&self, to: ShardId) -> bool {
-        self.inboxes.get(to.index()).is_some_and(|inbox| inbox.messages.is_full())
+        self.inboxes.get(to.index()).is_some_and(|inbox| {
+            inbox.messages.is_full() || inbox.bytes.load(Ordering::Relaxed) >= INBOX_BYTES_MAX
+        })
     }
 
     /// Says that a task of a shard can go on, and rings.
@@ -375,7 +411,9 @@ impl InboxReceiver {
     }
 
     pub(crate) fn next_message(&self) -> Option<ShardMessage> {
-        self.messages.try_recv().ok()
+        let message = self.messages.try_recv().ok()?;
+        self.bytes.fetch_sub(message.len_bytes(), Ordering::Relaxed);
+        Some(message)
     }
 
     pub(crate) fn next_wake(&self) -> Option<Key> {
@@ -388,6 +426,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
+    use crate::mesh::files::FileOutcome;
 
     #[derive(Default)]
     struct CountingBell(Arc<AtomicUsize>);
@@ -426,5 +465,42 @@ mod tests {
         assert_eq!(mesh.send(ShardId(7), ShardMessage::Shutdown), Err(InboxError::Gone));
         drop(_receivers);
         assert_eq!(mesh.send(ShardId(0), ShardMessage::Shutdown), Err(InboxError::Gone));
+    }
+
+    #[test]
+    fn an_inbox_is_bounded_in_bytes_whatever_is_sent() {
+        let frame = Arc::new(vec![0; 1024 * 1024]);
+        let piece = || FileOutcome::Piece(vec![0; 1024 * 1024]);
+        let connection = Key { index: 0, generation: 0 };
+        type Make<'a> = Box<dyn Fn() -> ShardMessage + 'a>;
+        let rows: [Make<'_>; 3] = [
+            Box::new(|| {
+                let broadcast = Broadcast { frame: Arc::clone(&frame), ..Broadcast::default() };
+                ShardMessage::Broadcast(Arc::new(broadcast))
+            }),
+            Box::new(|| ShardMessage::File(Box::new(FileAnswer { connection, outcome: piece() }))),
+            Box::new(|| {
+                let (owed, unread) = (vec![0; 512 * 1024], vec![0; 512 * 1024]);
+                ShardMessage::Handoff(Box::new(Handoff {
+                    wire: Box::new(()),
+                    peer: Peer::Unix,
+                    owed,
+                    unread,
+                }))
+            }),
+        ];
+        for make in rows {
+            let (mesh, receivers) = Mesh::new(vec![Box::new(CountingBell::default())]);
+            for _ in 0..2 {
+                let sent = (0..1000).take_while(|_| mesh.send(ShardId(0), make()).is_ok()).count();
+                assert_eq!(sent, INBOX_BYTES_MAX / (1024 * 1024));
+                assert!(mesh.is_full(ShardId(0)));
+                while receivers[0].next_message().is_some() {}
+                assert_eq!(
+                    (mesh.is_full(ShardId(0)), mesh.inboxes[0].bytes.load(Ordering::Relaxed)),
+                    (false, 0)
+                );
+            }
+        }
     }
 }

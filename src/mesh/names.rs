@@ -25,6 +25,16 @@ impl Names {
         self.ends.push(self.text.len());
     }
 
+    /// The names, together.
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    /// The memory they have, which a cleared list keeps.
+    pub(crate) fn capacity_bytes(&self) -> usize {
+        self.text.capacity() + self.ends.capacity() * size_of::<usize>()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.text.clear();
         self.ends.clear();

@@ -52,6 +52,7 @@ impl Config {
         "ack_timeout",
         "outbox_bytes_max",
         "outboxes_bytes_max",
+        "partial_bytes_max",
         "flush_window",
         "pending_bytes_max",
         "poll_packets_max",

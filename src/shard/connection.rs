@@ -64,6 +64,8 @@ pub(crate) struct Connection {
     /// Bytes of something incomplete; empty, and without memory, most of the time.
     pub(crate) inbound: Vec<u8>,
     pub(crate) share: Share,
+    /// What of its input is counted in `Core::partial_bytes`.
+    pub(crate) partial: usize,
     pub(crate) deadline: Time,
     /// The earliest entry of this connection in the wheel.
     pub(crate) armed: Time,
@@ -181,6 +183,7 @@ impl Connection {
             kind: Kind::Http(HttpState::default()),
             inbound: Vec::new(),
             share: Share::default(),
+            partial: 0,
             deadline: Time::NEVER,
             armed: Time::NEVER,
             peer,
@@ -251,6 +254,7 @@ impl Core {
             // A peer that reads nothing must not keep what it is owed for ever.
             let is_http = matches!(connection.kind, Kind::Http(_));
             self.arm_connection(key, if is_http { ANSWER_PATIENCE } else { FLUSH_PATIENCE });
+            self.count_partial(key);
             self.mark_dirty(key);
         }
     }
@@ -259,6 +263,7 @@ impl Core {
     pub(crate) fn drop_connection(&mut self, key: Key) {
         if let Some(connection) = self.connections.remove(key) {
             self.owed.remove(connection.outbox.len());
+            self.partial_bytes -= connection.partial;
             self.counters.connections.subtract(1);
             self.outputs.push(Output::Close { connection: key, outbox: connection.outbox });
         }
@@ -645,6 +650,7 @@ impl Core {
             connection.inbound = bytes;
             self.time_request(key);
         }
+        self.count_partial(key);
         if is_flooding {
             tracing::info!(target: super::ENGINEIO,
                 bytes_max = PIPELINED_BYTES_MAX,

@@ -175,6 +175,10 @@ pub(crate) struct Core {
     /// Made for the first compressed message.
     pub(crate) inflater: Option<Inflater>,
     pub(crate) body_encoder: BodyEncoder,
+    /// What clients have sent of messages that are not whole, or wait for their turn.
+    pub(crate) partial_bytes: usize,
+    /// This shard's part of what that may be.
+    pub(crate) partial_bytes_max: usize,
     /// Frames, requests and packets handled so far.
     pub(crate) events_taken: u64,
     /// Counts turns: a connection's share is for one.
@@ -266,6 +270,8 @@ impl Core {
             inflater: None,
             body_encoder: BodyEncoder::default(),
             transcoder: Transcoder::new(parts.config.compression_threshold),
+            partial_bytes: 0,
+            partial_bytes_max: usize::MAX,
             events_taken: 0,
             turn: 0,
             unfinished: VecDeque::new(),

@@ -140,9 +140,11 @@ impl Shard {
     fn await_attachments(&mut self, session: Key, packet: &Packet<'_>) {
         let pending =
             PendingBinary::new(packet.kind, packet.namespace, packet.id, packet.payload, packet.attachments);
-        if let Some(session) = self.core.borrow_mut().sessions.get_mut(session) {
+        let mut core = self.core.borrow_mut();
+        if let Some(session) = core.sessions.get_mut(session) {
             session.pending_binary = Some(Box::new(pending));
         }
+        core.count_session_partial(session);
     }
 
     /// A binary message: an attachment, or a packet of the msgpack parser.
@@ -166,13 +168,15 @@ impl Shard {
                 drop(core);
                 return self.receive_packed(session, &bytes);
             }
-            match &mut entry.pending_binary {
+            let complete = match &mut entry.pending_binary {
                 None => Err("a binary message came that no packet announced"),
                 Some(pending) if pending.attachments_len() + bytes.len() > bytes_max => {
                     Err("the attachments of one packet exceed attachments_bytes_max")
                 }
                 Some(pending) => Ok(if pending.push(bytes) { entry.pending_binary.take() } else { None }),
-            }
+            };
+            core.count_session_partial(session);
+            complete
         };
         match complete {
             Err(reason) => self.break_session(session, reason),

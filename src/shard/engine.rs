@@ -478,6 +478,7 @@ impl Core {
             left: Left::None,
             sockets: SmallVec::new(),
             pending_binary: None,
+            partial: 0,
             handshake: Rc::new(handshake),
         });
         let Core { session_ids, sessions, .. } = &mut *self;
@@ -624,6 +625,7 @@ impl Core {
         let Some(mut session) = self.sessions.remove(session_key) else { return };
         self.owed.remove(session.parked.map_or(0, |parked| parked.bytes) + session.backlog.len());
         session.backlog.clear(&mut self.buffers);
+        self.partial_bytes -= session.partial;
         self.session_ids.remove(&session.sid, session_key.index);
         self.counters.sessions.subtract(1);
     }

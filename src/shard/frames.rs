@@ -45,13 +45,18 @@ impl Shard {
                 MessageLimits { payload_bytes_max, fragments_max, must_be_masked: true, may_be_compressed };
             (std::mem::take(&mut websocket.decoder), whose, limits)
         };
+        let was_within_message = decoder.is_within_message();
         let decoded = decoder.next(input, limits);
+        let is_fragment = was_within_message || decoder.is_within_message();
         {
             let mut core = self.core.borrow_mut();
             if let Some(connection) = core.connections.get_mut(key)
                 && let Kind::WebSocket(websocket) = &mut connection.kind
             {
                 websocket.decoder = decoder;
+            }
+            if is_fragment {
+                core.count_partial(key);
             }
         }
         match decoded {

@@ -146,9 +146,11 @@ impl Shard {
                     decoder: ChunkedDecoder::new(),
                     body: Vec::new(),
                 };
-                if let Some(http) = self.core.borrow_mut().http_mut(key) {
+                let mut core = self.core.borrow_mut();
+                if let Some(http) = core.http_mut(key) {
                     http.chunked = Some(Box::new(chunked));
                 }
+                core.count_partial(key);
                 Step::Used(head_len)
             }
         }
@@ -160,12 +162,17 @@ impl Shard {
         match chunked.decoder.decode(input, &mut chunked.body, chunked.bytes_max) {
             Err(error) => self.refuse(key, error),
             Ok((used, false)) => {
-                if let Some(http) = self.core.borrow_mut().http_mut(key) {
-                    http.chunked = Some(chunked);
+                {
+                    let mut core = self.core.borrow_mut();
+                    if let Some(http) = core.http_mut(key) {
+                        http.chunked = Some(chunked);
+                    }
+                    core.count_partial(key);
                 }
                 if used == 0 { Step::Wait } else { Step::Used(used) }
             }
             Ok((used, true)) => {
+                self.core.borrow_mut().count_partial(key);
                 let mut storage = HeaderStorage::new();
                 if let Ok(Some((head, _))) = decode_head(&chunked.head, chunked.head.len(), &mut storage) {
                     let destination = self.destination(&head);
@@ -363,6 +370,7 @@ impl Core {
     pub(crate) fn hand_off(&mut self, key: Key, to: ShardId, unread: &[u8]) {
         let Some(connection) = self.connections.remove(key) else { return };
         self.owed.remove(connection.outbox.len());
+        self.partial_bytes -= connection.partial;
         self.counters.connections.subtract(1);
         self.counters.handoffs.add(1);
         let Connection { outbox, peer, .. } = connection;

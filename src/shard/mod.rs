@@ -39,6 +39,7 @@ pub(crate) mod options;
 pub(crate) mod origin;
 pub(crate) mod outbox;
 pub(crate) mod owed;
+pub(crate) mod partial;
 pub(crate) mod post;
 pub(crate) mod proxied;
 pub(crate) mod raw;
@@ -124,6 +125,7 @@ impl Shard {
         }
         let watch = Watch::new(Arc::clone(&parts.clock), parts.config.slow_handler);
         let mut core = Core::new(parts, app.endpoints.iter().map(EndpointTable::new).collect());
+        core.partial_part();
         core.signer = app.signer.clone().map(Rc::new);
         if core.recovery.is_on {
             core.mesh.begin_relaying();
@@ -322,6 +324,7 @@ impl Shard {
             core.polls_due.is_empty()
                 && core.deferred.is_empty()
                 && core.owed.bytes() <= core.outboxes_bytes_max
+                && core.partial_bytes <= core.partial_bytes_max
         };
         if !is_settled {
             // An answered poll lets the next request of its connection in, and a client that has caught up may be
@@ -331,11 +334,13 @@ impl Shard {
                 self.settle();
                 self.answer_polls();
                 self.shed_if_due();
+                self.close_partial();
                 self.settle();
             });
         }
         let mut core = self.core.borrow_mut();
         core.counters.owed_bytes.set(core.owed.bytes() as u64);
+        core.counters.partial_bytes.set(core.partial_bytes as u64);
         core.new_turn();
         turn.dirty.append(&mut core.dirty);
         turn.outputs.append(&mut core.outputs);

@@ -17,6 +17,13 @@ pub(crate) struct PendingPost {
     at: usize,
 }
 
+impl PendingPost {
+    /// Bytes that wait to be handled, and those that are.
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.posted.len_bytes()
+    }
+}
+
 impl Shard {
     /// A POST of a polling session: packets from the client.
     pub(crate) fn post(
@@ -52,6 +59,7 @@ impl Shard {
                 if let Some(http) = core.http_mut(key) {
                     http.post = Some(Box::new(post));
                     core.wait_turn(key);
+                    core.count_partial(key);
                 }
             }
         }
@@ -92,6 +100,7 @@ impl Shard {
             (None, None)
         };
         let Some(at) = at else {
+            self.core.borrow_mut().count_partial(key);
             self.finish_post(key, post.session, fault);
             return false;
         };

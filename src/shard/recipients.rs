@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::base::buffer::SharedFrame;
+use crate::base::buffer::{SPARE_BUFFER_BYTES_MAX, SharedFrame};
 use crate::base::ids::{ShardId, Sid};
 use crate::base::shown::Shown;
 use crate::base::slab::Key;
@@ -23,6 +23,9 @@ use crate::shard::gathering::{
 };
 use crate::shard::namespaces::NamespaceRef;
 use crate::shard::socket::Change;
+
+/// Targets that a shard keeps for reuse: as many as one handler has at a time, and more.
+const SPARE_TARGETS_MAX: usize = 16;
 
 /// Some sockets of one namespace, on every shard: who gets an event, joins a room or is disconnected.
 ///
@@ -428,7 +431,10 @@ impl Drop for Recipients<'_> {
         {
             let mut target = std::mem::take(&mut self.target);
             target.clear();
-            core.spare_targets.push(target);
+            let is_small = target.capacity_bytes() <= SPARE_BUFFER_BYTES_MAX;
+            if is_small && core.spare_targets.len() < SPARE_TARGETS_MAX {
+                core.spare_targets.push(target);
+            }
         }
     }
 }

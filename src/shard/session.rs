@@ -138,6 +138,8 @@ pub(crate) struct Session {
     pub(crate) sockets: SmallVec<[(u16, Key); 1]>,
     /// A binary packet that waits for its attachments. It may finish on the other transport.
     pub(crate) pending_binary: Option<Box<PendingBinary>>,
+    /// What of it is counted in `Core::partial_bytes`.
+    pub(crate) partial: usize,
     pub(crate) handshake: Rc<Handshake>,
 }
 

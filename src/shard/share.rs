@@ -179,6 +179,7 @@ impl Core {
             self.wait_turn(key);
         }
         self.bound_unread(key);
+        self.count_partial(key);
     }
 
     /// Puts back what a connection's input was when its share ended.
@@ -198,6 +199,7 @@ impl Core {
             Pause::Outbox => self.pause(key),
         }
         self.bound_unread(key);
+        self.count_partial(key);
     }
 
     /// Takes what is in a connection's inbound buffer, and how much of it is used.

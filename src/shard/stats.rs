@@ -47,6 +47,10 @@ counters! {
     messages_conflated,
     /// Bytes owed to clients now: counted when they are queued, until they are sent.
     owed_bytes,
+    /// Bytes that clients have sent of messages that are not whole yet, or that wait for their turn.
+    partial_bytes,
+    /// Clients that were closed because all together had sent too much of messages that are not whole.
+    partial_closed,
     /// Messages to another shard that found its inbox full and were lost.
     mesh_messages_lost,
     /// Ticks that were left out, because the shard was held up.

@@ -495,6 +495,8 @@ impl World {
                     core.owed_by_all(),
                     "bytes that are owed are counted otherwise"
                 );
+                let partial = core.partial_of_all();
+                assert_eq!(core.partial_bytes, partial, "bytes of what is not whole are counted otherwise");
                 return;
             }
             for output in std::mem::take(&mut turn.outputs) {

@@ -346,6 +346,11 @@ impl Host {
         for shard in &self.shards {
             let core = shard.core.borrow();
             assert_eq!(core.owed.bytes(), core.owed_by_all(), "bytes that are owed are counted otherwise");
+            assert_eq!(
+                core.partial_bytes,
+                core.partial_of_all(),
+                "bytes of what is not whole are counted otherwise"
+            );
         }
     }
 

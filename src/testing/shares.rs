@@ -9,7 +9,7 @@ use crate::protocol::websocket::frame::{self, Opcode};
 use crate::shard::share::SHARE_EVENTS_MAX;
 use crate::testing::host::WireId;
 use crate::testing::{TestClient, TestServer};
-use crate::{Config, Context, Message, Peer, Server};
+use crate::{Config, Context, EngineOptions, Message, Peer, Server};
 
 /// What the busy client has sent at once.
 const EVENTS: u64 = 3_000;
@@ -208,4 +208,58 @@ fn who_reads_slowly_what_it_asked_for_is_alive_although_it_is_not_heard() {
     }
     server.advance(Duration::from_secs(120));
     assert!(!client.is_connected(), "who takes nothing at all any more is lost");
+}
+
+/// A message of 90,000 bytes without its end, in one of five ways, and what one message may have.
+fn unfinished(way: &str, server: &TestServer) -> Vec<u8> {
+    const BYTES: usize = 90_000;
+    let text = "x".repeat(BYTES);
+    let in_frame = || {
+        let mut bytes = UPGRADE.as_bytes().to_vec();
+        frame::append_masked(&mut bytes, Opcode::Text, text.as_bytes(), [0; 4]);
+        bytes
+    };
+    let mut bytes = match way {
+        "frame" => in_frame(),
+        "fragment" => {
+            // The first part of a message, and no other.
+            let mut bytes = in_frame();
+            bytes[UPGRADE.len()] &= 0x7f;
+            return bytes;
+        }
+        "body" => post(&open_polling(server), &text).into_bytes(),
+        "chunked" => {
+            let sid = open_polling(server);
+            let head = format!("POST /socket.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: a\r\n");
+            return format!("{head}Transfer-Encoding: chunked\r\n\r\n{BYTES:x}\r\n{text}\r\n").into_bytes();
+        }
+        _ => {
+            let places = r#"{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}"#;
+            let body = format!("452-[\"tick\",{places}]\x1eb{}", "A".repeat(BYTES / 3 * 4));
+            return post(&open_polling(server), &body).into_bytes();
+        }
+    };
+    bytes.pop();
+    bytes
+}
+
+#[test]
+fn messages_that_never_end_are_bounded_together() {
+    for way in ["frame", "fragment", "body", "chunked", "attachments"] {
+        let max_http_buffer_size = if way == "attachments" { 200_000 } else { 100_000 };
+        let engine = EngineOptions { max_http_buffer_size, ..EngineOptions::default() };
+        // Its least: four messages of the greatest size.
+        let server = server(Config { partial_bytes_max: 1, engine, ..Config::default() });
+        let other = connect(&server);
+        for _ in 0..40 {
+            let bytes = unfinished(way, &server);
+            dial(&server, &bytes);
+            settle(&server);
+        }
+        let stats = server.handle().stats()[0];
+        let bytes_max = 4 * max_http_buffer_size as u64;
+        assert!((90_000..=bytes_max).contains(&stats.partial_bytes), "{way}: {}", stats.partial_bytes);
+        assert!(stats.partial_closed >= 30, "{way}: {} are closed", stats.partial_closed);
+        assert_eq!(count(&other), 0, "{way}: who keeps nothing of that kind stays");
+    }
 }

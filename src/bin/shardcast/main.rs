@@ -1,5 +1,6 @@
 //! The command line: `shardcast serve`, which is also what plain `shardcast` does, and `shardcast bench`.
 
+mod allocator;
 mod bench;
 mod demo;
 
@@ -10,9 +11,6 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use shardcast::{Config, Error, Io};
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How long an error waits for somebody to read it.
 const COMPLAINT_PATIENCE: Duration = Duration::from_millis(500);
@@ -65,6 +63,7 @@ struct ServeOptions {
 }
 
 fn main() -> ExitCode {
+    allocator::give_memory_back_at_once();
     let cli = Cli::parse();
     match cli.command {
         Some(Command::Bench(options)) => {

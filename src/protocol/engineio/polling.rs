@@ -146,6 +146,14 @@ impl<'a> Posted<'a> {
         }
     }
 
+    /// Bytes of the body.
+    pub(crate) fn len_bytes(&self) -> usize {
+        match self {
+            Posted::Text(_, text) => text.len(),
+            Posted::Bytes(body) => body.len(),
+        }
+    }
+
     /// The same, for longer than the request is there.
     pub(crate) fn into_owned(self) -> Posted<'static> {
         match self {

@@ -66,6 +66,11 @@ impl PendingBinary {
         &self.attachments
     }
 
+    /// Bytes of all that is kept.
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.text.len() + self.attachments_len()
+    }
+
     /// Bytes of the attachments so far.
     pub(crate) fn attachments_len(&self) -> usize {
         self.attachments.iter().map(Bytes::len).sum()

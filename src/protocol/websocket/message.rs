@@ -67,6 +67,18 @@ struct Fragments {
 }
 
 impl MessageDecoder {
+    /// Bytes that are kept of a message whose end has not come.
+    #[inline]
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.open.as_ref().map_or(0, |open| open.bytes.len())
+    }
+
+    /// Whether a message has begun and its end has not come.
+    #[inline]
+    pub(crate) fn is_within_message(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// Decodes the frame at the start of `input` in place; `None`, with nothing consumed, while it is incomplete. The caller
     /// then gives the same bytes again with more behind them: those of a text frame may have been unmasked, as the decoder
     /// remembers. Otherwise also says how many bytes the frame took.
