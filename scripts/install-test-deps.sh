@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what scripts/test-clients.sh needs on Debian: Node, Python's venv, a JDK, nginx, HAProxy and Chromium from Debian,
-# the clients from npm, PyPI and Maven Central. Run it again at any time: what is there already is left alone.
+# the clients by name through npm, pip and Maven, so that their own settings for mirrors and proxies hold. Run it again at any time: what is
+# there already is left alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,7 +9,7 @@ NODE_MAJOR_MIN=20
 VENV=.deps/venv
 VENV_EIO3=.deps/venv-eio3 # the last python-socketio of revision 3 does not go with the present one
 JARS=.deps/java
-MAVEN=https://repo1.maven.org/maven2
+MAVEN_DEPENDENCY=org.apache.maven.plugins:maven-dependency-plugin:3.6.1
 SUITE=tests/clients/js
 
 fail() { echo "install-test-deps: $*" >&2; exit 1; }
@@ -47,6 +48,7 @@ need haproxy haproxy
 need timeout coreutils
 need curl curl
 need javac default-jdk-headless # `java Older.java` compiles
+need mvn maven
 if [ -n "${CHROMIUM:-}" ]; then
   [ -x "$CHROMIUM" ] || fail "chromium: CHROMIUM=$CHROMIUM is not there"
 elif [ ! -x /usr/bin/chromium ]; then
@@ -76,12 +78,16 @@ make_venv() { # venv requirements
 make_venv "$VENV" tests/clients/python/requirements.txt
 make_venv "$VENV_EIO3" tests/clients/older/requirements.txt
 
+# Maven asks whichever repository its settings name; the checksums are ours.
 mkdir -p "$JARS"
-while read -r sum jar; do
-  file=$JARS/${jar##*/}
+while read -r sum coordinates; do
+  IFS=: read -r _ artifact version <<<"$coordinates"
+  file=$JARS/$artifact-$version.jar
   echo "$sum  $file" | sha256sum --check --status 2>/dev/null && continue
-  curl --fail --silent --show-error --location --output "$file" "$MAVEN/$jar" || fail "$MAVEN/$jar could not be downloaded"
-  echo "$sum  $file" | sha256sum --check --status || { rm -f "$file"; fail "$MAVEN/$jar has another checksum than tests/clients/java/jars.sha256"; }
+  rm -f "$file"
+  mvn --batch-mode --quiet --no-transfer-progress "$MAVEN_DEPENDENCY:copy" -Dartifact="$coordinates" -DoutputDirectory="$PWD/$JARS" </dev/null \
+    || fail "mvn could not fetch $coordinates"
+  echo "$sum  $file" | sha256sum --check --status || { rm -f "$file"; fail "$coordinates has another checksum than tests/clients/java/jars.sha256"; }
 done < <(grep -v '^#' tests/clients/java/jars.sha256)
 
 echo "node $(node --version), $("$VENV/bin/python" --version), $(nginx -v 2>&1), $(haproxy -v | head -n 1), $("${CHROMIUM:-/usr/bin/chromium}" --version 2>/dev/null | tail -n 1)"

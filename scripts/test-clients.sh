@@ -4,21 +4,24 @@
 #   scripts/test-clients.sh [SUITE...]                    against shardcast's release binaries
 #   TARGET=reference scripts/test-clients.sh [SUITE...]   against the npm socket.io server, to prove the tests
 #
-# Suites: engine endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow recovery eio3 eio3-python eio3-java eio3-browser nginx haproxy python browser examples.
-# CONFORMANCE_BIN and SHARDCAST_BIN name the binaries. Server logs are kept in target/test-clients/.
+# Suites: engine endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow recovery eio3 eio3-python eio3-java eio3-browser nginx haproxy python browser origins examples.
+# CONFORMANCE_BIN and SHARDCAST_BIN name the binaries. Server logs are kept in test-clients/ of the
+# target folder, which CARGO_TARGET_DIR moves.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 TARGET="${TARGET:-shardcast}"
-CONFORMANCE_BIN="${CONFORMANCE_BIN:-target/release/examples/conformance}"
-SHARDCAST_BIN="${SHARDCAST_BIN:-target/release/shardcast}"
+TARGET_DIR="${CARGO_TARGET_DIR:-target}"
+CONFORMANCE_BIN="${CONFORMANCE_BIN:-$TARGET_DIR/release/examples/conformance}"
+SHARDCAST_BIN="${SHARDCAST_BIN:-$TARGET_DIR/release/shardcast}"
 export -n SHARDCAST_BIN # the server would take it for a misspelt setting
 SUITES=("$@")
-[ ${#SUITES[@]} -gt 0 ] || SUITES=(engine endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow recovery eio3 eio3-python eio3-java eio3-browser nginx haproxy python browser examples)
-LOGS=target/test-clients
+[ ${#SUITES[@]} -gt 0 ] || SUITES=(engine endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow recovery eio3 eio3-python eio3-java eio3-browser nginx haproxy python browser origins examples)
+LOGS=$TARGET_DIR/test-clients
 READY_SECONDS=10
-TOTAL_SECONDS=480
-SUITE_SECONDS=75 # node:test applies its timeout to whole files as well; the tests bound their own waiting
+# A suite takes a quarter of this on a quiet machine; the tests bound their own waiting. node:test applies its timeout to whole files.
+SUITE_SECONDS=240
+TOTAL_SECONDS=1500
 
 fail() { echo "test-clients: $*" >&2; exit 1; }
 
@@ -31,7 +34,8 @@ case "$TARGET" in
     done ;;
   *) fail "TARGET=$TARGET: it is shardcast or reference" ;;
 esac
-mkdir -p "$LOGS" target/screenshots
+export SCREENSHOTS="$TARGET_DIR/screenshots"
+mkdir -p "$LOGS" "$SCREENSHOTS"
 
 # ---------------------------------------------------------------- Servers
 
@@ -100,7 +104,7 @@ export HTTP_URL="http://127.0.0.1:$http" DEMO_URL="http://127.0.0.1:$demo_port"
 # ---------------------------------------------------------------- Suites
 
 node_suite() {
-  timeout --kill-after=5 "$limit" node --test --test-concurrency=1 --test-timeout=70000 --test-reporter=spec "$1"
+  timeout --kill-after=5 "$limit" node --test --test-concurrency=1 --test-timeout=$((SUITE_SECONDS * 1000 - 5000)) --test-reporter=spec "$1"
 }
 
 # The Java client of revision 3, then that of revision 4, on the server that serves both.
@@ -118,7 +122,7 @@ run() {
   case "$1" in
     engine | endpoints | socketio | broadcast | targets | sharded-polling | socketio-wire | handlers | websocket | http | variants | slow | recovery | eio3) node_suite "tests/clients/js/test/$1.test.mjs" ;;
     nginx | haproxy) node_suite "tests/clients/proxy/$1.test.mjs" ;;
-    browser | examples) node_suite "tests/clients/browser/$1.test.mjs" ;;
+    browser | origins | examples) node_suite "tests/clients/browser/$1.test.mjs" ;;
     eio3-python) timeout --kill-after=5 "$limit" .deps/venv-eio3/bin/pytest -q -p no:cacheprovider tests/clients/older ;;
     eio3-browser) node_suite tests/clients/browser/eio3.test.mjs ;;
     eio3-java) eio3_java ;;

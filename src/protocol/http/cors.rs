@@ -30,7 +30,7 @@ pub enum CorsOrigins {
     /// forwards it. The default, as in Flask-SocketIO.
     #[default]
     SameOrigin,
-    /// Every page on the web, `null` included: `"*"`.
+    /// Every page on the web, those without an origin (`null`) included: `"*"`.
     Any,
     /// These and no others; the server's own origin is not implied.
     List(Vec<OriginPattern>),
@@ -103,8 +103,7 @@ impl CorsOrigins {
                 })
             }
             CorsOrigins::SameOrigin => Origin::parse(origin).is_some_and(|origin| request.is_own(&origin)),
-            CorsOrigins::List(patterns) => Origin::parse(origin)
-                .is_some_and(|origin| patterns.iter().any(|pattern| pattern.matches(&origin))),
+            CorsOrigins::List(patterns) => patterns.iter().any(|pattern| pattern.matches(origin)),
         })
     }
 
@@ -125,13 +124,18 @@ impl CorsOrigins {
         if matches!(self, CorsOrigins::Custom(_)) {
             return "make the function return true for it".to_owned();
         }
-        let (Some(parsed), Ok(pattern)) = (Origin::parse(origin), origin.parse::<OriginPattern>()) else {
+        let parsed = Origin::parse(origin);
+        let Ok(pattern) = origin.parse::<OriginPattern>() else {
             return "it is no origin that can be listed; only cors_allowed_origins = \"*\" allows it"
                 .to_owned();
         };
         match self {
+            _ if parsed.is_none() => format!(
+                "it is what pages without an origin send, such as sandboxed frames, which any site can make; to allow them all: \
+                 add \"{pattern}\" to the list of cors_allowed_origins"
+            ),
             CorsOrigins::List(_) => format!("to allow it: cors_allowed_origins = \"{self}, {pattern}\""),
-            _ if request.is_behind_tls(&parsed) => format!(
+            _ if parsed.is_some_and(|parsed| request.is_behind_tls(&parsed)) => format!(
                 "if a proxy speaks TLS for this server, let it send X-Forwarded-Proto: https and be \
                  trusted; else, to allow it: cors_allowed_origins = \"{pattern}\""
             ),
@@ -356,6 +360,9 @@ mod tests {
             (origins("https://a.b, http://localhost:*"), "https://a.b:443", true),
             (origins("https://a.b"), "http://own", false),
             (origins("https://a.b"), "null", false),
+            (origins("https://a.b, null"), "null", true),
+            (origins("https://a.b, null"), "https://c.d", false),
+            (origins("null"), "https://a.b", false),
             (custom.clone(), "https://x.dev", true),
             (custom, "https://x.com", false),
         ] {
@@ -392,11 +399,7 @@ mod tests {
                 view("https://a", "a:8000"),
                 ["http://a:8000", "X-Forwarded-Proto", "proxy"],
             ),
-            (
-                CorsOrigins::SameOrigin,
-                view("null", "a"),
-                ["\"null\"", "http://a", "cors_allowed_origins = \"*\""],
-            ),
+            (CorsOrigins::SameOrigin, view("null", "a"), ["\"null\"", "http://a", "\"null\" to the list"]),
             (custom, view("http://x", "a"), ["\"http://x\"", "function", "return true"]),
         ] {
             let Decision::Refused(refused) = origins.decide(&view) else {

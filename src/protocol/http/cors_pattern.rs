@@ -3,6 +3,7 @@
 //! Does not decide who may connect: `cors.rs` does.
 
 use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::limits::SHOWN_CHARS_MAX;
 
@@ -17,17 +18,17 @@ pub(super) struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// `None` for `null` and for anything that is no `scheme://host[:port]`.
+    /// `None` for `null` and for anything that is no `scheme://host[:port]` as a browser writes it.
     pub(super) fn parse(text: &'a str) -> Option<Origin<'a>> {
         let (scheme, authority) = text.split_once("://")?;
-        Origin::from_parts(scheme, authority)
+        Origin::from_parts(scheme, authority).filter(|_| !authority.ends_with(':'))
     }
 
     pub(super) fn from_parts(scheme: &'a str, authority: &'a str) -> Option<Origin<'a>> {
         let scheme = normal_scheme(scheme)?;
         let (host, port) = split_port(authority)?;
         let port = match port {
-            Some(port) => Some(port.parse().ok()?),
+            Some(port) => Some(parse_port(port)?),
             None => default_port(scheme),
         };
         is_host(host).then_some(Origin { scheme, host, port })
@@ -45,7 +46,7 @@ impl<'a> Origin<'a> {
 impl PartialEq for Origin<'_> {
     fn eq(&self, other: &Origin<'_>) -> bool {
         self.scheme.eq_ignore_ascii_case(other.scheme)
-            && self.host.eq_ignore_ascii_case(other.host)
+            && are_one_host(self.host, other.host)
             && self.port == other.port
     }
 }
@@ -54,9 +55,21 @@ impl PartialEq for Origin<'_> {
 /// (any one label in place of the star) or `http://localhost:*` (any port).
 ///
 /// Letter case does not matter, a default port is the same as none, and `ws`/`wss` the same as
-/// `http`/`https`. Made by [`str::parse`].
+/// `http`/`https`. `https://bücher.example` means what browsers send for it, `https://xn--bcher-kva.example`. `null` is
+/// what browsers send for pages without an origin: those of sandboxed frames, `data:` addresses and, mostly, files. Any site can make
+/// one, so list it only where no cookie tells clients apart. Made by [`str::parse`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OriginPattern {
+pub struct OriginPattern(Pattern);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Pattern {
+    /// One of [`OPAQUE`], compared as it is.
+    Opaque(&'static str),
+    Family(Family),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Family {
     /// Lower case, never `ws` or `wss`.
     scheme: String,
     /// Lower case. With `is_any_label`, what follows the star: `.example.com`.
@@ -64,6 +77,9 @@ pub struct OriginPattern {
     is_any_label: bool,
     port: PortPattern,
 }
+
+/// What stands in `Origin` where a page has none: of sandboxed frames, and of files in some embedded browsers.
+const OPAQUE: [&str; 2] = ["null", "file://"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PortPattern {
@@ -84,7 +100,17 @@ impl fmt::Display for OriginPatternError {
 impl std::error::Error for OriginPatternError {}
 
 impl OriginPattern {
-    pub(super) fn matches(&self, origin: &Origin<'_>) -> bool {
+    /// Whether a request's `Origin` is meant.
+    pub(super) fn matches(&self, text: &str) -> bool {
+        match &self.0 {
+            Pattern::Opaque(opaque) => *opaque == text,
+            Pattern::Family(family) => Origin::parse(text).is_some_and(|origin| family.matches(&origin)),
+        }
+    }
+}
+
+impl Family {
+    fn matches(&self, origin: &Origin<'_>) -> bool {
         let is_port = match self.port {
             PortPattern::Any => true,
             PortPattern::Exactly(port) => port == origin.port,
@@ -94,7 +120,7 @@ impl OriginPattern {
 
     fn matches_host(&self, host: &str) -> bool {
         if !self.is_any_label {
-            return self.host.eq_ignore_ascii_case(host);
+            return are_one_host(&self.host, host);
         }
         // The star stands for the whole first label, so that what follows it begins at the first dot.
         host.find('.').is_some_and(|dot| dot > 0 && host[dot..].eq_ignore_ascii_case(&self.host))
@@ -105,6 +131,9 @@ impl std::str::FromStr for OriginPattern {
     type Err = OriginPatternError;
 
     fn from_str(text: &str) -> Result<OriginPattern, OriginPatternError> {
+        if let Some(opaque) = OPAQUE.into_iter().find(|opaque| *opaque == text) {
+            return Ok(OriginPattern(Pattern::Opaque(opaque)));
+        }
         let Some((scheme, authority)) = text.split_once("://") else { return Err(without_scheme(text)) };
         let Some(scheme) = normal_scheme(scheme) else {
             return Err(error(text, "its scheme has an illegal character"));
@@ -120,9 +149,9 @@ impl std::str::FromStr for OriginPattern {
         let port = match port {
             Some("*") => PortPattern::Any,
             None => PortPattern::Exactly(default_port(scheme)),
-            Some(port) => match port.parse() {
-                Ok(port) => PortPattern::Exactly(Some(port)),
-                Err(_) => return Err(error(text, "the port must be 0 to 65535, or * for any port")),
+            Some(port) => match parse_port(port) {
+                Some(port) => PortPattern::Exactly(Some(port)),
+                None => return Err(error(text, "the port must be 0 to 65535, or * for any port")),
             },
         };
         let star = host.strip_prefix('*').filter(|rest| rest.len() > 1 && rest.starts_with('.'));
@@ -133,21 +162,26 @@ impl std::str::FromStr for OriginPattern {
                 "a * stands for the whole first label (https://*.example.com) or the port",
             ));
         }
-        if !is_host(plain) {
-            return Err(error(text, "the host is empty or has an illegal character"));
+        let host = ascii_host(plain);
+        if !is_host(host.strip_prefix('.').filter(|_| star.is_some()).unwrap_or(&host)) {
+            return Err(error(text, "the host is empty, has an illegal character, or is no whole address"));
         }
-        let (scheme, host) = (scheme.to_ascii_lowercase(), plain.to_ascii_lowercase());
-        Ok(OriginPattern { scheme, host, is_any_label: star.is_some(), port })
+        let family = Family { scheme: scheme.to_ascii_lowercase(), host, is_any_label: star.is_some(), port };
+        Ok(OriginPattern(Pattern::Family(family)))
     }
 }
 
 impl fmt::Display for OriginPattern {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let star = if self.is_any_label { "*" } else { "" };
-        write!(formatter, "{}://{star}{}", self.scheme, self.host)?;
-        match self.port {
+        let family = match &self.0 {
+            Pattern::Opaque(opaque) => return formatter.write_str(opaque),
+            Pattern::Family(family) => family,
+        };
+        let star = if family.is_any_label { "*" } else { "" };
+        write!(formatter, "{}://{star}{}", family.scheme, family.host)?;
+        match family.port {
             PortPattern::Any => formatter.write_str(":*"),
-            PortPattern::Exactly(Some(port)) if Some(port) != default_port(&self.scheme) => {
+            PortPattern::Exactly(Some(port)) if Some(port) != default_port(&family.scheme) => {
                 write!(formatter, ":{port}")
             }
             PortPattern::Exactly(_) => Ok(()),
@@ -167,7 +201,6 @@ fn error(text: &str, fix: &str) -> OriginPatternError {
 fn without_scheme(text: &str) -> OriginPatternError {
     match text {
         "" => error(text, "it is empty"),
-        "null" => error(text, "pages without an origin are allowed by \"*\" only"),
         _ => error(text, &format!("it needs a scheme, such as \"https://{}\"", shown(text))),
     }
 }
@@ -202,9 +235,47 @@ fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
     (!port.contains(':')).then_some((host, Some(port).filter(|port| !port.is_empty())))
 }
 
-fn is_host(host: &str) -> bool {
-    let is_illegal = |char: char| char.is_control() || char.is_whitespace() || "/?#@\\\"*,<>".contains(char);
-    !host.is_empty() && !host.contains(is_illegal)
+/// A port as a browser writes it: digits, and no more of them than it takes.
+fn parse_port(text: &str) -> Option<u16> {
+    let is_shortest =
+        text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    text.parse().ok().filter(|_| is_shortest)
+}
+
+/// A name as browsers send it: in punycode (UTS 46), lower case. What is no name stays as it is, and is refused later.
+fn ascii_host(host: &str) -> String {
+    let (dot, name) = host.strip_prefix('.').map_or(("", host), |name| (".", name));
+    match idna::domain_to_ascii(name) {
+        Ok(ascii) if !name.starts_with('[') => format!("{dot}{ascii}"),
+        _ => host.to_ascii_lowercase(),
+    }
+}
+
+/// Whether a host is a whole address or a name of ASCII, without what the URL standard forbids in one. Names keep a dot at
+/// their end: with it they are another origin for browsers, too.
+pub(super) fn is_host(host: &str) -> bool {
+    if host.starts_with('[') {
+        return ipv6(host).is_some();
+    }
+    let is_legal = |byte: u8| byte.is_ascii_graphic() && !b"\"#%*,/:<>?@[\\]^`{|}".contains(&byte);
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let last = name.rsplit('.').next().unwrap_or_default();
+    // A name whose last label is a number is an IPv4 address, and browsers write it in full.
+    let is_number = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
+    host.bytes().all(is_legal)
+        && name.split('.').all(|label| !label.is_empty())
+        && (!is_number || host.parse::<Ipv4Addr>().is_ok())
+}
+
+/// The address in a host such as `[::1]`.
+pub(super) fn ipv6(host: &str) -> Option<Ipv6Addr> {
+    host.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
+
+/// Two ways to write one host: letter case, and what of an IPv6 address is left out.
+fn are_one_host(left: &str, right: &str) -> bool {
+    left.eq_ignore_ascii_case(right)
+        || left.starts_with('[') && ipv6(left).is_some_and(|address| ipv6(right) == Some(address))
 }
 
 #[cfg(test)]
@@ -219,6 +290,11 @@ mod tests {
             ("wss://a", "https://a", true),
             ("ws://a:8080", "http://a:8080", true),
             ("http://[::1]", "http://[::1]:80", true),
+            ("http://[::1]", "http://[0:0:0:0:0:0:0:1]", true),
+            ("http://[::ffff:1.2.3.4]", "http://[::ffff:102:304]", true),
+            ("http://[::1]", "http://[::2]", false),
+            ("http://a.example", "http://a.example.", false),
+            ("http://1.2.3.4", "http://1.2.3.4:80", true),
             ("capacitor://localhost", "capacitor://localhost", true),
             ("http://a", "https://a", false),
             ("http://a:443", "https://a", false),
@@ -229,9 +305,63 @@ mod tests {
             assert!(left.is_some() && right.is_some());
             assert_eq!(left == right, equal, "{left:?} {right:?}");
         }
-        for text in
-            ["null", "", "a", "http://", "http://a/b", "http://u@a", "1http://a", "http://a:x", "http://::1"]
-        {
+    }
+
+    #[test]
+    fn s6_2_what_no_browser_writes_is_no_origin() {
+        for text in [
+            "null",
+            "",
+            "a",
+            "http://",
+            "http://a/b",
+            "http://a/",
+            "http://a?b",
+            "http://a#b",
+            "1http://a",
+            "http://a:x",
+            "http://::1",
+            "http://u@a",
+            "http://u:p@a",
+            "http://a@",
+            "http://a:",
+            "http://a:+80",
+            "http://a:080",
+            "http://a:65536",
+            "http://a:-1",
+            "http://a:80:80",
+            "http://a b",
+            " http://a",
+            "http://a ",
+            "http://a\\b",
+            "http://a%2eb",
+            "http://a|b",
+            "http://a^b",
+            "http://a,b",
+            "http://*.a",
+            "http://.a",
+            "http://a..b",
+            "http://.",
+            "http://[::1",
+            "http://::1]",
+            "http://[a]",
+            "http://[::1]a",
+            "http://[::1%25eth0]",
+            "http://[1.2.3.4]",
+            "http://1.2.3",
+            "http://1.2.3.4.5",
+            "http://01.2.3.4",
+            "http://256.1.1.1",
+            "http://1",
+            "http://b\u{fc}cher",
+            "http:///a",
+            "http:a",
+            "//a",
+            "http://a\u{0}",
+            "file://",
+            "data:text/html,x",
+            "http://a http://b",
+        ] {
             assert!(Origin::parse(text).is_none(), "{text}");
         }
     }
@@ -254,10 +384,29 @@ mod tests {
             ("http://localhost", "http://localhost:5173", false),
             ("wss://a.b", "https://a.b", true),
             ("tauri://localhost", "tauri://localhost", true),
+            ("null", "null", true),
+            ("null", "NULL", false),
+            ("null", "http://null", false),
+            ("http://null", "null", false),
+            ("file://", "file://", true),
+            ("file://", "file:///x", false),
+            ("https://*.example.com", "https://a.example.com.", false),
+            ("https://*.example.com", "https://u@a.example.com", false),
+            ("https://*.example.com", "https://evil.com#.example.com", false),
+            ("https://*.example.com", "https://evil.com\\.example.com", false),
+            ("https://b\u{fc}cher.example", "https://xn--bcher-kva.example", true),
+            ("https://B\u{dc}CHER.example", "https://xn--bcher-kva.example", true),
+            ("https://bu\u{308}cher.example", "https://xn--bcher-kva.example", true),
+            ("https://b\u{fc}cher.example", "https://bucher.example", false),
+            ("https://*.b\u{fc}cher.example", "https://a.xn--bcher-kva.example", true),
+            ("https://\u{4f8b}\u{3048}.\u{30c6}\u{30b9}\u{30c8}", "https://xn--r8jz45g.xn--zckzah", true),
+            ("https://stra\u{df}e.example", "https://xn--strae-oqa.example", true),
+            ("https://\u{ff41}.example", "https://a.example", true),
+            ("https://xn--bcher-kva.example", "https://XN--BCHER-KVA.example", true),
+            ("http://[0:0:0:0:0:0:0:1]:8080", "http://[::1]:8080", true),
         ] {
-            let pattern: OriginPattern = pattern.parse().expect("the table holds patterns");
-            let origin = Origin::parse(origin).expect("the table holds origins");
-            assert_eq!(pattern.matches(&origin), matches, "{pattern} {origin:?}");
+            let parsed: OriginPattern = pattern.parse().unwrap_or_else(|error| panic!("{pattern}: {error}"));
+            assert_eq!(parsed.matches(origin), matches, "{pattern} {origin:?}");
         }
     }
 
@@ -268,6 +417,8 @@ mod tests {
             ("wss://*.a.b", "https://*.a.b"),
             ("http://localhost:*", "http://localhost:*"),
             ("http://[::1]:8080", "http://[::1]:8080"),
+            ("null", "null"),
+            ("https://*.B\u{fc}cher.example:*", "https://*.xn--bcher-kva.example:*"),
         ] {
             assert_eq!(
                 text.parse::<OriginPattern>().map(|pattern| pattern.to_string()).as_deref(),
@@ -281,7 +432,12 @@ mod tests {
         for (text, part) in [
             ("", "empty"),
             ("example.com", "\"https://example.com\""),
-            ("null", "\"*\" only"),
+            ("Null", "scheme"),
+            ("https://u@a.b", "host"),
+            ("https://a.b:+1", "port"),
+            ("http://127.1", "address"),
+            ("http://[::g]", "address"),
+            ("http://a..b", "host"),
             ("https://a.b/", "write \"https://a.b\""),
             ("https://a.b/c?d", "write \"https://a.b\""),
             ("https://a.*.b", "first label"),

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 const { chromium } = createRequire(new URL("../js/package.json", import.meta.url))("playwright-core");
 
 /** Where screenshots are kept for whoever wants to look. */
-export const SCREENSHOTS = fileURLToPath(new URL("../../../target/screenshots/", import.meta.url));
+export const SCREENSHOTS = process.env.SCREENSHOTS ?? fileURLToPath(new URL("../../../target/screenshots/", import.meta.url));
 
 export async function startBrowser() {
   await mkdir(SCREENSHOTS, { recursive: true });
