@@ -42,6 +42,7 @@ impl Config {
         "cors_allowed_headers",
         "cors_max_age",
         "trust_forwarded",
+        "allowed_hosts",
         "trusted_proxies",
         "proxy_protocol",
         "cookie",

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::base::limits;
 use crate::protocol::http::forwarded::TrustedProxies;
+use crate::protocol::http::hosts::AllowedHosts;
 use crate::shard::log_filter::{LogFilter, parse_level};
 use crate::shard::options::EngineOptions;
 use crate::shard::{ENGINEIO, SOCKETIO};
@@ -66,6 +67,11 @@ pub struct Config {
     /// Whether `X-Forwarded-Proto` and `X-Forwarded-Host` count as this server's own origin. They come from
     /// the proxy, and a page cannot set them. Default true, as in Flask-SocketIO.
     pub trust_forwarded: bool,
+    /// Names that requests may be for, in `Host`: `chat.example.com`, `*.example.com`, `*` for all. Others are answered 403, so that a
+    /// page whose name was made to lead to this server (DNS rebinding) gets nothing. Addresses and `localhost` always may. Default
+    /// empty: nothing is checked.
+    #[serde(deserialize_with = "one_or_many")]
+    pub allowed_hosts: Vec<String>,
     /// Proxies whose word on a client's address counts: networks such as `10.0.0.0/8`, addresses, and `unix` for whoever comes
     /// through a Unix socket. The client is the last in `X-Forwarded-For` who is none of them. Default none.
     #[serde(deserialize_with = "one_or_many")]
@@ -196,6 +202,7 @@ impl Default for Config {
             log_rate: 10,
             engine: EngineOptions::default(),
             trust_forwarded: true,
+            allowed_hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
             header_timeout: Duration::from_secs(10),
@@ -282,6 +289,7 @@ impl Config {
             ("shutdown_spread", self.shutdown_spread),
             ("shutdown_timeout", self.shutdown_timeout),
         ])?;
+        AllowedHosts::parse(&self.allowed_hosts).map_err(|fault| format!("allowed_hosts: {fault}"))?;
         let trusted = TrustedProxies::parse(&self.trusted_proxies)
             .map_err(|fault| format!("trusted_proxies: {fault}"))?;
         if self.proxy_protocol && trusted.is_empty() {
@@ -471,6 +479,7 @@ mod tests {
             (Config { shutdown_spread: Duration::MAX, ..Config::default() }, "shutdown_spread"),
             (Config { shutdown_timeout: Duration::MAX, ..Config::default() }, "shutdown_timeout"),
             (Config { outbox_bytes_max: 0, ..Config::default() }, "outbox_bytes_max"),
+            (Config { allowed_hosts: vec!["a:80".into()], ..Config::default() }, "allowed_hosts: \"a:80\""),
             (
                 Config { trusted_proxies: vec!["10/8".into()], ..Config::default() },
                 "trusted_proxies: \"10/8\"",

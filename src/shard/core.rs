@@ -21,6 +21,7 @@ use crate::mesh::inquiry::{AckError, Findings, Reply};
 use crate::mesh::{Broadcast, Mesh, Peer, ShardMessage, Target};
 use crate::protocol::http::coding::BodyEncoder;
 use crate::protocol::http::forwarded::TrustedProxies;
+use crate::protocol::http::hosts::AllowedHosts;
 use crate::protocol::websocket::deflate::Inflater;
 use crate::shard::acks::{Answer, PendingAck};
 use crate::shard::app::{HandlerError, LocalFuture, Refused};
@@ -164,6 +165,7 @@ pub(crate) struct Core {
     pub(crate) has_slow_rules: bool,
     pub(crate) owed: Owed,
     pub(crate) trusted_proxies: TrustedProxies,
+    pub(crate) allowed_hosts: AllowedHosts,
     pub(crate) recovery: RecoveryTable,
     /// This shard's part of what clients may be owed together.
     pub(crate) outboxes_bytes_max: usize,
@@ -258,6 +260,7 @@ impl Core {
             owed: Owed::default(),
             // What the configuration says was checked when the server was made.
             trusted_proxies: TrustedProxies::parse(&parts.config.trusted_proxies).unwrap_or_default(),
+            allowed_hosts: AllowedHosts::parse(&parts.config.allowed_hosts).unwrap_or_default(),
             recovery: RecoveryTable::new(&parts.config, parts.mesh.len()),
             outboxes_bytes_max: match parts.config.outboxes_bytes_max {
                 0 => usize::MAX,

@@ -6,6 +6,7 @@ use crate::base::slab::Key;
 use crate::mesh::files::FileHandle;
 use crate::protocol::http::chunked::ChunkedDecoder;
 use crate::protocol::http::coding::Coding;
+use crate::protocol::http::cors_pattern;
 use crate::protocol::http::date::{HTTP_DATE_BYTES, http_date};
 use crate::protocol::http::error::HttpError;
 use crate::protocol::http::head::{BodyLength, Head, HeaderStorage, Version, decode_head};
@@ -124,6 +125,15 @@ impl Shard {
             http.framing = framing;
             body_bytes_max
         };
+        if !self.core.borrow().allowed_hosts.allows(head.host) {
+            tracing::warn!(
+                target: super::ENGINEIO,
+                host = cors_pattern::shown(head.host.unwrap_or_default()),
+                "refused: the request is for a host that is not in allowed_hosts; add it there if it is this server's"
+            );
+            self.refuse_request(key, Status::FORBIDDEN, "this host is not in allowed_hosts");
+            return Step::Used(0);
+        }
         match head.body {
             BodyLength::None => {
                 self.answer(key, &destination, head, &[]);

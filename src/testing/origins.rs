@@ -317,6 +317,32 @@ fn a_route_that_answers_for_itself_has_the_last_word() {
 }
 
 #[test]
+fn a_page_whose_name_was_made_to_lead_here_gets_nothing() {
+    let config = Config { allowed_hosts: vec!["chat.example".to_owned()], ..Config::default() };
+    let server = Server::new(config).namespace("/", |_| {}).route("/", |_| Response::text("here"));
+    let server = TestServer::new(server.websocket("/ws", |_| {})).expect("sound");
+    for (host, is_answered) in [("chat.example", true), ("localhost:5000", true), ("evil.test:5000", false)] {
+        for (target, headers, status) in [
+            ("/", "", "200"),
+            ("/nowhere", "", "404"),
+            ("/socket.io/?EIO=4&transport=polling", "", "200"),
+            ("/socket.io/?EIO=4&transport=websocket", UPGRADE, "101"),
+            ("/ws", UPGRADE, "101"),
+        ] {
+            let request =
+                format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n{headers}\r\n");
+            let mut inner = server.host.borrow_mut();
+            let wire = inner.dial(0, Peer::Tcp(([127, 0, 0, 1], 40_000).into()));
+            inner.write(wire, request.as_bytes());
+            inner.settle();
+            let answer = String::from_utf8_lossy(inner.arrived(wire)).into_owned();
+            let expected = if is_answered { status } else { "403" };
+            assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{host} {target}: {answer}");
+        }
+    }
+}
+
+#[test]
 fn what_a_proxy_forwards_counts_as_far_as_its_word_does() {
     let rows: [(&[&str], bool, &str); 4] = [
         (&[], true, "200"),

@@ -38,6 +38,15 @@ impl<'a> Origin<'a> {
         self.host
     }
 
+    /// Whether the host is an address or `localhost`: nobody can have a name of these lead elsewhere.
+    pub(super) fn is_local(&self) -> bool {
+        let host = self.host.to_ascii_lowercase();
+        host == "localhost"
+            || host.ends_with(".localhost")
+            || host.parse::<Ipv4Addr>().is_ok()
+            || ipv6(&host).is_some()
+    }
+
     pub(super) fn is_https(&self) -> bool {
         self.scheme.eq_ignore_ascii_case("https")
     }
@@ -190,7 +199,7 @@ impl fmt::Display for OriginPattern {
 }
 
 /// A peer's text for a log line: bounded, and without control characters.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     text.chars().take(SHOWN_CHARS_MAX).flat_map(char::escape_debug).collect()
 }
 

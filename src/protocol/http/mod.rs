@@ -16,6 +16,7 @@ pub(crate) mod forwarded;
 pub(crate) mod fuzz;
 pub(crate) mod head;
 pub(crate) mod headers;
+pub(crate) mod hosts;
 pub(crate) mod limits;
 pub(crate) mod method;
 pub(crate) mod query;
