@@ -224,6 +224,7 @@ fn targets(io: &mut Namespace) {
         cx.close_room(from);
     });
     io.on("disconnect-room", |cx: &mut Context, room: String| cx.to(room).disconnect());
+    io.on("close-room", |cx: &mut Context, room: String| cx.to(room).close());
     let handle = io.handle();
     io.on("call-from-thread", move |cx: &mut Context, sid: String, millis: u64| {
         let (handle, namespace, caller) = (handle.clone(), cx.namespace().to_owned(), cx.id());

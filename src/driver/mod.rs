@@ -16,6 +16,7 @@ pub(crate) mod polled;
 pub(crate) mod portable;
 pub(crate) mod ring;
 pub(crate) mod signals;
+pub(crate) mod stop;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use crate::driver::doorbell::EventBell;
 use crate::driver::files::FileReader;
 use crate::driver::listener::Listeners;
 use crate::driver::machine::{Backend, IoChosen};
-use crate::mesh::{Bell, Handoff, InboxError, Mesh, ShardMessage};
+use crate::mesh::{Bell, Handoff, InboxError, InboxReceiver, Mesh, ShardMessage};
 use crate::shard::Shard;
 use crate::shard::app::{App, LocalFuture};
 use crate::shard::config::Config;
@@ -58,7 +59,8 @@ pub(crate) struct Running {
     /// Where it listens, with the ports that the kernel chose.
     pub(crate) addresses: Vec<String>,
     pub(crate) io: IoChosen,
-    threads: Vec<JoinHandle<()>>,
+    /// Each says whether its shard had been asked to stop when it ended.
+    threads: Vec<JoinHandle<bool>>,
 }
 
 /// What one shard's thread is given.
@@ -105,8 +107,7 @@ pub(crate) fn start(mut start: Start, announce: impl FnOnce(&Running)) -> Result
         Arc::make_mut(&mut start.config).outboxes_bytes_max = machine::usable_memory() / 2;
     }
     let shards = if start.config.shards == 0 { cpus.shards_default() } else { start.config.shards };
-    let (bells, descriptors) = make_bells(shards)?;
-    let (mesh, inboxes) = Mesh::new(bells);
+    let (mesh, inboxes, descriptors) = make_mesh(shards)?;
     let files = FileReader::start(Arc::clone(&mesh), start.config.static_file_bytes_max);
     let clock = clock::Clock::new();
     let balance = Balance::new(shards);
@@ -146,9 +147,9 @@ pub(crate) fn start(mut start: Start, announce: impl FnOnce(&Running)) -> Result
     let mut listeners = match built.and_then(|()| Listeners::bind(&start.config, shards)) {
         Ok(listeners) => listeners,
         Err(fault) => {
-            Running::request_stop(&mesh);
+            mesh.request_stop();
             drop(seats);
-            running.join();
+            let _ = running.join();
             return Err(fault);
         }
     };
@@ -161,18 +162,19 @@ pub(crate) fn start(mut start: Start, announce: impl FnOnce(&Running)) -> Result
         let word =
             are_ready.recv().unwrap_or_else(|_| Err("a shard's thread ended before it served".to_owned()));
         if let Err(fault) = word {
-            Running::request_stop(&mesh);
-            running.join();
+            mesh.request_stop();
+            // What went wrong is known already.
+            let _ = running.join();
             return Err(fault);
         }
     }
     Ok(running)
 }
 
-/// A bell for each shard, and what rings when it is rung.
-type Bells = (Vec<Box<dyn Bell>>, Vec<Arc<OwnedFd>>);
+/// The mesh, each shard's inbox, and what rings when its bell is rung.
+type MeshParts = (Arc<Mesh>, Vec<InboxReceiver>, Vec<Arc<OwnedFd>>);
 
-fn make_bells(shards: usize) -> Result<Bells, String> {
+fn make_mesh(shards: usize) -> Result<MeshParts, String> {
     let mut bells: Vec<Box<dyn Bell>> = Vec::new();
     let mut descriptors = Vec::new();
     for _ in 0..shards {
@@ -181,7 +183,11 @@ fn make_bells(shards: usize) -> Result<Bells, String> {
         descriptors.push(bell.descriptor());
         bells.push(Box::new(bell));
     }
-    Ok((bells, descriptors))
+    let (mesh, inboxes) = Mesh::new(bells);
+    if let Some(salt) = machine::random_seed().first_chunk() {
+        mesh.set_shard_key_salt(u64::from_ne_bytes(*salt));
+    }
+    Ok((mesh, inboxes, descriptors))
 }
 
 /// Whether the handlers of all shards were built. A fault that all have is the user's mistake; one that only some have means that a
@@ -206,26 +212,20 @@ pub(crate) fn setups_agree(
 }
 
 impl Running {
-    /// Asks every shard to say goodbye to its clients and stop.
-    pub(crate) fn request_stop(mesh: &Mesh) {
-        for index in 0..mesh.len() {
-            let shard = ShardId(index as u16);
-            // A shard whose inbox is full is drowning, and takes the request when it has room again.
-            while mesh.send(shard, ShardMessage::Shutdown) == Err(InboxError::Full) {
-                mesh.ring(shard);
-                std::thread::yield_now();
-            }
-            mesh.ring(shard);
-        }
+    /// Waits until every shard has stopped. An error if any of them died before it was asked to.
+    pub(crate) fn join(self) -> Result<(), String> {
+        await_shards(self.threads)
     }
+}
 
-    /// Waits until every shard has stopped.
-    pub(crate) fn join(self) {
-        for thread in self.threads {
-            if thread.join().is_err() {
-                tracing::error!("a shard's thread panicked");
-            }
-        }
+fn await_shards(threads: Vec<JoinHandle<bool>>) -> Result<(), String> {
+    let shards = threads.len();
+    let ends = threads.into_iter().map(JoinHandle::join);
+    match ends.filter(|end| !matches!(end, Ok(true))).count() {
+        0 => Ok(()),
+        died => Err(format!(
+            "{died} of {shards} shards died before the server was asked to stop; the log says why"
+        )),
     }
 }
 
@@ -234,9 +234,11 @@ fn spawn_shard(
     backend: Backend,
     core: Option<core_affinity::CoreId>,
     reports: Reports,
-) -> Result<JoinHandle<()>, String> {
+) -> Result<JoinHandle<bool>, String> {
     let name = format!("shard-{}", seat.core.id.0);
-    let retirement = Retirement { balance: seat.balance.clone(), shard: seat.core.id };
+    let mesh = Arc::clone(&seat.core.mesh);
+    let retirement =
+        Retirement { balance: seat.balance.clone(), mesh: Arc::clone(&mesh), shard: seat.core.id };
     let thread = std::thread::Builder::new().name(name).spawn(move || {
         let _retirement = retirement;
         if let Some(core) = core
@@ -244,11 +246,12 @@ fn spawn_shard(
         {
             tracing::warn!(core = core.id, "could not pin a shard to its core; it runs unpinned");
         }
-        let Some((parts, ready)) = seat.take(reports) else { return };
+        let Some((parts, ready)) = seat.take(reports) else { return true };
         match backend {
             Backend::Ring => ring::run(parts, ready),
             Backend::Uring { .. } | Backend::Epoll => portable::run(parts, backend, ready),
         }
+        mesh.is_stopping()
     });
     thread.map_err(|error| format!("cannot start a shard's thread: {error}"))
 }
@@ -270,19 +273,25 @@ impl Seat {
     }
 }
 
-/// Takes a shard out of the balance when its thread ends, however that happens.
+/// Takes a shard out of the balance and the mesh when its thread ends, however that happens, and says so if nobody asked
+/// it to.
 struct Retirement {
     balance: Balance,
+    mesh: Arc<Mesh>,
     shard: ShardId,
 }
 
 impl Drop for Retirement {
     fn drop(&mut self) {
         self.balance.retire(self.shard);
-        if std::thread::panicking() {
+        self.mesh.retire(self.shard);
+        if self.mesh.must_report(self.shard) || std::thread::panicking() {
+            let left =
+                (0..self.mesh.len()).filter(|&shard| !self.mesh.is_gone(ShardId(shard as u16))).count();
             tracing::error!(
                 shard = self.shard.0,
-                "a shard's thread panicked: its clients are gone, the other shards serve on"
+                left,
+                "a shard has died: its clients are gone, and those that are left serve on; restart the server"
             );
         }
     }
@@ -295,11 +304,63 @@ pub(crate) fn build_shard(core: CoreParts, app: App, start: &Start) -> (Shard, V
     (Shard::new(core, app), tasks)
 }
 
+/// The shard where a connection that `here` accepted shall live; it is counted there. One that comes while the server stops
+/// stays: the others may be gone before it is there.
+pub(crate) fn place_connection(balance: &Balance, mesh: &Mesh, here: ShardId) -> ShardId {
+    if mesh.is_stopping() {
+        balance.arrive(here);
+        return here;
+    }
+    balance.place(here)
+}
+
 /// Sends a connection, which is counted there already, to another shard.
 pub(crate) fn send_connection(mesh: &Mesh, balance: &Balance, to: ShardId, handoff: Handoff) {
-    if mesh.send(to, ShardMessage::Handoff(Box::new(handoff))).is_err() {
-        balance.leave(to);
-        tracing::error!(to = to.0, "a shard's inbox is full: a connection on its way there is closed");
+    match mesh.send(to, ShardMessage::Handoff(Box::new(handoff))) {
+        Ok(()) => mesh.ring(to),
+        Err(InboxError::Full) => {
+            balance.leave(to);
+            tracing::error!(to = to.0, "a shard's inbox is full: a connection on its way there is closed");
+        }
+        // Between our look and now: who counted it there is gone as well.
+        Err(InboxError::Gone) => {}
     }
-    mesh.ring(to);
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)] // The threads of a test stand for shards'.
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_whose_shards_died_does_not_end_well() {
+        let shard = |end: fn() -> bool| std::thread::spawn(end);
+        let panics = || -> bool { panic!("a shard of a test panics") };
+        assert_eq!(await_shards(vec![shard(|| true), shard(|| true)]), Ok(()));
+        for (threads, message) in [
+            (vec![shard(|| true), shard(panics)], "1 of 2 shards died"),
+            (vec![shard(|| false), shard(panics)], "2 of 2 shards died"),
+        ] {
+            assert!(await_shards(threads).is_err_and(|error| error.starts_with(message)), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_shard_that_dies_is_taken_out_of_everything() {
+        struct NoBell;
+        impl Bell for NoBell {
+            fn ring(&self) {}
+        }
+        let (mesh, _inboxes) = Mesh::new((0..2).map(|_| Box::new(NoBell) as Box<dyn Bell>).collect());
+        let balance = Balance::new(2);
+        let retirement = Retirement { balance: balance.clone(), mesh: Arc::clone(&mesh), shard: ShardId(1) };
+        let thread = std::thread::spawn(move || {
+            let _retirement = retirement;
+            panic!("a shard of a test panics")
+        });
+        assert!(thread.join().is_err());
+        assert!(mesh.is_gone(ShardId(1)) && !mesh.is_gone(ShardId(0)));
+        assert!(!mesh.must_report(ShardId(1)), "it was said when it died");
+        assert!((0..100).all(|_| balance.place(ShardId(0)) == ShardId(0)));
+    }
 }

@@ -31,8 +31,9 @@ use crate::driver::files::{FileJob, FileReader};
 use crate::driver::machine::Backend;
 use crate::driver::notify::{Notify, either};
 use crate::driver::polled::Polled;
-use crate::driver::{ShardParts, build_shard, send_connection};
-use crate::mesh::{Bell, Handoff, InboxReceiver, Mesh, Peer, ShardMessage};
+use crate::driver::stop::{close_listener, empty_queue};
+use crate::driver::{ShardParts, build_shard, place_connection, send_connection};
+use crate::mesh::{Arrival, Bell, Handoff, InboxReceiver, Mesh, Peer, ShardMessage};
 use crate::shard::core::Output;
 use crate::shard::share::SHARE_BYTES_MAX;
 use crate::shard::{Shard, Turn};
@@ -140,10 +141,13 @@ struct World {
     timer: Notify,
     /// What the timer task waits for.
     timer_target: Cell<Time>,
-    /// Set when the shard is asked to stop; accepting ends.
+    /// Set when the shard is asked to stop.
     stopping: Cell<bool>,
+    /// Set when its sessions have ended after that: accepting ends.
+    is_closing: Cell<bool>,
     stop_accepting: Vec<Notify>,
-    listeners: RefCell<Vec<Rc<Polled>>>,
+    /// Listeners that are not closed yet.
+    listeners: Cell<usize>,
     done: Notify,
     turn_started: Cell<Option<Duration>>,
     /// Since when sends gather for `flush_window`.
@@ -217,8 +221,9 @@ async fn serve(parts: ShardParts, ready: Sender<Result<(), String>>) {
         timer: Notify::default(),
         timer_target: Cell::new(Time::NEVER),
         stopping: Cell::new(false),
+        is_closing: Cell::new(false),
         stop_accepting: listeners.iter().map(|_| Notify::default()).collect(),
-        listeners: RefCell::default(),
+        listeners: Cell::new(listeners.len()),
         done: Notify::default(),
         turn_started: Cell::new(None),
         unflushed_since: Cell::new(None),
@@ -240,7 +245,7 @@ async fn serve(parts: ShardParts, ready: Sender<Result<(), String>>) {
     drop(ready);
     world.done.notified().await;
     let patience = async {
-        while !world.shard.borrow().is_empty() {
+        while world.listeners.get() > 0 || !world.shard.borrow().is_empty() {
             world.done.notified().await;
         }
     };
@@ -323,6 +328,9 @@ impl World {
             self.timer.notify();
         }
         if self.stopping.get() {
+            if self.shard.borrow().core.borrow().has_drained() && !self.is_closing.replace(true) {
+                self.stop_accepting.iter().for_each(Notify::notify);
+            }
             self.done.notify();
         }
         if let Some(started) = self.turn_started.take() {
@@ -398,12 +406,12 @@ impl World {
                     let _ = shutdown(wire.stream_fd(), Shutdown::Write);
                 }
             }
-            Output::Handoff { connection, to, peer, outbox, unread } => {
+            Output::Handoff { connection, to, arrival, outbox, unread } => {
                 let Some(wire) = self.take_wire(connection) else { return };
                 self.hand_off(
                     &wire,
                     to,
-                    Handoff { wire: Box::new(()), peer, owed: outbox.to_bytes(), unread },
+                    Handoff { wire: Box::new(()), arrival, owed: outbox.to_bytes(), unread },
                 );
             }
             Output::StopReading(key) => {
@@ -441,18 +449,29 @@ impl World {
 
     /// Keeps an accepted connection, or gives it to a shard that has fewer.
     fn place_connection(self: &Rc<Self>, descriptor: OwnedFd, peer: Peer) {
-        let place = self.balance.place(self.id);
+        let place = place_connection(&self.balance, &self.mesh, self.id);
         if place == self.id {
-            self.add_connection(descriptor, peer, &[], Vec::new());
+            self.add_connection(descriptor, peer.into(), &[], Vec::new());
         } else {
-            let handoff = Handoff { wire: Box::new(descriptor), peer, owed: Vec::new(), unread: Vec::new() };
+            let handoff = Handoff {
+                wire: Box::new(descriptor),
+                arrival: peer.into(),
+                owed: Vec::new(),
+                unread: Vec::new(),
+            };
             send_connection(&self.mesh, &self.balance, place, handoff);
         }
     }
 
     /// Takes over a connection: accepted, or handed over with what was read elsewhere.
-    fn add_connection(self: &Rc<Self>, descriptor: OwnedFd, peer: Peer, owed: &[u8], mut unread: Vec<u8>) {
-        let Some(key) = self.work(|shard, now| shard.adopt(peer, owed, &unread, now)) else {
+    fn add_connection(
+        self: &Rc<Self>,
+        descriptor: OwnedFd,
+        arrival: Arrival,
+        owed: &[u8],
+        mut unread: Vec<u8>,
+    ) {
+        let Some(key) = self.work(|shard, now| shard.adopt(arrival, owed, &unread, now)) else {
             self.balance.leave(self.id);
             return;
         };
@@ -626,18 +645,13 @@ async fn answer_bell(world: Rc<World>, bell: std::sync::Arc<OwnedFd>) {
 fn receive_message(world: &Rc<World>, message: ShardMessage) {
     match message {
         ShardMessage::Handoff(handoff) => {
-            let Handoff { wire, peer, owed, unread } = *handoff;
+            let Handoff { wire, arrival, owed, unread } = *handoff;
             if let Ok(descriptor) = wire.downcast::<OwnedFd>() {
-                world.add_connection(*descriptor, peer, &owed, unread);
+                world.add_connection(*descriptor, arrival, &owed, unread);
             }
         }
         ShardMessage::Shutdown => {
             world.stopping.set(true);
-            world.stop_accepting.iter().for_each(Notify::notify);
-            for listener in world.listeners.take() {
-                // Refuses from now on, whatever else still holds the descriptor.
-                let _ = shutdown(listener.as_fd(), Shutdown::Both);
-            }
             world.work(|shard, now| shard.deliver(ShardMessage::Shutdown, now));
         }
         message => world.work(|shard, now| shard.deliver(message, now)),
@@ -646,15 +660,15 @@ fn receive_message(world: &Rc<World>, message: ShardMessage) {
 
 async fn accept(world: Rc<World>, listener: OwnedFd, index: usize) {
     let listener = match Polled::new(listener) {
-        Ok(listener) => Rc::new(listener),
+        Ok(listener) => listener,
         Err(error) => {
             tracing::error!(%error, "a listener cannot be watched; its address is not served by this shard");
+            world.listeners.set(world.listeners.get() - 1);
             return;
         }
     };
-    world.listeners.borrow_mut().push(Rc::clone(&listener));
     let mut may_have_more = false;
-    while !world.stopping.get() {
+    while !world.is_closing.get() {
         if either(listener.readable(), world.stop_accepting[index].notified()).await.is_none() {
             break;
         }
@@ -667,7 +681,7 @@ async fn accept(world: Rc<World>, listener: OwnedFd, index: usize) {
                 Ok((descriptor, address)) => {
                     world.place_connection(descriptor, peer_of(address));
                 }
-                // Another shard took it, or has shut the Unix listener that all share: such a one is readable for ever.
+                // Another shard took it from the Unix listener that all share.
                 Err(Errno::AGAIN) if accepted == 0 => {
                     monoio::time::sleep(NOTHING_ACCEPTED_PAUSE).await;
                     break;
@@ -686,6 +700,15 @@ async fn accept(world: Rc<World>, listener: OwnedFd, index: usize) {
             }
         }
     }
+    // Closing resets whoever waits in the queue, and they have done nothing wrong.
+    for (connection, peer) in empty_queue(&listener) {
+        world.balance.arrive(world.id);
+        world.add_connection(connection, peer.into(), &[], Vec::new());
+    }
+    close_listener(&listener);
+    drop(listener);
+    world.listeners.set(world.listeners.get() - 1);
+    world.flush.notify();
 }
 
 pub(crate) fn peer_of(address: Option<SocketAddrAny>) -> Peer {

@@ -13,15 +13,17 @@ pub(crate) mod state;
 mod weight;
 
 use std::any::Any;
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use crate::base::buffer::{Pooled, SharedFrame};
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
+use crate::base::time::Time;
 use crate::mesh::address::Address;
 use crate::mesh::files::FileAnswer;
 use crate::mesh::inquiry::{Inquiry, Report, Request};
@@ -67,7 +69,8 @@ pub(crate) enum ShardMessage {
     File(Box<FileAnswer>),
     /// Show a session's packets in the log, or no longer.
     Trace { sid: Sid, is_on: bool },
-    /// Close every session and stop.
+    /// Close every session and stop. No inbox holds it: [`Mesh::request_stop`] sets a flag, which always has room, and
+    /// [`InboxReceiver::next_message`] makes the message of it.
     Shutdown,
 }
 
@@ -182,11 +185,57 @@ pub(crate) enum SocketChange {
 pub(crate) struct Handoff {
     /// The wire itself; only a driver knows what is inside.
     pub(crate) wire: Box<dyn Any + Send>,
-    pub(crate) peer: Peer,
+    pub(crate) arrival: Arrival,
     /// Answers to earlier requests on this connection that are not written yet.
     pub(crate) owed: Vec<u8>,
     /// What was read and not yet answered: it begins with the request head.
     pub(crate) unread: Vec<u8>,
+}
+
+/// What a connection brings along when it comes to a shard: from the kernel, or from another shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    pub(crate) peer: Peer,
+    pub(crate) moves: Moves,
+}
+
+impl From<Peer> for Arrival {
+    fn from(peer: Peer) -> Arrival {
+        Arrival { peer, moves: Moves::default() }
+    }
+}
+
+/// Handoffs in a row that one connection may cost, and as many again in each second: a move takes some 60 us of two shards. A
+/// client has one session, so its connection moves once or twice; a proxy's, whose sessions are mixed, moves often.
+pub(crate) const HANDOFFS_PER_SECOND_MAX: u16 = 256;
+
+/// How often a connection may still be handed from shard to shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moves {
+    left: u16,
+    /// When there were `HANDOFFS_PER_SECOND_MAX` of them, or when the last whole second of more was counted.
+    since: Time,
+}
+
+impl Default for Moves {
+    fn default() -> Moves {
+        Moves { left: HANDOFFS_PER_SECOND_MAX, since: Time(0) }
+    }
+}
+
+impl Moves {
+    /// The connection moves once more.
+    pub(crate) fn spend(&mut self, now: Time) {
+        if now.since(self.since).as_secs() > 0 {
+            *self = Moves { left: HANDOFFS_PER_SECOND_MAX, since: now };
+        }
+        self.left = self.left.saturating_sub(1);
+    }
+
+    /// It has moved too often: it ends with its next answer, and whoever goes on must connect anew.
+    pub(crate) fn are_spent(&self) -> bool {
+        self.left == 0
+    }
 }
 
 /// Where a connection comes from.
@@ -247,6 +296,10 @@ struct Inbox {
     /// At most one entry a live task, so bounded by the tasks there are.
     wakes: Sender<Key>,
     is_asleep: AtomicBool,
+    /// The shard's thread has ended.
+    is_gone: AtomicBool,
+    /// Somebody has said in the log that the shard died.
+    is_reported: AtomicBool,
     bell: Box<dyn Bell>,
 }
 
@@ -257,6 +310,10 @@ pub(crate) struct Mesh {
     broadcasts_with_ack: AtomicU32,
     /// Other threads speak through a shard.
     relays: AtomicBool,
+    /// How often the server was asked to stop.
+    stops: Arc<AtomicU32>,
+    /// Goes into the hash of every `shard_key`.
+    shard_key_salt: AtomicU64,
 }
 
 /// The receiving side of one inbox; only its shard has it.
@@ -265,6 +322,11 @@ pub(crate) struct InboxReceiver {
     messages: Receiver<ShardMessage>,
     bytes: Arc<AtomicUsize>,
     wakes: Receiver<Key>,
+    stops: Arc<AtomicU32>,
+    /// How many of the requests to stop this shard has been given.
+    stops_seen: Cell<u32>,
+    /// Messages that were there when a request to stop was noticed, and are given before it.
+    before_stop: Cell<Option<usize>>,
 }
 
 impl Mesh {
@@ -276,6 +338,7 @@ impl Mesh {
     /// The same with inboxes that hold so many messages.
     pub(crate) fn holding(bells: Vec<Box<dyn Bell>>, messages_max: usize) -> (Arc<Mesh>, Vec<InboxReceiver>) {
         let mut receivers = Vec::with_capacity(bells.len());
+        let stops = Arc::new(AtomicU32::new(0));
         let inboxes = bells
             .into_iter()
             .map(|bell| {
@@ -286,8 +349,19 @@ impl Mesh {
                     messages: messages_receiver,
                     bytes: Arc::clone(&bytes),
                     wakes: wakes_receiver,
+                    stops: Arc::clone(&stops),
+                    stops_seen: Cell::new(0),
+                    before_stop: Cell::new(None),
                 });
-                Inbox { messages, bytes, wakes, is_asleep: AtomicBool::new(false), bell }
+                Inbox {
+                    messages,
+                    bytes,
+                    wakes,
+                    is_asleep: AtomicBool::new(false),
+                    is_gone: AtomicBool::new(false),
+                    is_reported: AtomicBool::new(false),
+                    bell,
+                }
             })
             .collect();
         (
@@ -295,6 +369,8 @@ impl Mesh {
                 inboxes,
                 broadcasts_with_ack: AtomicU32::new(0),
                 relays: AtomicBool::new(false),
+                stops,
+                shard_key_salt: AtomicU64::new(0),
             }),
             receivers,
         )
@@ -318,7 +394,7 @@ impl Mesh {
 
     /// The shard through which other threads speak; `None` where they tell every shard themselves.
     pub(crate) fn relay(&self) -> Option<ShardId> {
-        self.relays.load(Ordering::Relaxed).then_some(ShardId(0))
+        self.relays.load(Ordering::Relaxed).then(|| self.living(0))
     }
 
     /// A shard that asks for another thread; another one from time to time, where any will do.
@@ -326,8 +402,14 @@ impl Mesh {
         if let Some(relay) = self.relay() {
             return relay;
         }
-        let number = self.broadcasts_with_ack.load(Ordering::Relaxed) as usize;
-        ShardId((number % self.len().max(1)) as u16)
+        self.living(self.broadcasts_with_ack.load(Ordering::Relaxed) as usize)
+    }
+
+    /// The shard with a number, or the next one that has not died: a key goes where it always goes, unless nobody is there.
+    pub(crate) fn living(&self, number: usize) -> ShardId {
+        let len = self.len().max(1);
+        let shards = (0..len).map(|step| ShardId(((number + step) % len) as u16));
+        shards.clone().find(|&shard| !self.is_gone(shard)).unwrap_or(ShardId((number % len) as u16))
     }
 
     /// Puts a message into a shard's inbox. The sender rings afterwards, once for all it sent.
@@ -352,6 +434,51 @@ impl Mesh {
             inbox.bytes.fetch_sub(len, Ordering::Relaxed);
         }
         sent
+    }
+
+    /// Asks every shard to say goodbye to its clients and stop. It never waits: a shard that is drowning, stuck, or the
+    /// caller's own finds the request when it looks. A second request ends at once what the first one spreads.
+    pub(crate) fn request_stop(&self) {
+        self.stops.fetch_add(1, Ordering::Release);
+        for index in 0..self.len() {
+            self.ring(ShardId(index as u16));
+        }
+    }
+
+    /// Whether the server was asked to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stops.load(Ordering::Relaxed) > 0
+    }
+
+    /// A shard's thread ends: nothing is meant for it any more.
+    pub(crate) fn retire(&self, shard: ShardId) {
+        if let Some(inbox) = self.inboxes.get(shard.index()) {
+            inbox.is_gone.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether a shard's thread has ended, or there never was one.
+    pub(crate) fn is_gone(&self, shard: ShardId) -> bool {
+        self.inboxes.get(shard.index()).is_none_or(|inbox| inbox.is_gone.load(Ordering::Acquire))
+    }
+
+    /// Whether somebody should say that a shard is gone: once for each, and never while the server stops.
+    pub(crate) fn must_report(&self, gone: ShardId) -> bool {
+        !self.is_stopping()
+            && self
+                .inboxes
+                .get(gone.index())
+                .is_some_and(|inbox| !inbox.is_reported.swap(true, Ordering::Relaxed))
+    }
+
+    /// What goes into the hash of every `shard_key`, so that no client can work out where a key leads.
+    pub(crate) fn shard_key_salt(&self) -> u64 {
+        self.shard_key_salt.load(Ordering::Relaxed)
+    }
+
+    /// Chooses the salt; before the first shard runs, as all must use the same.
+    pub(crate) fn set_shard_key_salt(&self, salt: u64) {
+        self.shard_key_salt.store(salt, Ordering::Relaxed);
     }
 
     /// Whether a shard's inbox has no room now.
@@ -407,13 +534,28 @@ impl std::fmt::Debug for Mesh {
 
 impl InboxReceiver {
     pub(crate) fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.wakes.is_empty()
+        self.messages.is_empty() && self.wakes.is_empty() && !self.is_asked_to_stop()
     }
 
+    /// The next message. A request to stop comes after what was there before it: who emits and then stops the server is
+    /// heard by everybody.
     pub(crate) fn next_message(&self) -> Option<ShardMessage> {
+        if self.is_asked_to_stop() {
+            let left = self.before_stop.get().unwrap_or_else(|| self.messages.len());
+            if left == 0 {
+                self.before_stop.set(None);
+                self.stops_seen.set(self.stops_seen.get() + 1);
+                return Some(ShardMessage::Shutdown);
+            }
+            self.before_stop.set(Some(left - 1));
+        }
         let message = self.messages.try_recv().ok()?;
         self.bytes.fetch_sub(message.len_bytes(), Ordering::Relaxed);
         Some(message)
+    }
+
+    fn is_asked_to_stop(&self) -> bool {
+        self.stops.load(Ordering::Acquire) != self.stops_seen.get()
     }
 
     pub(crate) fn next_wake(&self) -> Option<Key> {
@@ -456,6 +598,65 @@ mod tests {
     }
 
     #[test]
+    fn a_stop_reaches_a_full_inbox_and_comes_after_what_was_there() {
+        let rings = Arc::new(AtomicUsize::new(0));
+        let (mesh, receivers) = Mesh::new(vec![Box::new(CountingBell(Arc::clone(&rings)))]);
+        let shard = ShardId(0);
+        let trace = || ShardMessage::Trace { sid: Sid::new(shard, [0; 13]), is_on: true };
+        assert!(mesh.fall_asleep(shard, &receivers[0]));
+        mesh.request_stop();
+        assert_eq!(rings.load(Ordering::Relaxed), 1, "a sleeper is woken for it");
+        assert!(!mesh.fall_asleep(shard, &receivers[0]), "nobody sleeps through it");
+        assert!(matches!(receivers[0].next_message(), Some(ShardMessage::Shutdown)));
+        assert!(mesh.fall_asleep(shard, &receivers[0]), "it is given once");
+        for _ in 0..INBOX_MESSAGES_MAX {
+            assert!(mesh.send(shard, trace()).is_ok());
+        }
+        mesh.request_stop();
+        assert!(matches!(receivers[0].next_message(), Some(ShardMessage::Trace { .. })));
+        assert!(mesh.send(shard, trace()).is_ok(), "said after the request");
+        for _ in 1..INBOX_MESSAGES_MAX {
+            assert!(matches!(receivers[0].next_message(), Some(ShardMessage::Trace { .. })));
+        }
+        assert!(matches!(receivers[0].next_message(), Some(ShardMessage::Shutdown)));
+        assert!(matches!(receivers[0].next_message(), Some(ShardMessage::Trace { .. })));
+        assert!(receivers[0].next_message().is_none());
+    }
+
+    #[test]
+    fn a_shard_that_died_is_reported_once_and_not_while_the_server_stops() {
+        let bells = || vec![Box::new(CountingBell::default()) as Box<dyn Bell>];
+        let (mesh, _receivers) = Mesh::new(bells());
+        assert!(!mesh.is_gone(ShardId(0)) && mesh.is_gone(ShardId(1)));
+        mesh.retire(ShardId(0));
+        assert!(mesh.is_gone(ShardId(0)));
+        let (three, _others) = Mesh::new([0; 3].map(|_| bells().remove(0)).into());
+        assert_eq!([0, 1, 2, 3].map(|number| three.living(number)), [0, 1, 2, 0].map(ShardId));
+        [1, 2].iter().for_each(|shard| three.retire(ShardId(*shard)));
+        assert_eq!([0, 1, 2, 3].map(|number| three.living(number)), [0; 4].map(ShardId));
+        assert_eq!([mesh.must_report(ShardId(0)), mesh.must_report(ShardId(0))], [true, false]);
+        let (mesh, _receivers) = Mesh::new(bells());
+        mesh.request_stop();
+        mesh.retire(ShardId(0));
+        assert!(!mesh.must_report(ShardId(0)));
+    }
+
+    #[test]
+    fn a_connection_may_move_so_often_in_a_second() {
+        let mut moves = Moves::default();
+        for second in 5..8 {
+            for number in 1..=2 * u64::from(HANDOFFS_PER_SECOND_MAX) {
+                moves.spend(Time(second * 1000 + number));
+                assert_eq!(
+                    moves.are_spent(),
+                    number >= u64::from(HANDOFFS_PER_SECOND_MAX),
+                    "{second} {number}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn a_full_inbox_and_a_shard_that_does_not_exist_refuse() {
         let (mesh, _receivers) = Mesh::new(vec![Box::new(CountingBell::default())]);
         for _ in 0..INBOX_MESSAGES_MAX {
@@ -483,7 +684,7 @@ mod tests {
                 let (owed, unread) = (vec![0; 512 * 1024], vec![0; 512 * 1024]);
                 ShardMessage::Handoff(Box::new(Handoff {
                     wire: Box::new(()),
-                    peer: Peer::Unix,
+                    arrival: Peer::Unix.into(),
                     owed,
                     unread,
                 }))

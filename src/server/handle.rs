@@ -139,12 +139,13 @@ impl Handle {
 
     /// Asks every shard to say goodbye to its clients and stop: Node's `io.close()`. Returns at once.
     ///
-    /// The shards stop listening first. Then every socket ends with the reason `server shutting down`, pending polls
+    /// What was emitted before is sent first. Then every socket ends with the reason `server shutting down`, pending polls
     /// are answered, WebSockets are closed, and what is owed is written for up to `shutdown_timeout`. With
-    /// `shutdown_spread` sessions end over that time; a second call ends it all at once.
+    /// `shutdown_spread` sessions end over that time, and the shards listen until the last has; a second call ends it all at
+    /// once. Stock clients come back, to this address, as soon as somebody serves it.
     pub fn stop(&self) {
         if let Some(shared) = self.shared.get() {
-            crate::driver::Running::request_stop(&shared.mesh);
+            shared.mesh.request_stop();
         }
     }
 

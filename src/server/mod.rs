@@ -442,7 +442,7 @@ impl Server {
     /// In a process without a subscriber of `tracing` the log goes to standard error: see `shardcast::log::init`.
     ///
     /// # Errors
-    /// Those of [`start`](Server::start).
+    /// Those of [`start`](Server::start), and that a shard died: then the program should not end as if all were well.
     pub fn run(self) -> Result<()> {
         #[cfg(feature = "log")]
         log::init_if_none(&self.blueprint.config)?;
@@ -461,7 +461,7 @@ impl Server {
         }
         let handle = server.handle();
         signals.on_stop(move || handle.stop())?;
-        server.join();
+        server.running.join()?;
         tracing::info!("stopped");
         Ok(())
     }
@@ -483,9 +483,11 @@ impl RunningServer {
         self.handle.clone()
     }
 
-    /// Waits until the server has stopped.
+    /// Waits until the server has stopped. That a shard died is in the log, and [`Server::run`] returns it as an error.
     pub fn join(self) {
-        self.running.join();
+        if let Err(fault) = self.running.join() {
+            tracing::error!("{fault}");
+        }
     }
 
     /// Says goodbye to every client, and waits until the server has stopped.

@@ -111,6 +111,14 @@ pub struct Config {
     pub connections_max: usize,
     /// Sessions one shard opens; beyond it a handshake is answered 503 with `Retry-After`. Default 1,000,000.
     pub sessions_max: usize,
+    /// Sessions on one shard that have joined no namespace; beyond it, or beyond a quarter of `sessions_max`, the oldest of
+    /// them are closed for newer ones. Default 10,000.
+    pub unjoined_sessions_max: usize,
+    /// The same for the clients of one address, an IPv6 network of 64 bits being one; those of this host and of Unix sockets are
+    /// not counted, for they are a proxy's. Default 1,000.
+    pub unjoined_sessions_per_address_max: usize,
+    /// Whether a client may choose its shard by `shard_key` in its query: those with equal keys are served by one. Default true.
+    pub shard_key: bool,
     /// Rooms one socket may be in, its own id not counted. Default 1,024.
     pub rooms_per_socket_max: usize,
     /// Namespaces that patterns may have made on one shard at a time; beyond it a client that asks for another one
@@ -216,6 +224,9 @@ impl Default for Config {
             pending_bytes_max: 1024 * 1024,
             connections_max: 1_000_000,
             sessions_max: 1_000_000,
+            unjoined_sessions_max: 10_000,
+            unjoined_sessions_per_address_max: 1000,
+            shard_key: true,
             rooms_per_socket_max: 1024,
             namespaces_max: 10_000,
             backlog: 4096,
@@ -327,6 +338,8 @@ impl Config {
             ("connections_max", self.connections_max),
             ("sessions_max", self.sessions_max),
             ("inflate_ratio_max", self.inflate_ratio_max),
+            ("unjoined_sessions_max", self.unjoined_sessions_max),
+            ("unjoined_sessions_per_address_max", self.unjoined_sessions_per_address_max),
         ])
     }
 }

@@ -151,7 +151,7 @@ impl Core {
     }
 
     fn add_socket(&mut self, session: Key, namespace: u16) -> Key {
-        let sid = self.socket_sid(session, namespace);
+        let sid = self.new_sid();
         let key = self.sockets.insert(SocketEntry::new(sid, namespace, session));
         let Core { socket_ids, sockets, .. } = &mut *self;
         socket_ids.insert(&sid, key.index, |place| sockets.at(place).map(|socket| socket.sid));
@@ -195,6 +195,7 @@ impl Core {
         if let Some(session) = self.sessions.get_mut(session) {
             session.connect_by = Time::NEVER;
         }
+        self.leave_unjoined(session);
         self.counters.sockets.add(1);
         while let Some(front) = held.front() {
             let frames = front.to_vec();

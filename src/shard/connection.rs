@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::base::slab::Key;
 use crate::base::time::Time;
-use crate::mesh::Peer;
+use crate::mesh::{Moves, Peer};
 use crate::protocol::http::chunked::ChunkedDecoder;
 use crate::protocol::http::coding::Coding;
 use crate::protocol::http::cors::Grant;
@@ -42,6 +42,10 @@ const TAKEN_BYTES_PER_SECOND_MIN: u64 = 1024;
 /// How long a poll is kept for a client that has said all it will. It may be one that still reads; most have gone, and nothing
 /// else tells.
 const HALF_CLOSED_POLL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a shard that stops waits for the first request of a connection that it has just accepted, or for the rest of one
+/// that is arriving: the client then hears that nobody serves it, where a close would look like a fault.
+pub(crate) const FIRST_REQUEST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Bytes of pipelined requests kept while an earlier one waits for its answer.
 const PIPELINED_BYTES_MAX: usize = 64 * 1024;
@@ -118,6 +122,11 @@ pub(crate) struct HttpState {
     pub(crate) session: Option<Key>,
     /// What the answer says to a page of another origin.
     pub(crate) grant: Option<Box<Grant>>,
+    /// A request has been answered on it.
+    pub(crate) has_served: bool,
+    /// The request at hand has brought the connection here from another shard.
+    pub(crate) has_moved: bool,
+    pub(crate) moves: Moves,
 }
 
 /// What of a request its answer must know.
@@ -223,13 +232,13 @@ impl Connection {
 impl Core {
     /// A new connection; `None` when this shard holds `connections_max`.
     pub(crate) fn open_connection(&mut self, peer: Peer) -> Option<Key> {
-        if self.connections.len() >= self.config.connections_max || self.is_shutting_down {
+        if self.connections.len() >= self.config.connections_max {
             return None;
         }
         let key = self.connections.insert(Connection::new(peer));
         self.counters.connections.add(1);
         let header_timeout = self.config.header_timeout;
-        self.arm_connection(key, header_timeout);
+        self.arm_connection(key, if self.is_shutting_down { FIRST_REQUEST_PATIENCE } else { header_timeout });
         Some(key)
     }
 

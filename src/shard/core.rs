@@ -18,7 +18,7 @@ use crate::base::sid_index::SidIndex;
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
 use crate::mesh::inquiry::{AckError, Findings, Reply};
-use crate::mesh::{Broadcast, Mesh, Peer, ShardMessage, Target};
+use crate::mesh::{Arrival, Broadcast, InboxError, Mesh, ShardMessage, Target};
 use crate::protocol::http::coding::BodyEncoder;
 use crate::protocol::http::forwarded::TrustedProxies;
 use crate::protocol::http::hosts::AllowedHosts;
@@ -46,6 +46,7 @@ use crate::shard::state::StateTables;
 use crate::shard::stats::ShardCounters;
 use crate::shard::tasks::Task;
 use crate::shard::ticks::Progress;
+use crate::shard::unjoined::Unjoined;
 use crate::shard::walks::Walks;
 use crate::shard::wheel::{TimerOwner, Wheel};
 use crate::shard::wire::Transcoder;
@@ -64,7 +65,7 @@ pub(crate) enum Output {
     /// Nothing more will be written: tell the peer, keep reading.
     ShutdownWrite(Key),
     /// Give the connection to another shard, with what it is owed and what was read and not used.
-    Handoff { connection: Key, to: ShardId, peer: Peer, outbox: Outbox, unread: Vec<u8> },
+    Handoff { connection: Key, to: ShardId, arrival: Arrival, outbox: Outbox, unread: Vec<u8> },
     /// Read nothing more of a connection until told otherwise.
     StopReading(Key),
     /// Read on.
@@ -78,6 +79,8 @@ pub(crate) enum Deferred {
     /// Start a background task.
     Start(LocalFuture),
     CloseSession(Key, CloseReason),
+    /// Close a session that has joined nothing, for a newer one.
+    GiveWay(Key),
     /// Tell a session's sockets that their client has caught up.
     Drained(Key),
     /// End one socket; the peer is told.
@@ -141,6 +144,7 @@ pub(crate) struct Core {
     pub(crate) connections: Slab<Connection>,
     pub(crate) sessions: Slab<Session>,
     pub(crate) session_ids: SidIndex,
+    pub(crate) unjoined: Unjoined,
     pub(crate) sockets: Slab<SocketEntry>,
     pub(crate) socket_ids: SidIndex,
     pub(crate) namespaces: Namespaces,
@@ -240,6 +244,7 @@ impl Core {
             connections: Slab::default(),
             sessions: Slab::default(),
             session_ids: SidIndex::default(),
+            unjoined: Unjoined::default(),
             sockets: Slab::default(),
             socket_ids: SidIndex::default(),
             namespaces: Namespaces::new(parts.config.namespaces_max, hasher),
@@ -389,18 +394,33 @@ impl Core {
         self.wheel.len() + self.acks_due.len() + self.sleeps.timers() + self.inquiries.timers()
     }
 
-    /// Sends a message to another shard; the bell rings at the end of the turn. A full inbox loses the
-    /// message, which is counted and logged.
+    /// Sends a message to another shard; the bell rings at the end of the turn. A full inbox loses the message, which is
+    /// counted and logged. So does a shard that died, which is logged once; one that has stopped needs no message.
     pub(crate) fn send_to_shard(&mut self, to: ShardId, message: ShardMessage) -> bool {
-        if self.mesh.send(to, message).is_err() {
-            self.counters.mesh_messages_lost.add(1);
-            tracing::error!(from = self.id.0, to = to.0, "a shard's inbox is full: a message to it is lost");
-            return false;
+        match self.mesh.send(to, message) {
+            Ok(()) => {
+                if !self.bells.contains(&to) {
+                    self.bells.push(to);
+                }
+                return true;
+            }
+            Err(InboxError::Full) => {
+                self.counters.mesh_messages_lost.add(1);
+                tracing::error!(
+                    from = self.id.0,
+                    to = to.0,
+                    "a shard's inbox is full: a message to it is lost"
+                );
+            }
+            Err(InboxError::Gone) if self.mesh.is_stopping() => {}
+            Err(InboxError::Gone) => {
+                self.counters.mesh_messages_lost.add(1);
+                if self.mesh.must_report(to) {
+                    tracing::error!(from = self.id.0, to = to.0, "a shard has died: messages to it are lost");
+                }
+            }
         }
-        if !self.bells.contains(&to) {
-            self.bells.push(to);
-        }
-        true
+        false
     }
 
     /// Every shard but this one.

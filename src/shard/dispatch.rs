@@ -344,6 +344,22 @@ impl Shard {
         self.running = outer;
     }
 
+    /// Something has come from a session's client. Its deadline may be over although the wheel, which ticks, has not told yet:
+    /// then it came too late. If the wheel should have told long ago it is this shard that is late, and nobody's fault.
+    #[inline]
+    pub(crate) fn end_if_due(&mut self, session_key: Key) {
+        let armed = {
+            let core = self.core.borrow();
+            let Some(session) = core.sessions.get(session_key) else { return };
+            let deadline = session.deadline();
+            if deadline > core.now || core.now.since(deadline) > core.wheel.tick() {
+                return;
+            }
+            session.armed
+        };
+        self.session_timeout(session_key, armed, std::time::Duration::ZERO);
+    }
+
     /// A session's deadline has come. `stall` is how late this shard is.
     pub(crate) fn session_timeout(&mut self, session_key: Key, armed: Time, stall: std::time::Duration) {
         let verdict = {
@@ -391,7 +407,7 @@ impl Shard {
             }
         };
         match verdict {
-            Some(reason) => self.close_session(session_key, reason),
+            Some(reason) => self.give_up_session(session_key, reason),
             None => self.core.borrow_mut().arm_session(session_key),
         }
     }

@@ -63,6 +63,8 @@ impl Shard {
                 return;
             }
             let endpoint = entry.endpoint;
+            core.counters.sessions.subtract(1);
+            core.leave_unjoined(session);
             tracing::debug!(target: super::ENGINEIO, %reason, "session closed");
             let must_tell = reason == CloseReason::ServerDisconnect;
             let sockets = core.sockets_of(session).into_iter();

@@ -1,21 +1,12 @@
 //! Engine.IO requests: which session, which transport, and what the answer is
 //! (either revision; the order of the checks is that of engine.io 6).
 
-use std::rc::Rc;
-use std::time::Duration;
-
-use smallvec::SmallVec;
-
 use crate::base::guard::guarded;
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
-use crate::base::time::Time;
-use crate::protocol::engineio::packet::Open;
-use crate::protocol::engineio::polling::{PollAnswer, PollBody, PollForm};
+use crate::protocol::engineio::polling::PollForm;
 use crate::protocol::engineio::request::{RequestError, RequestQuery, Transport};
 use crate::protocol::engineio::revision::Revision;
-use crate::protocol::engineio::session::Heartbeat;
-use crate::protocol::http::coding::Coding;
 use crate::protocol::http::cors::RefusedOrigin;
 use crate::protocol::http::head::Head;
 use crate::protocol::http::method::Method;
@@ -23,44 +14,44 @@ use crate::protocol::http::query;
 use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
 use crate::shard::Shard;
-use crate::shard::config::Parser;
-use crate::shard::connection::{Kind, Role};
 use crate::shard::core::Core;
-use crate::shard::handshake::Handshake;
-use crate::shard::outbox::Outbox;
-use crate::shard::session::{CloseReason, Left, Link, Session, Upgrade};
+use crate::shard::session::Link;
 use crate::shard::site::Request;
 use crate::shard::switching::{Accepted, validate_handshake};
-use crate::shard::wire::Wire;
 
-/// How long an ended polling session waits for the poll that fetches its last packets, as engine.io does.
-const LAST_POLL_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A shard key from a query is hashed with this (FNV-1a, 64 bits).
+/// A key is hashed with this (FNV-1a, 64 bits).
 const SHARD_KEY_HASH_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const SHARD_KEY_HASH_PRIME: u64 = 0x0000_0100_0000_01b3;
 
-/// The shard where a `shard_key` puts its session.
+/// The shard where a key of our own, such as a state room's name, always leads.
 pub(crate) fn shard_of_key(key: &str, shards: usize) -> ShardId {
-    let hash = key.bytes().fold(SHARD_KEY_HASH_OFFSET, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(SHARD_KEY_HASH_PRIME)
-    });
-    ShardId((hash % shards.max(1) as u64) as u16)
+    ShardId((hash_of_key(key, 0) % shards.max(1) as u64) as u16)
+}
+
+fn hash_of_key(key: &str, salt: u64) -> u64 {
+    let bytes = salt.to_le_bytes().into_iter().filter(|_| salt != 0).chain(key.bytes());
+    bytes
+        .fold(SHARD_KEY_HASH_OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(SHARD_KEY_HASH_PRIME))
 }
 
 impl Shard {
-    /// The shard that must answer a request with this query, when it is not this one.
+    /// The shard that must answer a request with this query, when it is not this one. One that has died answers nothing:
+    /// its sessions are unknown here, and its keys lead to the next shard.
     pub(crate) fn foreign_owner(&self, query: &str) -> Option<ShardId> {
         let core = self.core.borrow();
-        let shards = core.mesh.len();
-        if shards == 1 {
+        let mesh = &core.mesh;
+        if mesh.len() == 1 {
             return None;
         }
         let owner = match query::get_last(query, "sid").filter(|sid| !sid.is_empty()) {
             Some(sid) => Sid::parse(&sid)?.shard(),
-            None => shard_of_key(&query::get_last(query, "shard_key").filter(|key| !key.is_empty())?, shards),
+            None if core.config.shard_key => {
+                let key = query::get_last(query, "shard_key").filter(|key| !key.is_empty())?;
+                mesh.living((hash_of_key(&key, mesh.shard_key_salt()) % mesh.len() as u64) as usize)
+            }
+            None => return None,
         };
-        (owner != core.id && owner.index() < shards).then_some(owner)
+        (owner != core.id && !mesh.is_gone(owner)).then_some(owner)
     }
 
     /// Answers a whole request to the Engine.IO endpoint.
@@ -72,6 +63,7 @@ impl Shard {
             return;
         }
         let query = self.engine_query(endpoint, head);
+        self.look_at_deadline(&query);
         let admitted = self.admit(key, endpoint, head, &query);
         match admitted.and_then(|admission| self.allow(key, endpoint, head, admission)) {
             Err(refusal) => self.core.borrow_mut().refuse_engine(key, head, &refusal),
@@ -139,8 +131,19 @@ impl Shard {
         Ok(admission)
     }
 
+    /// A request names a session: if its time is over, it ends now.
+    pub(crate) fn look_at_deadline(&mut self, query: &RequestQuery<'_>) {
+        let session = {
+            let core = self.core.borrow();
+            query.sid.as_ref().and_then(|sid| Sid::parse(sid)).and_then(|sid| core.session_by_sid(&sid))
+        };
+        if let Some(session) = session {
+            self.end_if_due(session);
+        }
+    }
+
     /// What the query says, as far as this server heeds it.
-    fn engine_query<'a>(&self, endpoint: u8, head: &Head<'a, '_>) -> RequestQuery<'a> {
+    pub(crate) fn engine_query<'a>(&self, endpoint: u8, head: &Head<'a, '_>) -> RequestQuery<'a> {
         let mut query = RequestQuery::parse(head.query);
         if !self.core.borrow().endpoint(endpoint).options.allow_eio3 {
             query.callback = None;
@@ -149,7 +152,7 @@ impl Shard {
     }
 
     /// What a request asks for, or why it is refused.
-    fn admit(
+    pub(crate) fn admit(
         &self,
         key: Key,
         endpoint: u8,
@@ -203,6 +206,7 @@ impl Shard {
                 Ok(Admission::Probe(key, form, accept()?))
             }
             (Transport::Polling, Link::Polling { .. }) if !is_upgrade => match head.method {
+                Method::Get if session.is_told => Err(RequestError::SessionUnknown.into()),
                 Method::Get => Ok(Admission::Poll(key, form)),
                 Method::Post if session.is_over => Err(RequestError::SessionUnknown.into()),
                 Method::Post => Ok(Admission::Post(key, form)),
@@ -211,60 +215,11 @@ impl Shard {
             _ => Err(RequestError::BadRequest.into()),
         }
     }
-
-    /// A GET of a polling session: it takes what waits, or waits itself.
-    fn poll(&mut self, key: Key, (session_key, form): (Key, PollForm)) {
-        let mut core = self.core.borrow_mut();
-        let Some(session) = core.sessions.get_mut(session_key) else { return };
-        let Link::Polling { poll, .. } = &mut session.link else { return };
-        if poll.is_some() {
-            core.counters.requests_refused.add(1);
-            core.respond(key, &Response::new(Status::BAD_REQUEST));
-            drop(core);
-            tracing::info!(
-                target: super::ENGINEIO,
-                "session closed: a second poll came while one was pending; a client polls once at a time: \
-                 look for a proxy that repeats requests, or two clients with one sid"
-            );
-            self.close_session(session_key, CloseReason::TransportError);
-            return;
-        }
-        *poll = Some(key);
-        session.poll_form = form;
-        let is_due = !session.backlog.is_empty() || session.is_over;
-        let is_upgrading = session.upgrade.is_some_and(|upgrade| upgrade.is_probed);
-        if let Some(http) = core.http_mut(key) {
-            http.session = Some(session_key);
-        }
-        if is_due {
-            core.mark_poll_due(session_key);
-        } else if is_upgrading {
-            core.release_poll(session_key, "6");
-        }
-    }
-
-    /// A POST whose body is not here yet. False when the request is already answered.
-    pub(crate) fn begin_post(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>) -> bool {
-        let query = self.engine_query(endpoint, head);
-        let Ok(Admission::Post(session, _)) = self.admit(key, endpoint, head, &query) else { return true };
-        self.claim_post(key, session)
-    }
-
-    /// The connection that carried a session's poll or POST is gone before its time.
-    pub(crate) fn carrier_lost(&mut self, session_key: Key, key: Key) {
-        let is_carrier = match self.core.borrow().sessions.get(session_key).map(|session| session.link) {
-            Some(Link::Polling { poll, post }) => poll == Some(key) || post == Some(key),
-            _ => false,
-        };
-        if is_carrier {
-            self.close_session(session_key, CloseReason::TransportError);
-        }
-    }
 }
 
 /// Why a request may not go on.
 #[derive(Debug)]
-enum Refusal {
+pub(crate) enum Refusal {
     Request(RequestError),
     Origin(Box<RefusedOrigin>),
     /// `allow_request` said no, with this message; empty for the usual one.
@@ -279,7 +234,7 @@ impl From<RequestError> for Refusal {
 
 /// What a request may do.
 #[derive(Debug)]
-enum Admission {
+pub(crate) enum Admission {
     OpenPolling(PollForm),
     OpenWebSocket(PollForm, Accepted),
     Probe(Key, PollForm, Accepted),
@@ -295,28 +250,6 @@ pub(crate) fn is_preflight(head: &Head<'_, '_>) -> bool {
 }
 
 impl Core {
-    /// Whether no further session may open here.
-    fn is_full(&self) -> bool {
-        self.sessions.len() >= self.config.sessions_max || self.is_draining()
-    }
-
-    fn refuse_session(&mut self, key: Key) {
-        self.counters.requests_refused.add(1);
-        let reason = if self.is_draining() {
-            tracing::info!(target: super::ENGINEIO, "session refused: the server is shutting down");
-            "shutting down"
-        } else {
-            tracing::warn!(
-                target: super::ENGINEIO,
-                sessions_max = self.config.sessions_max,
-                "session refused: this shard holds sessions_max; raise it, or add shards"
-            );
-            "too many sessions"
-        };
-        let response = Response::text(reason).with_status(Status::SERVICE_UNAVAILABLE);
-        self.respond(key, &response.header("retry-after", "5"));
-    }
-
     /// Whether a session is open for its peer.
     pub(crate) fn is_session_live(&self, key: Key) -> bool {
         self.sessions.get(key).is_some_and(|session| !session.is_over)
@@ -367,283 +300,17 @@ impl Core {
             self.respond_and_close(key, &response);
             return;
         }
+        if error == RequestError::SessionUnknown
+            && let Some(http) = self.http_mut(key).filter(|http| http.has_moved)
+        {
+            // It was handed over for an id that nobody has: whoever makes ids up connects anew for each.
+            http.framing.keep_alive = false;
+        }
         let response = Response::new(status)
             .header("content-type", "application/json")
             .body(error.body(message).into_bytes());
         self.respond(key, &response);
     }
-
-    fn open_polling(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>, form: PollForm) -> Key {
-        let link = Link::Polling { poll: None, post: None };
-        let session_key = self.open_session(key, endpoint, head, (link, form));
-        let table = self.endpoint(endpoint);
-        let open = self.open_packet(session_key, table.options.websocket && table.options.allow_upgrades);
-        let mut response = poll_response(one_packet(form, &open));
-        if let Some(sid) = self.sessions.get(session_key).map(|session| session.sid)
-            && let Some(Ok(cookie)) = table.cookie.as_ref().map(|cookie| cookie.encode(sid.as_str()))
-        {
-            response = response.header("set-cookie", cookie);
-        }
-        self.respond(key, &response);
-        session_key
-    }
-
-    fn open_websocket(
-        &mut self,
-        key: Key,
-        endpoint: u8,
-        head: &Head<'_, '_>,
-        (form, accepted): (PollForm, &Accepted),
-    ) -> Key {
-        let session_key = self.open_session(key, endpoint, head, (Link::WebSocket(key), form));
-        self.become_websocket(key, endpoint, (head, accepted), Role::Session(session_key));
-        self.note_text_only(key, form);
-        self.adopt_wire(session_key, key);
-        let open = self.open_packet(session_key, false);
-        self.send_packet(session_key, &open);
-        session_key
-    }
-
-    /// A WebSocket whose client reads no bytes, which revision 3 may say, gets binary as text.
-    fn note_text_only(&mut self, key: Key, form: PollForm) {
-        if form.revision == Revision::Three
-            && form.is_text_only
-            && let Some(Kind::WebSocket(websocket)) =
-                self.connections.get_mut(key).map(|connection| &mut connection.kind)
-        {
-            websocket.wire = websocket.wire | Wire::BASE64;
-        }
-    }
-
-    /// A WebSocket for a polling session. A second one is told at once that it is not wanted.
-    fn open_probe(
-        &mut self,
-        key: Key,
-        head: &Head<'_, '_>,
-        session_key: Key,
-        (form, accepted): (PollForm, &Accepted),
-    ) {
-        let Some(endpoint) = self.endpoint_of(session_key) else { return };
-        let until = self.now + self.endpoint(endpoint).options.upgrade_timeout;
-        self.become_websocket(key, endpoint, (head, accepted), Role::Probe(session_key));
-        self.note_text_only(key, form);
-        let Some(session) = self.sessions.get_mut(session_key) else { return };
-        if session.upgrade.is_some() || matches!(session.link, Link::WebSocket(_)) {
-            self.close_websocket(key, None, "");
-            return;
-        }
-        session.upgrade = Some(Upgrade { connection: key, until, is_probed: false });
-        self.arm_session(session_key);
-    }
-
-    fn open_session(
-        &mut self,
-        key: Key,
-        endpoint: u8,
-        head: &Head<'_, '_>,
-        (link, form): (Link, PollForm),
-    ) -> Key {
-        let sid = self.new_sid();
-        let peer = self.connections.get(key).map_or(crate::mesh::Peer::Unix, |connection| connection.peer);
-        let address = self.client_address(peer, head.headers);
-        let issued = self.unix_origin + self.now.0;
-        let handshake = Handshake::new(head.target, head.headers.iter_bytes(), (peer, address), issued);
-        let table = self.endpoint(endpoint);
-        // Raw endpoints have no namespaces to join.
-        let connect_by = if table.is_raw { Time::NEVER } else { self.now + table.options.connect_timeout };
-        let heartbeat = Heartbeat::new(form.revision, table.heartbeat_times(), self.now);
-        let is_packed = self.config.parser == Parser::Msgpack && !table.is_raw;
-        let parser = if is_packed { Wire::MSGPACK } else { Wire::default() };
-        let typed = if form.revision == Revision::Three { Wire::TYPED } else { Wire::default() };
-        let session_key = self.sessions.insert(Session {
-            sid,
-            endpoint,
-            is_traced: false,
-            link,
-            poll_form: form,
-            wire: parser | typed,
-            upgrade: None,
-            heartbeat,
-            connect_by,
-            armed: Time::NEVER,
-            backlog: Outbox::default(),
-            may_compress: false,
-            is_poll_due: false,
-            behind: 0,
-            awaits_drain: false,
-            parked: None,
-            is_over: false,
-            is_given_up: false,
-            is_ending: false,
-            left: Left::None,
-            sockets: SmallVec::new(),
-            pending_binary: None,
-            partial: 0,
-            handshake: Rc::new(handshake),
-        });
-        let Core { session_ids, sessions, .. } = &mut *self;
-        session_ids.insert(&sid, session_key.index, |place| sessions.at(place).map(|session| session.sid));
-        self.counters.sessions.add(1);
-        self.arm_session(session_key);
-        tracing::debug!(target: super::ENGINEIO, %peer, "session opened");
-        session_key
-    }
-
-    fn open_packet(&self, session_key: Key, can_upgrade: bool) -> String {
-        let session = self.sessions.get(session_key).expect("the session was just opened");
-        let options = &self.endpoint(session.endpoint).options;
-        Open {
-            sid: session.sid.as_str(),
-            can_upgrade,
-            ping_interval: options.ping_interval,
-            ping_timeout: options.ping_timeout,
-            payload_bytes_max: options.max_http_buffer_size,
-        }
-        .encode()
-    }
-
-    /// Frees a session's POST, if `key` carried it.
-    pub(crate) fn release_post(&mut self, session_key: Key, key: Key) {
-        if let Some(session) = self.sessions.get_mut(session_key)
-            && let Link::Polling { post, .. } = &mut session.link
-            && *post == Some(key)
-        {
-            *post = None;
-        }
-    }
-
-    /// Answers a pending poll with one packet.
-    pub(crate) fn release_poll(&mut self, session_key: Key, packet: &'static str) {
-        let Some(form) = self.sessions.get(session_key).map(|session| session.poll_form) else { return };
-        if let Some(key) = self.take_poll(session_key) {
-            self.respond(key, &poll_response(one_packet(form, packet)));
-        }
-    }
-
-    /// Answers a pending poll with what waits for it; what is left stays for the next.
-    pub(crate) fn answer_poll(&mut self, session_key: Key) {
-        let Some(session) = self.sessions.get_mut(session_key) else { return };
-        let packets_max = self.endpoints[usize::from(session.endpoint)].options.poll_packets_max;
-        session.is_poll_due = false;
-        if session.backlog.is_empty() && !session.is_over {
-            return;
-        }
-        let Some(key) = self.take_poll(session_key) else { return };
-        let Core { sessions, buffers, owed, .. } = &mut *self;
-        let Some(session) = sessions.get_mut(session_key) else { return };
-        let mut body = PollBody::new(session.poll_form, session.backlog.len().min(64 * 1024));
-        while let Some(front) = session.backlog.front() {
-            let (covered, has_room) = body.append_frames(front, packets_max);
-            session.backlog.advance(covered, buffers);
-            owed.remove(covered);
-            if !has_room {
-                break;
-            }
-        }
-        let may_compress = session.may_compress;
-        session.may_compress &= !session.backlog.is_empty();
-        let is_last = session.is_over && session.backlog.is_empty();
-        if is_last {
-            body.append("1");
-        }
-        let has_waited = session.behind > 0 || session.awaits_drain;
-        if !may_compress && let Some(http) = self.http_mut(key) {
-            http.framing.coding = Coding::Identity;
-        }
-        self.respond(key, &poll_response(body.finish()));
-        if is_last {
-            self.remove_session(session_key);
-        } else if has_waited {
-            self.note_poll_progress(session_key);
-        }
-    }
-
-    fn take_poll(&mut self, session_key: Key) -> Option<Key> {
-        match &mut self.sessions.get_mut(session_key)?.link {
-            Link::Polling { poll, .. } => poll.take(),
-            Link::WebSocket(_) => None,
-        }
-    }
-
-    /// Gives an upgrade up: polling goes on as if nothing had been.
-    pub(crate) fn forget_upgrade(&mut self, session_key: Key, key: Key) {
-        if let Some(session) = self.sessions.get_mut(session_key)
-            && session.upgrade.is_some_and(|upgrade| upgrade.connection == key)
-        {
-            session.upgrade = None;
-        }
-    }
-
-    /// Ends the transport of a session that is over.
-    pub(crate) fn end_transport(&mut self, session_key: Key, reason: CloseReason) {
-        let Some(session) = self.sessions.get_mut(session_key) else { return };
-        session.is_over = true;
-        let link = session.link;
-        let upgrade = session.upgrade.take();
-        if let Some(upgrade) = upgrade {
-            self.close_websocket(upgrade.connection, None, "");
-        }
-        match link {
-            Link::WebSocket(key) => {
-                self.close_websocket(key, None, "");
-                self.remove_session(session_key);
-            }
-            Link::Polling { poll, .. } => {
-                let is_owed =
-                    self.sessions.get(session_key).is_some_and(|session| !session.backlog.is_empty());
-                // A client that we send away may still fetch what it was sent before.
-                let is_ours = matches!(
-                    reason,
-                    CloseReason::ServerDisconnect | CloseReason::ServerShutdown | CloseReason::ForcedClose
-                );
-                // Between two polls there is nobody to tell: the next one hears of it.
-                let is_untold = poll.is_none() && reason != CloseReason::ForcedClose;
-                if is_ours && (is_owed || is_untold) {
-                    self.await_last_poll(session_key, poll.is_some());
-                } else {
-                    let farewell = if reason == CloseReason::TransportClose { "6" } else { "1" };
-                    self.release_poll(session_key, farewell);
-                    self.remove_session(session_key);
-                }
-            }
-        }
-    }
-
-    /// An ended session keeps what it owes for one more poll.
-    fn await_last_poll(&mut self, session_key: Key, has_poll: bool) {
-        let until = self.now + LAST_POLL_TIMEOUT;
-        if let Some(session) = self.sessions.get_mut(session_key) {
-            session.connect_by = until;
-        }
-        if has_poll {
-            self.mark_poll_due(session_key);
-        }
-        self.arm_session(session_key);
-    }
-
-    pub(crate) fn remove_session(&mut self, session_key: Key) {
-        let Some(mut session) = self.sessions.remove(session_key) else { return };
-        self.owed.remove(session.parked.map_or(0, |parked| parked.bytes) + session.backlog.len());
-        session.backlog.clear(&mut self.buffers);
-        self.partial_bytes -= session.partial;
-        self.session_ids.remove(&session.sid, session_key.index);
-        self.counters.sessions.subtract(1);
-    }
-}
-
-/// A poll's answer that is one packet.
-fn one_packet(form: PollForm, packet: &str) -> PollAnswer {
-    let mut body = PollBody::new(form, packet.len());
-    body.append(packet);
-    body.finish()
-}
-
-fn poll_response(answer: PollAnswer) -> Response {
-    let response = Response::new(Status::OK)
-        .header("content-type", answer.content_type)
-        .header("cache-control", "no-store")
-        .body(answer.body);
-    if answer.is_script { response.header("x-content-type-options", "nosniff") } else { response }
 }
 
 #[cfg(test)]
@@ -662,5 +329,13 @@ mod tests {
         let used: std::collections::BTreeSet<_> =
             (0..100).map(|index| shard_of_key(&format!("room-{index}"), 4)).collect();
         assert_eq!(used.len(), 4, "keys spread over the shards");
+    }
+
+    #[test]
+    fn a_salt_moves_keys_where_nobody_outside_expects_them() {
+        let places = |salt| (0..64).map(move |index| hash_of_key(&format!("room-{index}"), salt) % 4);
+        let moved = places(7).zip(places(8)).filter(|(one, other)| one != other).count();
+        assert!((24..=64).contains(&moved), "three in four, give or take: {moved}");
+        assert_eq!(places(7).collect::<Vec<_>>(), places(7).collect::<Vec<_>>());
     }
 }

@@ -1,15 +1,13 @@
-//! WebSocket frames on a connection: a session's packets, an upgrade's probe, or a raw route's messages.
+//! WebSocket frames on a connection, and whose they are: a session's, an upgrade's probe's, or a raw route's.
 
 use crate::base::slab::Key;
 use crate::protocol::engineio::packet::{self, Packet};
 use crate::protocol::engineio::payload3;
-use crate::protocol::engineio::revision::Revision;
-use crate::protocol::engineio::session::{Step as PacketStep, Via, step};
 use crate::protocol::websocket::close::{CloseCode, CloseReason as PeerClose};
 use crate::protocol::websocket::deflate::InflateLimits;
 use crate::protocol::websocket::frame::{self, FrameError, Opcode};
 use crate::protocol::websocket::message::{Incoming, MessageLimits};
-use crate::shard::connection::{Connection, Ending, Kind, Role, WebSocketState};
+use crate::shard::connection::{Ending, Kind, Role, WebSocketState};
 use crate::shard::core::{Core, NOWHERE};
 use crate::shard::encode::frame_text;
 use crate::shard::session::{CloseReason, Link};
@@ -115,8 +113,9 @@ impl Shard {
     }
 
     fn receive_frame(&mut self, key: Key, whose: Whose, incoming: Incoming<'_>) {
-        if let Whose::Raw = whose {
-            self.raw_seen(key);
+        match whose {
+            Whose::Raw => self.raw_seen(key),
+            Whose::Session(session) | Whose::Probe(session) => self.end_if_due(session),
         }
         match (incoming, whose) {
             (Incoming::Text(text), Whose::Session(session)) => self.receive_text(session, &text),
@@ -149,23 +148,6 @@ impl Shard {
         }
     }
 
-    fn receive_probe(&mut self, key: Key, session: Key, text: &str) {
-        let asked = packet::decode(text).map(|packet| step(Revision::default(), Via::Probe, packet));
-        match asked {
-            Ok(PacketStep::AnswerProbe) => self.core.borrow_mut().answer_probe(key, session),
-            Ok(PacketStep::Upgrade) => self.core.borrow_mut().upgrade(key, session),
-            _ => self.fail_probe(key, session),
-        }
-    }
-
-    /// The WebSocket does not become a transport; polling goes on.
-    fn fail_probe(&mut self, key: Key, session: Key) {
-        tracing::debug!(target: super::ENGINEIO, "upgrade given up: its WebSocket sent neither a probe nor an upgrade");
-        let mut core = self.core.borrow_mut();
-        core.forget_upgrade(session, key);
-        core.close_websocket(key, None, "");
-    }
-
     fn close_by_peer(&mut self, key: Key, whose: Whose, reason: Option<PeerClose<'_>>) {
         let code = reason.and_then(|reason| CloseCode::new(reason.code));
         self.core.borrow_mut().close_websocket(key, code, "");
@@ -193,73 +175,6 @@ impl Core {
         match &mut self.connections.get_mut(key)?.kind {
             Kind::WebSocket(websocket) => Some(websocket),
             Kind::Http(_) => None,
-        }
-    }
-
-    /// `2probe`: answer it, and let the pending poll go at once, so that the client can switch.
-    fn answer_probe(&mut self, key: Key, session_key: Key) {
-        if self.is_owed_much(key) {
-            return;
-        }
-        self.write_to(key, |out| frame_text(out, "3probe"));
-        let Some(session) = self.sessions.get_mut(session_key) else { return };
-        if let Some(upgrade) = &mut session.upgrade {
-            upgrade.is_probed = true;
-        }
-        if session.backlog.is_empty() {
-            self.release_poll(session_key, "6");
-        } else {
-            self.mark_poll_due(session_key);
-        }
-    }
-
-    /// `5`: from here on the session speaks through this WebSocket.
-    fn upgrade(&mut self, key: Key, session_key: Key) {
-        self.release_poll(session_key, "6");
-        let Some(session) = self.sessions.get_mut(session_key) else { return };
-        let is_candidate = session.upgrade.take().is_some_and(|upgrade| upgrade.connection == key);
-        if !is_candidate || session.is_over {
-            self.close_websocket(key, None, "");
-            return;
-        }
-        session.link = Link::WebSocket(key);
-        session.behind = 0;
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.is_traced = session.is_traced;
-        connection.awaits_drain = std::mem::take(&mut session.awaits_drain);
-        if let Kind::WebSocket(websocket) = &mut connection.kind {
-            websocket.role = Role::Session(session_key);
-        }
-        let added = connection.wire();
-        if added.is_canonical() {
-            session.backlog.append_to(&mut connection.outbox);
-        }
-        while let Some(frames) = session.backlog.front() {
-            let len = frames.len();
-            let before = connection.outbox.len();
-            connection.outbox.write(&mut self.buffers, |out| self.transcoder.transcode(frames, added, out));
-            self.owed.add(connection.outbox.len() - before);
-            session.backlog.advance(len, &mut self.buffers);
-            self.owed.remove(len);
-        }
-        self.adopt_wire(session_key, key);
-        for (_, socket) in self.sessions.get(session_key).into_iter().flat_map(|session| &session.sockets) {
-            if let Some(socket) = self.sockets.get_mut(*socket) {
-                socket.connection = key.index;
-            }
-        }
-        self.mark_dirty(key);
-    }
-
-    /// From here on a session's frames have what its WebSocket adds to their form.
-    pub(crate) fn adopt_wire(&mut self, session_key: Key, key: Key) {
-        let added = self.connections.get(key).map(Connection::wire).unwrap_or_default();
-        let Some(session) = self.sessions.get_mut(session_key) else { return };
-        session.wire = session.wire | added;
-        for (_, socket) in &session.sockets {
-            if let Some(socket) = self.sockets.get_mut(*socket) {
-                socket.wire = session.wire;
-            }
         }
     }
 

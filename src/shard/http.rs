@@ -3,6 +3,7 @@
 use crate::base::buffer::SharedFrame;
 use crate::base::ids::ShardId;
 use crate::base::slab::Key;
+use crate::mesh::Arrival;
 use crate::mesh::files::FileHandle;
 use crate::protocol::http::chunked::ChunkedDecoder;
 use crate::protocol::http::coding::Coding;
@@ -139,7 +140,15 @@ impl Shard {
                 self.answer(key, &destination, head, &[]);
                 Step::Used(head_len)
             }
-            BodyLength::Length(len) if len > body_bytes_max => self.refuse(key, HttpError::BodyTooLarge),
+            BodyLength::Length(len) if len > body_bytes_max => {
+                // The session whose POST it is ends with it.
+                if let Destination::Engine(endpoint) = destination
+                    && !self.begin_post(key, endpoint, head)
+                {
+                    return Step::Used(input.len());
+                }
+                self.refuse(key, HttpError::BodyTooLarge)
+            }
             BodyLength::Length(len) => {
                 let Some(body) = input.get(head_len..head_len + len) else {
                     self.await_body(key, &destination, head, head_len + len);
@@ -245,14 +254,10 @@ impl Shard {
         core.counters.requests_refused.add(1);
         let session = core.http_mut(key).and_then(|http| http.session.take());
         core.respond_and_close(key, &Response::text(reason).with_status(status));
-        // Too large a body harms nobody, and its session lives on; any other fault ends the transport.
+        // What the POST carried is lost, so its session cannot go on: the client would never learn of the gap.
         if let Some(session) = session {
-            if status == Status::CONTENT_TOO_LARGE {
-                core.release_post(session, key);
-            } else {
-                drop(core);
-                self.carrier_lost(session, key);
-            }
+            drop(core);
+            self.carrier_lost(session, key);
         }
     }
 }
@@ -311,11 +316,14 @@ impl Core {
         let Some(http) = connection.http_mut() else { return };
         http.is_answering = false;
         http.session = None;
+        http.has_served = true;
+        http.has_moved = false;
+        let may_go_on = !http.moves.are_spent();
         let grant = http.grant.take();
         if !is_open {
             return;
         }
-        http.framing.keep_alive &= !is_shutting_down;
+        http.framing.keep_alive &= may_go_on && !is_shutting_down;
         let RequestFraming { is_http10, keep_alive, is_head, .. } = http.framing;
         let Content { body, len, coding, is_negotiated, rest } = content;
         let is_body_sent = response.status().may_have_body() && !is_head;
@@ -378,12 +386,18 @@ impl Core {
 
     /// Sends a connection to the shard that owns its session. Answers to earlier pipelined requests travel along.
     pub(crate) fn hand_off(&mut self, key: Key, to: ShardId, unread: &[u8]) {
-        let Some(connection) = self.connections.remove(key) else { return };
+        let Some(mut connection) = self.connections.remove(key) else { return };
         self.owed.remove(connection.outbox.len());
         self.partial_bytes -= connection.partial;
         self.counters.connections.subtract(1);
         self.counters.handoffs.add(1);
+        let mut moves = connection.http_mut().map(|http| http.moves).unwrap_or_default();
+        let is_ours = connection.peer.ip().is_none_or(|address| address.to_canonical().is_loopback());
+        if !is_ours && !self.trusted_proxies.trusts(connection.peer.ip()) {
+            moves.spend(self.now);
+        }
         let Connection { outbox, peer, .. } = connection;
-        self.outputs.push(Output::Handoff { connection: key, to, peer, outbox, unread: unread.to_vec() });
+        let arrival = Arrival { peer, moves };
+        self.outputs.push(Output::Handoff { connection: key, to, arrival, outbox, unread: unread.to_vec() });
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod args;
 pub(crate) mod backpressure;
 pub(crate) mod broadcast;
 pub(crate) mod bundle;
+pub(crate) mod closing;
 pub(crate) mod config;
 pub(crate) mod connect;
 pub(crate) mod connection;
@@ -35,11 +36,13 @@ pub(crate) mod kept;
 pub(crate) mod log_filter;
 pub(crate) mod login;
 pub(crate) mod namespaces;
+pub(crate) mod opening;
 pub(crate) mod options;
 pub(crate) mod origin;
 pub(crate) mod outbox;
 pub(crate) mod owed;
 pub(crate) mod partial;
+pub(crate) mod polling;
 pub(crate) mod post;
 pub(crate) mod proxied;
 pub(crate) mod raw;
@@ -58,6 +61,8 @@ pub(crate) mod switching;
 pub(crate) mod tasks;
 pub(crate) mod ticks;
 pub(crate) mod trace;
+pub(crate) mod unjoined;
+pub(crate) mod upgrade;
 pub(crate) mod walks;
 pub(crate) mod wheel;
 pub(crate) mod wire;
@@ -72,7 +77,7 @@ use crate::base::ids::ShardId;
 use crate::base::shown::Shown;
 use crate::base::slab::Key;
 use crate::base::time::Time;
-use crate::mesh::{Peer, ShardMessage};
+use crate::mesh::{Arrival, Peer, ShardMessage};
 use crate::shard::app::{App, is_pattern};
 use crate::shard::backpressure::SlowConsumers;
 use crate::shard::context::{Context, Socket};
@@ -170,13 +175,17 @@ impl Shard {
 
     /// A connection came from another shard with what was read there. It is like one that was accepted and
     /// has already sent `unread`; `owed` is written first. Nothing of either: it was accepted for this shard.
-    pub(crate) fn adopt(&mut self, peer: Peer, owed: &[u8], unread: &[u8], now: Time) -> Option<Key> {
+    pub(crate) fn adopt(&mut self, arrival: Arrival, owed: &[u8], unread: &[u8], now: Time) -> Option<Key> {
         if owed.is_empty() && unread.is_empty() {
-            return self.open(peer, now);
+            return self.open(arrival.peer, now);
         }
         let mut core = self.core.borrow_mut();
         core.now = now;
-        let key = core.open_connection(peer)?;
+        let key = core.open_connection(arrival.peer)?;
+        if let Some(http) = core.http_mut(key) {
+            http.moves = arrival.moves;
+            http.has_moved = true;
+        }
         if !owed.is_empty() {
             core.write_to(key, |out| out.extend_from_slice(owed));
         }
@@ -397,6 +406,10 @@ impl Shard {
         match deferred {
             Deferred::Start(future) => self.start_task(future, TaskOwner::Nobody),
             Deferred::CloseSession(session, reason) => self.close_session(session, reason),
+            Deferred::GiveWay(session) => {
+                tracing::debug!(target: ENGINEIO, "session closed: it had joined nothing, and newer ones came");
+                self.give_up_session(session, CloseReason::ForcedClose);
+            }
             Deferred::DisconnectSocket(socket) => {
                 self.end_socket(socket, CloseReason::ServerDisconnect, true)
             }

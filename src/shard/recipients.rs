@@ -10,7 +10,7 @@ use crate::base::shown::Shown;
 use crate::base::slab::Key;
 use crate::mesh::address::Address;
 use crate::mesh::inquiry::{AckError, Ask, Findings};
-use crate::mesh::{Broadcast, Mesh, Reach, ShardMessage, SocketCommand, Target, WhenBehind};
+use crate::mesh::{Broadcast, InboxError, Mesh, Reach, ShardMessage, SocketCommand, Target, WhenBehind};
 use crate::protocol::socketio::encode::EncodeError;
 use crate::shard::acks::Answer;
 use crate::shard::args::ToArgs;
@@ -449,10 +449,14 @@ fn send_everywhere(mesh: &Mesh, message: impl Fn() -> ShardMessage) -> bool {
 }
 
 fn send_and_ring(mesh: &Mesh, shard: ShardId, message: ShardMessage) -> bool {
-    let is_sent = mesh.send(shard, message).is_ok();
-    if !is_sent {
-        tracing::error!(shard = shard.0, "a shard's inbox is full: a message to it is lost");
+    match mesh.send(shard, message) {
+        Ok(()) => mesh.ring(shard),
+        Err(InboxError::Full) => {
+            tracing::error!(shard = shard.0, "a shard's inbox is full: a message to it is lost");
+            return false;
+        }
+        // It has stopped, or it died, which was said then: nobody there waits for this.
+        Err(InboxError::Gone) => {}
     }
-    mesh.ring(shard);
-    is_sent
+    true
 }

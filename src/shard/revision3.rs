@@ -2,7 +2,7 @@
 //! (Socket.IO protocol 4, the one below Engine.IO 3).
 //!
 //! They are in `/` without asking, bring what others call auth in the query of a namespace, and know their sockets by the
-//! session's id. The bytes are in `protocol/engineio`; the form of what they are sent is in `wire`.
+//! session's id, which nobody else is told. The bytes are in `protocol/engineio`; the form of what they are sent is in `wire`.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -68,23 +68,13 @@ impl Core {
         namespace == DEFAULT_NAMESPACE && self.is_revision_3(session)
     }
 
-    /// The id of a socket to be: a new one, but in `/` a client of revision 3 goes by its session's.
-    pub(crate) fn socket_sid(&mut self, session: Key, namespace: u16) -> Sid {
-        let is_default = *self.namespaces[namespace].namespace.name == *DEFAULT_NAMESPACE;
-        let own = self.sessions.get(session).map(|session| session.sid);
-        match own.filter(|_| is_default && self.is_revision_3(session)) {
-            // A socket that has left may still have its last handlers to run.
-            Some(sid) if self.socket_by_sid(&sid).is_none() => sid,
-            _ => self.new_sid(),
-        }
-    }
-
-    /// The id by which a client of revision 3 knows its socket, if that is another than the socket's own.
+    /// The id by which a client of revision 3 knows its socket: its session's, with which anybody could speak for it, so the
+    /// socket has another one for the rest of the world.
     pub(crate) fn client_id(&self, socket: Key) -> Option<String> {
         let socket = self.sockets.get(socket).filter(|socket| self.is_revision_3(socket.session))?;
         let name = &self.namespaces[socket.namespace].namespace.name;
-        let session = self.sessions.get(socket.session)?;
-        (**name != *DEFAULT_NAMESPACE).then(|| format!("{name}#{}", session.sid))
+        let sid = self.sessions.get(socket.session)?.sid;
+        Some(if **name == *DEFAULT_NAMESPACE { sid.to_string() } else { format!("{name}#{sid}") })
     }
 
     /// Makes the id that the client knows a room, so that whoever hears of it can write to it.

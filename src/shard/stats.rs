@@ -39,6 +39,8 @@ counters! {
     bytes_sent,
     /// Engine.IO requests that were refused.
     requests_refused,
+    /// Sessions that had joined nothing, closed to make room for newer ones.
+    unjoined_sessions_closed,
     /// Sessions closed because they were owed too much.
     slow_consumers_closed,
     /// Messages that slow clients did not get: volatile ones, and those that a rule dropped.

@@ -21,6 +21,9 @@ const TICK_MIN: Duration = Duration::from_millis(1);
 /// A tick is this fraction of the shortest configured time.
 const TICKS_PER_SHORTEST: u32 = 20;
 
+/// With a time shorter than this every tick is the shortest: who sets such times counts milliseconds.
+const SHORT_TIME: Duration = Duration::from_secs(1);
+
 /// Slots that one sweep looks at: a small share of a turn, and 32 sweeps have seen them all.
 const SLOTS_SWEPT: usize = 16;
 
@@ -63,7 +66,8 @@ pub(crate) struct Wheel {
 impl Wheel {
     /// A wheel whose tick suits the shortest of the configured times.
     pub(crate) fn new(shortest: Duration, now: Time) -> Wheel {
-        let tick = (shortest / TICKS_PER_SHORTEST).clamp(TICK_MIN, TICK_MAX);
+        let part = if shortest < SHORT_TIME { TICK_MIN } else { shortest / TICKS_PER_SHORTEST };
+        let tick = part.clamp(TICK_MIN, TICK_MAX);
         let tick_millis = tick.as_millis() as u64;
         Wheel {
             slots: vec![Vec::new(); SLOTS],
@@ -91,6 +95,11 @@ impl Wheel {
     /// The time of the next slot that holds anything; `NEVER` when the wheel is empty.
     pub(crate) fn next_timeout(&self) -> Time {
         Time(self.next.saturating_mul(self.tick_millis))
+    }
+
+    /// How late a deadline may be told.
+    pub(crate) fn tick(&self) -> Duration {
+        Duration::from_millis(self.tick_millis)
     }
 
     fn find_next(&self) -> u64 {
@@ -180,8 +189,8 @@ mod tests {
         wheel.arm(owner(1), Time(500));
         wheel.arm(owner(2), Time(300));
         wheel.arm(owner(3), Time(299));
-        assert_eq!(wheel.next_timeout(), Time(300));
-        assert_eq!(due(&mut wheel, 299), vec![]);
+        assert_eq!(wheel.next_timeout(), Time(299), "times below a second are kept to the millisecond");
+        assert_eq!(due(&mut wheel, 298), vec![]);
         assert_eq!(due(&mut wheel, 300), vec![owner(3), owner(2)]);
         assert_eq!(due(&mut wheel, 499), vec![]);
         assert_eq!(due(&mut wheel, 5000), vec![owner(1)]);

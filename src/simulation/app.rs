@@ -85,6 +85,8 @@ fn rooms(io: &mut Namespace) {
         cx.broadcast().emit("news", message);
     });
     io.on("close_room", |cx: &mut Context<'_>, room: String| cx.close_room(room));
+    io.on("close", |cx: &mut Context<'_>| cx.to(cx.id()).close());
+    io.on("close_all", |cx: &mut Context<'_>, room: String| cx.to(room).close());
     io.on("kick", |cx: &mut Context<'_>, room: String| cx.to(room).disconnect());
 }
 

@@ -87,6 +87,8 @@ pub(super) struct Client {
     pub(super) received: VecDeque<Message>,
     /// The transport is gone, or the server ended the session.
     pub(super) is_over: bool,
+    /// Its WebSocket closed while it switched: a stock client polls no more then, and waits for its ping timeout.
+    pub(super) is_stuck: bool,
     /// Pings are not answered.
     pub(super) is_silent: bool,
     /// Statuses other than 200 and 101.
@@ -126,6 +128,7 @@ impl Client {
             partial: None,
             received: VecDeque::new(),
             is_over: false,
+            is_stuck: false,
             is_silent: false,
             refusals: Vec::new(),
             pings: 0,
@@ -202,6 +205,11 @@ impl Client {
         self.websocket.is_some()
     }
 
+    /// `3probe` has come, and the last poll has not been answered.
+    pub(super) fn is_pausing(&self) -> bool {
+        self.probe.is_some_and(|probe| probe.is_answered)
+    }
+
     pub(super) fn wires(&self) -> impl Iterator<Item = WireId> + '_ {
         let probe = self.probe.map(|probe| probe.wire);
         self.poll.into_iter().chain(self.post).chain(self.websocket).chain(probe)
@@ -232,7 +240,7 @@ impl Client {
 
     /// Starts whatever can be started.
     pub(super) fn drive(&mut self, world: &mut World) {
-        if self.is_over || self.sid.is_none() {
+        if self.is_over || self.is_stuck || self.sid.is_none() {
             return;
         }
         if let Some(wire) = self.websocket {
@@ -554,8 +562,9 @@ impl Client {
     /// A wire is of no more use; the session goes with its transport, not with a probe.
     fn lose(&mut self, world: &mut World, wire: WireId) {
         world.close(wire);
-        if self.probe.is_some_and(|probe| probe.wire == wire) {
+        if let Some(probe) = self.probe.filter(|probe| probe.wire == wire) {
             self.probe = None;
+            self.is_stuck |= probe.is_answered && !self.is_over;
         } else if self.wires().any(|own| own == wire) {
             self.is_over = true;
         }

@@ -3,11 +3,12 @@
 //! `cargo test simulation` runs a few fixed seeds. `SHARDCAST_SEEDS=1000` runs more of them, and `SHARDCAST_SEED=..` replays one
 //! that failed; with `SHARDCAST_LOG=debug` the shards say why. `world` moves bytes, `client` speaks the protocols, `scenario` lets
 //! clients do what they please and `model` knows what must be true of it; `directed` has the situations that chance would
-//! rarely reach, `targets` questions to many.
+//! rarely reach, `ends` every way in which a session ends, `targets` questions to many.
 
 mod app;
 mod client;
 mod directed;
+mod ends;
 mod model;
 mod no_alloc;
 mod scenario;

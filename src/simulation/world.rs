@@ -468,9 +468,9 @@ impl World {
         let ShardMessage::Handoff(handoff) = message else {
             return self.work(shard, |shard, now| shard.deliver(message, now));
         };
-        let Handoff { wire, peer, owed, mut unread } = *handoff;
+        let Handoff { wire, arrival, owed, mut unread } = *handoff;
         let id = *wire.downcast::<WireId>().expect("the simulation's handoffs carry a wire's id");
-        let Some(key) = self.work(shard, |shard, now| shard.adopt(peer, &owed, &unread, now)) else {
+        let Some(key) = self.work(shard, |shard, now| shard.adopt(arrival, &owed, &unread, now)) else {
             self.wires[id.0].server = ServerEnd::Closed;
             self.wires[id.0].is_server_done = true;
             return;
@@ -527,7 +527,7 @@ impl World {
                     self.wires[id.0].is_server_done = true;
                 }
             }
-            Output::Handoff { connection, to, peer, outbox, unread } => {
+            Output::Handoff { connection, to, arrival, outbox, unread } => {
                 let Some(&id) = self.places.get(&(shard, connection)) else { return };
                 // A send under way is waited for; the rest of the outbox travels.
                 let sent = self.wires[id.0].sending.take().unwrap_or_default();
@@ -538,7 +538,7 @@ impl World {
                 self.forget(id);
                 self.wires[id.0].server = ServerEnd::Travelling;
                 self.wires[id.0].is_blocked = false;
-                let handoff = Handoff { wire: Box::new(id), peer, owed, unread };
+                let handoff = Handoff { wire: Box::new(id), arrival, owed, unread };
                 if self.mesh.send(to, ShardMessage::Handoff(Box::new(handoff))).is_err() {
                     self.wires[id.0].server = ServerEnd::Closed;
                     self.wires[id.0].is_server_done = true;

@@ -439,9 +439,9 @@ impl Host {
         let ShardMessage::Handoff(handoff) = message else {
             return self.shards[shard].deliver(message, self.now);
         };
-        let Handoff { wire, peer, owed, mut unread } = *handoff;
+        let Handoff { wire, arrival, owed, mut unread } = *handoff;
         let id = *wire.downcast::<WireId>().expect("a test's handoffs carry a wire's id");
-        let adopted = self.shards[shard].adopt(peer, &owed, &unread, self.now);
+        let adopted = self.shards[shard].adopt(arrival, &owed, &unread, self.now);
         let Some(key) = adopted else {
             self.wires[id.0].is_over = true;
             return;
@@ -472,9 +472,9 @@ impl Host {
                     self.wires[id.0].is_over = true;
                 }
             }
-            Output::Handoff { connection, to, peer, outbox, unread } => {
+            Output::Handoff { connection, to, arrival, outbox, unread } => {
                 let Some(id) = self.forget_key(shard, connection) else { return };
-                let handoff = Handoff { wire: Box::new(id), peer, owed: outbox.to_bytes(), unread };
+                let handoff = Handoff { wire: Box::new(id), arrival, owed: outbox.to_bytes(), unread };
                 let sent = self.mesh.send(to, ShardMessage::Handoff(Box::new(handoff)));
                 self.wires[id.0].is_over = sent.is_err();
             }

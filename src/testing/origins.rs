@@ -102,14 +102,18 @@ impl Asker {
 
     /// The target of a session that shard 0 has, connected to its namespace. A native client opens it.
     fn session(&self) -> String {
+        self.session_on(0)
+    }
+
+    fn session_on(&self, shard: usize) -> String {
         let open = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: own\r\n\r\n";
-        let wire = self.send_to(0, open);
+        let wire = self.send_to(shard, open);
         let opened = self.arrived(wire);
         let sid = opened.split("\"sid\":\"").nth(1).and_then(|rest| rest.split('"').next());
         let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", sid.expect("an open packet"));
         let native = format!("POST {target} HTTP/1.1\r\nHost: own\r\nContent-Length: 2\r\n\r\n40");
-        self.send_to(0, &native);
-        let wire = self.send_to(0, &format!("GET {target} HTTP/1.1\r\nHost: own\r\n\r\n"));
+        self.send_to(shard, &native);
+        let wire = self.send_to(shard, &format!("GET {target} HTTP/1.1\r\nHost: own\r\n\r\n"));
         assert!(self.arrived(wire).contains("40{"), "the namespace has answered");
         target
     }
@@ -174,8 +178,8 @@ const ROWS: &[Row] = &[
         asker.arrived(wire)
     }),
     ("no room", "503", |asker| {
-        for _ in 0..4 {
-            asker.ask("GET /socket.io/?EIO=4&transport=polling", "", "");
+        for _ in 0..2 {
+            asker.session_on(asker.shard);
         }
         asker.ask("GET /socket.io/?EIO=4&transport=polling", "", "")
     }),

@@ -30,8 +30,9 @@ use crate::driver::portable::{peer_of, send_now};
 use crate::driver::ring::submission::{
     Completion, Kind, PIECES_PER_SEND_MAX, Ring, SendPieces, Token, adopt_descriptor,
 };
-use crate::driver::{ShardParts, build_shard, send_connection};
-use crate::mesh::{Handoff, InboxReceiver, Mesh, Peer, ShardMessage};
+use crate::driver::stop::{close_listener, empty_queue};
+use crate::driver::{ShardParts, build_shard, place_connection, send_connection};
+use crate::mesh::{Arrival, Handoff, InboxReceiver, Mesh, ShardMessage};
 use crate::shard::core::Output;
 use crate::shard::outbox::Outbox;
 use crate::shard::share::SHARE_EVENTS_MAX;
@@ -89,13 +90,15 @@ struct DyingWire {
 /// The rest of a handoff.
 struct Destination {
     to: ShardId,
-    peer: Peer,
+    arrival: Arrival,
     unread: Vec<u8>,
 }
 
 struct Listener {
-    descriptor: OwnedFd,
+    /// `None` once it is closed.
+    descriptor: Option<OwnedFd>,
     is_accepting: bool,
+    is_cancelled: bool,
 }
 
 /// One shard with its ring.
@@ -144,8 +147,10 @@ pub(crate) fn run(parts: ShardParts, ready: Sender<Result<(), String>>) {
     let (id, mesh) = (core.id, Arc::clone(&core.mesh));
     let (shutdown_patience, flush_window) = (start.config.shutdown_patience(), start.config.flush_window);
     let (shard, tasks) = build_shard(core, app, &start);
-    let listeners =
-        listeners.into_iter().map(|descriptor| Listener { descriptor, is_accepting: false }).collect();
+    let listeners = listeners
+        .into_iter()
+        .map(|one| Listener { descriptor: Some(one), is_accepting: false, is_cancelled: false })
+        .collect();
     let mut pump = Pump {
         ring,
         id,
@@ -190,6 +195,7 @@ impl Pump {
             if self.shard.next_timeout() <= now {
                 self.shard.handle_timeout(now);
             }
+            self.close_listeners();
             self.arm_listeners(now);
             self.end_turn();
             if self.is_done(now) {
@@ -236,14 +242,45 @@ impl Pump {
 
     fn wake_by(&self) -> Time {
         let mut until = self.shard.next_timeout();
-        if self.listeners.iter().any(|listener| !listener.is_accepting) && self.stop_by.is_none() {
+        if self.listeners.iter().any(|listener| !listener.is_accepting) && !self.has_drained() {
             until = until.min(self.accept_again);
         }
         self.stop_by.map_or(until, |stop_by| until.min(stop_by))
     }
 
     fn is_done(&self, now: Time) -> bool {
-        self.stop_by.is_some_and(|stop_by| now >= stop_by || (self.shard.is_empty() && self.dying.is_empty()))
+        let is_closed = || self.listeners.iter().all(|listener| listener.descriptor.is_none());
+        let is_at_rest = || is_closed() && self.shard.is_empty() && self.dying.is_empty();
+        self.stop_by.is_some_and(|stop_by| now >= stop_by || is_at_rest())
+    }
+
+    /// Whether the shard was asked to stop and its sessions have ended.
+    fn has_drained(&self) -> bool {
+        self.stop_by.is_some() && self.shard.core.borrow().has_drained()
+    }
+
+    /// Closes what a shard listens on once its sessions have ended. Clients that the kernel holds in its queue are taken
+    /// first: closing resets them, and they have done nothing wrong.
+    fn close_listeners(&mut self) {
+        if !self.has_drained() {
+            return;
+        }
+        for index in 0..self.listeners.len() {
+            let listener = &mut self.listeners[index];
+            if listener.is_accepting {
+                // It answers when nothing more comes of it; until then connections may.
+                if !std::mem::replace(&mut listener.is_cancelled, true) {
+                    self.ring.cancel_accept(index);
+                }
+                continue;
+            }
+            let Some(descriptor) = listener.descriptor.take() else { continue };
+            for (connection, peer) in empty_queue(&descriptor) {
+                self.balance.arrive(self.id);
+                self.add_connection(connection, peer.into(), &[], Vec::new());
+            }
+            close_listener(&descriptor);
+        }
     }
 
     /// Messages of other shards and tasks that can go on. True when some are left for the next turn.
@@ -268,18 +305,13 @@ impl Pump {
     fn receive_message(&mut self, message: ShardMessage, now: Time) {
         match message {
             ShardMessage::Handoff(handoff) => {
-                let Handoff { wire, peer, owed, unread } = *handoff;
+                let Handoff { wire, arrival, owed, unread } = *handoff;
                 if let Ok(descriptor) = wire.downcast::<OwnedFd>() {
-                    self.add_connection(*descriptor, peer, &owed, unread);
+                    self.add_connection(*descriptor, arrival, &owed, unread);
                 }
             }
             ShardMessage::Shutdown => {
                 self.stop_by = Some(now + self.shutdown_patience);
-                for (index, listener) in self.listeners.iter().enumerate() {
-                    self.ring.cancel_accept(index);
-                    // Refuses from now on, whatever else still holds the descriptor.
-                    let _ = shutdown(&listener.descriptor, Shutdown::Both);
-                }
                 self.shard.deliver(ShardMessage::Shutdown, now);
             }
             message => self.shard.deliver(message, now),
@@ -290,12 +322,14 @@ impl Pump {
         if !std::mem::replace(&mut self.is_bell_watched, true) {
             self.ring.watch_bell(self.bell.as_fd());
         }
-        if self.stop_by.is_some() || now < self.accept_again {
+        if now < self.accept_again || self.has_drained() {
             return;
         }
         for (index, listener) in self.listeners.iter_mut().enumerate() {
-            if !std::mem::replace(&mut listener.is_accepting, true) {
-                self.ring.accept(listener.descriptor.as_fd(), index);
+            if let Some(descriptor) = &listener.descriptor
+                && !std::mem::replace(&mut listener.is_accepting, true)
+            {
+                self.ring.accept(descriptor.as_fd(), index);
             }
         }
     }
@@ -354,14 +388,18 @@ impl Pump {
         if completion.result >= 0 {
             let descriptor = adopt_descriptor(completion.result);
             // Without an address it is reset already, whatever it has sent.
-            let (Ok(address), None) = (getpeername(&descriptor), self.stop_by) else { return };
+            let Ok(address) = getpeername(&descriptor) else { return };
             let peer = peer_of(address);
-            let place = self.balance.place(self.id);
+            let place = place_connection(&self.balance, &self.mesh, self.id);
             if place == self.id {
-                self.add_connection(descriptor, peer, &[], Vec::new());
+                self.add_connection(descriptor, peer.into(), &[], Vec::new());
             } else {
-                let handoff =
-                    Handoff { wire: Box::new(descriptor), peer, owed: Vec::new(), unread: Vec::new() };
+                let handoff = Handoff {
+                    wire: Box::new(descriptor),
+                    arrival: peer.into(),
+                    owed: Vec::new(),
+                    unread: Vec::new(),
+                };
                 send_connection(&self.mesh, &self.balance, place, handoff);
             }
             return;
@@ -369,7 +407,7 @@ impl Pump {
         let error = Errno::from_raw_os_error(-completion.result);
         // The client gave up while it waited in the queue, or we asked to stop.
         let is_expected = matches!(error, Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::CANCELED);
-        if !is_expected && self.stop_by.is_none() {
+        if !is_expected && !self.has_drained() {
             tracing::warn!(%error, pause_ms = ACCEPT_PAUSE.as_millis(), "accepting pauses");
             self.accept_again = now + ACCEPT_PAUSE;
         }
@@ -480,16 +518,16 @@ impl Pump {
         let Some(DyingWire { wire, outbox, destination }) = self.dying.remove(&owner) else { return };
         self.spare_pieces.extend(wire.pieces);
         self.balance.leave(self.id);
-        let Some(Destination { to, peer, unread }) = destination else { return };
+        let Some(Destination { to, arrival, unread }) = destination else { return };
         self.balance.arrive(to);
-        let handoff = Handoff { wire: Box::new(wire.descriptor), peer, owed: outbox.to_bytes(), unread };
+        let handoff = Handoff { wire: Box::new(wire.descriptor), arrival, owed: outbox.to_bytes(), unread };
         send_connection(&self.mesh, &self.balance, to, handoff);
     }
 
     /// Takes over a connection: accepted, or handed over with what was read elsewhere.
-    fn add_connection(&mut self, descriptor: OwnedFd, peer: Peer, owed: &[u8], mut unread: Vec<u8>) {
+    fn add_connection(&mut self, descriptor: OwnedFd, arrival: Arrival, owed: &[u8], mut unread: Vec<u8>) {
         let now = self.clock.now();
-        let Some(key) = self.shard.adopt(peer, owed, &unread, now) else {
+        let Some(key) = self.shard.adopt(arrival, owed, &unread, now) else {
             return self.balance.leave(self.id);
         };
         self.ring.receive(descriptor.as_fd(), key);
@@ -548,8 +586,8 @@ impl Pump {
     fn do_output(&mut self, output: Output) {
         match output {
             Output::Close { connection, outbox } => self.give_up(connection, outbox, None),
-            Output::Handoff { connection, to, peer, outbox, unread } => {
-                self.give_up(connection, outbox, Some(Destination { to, peer, unread }));
+            Output::Handoff { connection, to, arrival, outbox, unread } => {
+                self.give_up(connection, outbox, Some(Destination { to, arrival, unread }));
             }
             Output::ShutdownWrite(connection) => {
                 if let Some(wire) = self.wire_mut(connection) {

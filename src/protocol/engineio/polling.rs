@@ -64,6 +64,15 @@ impl PollBody {
         (covered, covered > 0 && self.packets < packets_max)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.packets == 0
+    }
+
+    /// Whether one packet more may follow.
+    pub(crate) fn has_room(&self, packets_max: usize) -> bool {
+        self.packets < packets_max
+    }
+
     /// Takes one text packet.
     pub(crate) fn append(&mut self, packet: &str) {
         match self.form.revision {

@@ -57,6 +57,9 @@ pub(crate) fn step<'a>(revision: Revision, via: Via, packet: Packet<'a>) -> Step
     }
 }
 
+/// A ping this late still counts as sent at its time, so that deadlines do not add up what each was late.
+const LATENESS_MAX: Duration = Duration::from_millis(2);
+
 /// What is due when a heartbeat's deadline has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Beat {
@@ -106,6 +109,14 @@ impl Heartbeat {
         }
     }
 
+    /// When the session ends if nothing more is heard of its client.
+    pub(crate) fn expiry(&self, times: HeartbeatTimes) -> Time {
+        match self.phase {
+            Phase::Resting { at } => at + times.timeout,
+            Phase::Waiting { until, .. } | Phase::Listening { until } => until,
+        }
+    }
+
     /// Any packet shows life: it moves the deadline of an unanswered ping, once per ping, as engine.io 6.6.11 does. In
     /// revision 3 only a ping does, as there.
     #[inline]
@@ -129,7 +140,9 @@ impl Heartbeat {
     pub(crate) fn handle_timeout(&mut self, times: HeartbeatTimes, now: Time, stall: Duration) -> Beat {
         match self.phase {
             Phase::Resting { at } if at <= now => {
-                self.phase = Phase::Waiting { until: now + times.timeout, has_refreshed: false };
+                // What the clock's tick takes away from the deadline is not added to it.
+                let sent = at.max(now.before(LATENESS_MAX));
+                self.phase = Phase::Waiting { until: sent + times.timeout, has_refreshed: false };
                 Beat::SendPing
             }
             Phase::Waiting { until, has_refreshed } if until <= now => {

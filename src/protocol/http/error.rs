@@ -127,7 +127,7 @@ impl HttpError {
             HttpError::ChunkEndInvalid => "a chunk is longer than its announced size",
             HttpError::TrailerInvalid => "a trailer line after the last chunk is not a header",
             HttpError::TrailersTooLarge => "the trailers after the last chunk are longer than 4 KiB",
-            HttpError::BodyTooLarge => "the request body is larger than this server accepts",
+            HttpError::BodyTooLarge => "the request body has more bytes than max_http_buffer_size allows",
         }
     }
 }

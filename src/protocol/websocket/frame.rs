@@ -165,7 +165,7 @@ impl FrameError {
             FrameError::ControlTooLong => "a control frame carries at most 125 bytes",
             FrameError::LengthNotMinimal => "the payload length is not in its shortest form",
             FrameError::LengthTopBit => "the payload length has its top bit set",
-            FrameError::TooBig => "the message is larger than this server takes",
+            FrameError::TooBig => "the message has more bytes than max_http_buffer_size allows",
             FrameError::Unmasked => "frames from a client must be masked",
             FrameError::Masked => "frames from a server must not be masked",
             FrameError::ContinuationWithoutStart => "a continuation frame without a message to continue",

@@ -65,6 +65,16 @@ describe("a client of 1.x or 2.x", only, () => {
       const other = await joined(t, io, "", { transports });
       assert.equal(await asked(other, "client-id"), other.id);
       assert.equal(other.id, other.io.engine.id);
+      // Its own id is a room that its client knows; others see an id with which nobody can speak for it.
+      assert.ok(await asked(other, "join", "seen"));
+      const [seen] = await asked(other, "fetch", "seen");
+      assert.ok(!JSON.stringify(seen).includes(other.io.engine.id), JSON.stringify(seen));
+      assert.ok(!(await asked(other, "rooms")).includes(other.io.engine.id));
+      for (const name of [other.id, seen.id]) {
+        const told = next(other, "room-event");
+        other.emit("room", name, name);
+        assert.deepEqual(await told, [name]);
+      }
       const newer = await connected(t, `${URL}/custom`, {});
       const heard = next(custom, "room-event");
       newer.emit("room", id, "by the id that the client knows");

@@ -346,20 +346,23 @@ describe("the end of a server", betterThanNode, () => {
     const wire = Wire.engine(url);
     await wire.read();
     child.kill("SIGTERM");
-    for (const end of ends) assert.equal((await end)[0], "transport close");
+    for (const end of ends) assert.match((await end)[0], /^transport (close|error)$/);
     assert.equal((await rawEnd)[0], "transport close");
-    assert.equal(await wire.ends(), 1005, "a close frame without a status");
+    assert.equal(await wire.ends(), 1001);
     assert.deepEqual(await within(5_000, "the exit", exited), [0, null]);
   });
 
-  test("a pending poll is answered with a close packet", async (t) => {
+  test("a pending poll is answered with a packet that means nothing, and the next is not served", async (t) => {
     const { url, child } = await server(t);
     const opened = await request(url, enginePath({ EIO: 4, transport: "polling" }));
     const target = enginePath({ EIO: 4, transport: "polling", sid: JSON.parse(opened.text.slice(1)).sid });
     const poll = request(url, target);
     await pause(100);
     child.kill("SIGTERM");
-    assert.equal((await poll).text, "1");
+    assert.equal((await poll).text, "6");
+    const later = await request(url, target).catch((reason) => reason);
+    if (later.status !== undefined) assert.equal(later.text, '{"code":1,"message":"Session ID unknown"}');
+    else assert.match(later.code ?? "", /ECONNREFUSED|ECONNRESET/);
   });
 
   for (const io of ["auto", "epoll"]) {
@@ -376,7 +379,8 @@ describe("the end of a server", betterThanNode, () => {
       await pause(100);
       const last = sockets.filter((socket) => socket.connected && socket.io.engine.transport.name === "websocket").at(-1);
       assert.equal(await ask(last, "counter"), 1, "who is not yet sent away goes on");
-      await assert.rejects(request(url, "/hello"), /ECONNREFUSED|ECONNRESET/);
+      assert.equal((await request(url, "/hello")).status, 200, "it listens until the last has ended");
+      assert.equal((await request(url, enginePath({ EIO: 4, transport: "polling" }))).status, 503);
       const times = await Promise.all(ends);
       assert.ok(Math.max(...times) > 700 && Math.min(...times) < 400, `${times.map(Math.round)}`);
       assert.equal(await raw.ends(), 1001);
