@@ -1,8 +1,8 @@
 //! Listening sockets: one for each address and shard, sharing the port by SO_REUSEPORT.
 //!
 //! The port is shared within the process only. The first socket of an address binds without SO_REUSEPORT, and so fails where
-//! anybody else listens, and is given it once it listens itself: whoever comes later the same way fails in turn, also at the
-//! same moment. With `bind_shared` it joins whoever is there, for a hand-over.
+//! any other socket listens, and is given it once it listens itself: another process that does the same later, or at the
+//! same moment, fails. With `bind_shared` it joins whatever process is there, for a hand-over.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
@@ -202,7 +202,7 @@ fn overlap(one: &Place<'_>, other: &Place<'_>) -> bool {
     }
 }
 
-/// Whether who listens on an address gets the connections to another one.
+/// Whether a listener on one address gets the connections to another one.
 fn covers((listening, is_dual): (IpAddr, bool), ip: IpAddr) -> bool {
     let is_family = listening.is_ipv6() == ip.is_ipv6() || is_dual;
     listening == ip || (listening.is_unspecified() && is_family)

@@ -1,7 +1,7 @@
 //! Questions to all shards: what is asked, and what each of them reports.
 //!
 //! A request is asked by one shard, its home, of every shard, itself included. Each finds out in its own time and
-//! reports once; the home adds the reports up and replies once. Nobody waits for anybody: the home has a deadline.
+//! reports once; the home adds the reports up and replies once. No shard waits for another: the home has a deadline.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -18,13 +18,13 @@ use crate::mesh::{Peer, Target};
 /// Takes what was found out. Dropped when the server ends before it knows.
 pub(crate) type Reply = oneshot::Sender<Result<Findings, AckError>>;
 
-/// A question of somebody who is no shard, or of a shard's user code, before it has a home.
+/// A question of another thread, or of user code on a shard, before it has a home.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) namespace: Address,
     pub(crate) target: Target,
     pub(crate) ask: Ask,
-    /// `None`: what is usual for such a question.
+    /// `None`: the usual time for such a question.
     pub(crate) timeout: Option<Duration>,
     pub(crate) reply: Reply,
 }

@@ -85,7 +85,7 @@ pub(crate) struct Broadcast {
 }
 
 /// Who is meant: everybody in the namespace or the members of any of some rooms, less the members of others.
-/// A socket's own id is a room. No rooms and not everyone means nobody.
+/// A socket's own id is a room. With no rooms, and not for everyone, it reaches no socket.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) reach: Reach,
@@ -150,7 +150,7 @@ impl Target {
         self.rooms.capacity_bytes() + self.except.capacity_bytes()
     }
 
-    /// Means nobody again, and keeps its memory.
+    /// Clears the target, and keeps its memory for the next one.
     pub(crate) fn clear(&mut self) {
         self.reach = Reach::Everywhere;
         self.is_everyone = false;

@@ -51,7 +51,7 @@ pub(crate) struct Kept {
     pub(crate) frame: SharedFrame,
 }
 
-/// A socket to be, on the shard that asks.
+/// A socket whose connect handlers have not decided yet, on the shard that asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Asker {
     pub(crate) shard: ShardId,

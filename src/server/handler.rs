@@ -179,7 +179,7 @@ where
 
 fn read_auth<A: DeserializeOwned>(auth: Args<'_>) -> Result<A, Refused> {
     auth.read_auth().map_err(|error| {
-        // Serde quotes values, and those of auth are secrets: the client is told, the log when it is asked.
+        // Serde quotes values, and those of auth may be secrets: the client is told all, the log only at debug.
         tracing::info!("a client's auth is not what the connect handler takes; refused, and told why");
         tracing::debug!(%error, "why an auth was refused");
         Refused::new(error.to_string())

@@ -234,7 +234,7 @@ mod tests {
         }
     }
 
-    /// Also those that are added later: a key is a time if it says so to who writes none.
+    /// Finds the times among all settings, later ones too: a key is one if it refuses `"soon"` with the units of a time.
     #[test]
     fn every_time_refuses_bare_milliseconds_and_what_timers_cannot_hold() {
         let mut times = 0;

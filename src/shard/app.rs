@@ -49,7 +49,7 @@ pub enum ConnectFlow {
 /// Everything registered for one server, on one shard.
 #[derive(Default)]
 pub(crate) struct App {
-    /// The place is the endpoint's number. None at all means the configuration's own.
+    /// By the endpoint's number. An empty list means the one endpoint of the configuration.
     pub(crate) endpoints: Vec<EndpointHandlers>,
     /// In the order of registration.
     pub(crate) namespaces: Vec<Rc<NamespaceHandlers>>,

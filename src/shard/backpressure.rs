@@ -152,7 +152,7 @@ struct Queue {
     bytes: usize,
 }
 
-/// What parking did. Nothing: the event is dropped.
+/// What parking did with an event. Not parked: the event is dropped, as the rule for slow consumers says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ParkResult {
     pub(crate) is_parked: bool,

@@ -73,7 +73,7 @@ pub struct Config {
     #[serde(deserialize_with = "one_or_many")]
     pub allowed_hosts: Vec<String>,
     /// Proxies whose word on a client's address counts: networks such as `10.0.0.0/8`, addresses, and `unix` for whoever comes
-    /// through a Unix socket. The client is the last in `X-Forwarded-For` who is none of them. Default none.
+    /// through a Unix socket. The client is the last address in `X-Forwarded-For` that is not a trusted proxy. Default none.
     #[serde(deserialize_with = "one_or_many")]
     pub trusted_proxies: Vec<String>,
     /// Whether every connection begins with a header of the PROXY protocol, version 1 or 2, which names the client. Only

@@ -39,8 +39,8 @@ pub(crate) const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 /// less holds what it is owed no longer than that.
 const TAKEN_BYTES_PER_SECOND_MIN: u64 = 1024;
 
-/// How long a poll is kept for a client that has said all it will. It may be one that still reads; most have gone, and nothing
-/// else tells.
+/// How long a poll is kept for a client that has closed its sending half. A few such clients still read; most have gone, and
+/// both look alike.
 const HALF_CLOSED_POLL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a shard that stops waits for the first request of a connection that it has just accepted, or for the rest of one

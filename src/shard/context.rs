@@ -109,7 +109,7 @@ impl<'a> Context<'a> {
         if answer.is_unit() { Ok(()) } else { self.acknowledge(self.id, answer) }
     }
 
-    /// The arguments for when an asynchronous handler fails: none if nobody would look at them.
+    /// The arguments, kept for when an asynchronous handler fails; none if there is no error handler to look at them.
     pub(crate) fn kept_args(&self) -> Answer {
         Answer::of(if self.keeps_args { self.args } else { Args::default() })
     }
@@ -336,8 +336,8 @@ impl Socket {
         self.to(self.sid.as_str()).this_shard().latest(key)
     }
 
-    /// Whether this is a socket that was there before its connection was lost, and if not, why. For connect handlers, too: they
-    /// are asked for whoever comes back as for everybody.
+    /// Whether this is a socket that was there before its connection was lost, and if not, why. Connect handlers may ask
+    /// too: they run for clients that come back as for all others.
     pub fn recovery(&self) -> Recovery {
         self.core.borrow().recovery_of(self.key)
     }

@@ -388,7 +388,7 @@ impl Core {
         });
     }
 
-    /// How many timers there are, those of nobody included.
+    /// How many timers there are, those whose owner is gone included.
     #[cfg(test)]
     pub(crate) fn timers(&self) -> usize {
         self.wheel.len() + self.acks_due.len() + self.sleeps.timers() + self.inquiries.timers()

@@ -308,8 +308,8 @@ impl Shard {
         }
     }
 
-    /// A panic costs its client the connection, and nobody else anything: stock clients come back from a lost connection, and
-    /// from nothing else that a server can say.
+    /// A panic costs its client the connection, and no other client anything. Stock clients connect again after a lost
+    /// connection; after a disconnect that the server announces they do not.
     pub(crate) fn handler_panicked(&mut self, socket: Key, event: &str, panic: &Caught) {
         let event = Shown(event);
         tracing::error!(target: super::SOCKETIO, ?event, message = %panic, "a handler panicked; its client's connection is closed");

@@ -23,7 +23,7 @@ pub(crate) struct Drain {
     sessions: usize,
     /// Sessions that it has ended.
     ended: usize,
-    /// Where in the table of sessions it has got to: before that none is left, as none opens any more.
+    /// How far it has got in the table of sessions: there are none left before that place, because no session opens any more.
     next: u32,
 }
 

@@ -1,8 +1,8 @@
 //! How sessions and sockets end, whoever ended them.
 //!
 //! An end has two halves. What the peer can notice happens at once: the socket is out of its session, and no more is sent to it.
-//! Then its disconnect handler runs, with the rooms still there, and nothing is left of it. All sockets of a session have gone
-//! through the first half before user code runs for one of them, so that it finds none that is half open.
+//! Then its disconnect handler runs, with the rooms still there, and the socket is removed. All sockets of a session have gone
+//! through the first half before user code runs for one of them, so that this code finds no socket that is half open.
 //!
 //! Code that must not call handlers notes the end ([`Core::end_soon`], [`Core::close_soon`]). From then on no packet
 //! reaches the handlers of that socket, though its end is settled later.
@@ -93,7 +93,7 @@ impl Shard {
         }
     }
 
-    /// The last of a socket: its disconnect handler, with the rooms still there; then nothing is left of it. A future of it
+    /// The second half of an end: the disconnect handler runs, with the rooms still there, and the socket is removed. A future of it
     /// that still runs goes on by itself.
     fn finish_socket(&mut self, socket_key: Key, reason: CloseReason) {
         if let Some(socket) = Socket::of(&self.core, socket_key) {

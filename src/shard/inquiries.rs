@@ -109,7 +109,7 @@ impl Inquiries {
 impl Shard {
     /// Hands over what was found out. Whoever waits may be woken by code of the user's, so nothing is borrowed.
     pub(crate) fn reply(&mut self, reply: Reply, result: Result<Findings, AckError>) {
-        // Who does not wait any more does not want to know.
+        // Sending fails when the asker dropped the question: its answer is discarded.
         let _ = reply.send(result);
     }
 }

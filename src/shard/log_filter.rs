@@ -83,7 +83,8 @@ pub(crate) fn parse_level(text: &str) -> Result<LevelFilter, String> {
     })
 }
 
-/// A target of ours is known. Those of other crates are not; one that is nearly ours is taken for a slip.
+/// Targets of this crate are known, and a name that is not among them is an error. Those of other crates are not known; a name
+/// that is one or two letters from ours is taken for a slip.
 fn check_target(target: &str) -> Result<(), String> {
     let root = target.split("::").next().unwrap_or_default();
     let is_path = !target.is_empty()

@@ -1,8 +1,9 @@
 //! One core's world: connections, sessions, sockets, rooms, handlers and timers.
 //!
-//! A [`Shard`] is a value machine. What happens goes in through `open`, `receive`, `closed`, `deliver`,
-//! `wake` and `handle_timeout`, each with the time; what is to be done comes out through `end_turn`. It
-//! does no IO, reads no clock and blocks on nothing. The driver and the simulation drive it alike.
+//! A [`Shard`] is a value machine. What happens goes in through `open`, `adopt`, `receive`, `ended`, `closed`,
+//! `deliver`, `wake` and `handle_timeout`, each with the time; what is to be done comes out through
+//! `take_outputs` in the middle of a turn, and through `end_turn` at its end. It does no IO, reads no clock and
+//! blocks on nothing. The two wires of the driver, the test kit, the simulation and the benches drive it alike.
 
 pub(crate) mod acks;
 pub(crate) mod app;

@@ -37,7 +37,7 @@ pub(crate) struct NamespaceRef {
     number: u16,
 }
 
-/// Nobody's: what a vacant table has.
+/// The reference of no namespace, which a vacant table has.
 impl Default for NamespaceRef {
     fn default() -> NamespaceRef {
         NamespaceRef {

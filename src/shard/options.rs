@@ -67,7 +67,7 @@ pub struct EngineOptions {
     #[serde(deserialize_with = "seconds")]
     pub cors_max_age: Duration,
     /// WebSocket subprotocols that are served, of which the first that a client offers is answered. Default none: the first that
-    /// it offers, whatever it is. Clients that offer some and are answered none give up.
+    /// it offers, whatever it is. Clients that offer some and get none in the answer give up.
     #[serde(deserialize_with = "one_or_many")]
     pub subprotocols: Vec<String>,
     /// Name of a cookie with the Engine.IO session's id, set when a session opens by long-polling: for balancers that

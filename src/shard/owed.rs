@@ -52,7 +52,7 @@ impl Owed {
         self.bytes += bytes;
     }
 
-    /// Bytes were queued for somebody that nobody shares.
+    /// Bytes were queued for one connection, in a buffer that it shares with no other.
     #[inline]
     pub(crate) fn add_own(&mut self, bytes: usize) {
         self.bytes += bytes;

@@ -55,7 +55,7 @@ pub enum Recovery {
 #[derive(Deserialize)]
 struct Claim {
     pid: serde_json::Value,
-    /// Nothing if it says none: then it has got no event. `null` is something.
+    /// `None` when the client names no offset: it has got no event yet. `null` counts as named.
     #[serde(default, deserialize_with = "said")]
     offset: Option<serde_json::Value>,
 }
@@ -221,7 +221,8 @@ pub(crate) fn keep(socket: &mut SocketEntry, kept: Kept, limits: Limits) -> bool
 }
 
 impl Core {
-    /// Gives an event its offset, as the last argument. One that slow clients may not get has none, and does not look as if.
+    /// Gives an event its offset, as the last argument. An event that slow clients may miss gets none; if it
+    /// ends with a text, `null` is put behind that, so that clients do not take the text for an offset.
     pub(crate) fn stamp(
         &mut self,
         setup: Option<u16>,
@@ -269,7 +270,7 @@ impl Core {
         self.publish_at(here, &broadcast.namespace, &broadcast.target, (None, &broadcast.frame));
     }
 
-    /// A socket to be takes part.
+    /// Lets a socket that is not open yet take part in recovery: it gets a private id.
     pub(crate) fn begin_keeping(&mut self, key: Key) {
         let Some(session) = self.sockets.get(key).map(|socket| socket.session) else { return };
         if !self.recovery.is_on || self.is_revision_3(session) {
@@ -358,7 +359,7 @@ impl Core {
         self.sockets.get(key).and_then(state_of).is_some_and(RecoveryState::is_lost)
     }
 
-    /// A socket is removed: its private id is nobody's.
+    /// A socket is removed: its private id is valid no longer.
     pub(crate) fn end_keeping(&mut self, key: Key) {
         let Some(state) = self.sockets.get(key).and_then(state_of) else { return };
         let (pid, keeper) = match state.stage {
@@ -408,7 +409,7 @@ impl Core {
         Some(LostSocket { pid: state_of(socket)?.pid, sid: socket.sid, rooms, data: extra.data.clone() })
     }
 
-    /// Makes a socket to be the one that was lost. What it has missed after `offset` is here already, or with the keeper.
+    /// Turns a new socket into the one that was lost: its id, rooms and data. What it has missed after `offset` is here already, or with the keeper.
     fn restore(
         &mut self,
         key: Key,
@@ -626,7 +627,7 @@ impl Shard {
 }
 
 impl Core {
-    /// False, for whoever goes on with a new socket or with the restored one.
+    /// Notes how the recovery ended; false, which callers return, because no other shard is being waited for.
     fn set_outcome(&mut self, key: Key, outcome: Recovery) -> bool {
         let Some(socket) = self.sockets.get_mut(key) else { return false };
         let sid = socket.sid;
@@ -740,7 +741,7 @@ impl Core {
         }
     }
 
-    /// What a socket has missed has come. False if there is none to be had; nothing if nobody waits for it.
+    /// Takes in what a socket has missed. False if its events are lost; `None` if the socket does not wait for any.
     fn add_missed(&mut self, key: Key, events: Option<Vec<Kept>>) -> Option<bool> {
         let state = self.sockets.get_mut(key).and_then(state_of_mut)?;
         let Stage::Restoring { keeper, missed, .. } = &mut state.stage else { return None };
@@ -774,7 +775,7 @@ impl Core {
         )
     }
 
-    /// Whether a socket to be was lost on this shard: it is lost again when its connection is.
+    /// Whether a socket that is coming back was lost on this very shard: if its connection ends now, it is lost again.
     pub(crate) fn is_restored_here(&self, key: Key) -> bool {
         let state = self.sockets.get(key).and_then(state_of);
         matches!(

@@ -31,7 +31,7 @@ pub enum CloseReason {
     TransportClose,
     /// The connection broke, or the client broke a rule of the transport, or a handler of the client's panicked.
     TransportError,
-    /// An Engine.IO packet that is none.
+    /// The client sent something that is no Engine.IO packet.
     ParseError,
     /// A Socket.IO packet that breaks the protocol, or no namespace joined in time.
     ForcedClose,

@@ -72,7 +72,7 @@ impl Walks {
         if self.waiting.is_empty() { Time::NEVER } else { self.due }
     }
 
-    /// Forgets what nobody will hear.
+    /// Forgets all walks: the shard ends, so their results would reach no one.
     pub(crate) fn clear(&mut self) {
         *self = Walks::default();
     }

@@ -27,7 +27,7 @@ const SHORT_TIME: Duration = Duration::from_secs(1);
 /// Slots that one sweep looks at: a small share of a turn, and 32 sweeps have seen them all.
 const SLOTS_SWEPT: usize = 16;
 
-/// Entries of nobody that are not worth a sweep: some 100 KB.
+/// So many entries whose owner is gone are not worth a sweep: some 100 KB.
 const STALE_MAX: usize = 4096;
 
 /// Whose deadline it is.
@@ -35,7 +35,7 @@ const STALE_MAX: usize = 4096;
 pub(crate) enum TimerOwner {
     Connection(Key),
     Session(Key),
-    /// A socket to be, for which other shards are asked.
+    /// A socket that is not open yet: other shards are asked whether it was lost there.
     Recovery(Key),
     /// A socket whose token expires.
     Expiry(Key),
@@ -140,7 +140,7 @@ impl Wheel {
         due.extend(expired.iter().map(|entry| (entry.owner, entry.deadline)));
     }
 
-    /// Drops entries of nobody from some of the slots, if there must be many among all that there are: connections that come and go
+    /// Drops entries whose owner is gone from some of the slots, if there must be many among all that there are: connections that come and go
     /// quickly leave each its entry for as long as its deadline was. `owners` is how many owners there are.
     pub(crate) fn sweep(&mut self, owners: usize, is_live: impl Fn(TimerOwner, Time) -> bool) {
         if self.len <= 2 * owners + STALE_MAX {
@@ -158,7 +158,7 @@ impl Wheel {
         }
     }
 
-    /// How many entries there are, those of nobody included.
+    /// How many entries there are, those whose owner is gone included.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len

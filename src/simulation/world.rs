@@ -72,7 +72,7 @@ impl Random {
     }
 }
 
-/// A bell that nobody hears: the scheduler looks into every inbox anyway.
+/// A bell that does nothing: the scheduler looks into every inbox.
 struct NoBell;
 
 impl Bell for NoBell {

@@ -64,7 +64,7 @@ fn reader(clock: &Arc<AtomicU64>) -> ClockReader {
     Arc::new(move || Time(clock.load(Ordering::Relaxed)) + SPENT.get())
 }
 
-/// A bell that nobody needs: every inbox is looked into.
+/// A bell that does nothing: the host looks into every inbox.
 struct NoBell;
 
 impl Bell for NoBell {
@@ -203,7 +203,7 @@ impl Host {
         self.walks()
     }
 
-    /// How many timers there are, those of nobody included.
+    /// How many timers there are, those whose owner is gone included.
     #[cfg(test)]
     pub(super) fn timers(&self) -> usize {
         self.shards.iter().map(|shard| shard.core.borrow().timers()).sum()

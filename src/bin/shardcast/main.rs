@@ -103,7 +103,7 @@ fn serve(options: ServeOptions) -> shardcast::Result<()> {
     demo::server(config).run()
 }
 
-/// There is nobody else's code in this program: a part of the log that it has not is a slip.
+/// This program logs through few crates, so a target that begins with none of their names is a slip of the pen.
 fn check_targets(filter: &str) -> shardcast::Result<()> {
     for (target, _) in filter.split(',').filter_map(|part| part.split_once('=')) {
         let root = target.trim().split("::").next().unwrap_or_default();

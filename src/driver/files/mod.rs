@@ -76,7 +76,7 @@ impl FileReader {
     }
 }
 
-/// Works until every shard is gone. An answer for a shard with a full inbox waits, and nobody else with it.
+/// Works until every shard is gone. An answer for a shard with a full inbox waits, and holds no other answer up.
 fn serve(mesh: &Mesh, jobs: &Receiver<FileJob>, waiting: &AtomicUsize, desk: &mut FileDesk) {
     let mut undelivered: VecDeque<(ShardId, ShardMessage)> = VecDeque::new();
     loop {
@@ -106,7 +106,7 @@ fn deliver(mesh: &Mesh, undelivered: &mut VecDeque<(ShardId, ShardMessage)>) {
         match mesh.offer(shard, message) {
             Ok(()) => mesh.ring(shard),
             Err((InboxError::Full, message)) => undelivered.push_back((shard, message)),
-            // A shard that is gone has nobody left to answer.
+            // The shard has stopped: the answer is dropped.
             Err((InboxError::Gone, _)) => {}
         }
     }

@@ -111,8 +111,8 @@ pub(crate) struct Ring {
     // Declared first so that it is closed before the buffers are freed.
     uring: IoUring,
     pub(crate) buffers: BufferRing,
-    /// Operations that found no room: they go first as soon as there is some. None is ever left out, because a wire waits for
-    /// each one's answer.
+    /// Operations that found no room: they go first as soon as there is some. None is ever dropped, because a wire waits for
+    /// the answer of each.
     waiting: VecDeque<squeue::Entry>,
 }
 

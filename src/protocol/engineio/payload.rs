@@ -29,7 +29,7 @@ pub(crate) fn packets(body: &str) -> impl Iterator<Item = Result<Packet<'_>, Pac
     })
 }
 
-/// The bytes of a binary message that came as text. Line ends in it are none: the Java client writes them, after every 76
+/// The bytes of a binary message that came as text. Line ends are left out: the Java client writes them after every 76
 /// characters and at the end.
 pub(crate) fn decode_base64(text: &str) -> Option<Vec<u8>> {
     if memchr::memchr(b'\n', text.as_bytes()).is_none() {

@@ -47,7 +47,7 @@ pub(crate) fn message(packet: &[u8]) -> Option<&[u8]> {
 }
 
 /// The packet that begins at a place of a body in text form, and where the next one begins. Nothing can be read beyond an
-/// error. A packet of no length is none: `0:` is the body of a client that had nothing to say.
+/// error. A packet of length 0 is skipped: a client that has nothing to send posts `0:`.
 pub(crate) fn packet_at(body: &str, mut at: usize) -> Option<(Result<Packet<'_>, PacketError>, usize)> {
     if body.is_empty() && at == 0 {
         return Some((Err(PacketError::Empty), usize::MAX));

@@ -13,7 +13,7 @@ use super::session::Session;
 /// What Flask derives the key from; it keeps one secret's uses apart.
 const SALT: &[u8] = b"cookie-session";
 
-/// Browsers keep 4,096 bytes of a cookie; a longer one is from nobody.
+/// Browsers keep 4,096 bytes of a cookie; a longer one has come from no browser.
 const COOKIE_BYTES_MAX: usize = 8 * 1024;
 
 /// A shorter key is found by trying: 128 bits, what Flask's documentation has one generate (`secrets.token_hex()`) is more.
@@ -37,7 +37,7 @@ type HmacSha1 = Hmac<Sha1>;
 /// ```
 #[derive(Clone)]
 pub struct CookieSigner {
-    /// The first signs, each verifies. None is made of an empty secret, with which everybody could sign.
+    /// The first signs, each verifies. An empty secret makes no key: with it anybody could sign.
     keys: Vec<HmacSha1>,
     /// Bytes of the shortest secret given.
     shortest_key: usize,
@@ -191,7 +191,7 @@ impl CookieSigner {
     }
 }
 
-/// None for a secret that is none.
+/// `None` for an empty secret.
 fn derive_key(secret: &[u8]) -> Option<HmacSha1> {
     if secret.is_empty() {
         return None;

@@ -147,13 +147,13 @@ fn complete_head(request: &[u8], bytes_max: usize) -> Result<Option<&[u8]>, Http
 }
 
 impl<'a, 's> Head<'a, 's> {
-    /// Whether the request names this protocol among those it would change to. All others are none of ours: an offer may
-    /// always be ignored (RFC 9110 §7.8).
+    /// Whether the request names this protocol among those it would change to. Offers of other protocols are ignored, as
+    /// they always may be (RFC 9110 §7.8).
     pub(crate) fn offers_upgrade(&self, protocol: &str) -> bool {
         self.headers.contains_token("upgrade", protocol)
     }
 
-    /// Whether the offer is meant for whoever reads it, and comes in a version that has offers (RFC 9110 §7.8).
+    /// Whether the offer is meant for this server (`Connection` names it), and the version of HTTP has offers (RFC 9110 §7.8).
     pub(crate) fn asks_for_upgrade(&self, protocol: &str) -> bool {
         self.version == Version::Http11
             && self.offers_upgrade(protocol)

@@ -31,7 +31,7 @@ pub(super) struct LossyValue {
 /// The header fields of one request, in the order they came.
 ///
 /// Names compare without case, and the blanks around values are removed. A value is bytes (RFC 9110 §5.5), nearly always
-/// text: where it is not UTF-8, methods that give text have U+FFFD (\u{FFFD}) in place of what is none, and those whose
+/// text: where it is not UTF-8, methods that give text have U+FFFD (\u{FFFD}) in place of those bytes, and methods whose
 /// names end in `bytes` have the value as it came.
 #[derive(Clone, Copy)]
 pub struct Headers<'a, 's> {

@@ -31,7 +31,7 @@ impl AllowedHosts {
         Ok(AllowedHosts { patterns: list.iter().map(pattern).collect::<Result<_, _>>()? })
     }
 
-    /// Whether a request for this host is answered. One that names none is of no browser.
+    /// Whether a request for this host is answered. A request that names no host comes from no browser, and is answered.
     pub(crate) fn allows(&self, host: Option<&str>) -> bool {
         let Some(host) = host.filter(|_| !self.patterns.is_empty()) else { return true };
         let origin = format!("http://{}", host.trim_end_matches(':'));

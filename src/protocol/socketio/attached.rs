@@ -182,7 +182,7 @@ enum Looked<A> {
 
 /// An object of which some entries have been read already.
 struct Object<A> {
-    /// Those, last first.
+    /// The entries that have been read, the last one first.
     entries: Vec<(String, Value)>,
     value: Option<Value>,
     /// The key after them, whose value is still to be read.
@@ -248,7 +248,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Object<A> {
     }
 }
 
-/// A placeholder again, for what serde keeps until it knows for whom. Its keys are bytes: `Binary` reads those, and
+/// Gives a placeholder back as an object, for types of serde that keep a value until they know what it becomes (untagged enums). Its keys are bytes: `Binary` reads those, and
 /// `serde_json::Value` does not.
 struct Marker {
     num: usize,

@@ -67,8 +67,8 @@ impl Deflater {
 
 /// What may come out of a compressed message.
 ///
-/// Work for whoever reads messages is in proportion to what their sender paid for, but for as much as one largest message: who sends
-/// one that repeats itself a thousand times may, and who sends one after another may not.
+/// The work of reading messages is in proportion to the bytes that their sender sent, less as much as one largest message: a
+/// single message may shrink to a thousandth of its size, a row of such messages may not.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InflateLimits {
     pub(crate) bytes_max: usize,
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(inflate_all(&[BYTES_MAX, BYTES_MAX], 1), Err(FrameError::InflatesTooMuch));
         assert_eq!(inflate_all(&[10_000; 12], 1), Err(FrameError::InflatesTooMuch));
         assert_eq!(inflate_all(&[BYTES_MAX + 1], 1), Err(FrameError::TooBig));
-        // Who stays below the ratio owes nothing.
+        // Messages below the ratio leave no debt.
         assert_eq!(inflate_all(&[BYTES_MAX; 9], 2_000), Ok(0));
     }
 

@@ -112,7 +112,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Goes past a value that nobody wants.
+    /// Goes past a value that is not used.
     pub(super) fn skip(&mut self) -> Result<(), MsgpackError> {
         let (json_len, attachments_len) = (self.json.len(), self.attachments.len());
         self.value(1)?;
