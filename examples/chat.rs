@@ -41,6 +41,8 @@ fn main() -> shardcast::Result<()> {
                 if let Some(Room(old)) = cx.get() {
                     cx.leave(old);
                 }
+                // With a prefix, because a client could name any room otherwise, also another client's own.
+                let room = format!("chat:{room}");
                 let has_joined = cx.join(&room);
                 cx.set(Room(room));
                 announce(cx, "entered");

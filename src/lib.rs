@@ -14,7 +14,8 @@
 //!             io.on_connect(|cx: &mut Context| {
 //!                 cx.emit("welcome", &cx.id());
 //!             });
-//!             io.on("join", |cx: &mut Context, room: String| {
+//!             io.on("join", |cx: &mut Context, name: String| {
+//!                 let room = format!("room:{name}");
 //!                 cx.join(&room);
 //!                 cx.to(&room).emit("entered", &cx.id());
 //!             });

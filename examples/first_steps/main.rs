@@ -25,10 +25,11 @@ fn main() -> shardcast::Result<()> {
                 }
                 _ => Err(Refused::new("tell us your name")),
             });
-            io.on("join", |cx: &mut Context, room: String| cx.join(room));
+            // With a prefix, because a client could name any room otherwise, also another client's own.
+            io.on("join", |cx: &mut Context, room: String| cx.join(format!("chat:{room}")));
             io.on("say", |cx: &mut Context, room: String, text: String| {
                 let from = cx.get::<String>().unwrap_or_default();
-                cx.to(room).emit("said", &Line { from, text });
+                cx.to(format!("chat:{room}")).emit("said", &Line { from, text });
             });
             io.on_error(|cx: &mut Context, error: &HandlerError| {
                 cx.emit("complaint", error.to_string());

@@ -77,8 +77,8 @@ fn register(io: &mut Namespace, members: Members) {
         }
         depart(cx, &joined);
         let count = joined.change(&room, 1);
-        cx.join(&room);
-        cx.to(&room)
+        cx.join(hall(&room));
+        cx.to(hall(&room))
             .include_self(false)
             .emit("entered", json!({ "name": name, "room": room, "members": count }));
         cx.set(Visitor { name, room: Some(room.clone()) });
@@ -96,16 +96,21 @@ fn register(io: &mut Namespace, members: Members) {
             return fault;
         }
         let message = json!({ "from": cx.id(), "name": visitor.name, "text": text, "shard": shard.id, "at": unix_millis() });
-        cx.to(&room).emit("chat", &message);
+        cx.to(hall(&room)).emit("chat", &message);
         Value::Bool(true)
     });
     io.on("typing", |cx: &mut Context, on: bool| {
         let visitor: Visitor = cx.get().unwrap_or_default();
         if let Some(room) = visitor.room {
-            cx.to(&room).include_self(false).emit("typing", json!({ "name": visitor.name, "on": on }));
+            cx.to(hall(&room)).include_self(false).emit("typing", json!({ "name": visitor.name, "on": on }));
         }
     });
     io.on_disconnect(move |cx: &mut Context, _: CloseReason| depart(cx, &members));
+}
+
+/// The room for a name that a visitor chose. With a prefix, so that it is no other visitor's own.
+fn hall(name: &str) -> String {
+    format!("hall:{name}")
 }
 
 /// Leaves the room, if the visitor is in one, and tells the others.
@@ -113,8 +118,10 @@ fn depart(cx: &Context<'_>, members: &Members) {
     let Some(room) = cx.update(|visitor: &mut Visitor| visitor.room.take()).flatten() else { return };
     let name = cx.get::<Visitor>().unwrap_or_default().name;
     let count = members.change(&room, -1);
-    cx.leave(&room);
-    cx.to(&room).include_self(false).emit("left", json!({ "name": name, "room": room, "members": count }));
+    cx.leave(hall(&room));
+    cx.to(hall(&room))
+        .include_self(false)
+        .emit("left", json!({ "name": name, "room": room, "members": count }));
 }
 
 fn too_long(texts: &[&str]) -> Option<Value> {
