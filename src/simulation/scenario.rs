@@ -458,12 +458,7 @@ impl Scenario {
 
     /// The client goes away for good, in one of the ways that clients do.
     fn go(&mut self, id: usize) {
-        let moment = self.moment();
-        let actor = &mut self.actors[id];
-        actor.begin_leaving(moment);
-        actor.is_in = false;
-        actor.is_returning = false;
-        actor.is_gone = true;
+        self.expect_nothing(id);
         let Simulation { world, clients } = &mut self.simulation;
         let client = &mut clients[id];
         match self.choice.below(4) {
@@ -481,6 +476,15 @@ impl Scenario {
                 client.is_over = true;
             }
         }
+    }
+
+    fn expect_nothing(&mut self, id: usize) {
+        let moment = self.moment();
+        let actor = &mut self.actors[id];
+        actor.begin_leaving(moment);
+        actor.is_in = false;
+        actor.is_returning = false;
+        actor.is_gone = true;
     }
 
     fn read_all(&mut self) {
@@ -680,12 +684,7 @@ impl Scenario {
     }
 
     fn give_up(&mut self, id: usize) {
-        let moment = self.moment();
-        let actor = &mut self.actors[id];
-        actor.begin_leaving(moment);
-        actor.is_in = false;
-        actor.is_returning = false;
-        actor.is_gone = true;
+        self.expect_nothing(id);
         let Simulation { world, clients } = &mut self.simulation;
         clients[id].drop_wires(world, false);
     }
