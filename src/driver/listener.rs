@@ -30,6 +30,8 @@ const FOLDER_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(crate) struct Listeners {
     by_shard: Vec<Vec<OwnedFd>>,
+    /// Unix sockets, which all shards share.
+    shared: Vec<OwnedFd>,
     addresses: Vec<String>,
 }
 
@@ -48,8 +50,8 @@ enum Place<'a> {
 impl Listeners {
     /// Binds every configured address once for each shard.
     pub(crate) fn bind(config: &Config, shards: usize) -> Result<Listeners, String> {
-        let mut listeners =
-            Listeners { by_shard: (0..shards).map(|_| Vec::new()).collect(), addresses: Vec::new() };
+        let by_shard = (0..shards).map(|_| Vec::new()).collect();
+        let mut listeners = Listeners { by_shard, shared: Vec::new(), addresses: Vec::new() };
         for place in places(&config.bind)? {
             match place {
                 Place::Unix(path) => listeners.bind_unix(path, config)?,
@@ -69,6 +71,11 @@ impl Listeners {
     /// The listeners of one shard.
     pub(crate) fn take(&mut self, shard: usize) -> Vec<OwnedFd> {
         std::mem::take(&mut self.by_shard[shard])
+    }
+
+    /// The listeners that no shard may close alone.
+    pub(crate) fn take_shared(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.shared)
     }
 
     fn bind_tcp(
@@ -134,6 +141,7 @@ impl Listeners {
             let shared = socket.try_clone().map_err(|error| format!("{path}: {error}"))?;
             shard.push(shared);
         }
+        self.shared.push(socket);
         self.addresses.push(format!("unix:{path}"));
         Ok(())
     }

@@ -61,6 +61,8 @@ pub(crate) struct Running {
     pub(crate) io: IoChosen,
     /// Each says whether its shard had been asked to stop when it ended.
     threads: Vec<JoinHandle<bool>>,
+    /// Listeners that all shards share.
+    shared_listeners: Vec<OwnedFd>,
 }
 
 /// What one shard's thread is given.
@@ -117,6 +119,7 @@ pub(crate) fn start(mut start: Start, announce: impl FnOnce(&Running)) -> Result
         addresses: Vec::new(),
         io,
         threads: Vec::new(),
+        shared_listeners: Vec::new(),
     };
     announce(&running);
     let (built, are_built) = crossbeam_channel::bounded(shards);
@@ -154,6 +157,7 @@ pub(crate) fn start(mut start: Start, announce: impl FnOnce(&Running)) -> Result
         }
     };
     running.addresses = listeners.addresses();
+    running.shared_listeners = listeners.take_shared();
     for (index, seat) in seats.into_iter().enumerate() {
         // A thread that is gone says so below.
         let _ = seat.send(listeners.take(index));
@@ -214,7 +218,9 @@ pub(crate) fn setups_agree(
 impl Running {
     /// Waits until every shard has stopped. An error if any of them died before it was asked to.
     pub(crate) fn join(self) -> Result<(), String> {
-        await_shards(self.threads)
+        let outcome = await_shards(self.threads);
+        stop::close_shared(&self.shared_listeners);
+        outcome
     }
 }
 

@@ -25,11 +25,18 @@ pub(crate) fn empty_queue(listener: &impl AsFd) -> Vec<(OwnedFd, Peer)> {
     taken
 }
 
-/// Refuses connections from now on, whatever else still holds the descriptor. A Unix socket is one for all shards: it ends when
-/// the last of them has let go of it.
+/// Refuses connections from now on, whatever else still holds the descriptor. A Unix socket is one for all shards: it is closed by
+/// [`close_shared`] once all of them have ended.
 pub(crate) fn close_listener(listener: &impl AsFd) {
     let is_shared = getsockname(listener).is_ok_and(|address| is_unix(&address));
     if !is_shared {
+        let _ = shutdown(listener, Shutdown::Both);
+    }
+}
+
+/// Closes the listeners that all shards shared. Their rings may hold the descriptors for a moment longer.
+pub(crate) fn close_shared(listeners: &[OwnedFd]) {
+    for listener in listeners {
         let _ = shutdown(listener, Shutdown::Both);
     }
 }
