@@ -41,6 +41,16 @@ fn connect(address: &str) -> TcpStream {
     stream
 }
 
+/// What has come, at least a byte.
+fn read_some(stream: &mut TcpStream, buffer: &mut [u8]) -> usize {
+    loop {
+        match stream.read(buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            read => return read.expect("an answer"),
+        }
+    }
+}
+
 /// Waits for a server's end, but not for ever.
 fn await_end(server: RunningServer, io: Io) {
     let (ended, end) = mpsc::channel();
@@ -161,7 +171,7 @@ fn what_was_said_before_a_stop_is_heard() {
         let mut stream = connect(&server.addresses()[0]);
         stream.write_all(HANDSHAKE.as_bytes()).expect("sent");
         let mut buffer = [0; 4096];
-        let count = stream.read(&mut buffer).expect("an answer");
+        let count = read_some(&mut stream, &mut buffer);
         let answer = String::from_utf8_lossy(&buffer[..count]).into_owned();
         let (_, rest) = answer.split_once("\"sid\":\"").expect("a session");
         let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", &rest[..20]);
@@ -172,7 +182,7 @@ fn what_was_said_before_a_stop_is_heard() {
         sender.read_to_string(&mut String::new()).expect("an answer");
         let get = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
         stream.write_all(get.as_bytes()).expect("sent");
-        let count = stream.read(&mut buffer).expect("CONNECT is answered");
+        let count = read_some(&mut stream, &mut buffer);
         assert!(String::from_utf8_lossy(&buffer[..count]).contains("40{"));
         stream.write_all(get.as_bytes()).expect("a poll waits");
         std::thread::sleep(Duration::from_millis(200));
