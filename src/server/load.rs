@@ -41,6 +41,7 @@ impl Config {
         "cors_credentials",
         "cors_allowed_headers",
         "cors_max_age",
+        "subprotocols",
         "trust_forwarded",
         "allowed_hosts",
         "trusted_proxies",
@@ -49,6 +50,7 @@ impl Config {
         "allow_eio3",
         "client_bundle",
         "header_timeout",
+        "head_bytes_max",
         "keep_alive_timeout",
         "ack_timeout",
         "outbox_bytes_max",
@@ -176,6 +178,7 @@ fn suggestion(key: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use super::*;
@@ -270,13 +273,30 @@ mod tests {
         assert!(times > 10, "{times}");
     }
 
+    /// A field whose key is forgotten would be refused as unknown in a file and a variable.
     #[test]
     fn every_field_is_a_key() {
-        let shown = format!("{:?}", Config::default());
-        for key in Config::KEYS {
-            assert!(shown.contains(&format!("{key}: ")), "{key}");
+        let shown = format!("{:#?}", Config::default());
+        let mut fields = BTreeSet::new();
+        let mut depths = vec![String::from("Config")];
+        for line in shown.lines().skip(1) {
+            let text = line.trim();
+            if text.starts_with(['}', ']', ')']) {
+                depths.pop();
+            } else if let Some((name, value)) = text.split_once(": ") {
+                let is_of_config = depths.iter().all(|of| of == "Config" || of == "engine");
+                if is_of_config && name != "engine" {
+                    fields.insert(name.to_owned());
+                }
+                if value.ends_with(['{', '[', '(']) {
+                    depths.push(name.to_owned());
+                }
+            } else if text.ends_with(['{', '[', '(']) {
+                depths.push("an element".to_owned());
+            }
         }
-        let fields = shown.matches(": ").count();
-        assert!(fields >= Config::KEYS.len(), "{shown}");
+        let keys: BTreeSet<String> = Config::KEYS.iter().map(|key| (*key).to_owned()).collect();
+        assert_eq!(keys.len(), Config::KEYS.len(), "a key is there twice");
+        assert_eq!(fields, keys);
     }
 }
