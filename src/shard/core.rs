@@ -40,6 +40,7 @@ use crate::shard::outbox::Outbox;
 use crate::shard::owed::Owed;
 use crate::shard::recovery::RecoveryTable;
 use crate::shard::session::{CloseReason, Session};
+use crate::shard::share::Unfinished;
 use crate::shard::sleep::Sleeps;
 use crate::shard::socket::{Change, SocketEntry, SocketExtra};
 use crate::shard::state::StateTables;
@@ -189,8 +190,8 @@ pub(crate) struct Core {
     pub(crate) events_taken: u64,
     /// Counts turns: a connection's share is for one.
     pub(crate) turn: u32,
-    /// Connections whose input waits for their next share, longest first. Some may be gone.
-    pub(crate) unfinished: VecDeque<Key>,
+    /// Whose input waits for their next share, longest first. Some may be gone.
+    pub(crate) unfinished: VecDeque<Unfinished>,
     /// Connections that are owed bytes since the last flush.
     pub(crate) dirty: Vec<Key>,
     /// Sessions whose pending poll has something to take, since the last turn's end.

@@ -1,5 +1,5 @@
 //! From an Engine.IO packet to a handler: sessions' messages, events and acks. How sockets connect is in `connect`, how
-//! they end in `ends`.
+//! they end in `ends`, how events wait in `waiting`.
 
 use std::rc::Rc;
 
@@ -24,7 +24,7 @@ use crate::shard::core::Core;
 use crate::shard::encode::frame_packet;
 use crate::shard::raw::Message;
 use crate::shard::session::{CloseReason, Left, Link};
-use crate::shard::socket::{SocketState, Waiting};
+use crate::shard::socket::SocketState;
 use crate::shard::tasks::{EventName, TaskOwner};
 use crate::shard::trace::{trace_received, trace_received_binary};
 use crate::shard::wire::Wire;
@@ -212,7 +212,7 @@ impl Shard {
             if kind == PacketKind::Event && !packet.payload.is_empty() {
                 core.counters.events_received.add(1);
             }
-            socket.is_busy || socket.state != SocketState::Open
+            socket.is_busy || socket.state != SocketState::Open || socket.has_waiting()
         };
         if kind == PacketKind::Ack {
             if let Some(id) = packet.id {
@@ -227,27 +227,6 @@ impl Shard {
             self.postpone(session, socket, packet, attachments);
         } else {
             self.dispatch(socket, packet.payload, packet.id, attachments);
-        }
-    }
-
-    /// Keeps an event until the socket's asynchronous handler is done.
-    fn postpone(&mut self, session: Key, socket: Key, packet: &Packet<'_>, attachments: &[Bytes]) {
-        let is_over = {
-            let mut core = self.core.borrow_mut();
-            let bytes_max = core.config.pending_bytes_max;
-            let Some(entry) = core.sockets.get_mut(socket) else { return };
-            let extra = entry.extra_mut();
-            let (payload, attachments) = (packet.payload.to_owned(), attachments.to_vec());
-            let waiting = Waiting { payload, id: packet.id, attachments };
-            extra.waiting_bytes += waiting.len_bytes();
-            extra.waiting.push_back(waiting);
-            extra.waiting_bytes > bytes_max
-        };
-        if is_over {
-            self.break_session(
-                session,
-                "more events wait behind an asynchronous handler than pending_bytes_max",
-            );
         }
     }
 
@@ -325,25 +304,6 @@ impl Shard {
         Rc::clone(&self.app.namespaces[socket.setup()])
     }
 
-    /// Takes up what waited behind an asynchronous handler, until another one starts.
-    pub(crate) fn run_waiting(&mut self, socket: Key) {
-        // A handler of this very loop was done at once: the loop goes on by itself, so the stack does not grow.
-        if self.running == Some(socket) {
-            return;
-        }
-        let outer = self.running.replace(socket);
-        loop {
-            let next = self.core.borrow_mut().next_waiting(socket);
-            match next {
-                None => break,
-                Some(Waiting { payload, id, attachments }) => {
-                    self.dispatch(socket, &payload, id, &attachments);
-                }
-            }
-        }
-        self.running = outer;
-    }
-
     /// Something has come from a session's client. Its deadline may be over although the wheel, which ticks, has not told yet:
     /// then it came too late. If the wheel should have told long ago it is this shard that is late, and nobody's fault.
     #[inline]
@@ -418,21 +378,6 @@ impl Core {
     pub(crate) fn socket_of(&self, session: Key, namespace: &str) -> Option<Key> {
         let session = self.sessions.get(session)?;
         session.socket_in(self.namespaces.find(session.endpoint, namespace)?)
-    }
-
-    /// What comes next behind an asynchronous handler, unless one runs, or the socket is not open.
-    fn next_waiting(&mut self, key: Key) -> Option<Waiting> {
-        if self.is_ending(key) {
-            return None;
-        }
-        let socket = self.sockets.get_mut(key)?;
-        if socket.is_busy || socket.state != SocketState::Open {
-            return None;
-        }
-        let extra = socket.extra.as_mut()?;
-        let next = extra.waiting.pop_front()?;
-        extra.waiting_bytes = extra.waiting_bytes.saturating_sub(next.len_bytes());
-        Some(next)
     }
 
     /// Sends one Socket.IO packet that has no attachments.

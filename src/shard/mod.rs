@@ -64,6 +64,7 @@ pub(crate) mod ticks;
 pub(crate) mod trace;
 pub(crate) mod unjoined;
 pub(crate) mod upgrade;
+pub(crate) mod waiting;
 pub(crate) mod walks;
 pub(crate) mod wheel;
 pub(crate) mod wire;

@@ -20,6 +20,7 @@ use crate::shard::handshake::Handshake;
 use crate::shard::outbox::Outbox;
 use crate::shard::polling::{one_packet, poll_response};
 use crate::shard::session::{Left, Link, Session};
+use crate::shard::share::SessionShare;
 use crate::shard::switching::Accepted;
 use crate::shard::wire::Wire;
 
@@ -139,6 +140,7 @@ impl Core {
             is_told: false,
             is_unjoined: false,
             sockets: SmallVec::new(),
+            share: SessionShare::default(),
             pending_binary: None,
             partial: 0,
             handshake: Rc::new(handshake),

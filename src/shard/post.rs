@@ -75,6 +75,10 @@ impl Shard {
         mut at: usize,
     ) -> (Option<usize>, Option<CloseReason>) {
         while let Some((packet, next)) = posted.packet_at(at) {
+            // What came before it, and still waits for a socket of the session, goes first.
+            if self.core.borrow().sessions.get(session_key).is_some_and(|session| session.share.is_queued) {
+                return (Some(at), None);
+            }
             let Ok(packet) = packet else { return (None, Some(CloseReason::ParseError)) };
             at = next;
             self.receive_packet(session_key, packet);

@@ -13,6 +13,7 @@ use crate::protocol::socketio::attachments::PendingBinary;
 use crate::shard::backpressure::Parked;
 use crate::shard::handshake::Handshake;
 use crate::shard::outbox::Outbox;
+use crate::shard::share::SessionShare;
 use crate::shard::wire::Wire;
 
 /// Why a session or a socket ended. The texts are those of the Node server.
@@ -142,6 +143,8 @@ pub(crate) struct Session {
     /// Its packets are shown in the log.
     pub(crate) is_traced: bool,
     pub(crate) sockets: SmallVec<[(u16, Key); 1]>,
+    /// While it polls, its share of a turn for what has waited behind its handlers.
+    pub(crate) share: SessionShare,
     /// A binary packet that waits for its attachments. It may finish on the other transport.
     pub(crate) pending_binary: Option<Box<PendingBinary>>,
     /// What of it is counted in `Core::partial_bytes`.

@@ -5,12 +5,18 @@
 //! the driver calls [`Shard::go_on`] until nothing is left, serving everybody else in between. A connection whose own outbox
 //! is more than half full is *paused* in the same way until its peer has taken something. When too much is unread the driver is
 //! told to read no more.
+//!
+//! Events that have waited behind an asynchronous handler (`waiting`) take from the same share, before what is unread. A session
+//! that polls has no connection of its own, so it has a share itself for those, and its own place in `Core::unfinished`.
 
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::shard::Shard;
-use crate::shard::connection::{ANSWER_PATIENCE, Connection, Ending, FLUSH_PATIENCE, Kind, Role};
+use crate::shard::connection::{
+    ANSWER_PATIENCE, Connection, Ending, FLUSH_PATIENCE, Kind, Role, WebSocketState,
+};
 use crate::shard::core::{Core, Output};
+use crate::shard::session::Link;
 
 /// Frames, requests and packets of one connection in one turn. With handlers that take 100 us each, this is what somebody else
 /// waits for.
@@ -22,13 +28,59 @@ pub(crate) const SHARE_BYTES_MAX: usize = 256 * 1024;
 /// When more than this is unread, the driver reads no more.
 pub(crate) const UNREAD_BYTES_MAX: usize = 64 * 1024;
 
-/// What one connection has had of its turn, and what it waits for.
-#[derive(Debug, Default)]
-pub(crate) struct Share {
+/// What one peer has had of a turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spent {
     /// The turn that `events` and `bytes` are about.
     turn: u32,
     bytes: u32,
     events: u16,
+}
+
+impl Spent {
+    fn enter(&mut self, turn: u32) {
+        if self.turn != turn {
+            self.begin(turn);
+        }
+    }
+
+    /// A new share, in whichever turn.
+    fn begin(&mut self, turn: u32) {
+        *self = Spent { turn, bytes: 0, events: 0 };
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.events >= SHARE_EVENTS_MAX || self.bytes as usize >= SHARE_BYTES_MAX
+    }
+
+    fn add_event(&mut self) {
+        self.events = self.events.saturating_add(1);
+    }
+
+    fn add_bytes(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+}
+
+/// The share of a session that polls: of what has waited behind its handlers.
+#[derive(Debug, Default)]
+pub(crate) struct SessionShare {
+    spent: Spent,
+    /// It has its place in `Core::unfinished`.
+    pub(crate) is_queued: bool,
+}
+
+/// Who goes on in a later turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unfinished {
+    Connection(Key),
+    Session(Key),
+}
+
+/// What one connection has had of its turn, and what it waits for.
+#[derive(Debug, Default)]
+pub(crate) struct Share {
+    spent: Spent,
     /// It has its place in `Core::unfinished`.
     pub(crate) is_queued: bool,
     /// It goes on when its outbox is less than half full.
@@ -62,29 +114,6 @@ pub(crate) enum Pause {
 }
 
 impl Share {
-    fn enter(&mut self, turn: u32) {
-        if self.turn != turn {
-            self.turn = turn;
-            self.events = 0;
-            self.bytes = 0;
-        }
-    }
-
-    /// A new share, in whichever turn.
-    fn begin(&mut self, turn: u32) {
-        self.turn = turn;
-        self.events = 0;
-        self.bytes = 0;
-    }
-
-    fn is_used_up(&self) -> bool {
-        self.events >= SHARE_EVENTS_MAX || self.bytes as usize >= SHARE_BYTES_MAX
-    }
-
-    fn add_bytes(&mut self, bytes: usize) {
-        self.bytes = self.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
-    }
-
     /// Whether something waits for this connection's next share.
     pub(crate) fn is_waiting(&self) -> bool {
         self.is_queued || self.is_paused
@@ -92,7 +121,7 @@ impl Share {
 
     /// What came last was not whole: looking at it cost nothing.
     pub(crate) fn give_back(&mut self) {
-        self.events = self.events.saturating_sub(1);
+        self.spent.events = self.spent.events.saturating_sub(1);
     }
 
     /// Whether the peer is alive although it is not heard: its input waits for us, or it takes what it is owed.
@@ -105,14 +134,14 @@ impl Connection {
     /// Takes one event from the share of this turn, or says why there is none now.
     #[inline]
     pub(crate) fn take_event(&mut self, turn: u32, outbox_bytes_max: usize) -> Result<(), Pause> {
-        self.share.enter(turn);
-        if self.share.is_used_up() {
+        self.share.spent.enter(turn);
+        if self.share.spent.is_used_up() || self.share.is_queued {
             return Err(Pause::Turn);
         }
         if self.outbox.len() > outbox_bytes_max / 2 && (self.share.end.is_none() || self.still_reads()) {
             return Err(Pause::Outbox);
         }
-        self.share.events += 1;
+        self.share.spent.add_event();
         Ok(())
     }
 
@@ -139,11 +168,11 @@ impl Core {
     pub(crate) fn takes_input(&mut self, key: Key, bytes: usize) -> bool {
         let turn = self.turn;
         let Some(connection) = self.connections.get_mut(key) else { return false };
-        connection.share.enter(turn);
-        if connection.share.is_waiting() || connection.share.is_used_up() {
+        connection.share.spent.enter(turn);
+        if connection.share.is_waiting() || connection.share.spent.is_used_up() {
             return false;
         }
-        connection.share.add_bytes(bytes);
+        connection.share.spent.add_bytes(bytes);
         true
     }
 
@@ -152,16 +181,67 @@ impl Core {
         self.events_taken += 1;
         let (turn, is_turn_full) = (self.turn, self.owed.is_turn_full(self.outboxes_bytes_max));
         let Some(connection) = self.connections.get_mut(key) else { return true };
-        connection.share.enter(turn);
-        connection.share.events = connection.share.events.saturating_add(1);
-        !connection.share.is_used_up() && !is_turn_full
+        connection.share.spent.enter(turn);
+        connection.share.spent.add_event();
+        !connection.share.spent.is_used_up() && !is_turn_full
     }
 
     /// A message became longer than what came: the rest of the share pays for it.
     pub(crate) fn charge_bytes(&mut self, key: Key, bytes: usize) {
         if let Some(connection) = self.connections.get_mut(key) {
-            connection.share.add_bytes(bytes);
+            connection.share.spent.add_bytes(bytes);
         }
+    }
+
+    /// Takes one event that has waited from the share of its session's client, or says why there is none now.
+    pub(crate) fn take_waiting_event(&mut self, session_key: Key, bytes: usize) -> Result<(), Pause> {
+        self.events_taken += 1;
+        if self.owed.is_turn_full(self.outboxes_bytes_max) {
+            return Err(Pause::Turn);
+        }
+        let (turn, outbox_bytes_max) = (self.turn, self.config.outbox_bytes_max);
+        let Some(session) = self.sessions.get_mut(session_key) else { return Ok(()) };
+        match session.link {
+            Link::WebSocket(key) => {
+                let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
+                connection.take_event(turn, outbox_bytes_max)?;
+                connection.share.spent.add_bytes(bytes);
+            }
+            Link::Polling { .. } => {
+                let spent = &mut session.share.spent;
+                spent.enter(turn);
+                if spent.is_used_up() {
+                    return Err(Pause::Turn);
+                }
+                spent.add_event();
+                spent.add_bytes(bytes);
+            }
+        }
+        Ok(())
+    }
+
+    /// What has waited for a session's sockets goes on in its client's next share.
+    pub(crate) fn wait_for_share(&mut self, session_key: Key, pause: Pause) {
+        let Some(session) = self.sessions.get_mut(session_key) else { return };
+        match (session.link, pause) {
+            (Link::WebSocket(key), Pause::Turn) => self.wait_turn(key),
+            (Link::WebSocket(key), Pause::Outbox) => self.pause(key),
+            (Link::Polling { .. }, _) => {
+                if !std::mem::replace(&mut session.share.is_queued, true) {
+                    self.unfinished.push_back(Unfinished::Session(session_key));
+                }
+            }
+        }
+    }
+
+    /// Whether a session's client waits for its next share, which begins with what has waited for its sockets.
+    pub(crate) fn awaits_share(&self, session_key: Key) -> bool {
+        let Some(session) = self.sessions.get(session_key) else { return false };
+        let connection = match session.link {
+            Link::WebSocket(key) => self.connections.get(key),
+            Link::Polling { .. } => None,
+        };
+        session.share.is_queued || connection.is_some_and(|connection| connection.share.is_waiting())
     }
 
     /// Keeps input that came while its connection waits.
@@ -214,7 +294,7 @@ impl Core {
         if let Some(connection) = self.connections.get_mut(key)
             && !std::mem::replace(&mut connection.share.is_queued, true)
         {
-            self.unfinished.push_back(key);
+            self.unfinished.push_back(Unfinished::Connection(key));
         }
     }
 
@@ -295,21 +375,42 @@ impl Shard {
             let mut core = self.core.borrow_mut();
             if core.owed.is_turn_full(core.outboxes_bytes_max) { None } else { core.unfinished.pop_front() }
         };
-        let Some(key) = next else { return false };
-        self.work(now, |shard| shard.next_share(key));
+        match next {
+            None => return false,
+            Some(Unfinished::Connection(key)) => self.work(now, |shard| shard.next_share(key)),
+            Some(Unfinished::Session(key)) => self.work(now, |shard| shard.next_session_share(key)),
+        }
         true
     }
 
-    fn next_share(&mut self, key: Key) {
+    fn next_session_share(&mut self, key: Key) {
         {
+            let mut core = self.core.borrow_mut();
+            let turn = core.turn;
+            let Some(session) = core.sessions.get_mut(key) else { return };
+            session.share.is_queued = false;
+            session.share.spent.begin(turn);
+        }
+        self.continue_waiting(key);
+    }
+
+    fn next_share(&mut self, key: Key) {
+        let session = {
             let mut core = self.core.borrow_mut();
             let turn = core.turn;
             let Some(connection) = core.connections.get_mut(key) else { return };
             connection.share.is_queued = false;
-            connection.share.begin(turn);
-        }
+            connection.share.spent.begin(turn);
+            match &connection.kind {
+                Kind::WebSocket(WebSocketState { role: Role::Session(session), .. }) => Some(*session),
+                _ => None,
+            }
+        };
         if self.continue_post(key) {
             self.core.borrow_mut().wait_turn(key);
+            return;
+        }
+        if session.is_some_and(|session| self.continue_waiting(session)) {
             return;
         }
         self.resume_connection(key);

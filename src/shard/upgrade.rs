@@ -113,6 +113,10 @@ impl Core {
             session.backlog.advance(len, &mut self.buffers);
             self.owed.remove(len);
         }
+        if session.share.is_queued {
+            // From here on what waits for its sockets is in the share of its WebSocket, before what comes there.
+            self.wait_turn(key);
+        }
         self.adopt_wire(session_key, key);
         for (_, socket) in self.sessions.get(session_key).into_iter().flat_map(|session| &session.sockets) {
             if let Some(socket) = self.sockets.get_mut(*socket) {

@@ -51,6 +51,34 @@ fn end(mut simulation: Simulation) {
 }
 
 #[test]
+fn what_waited_behind_a_handler_is_taken_up_in_order_whatever_comes_meanwhile() {
+    for (seed, habits) in (0..30).zip([WEBSOCKET, POLLING, UPGRADING].into_iter().cycle()) {
+        let mut simulation = Simulation::new(seed, Weather { has_slow_sends: seed % 2 == 0, ..weather(2) });
+        let client = simulation.connect(habits);
+        simulation.clients[client].emit(Some(0), &json!(["slow", 0, 20]));
+        let echo = |simulation: &mut Simulation, id: u64| {
+            simulation.clients[client].emit(Some(id), &json!(["echo", id]));
+        };
+        (1..=200).for_each(|id| echo(&mut simulation, id));
+        simulation.run(Duration::from_millis(15));
+        assert_eq!(answers(&simulation.take_received(client)).len(), 0, "seed {seed}: the handler runs");
+        for id in 201..=400 {
+            echo(&mut simulation, id);
+            simulation.drive_all();
+            simulation.step();
+            if !simulation.step() {
+                let until = simulation.world.now + Duration::from_millis(1);
+                simulation.world.pass_time(until);
+            }
+        }
+        simulation.run(Duration::from_secs(2));
+        let acks: Vec<u64> = answers(&simulation.take_received(client)).iter().map(|(id, _)| *id).collect();
+        assert_eq!(acks, (0..=400).collect::<Vec<_>>(), "seed {seed}");
+        end(simulation);
+    }
+}
+
+#[test]
 fn order_is_kept_across_the_upgrade_under_load() {
     for seed in 0..20 {
         let mut simulation = Simulation::new(seed, Weather { has_slow_sends: seed % 2 == 0, ..weather(4) });

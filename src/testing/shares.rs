@@ -9,7 +9,7 @@ use crate::protocol::websocket::frame::{self, Opcode};
 use crate::shard::share::SHARE_EVENTS_MAX;
 use crate::testing::host::WireId;
 use crate::testing::{TestClient, TestServer};
-use crate::{Config, Context, EngineOptions, Message, Peer, Server};
+use crate::{CloseReason, Config, Context, EngineOptions, Message, Peer, Server, Socket, sleep};
 
 /// What the busy client has sent at once.
 const EVENTS: u64 = 3_000;
@@ -143,6 +143,94 @@ fn whoever_sends_much_at_once_has_a_share_of_each_turn() {
     assert!(before < EVENTS / 2, "{before}: it takes a few rounds to ask and to be answered");
     settle(&server);
     assert_eq!((count(&other), busy.is_connected()), (EVENTS, true));
+}
+
+/// A server that says in which order things happen. `hold` takes a moment, then its end is said.
+fn telling() -> (TestServer, crossbeam_channel::Receiver<String>) {
+    let (teller, told) = crossbeam_channel::unbounded();
+    let server = Server::new(Config { shards: 1, ..Config::default() }).namespace("/", move |io| {
+        let [number, held, gone] = [0; 3].map(|_| teller.clone());
+        let tell = |teller: &crossbeam_channel::Sender<String>, text: String| {
+            teller.send(text).expect("the test listens");
+        };
+        io.on("number", move |_: &mut Context<'_>, of: u64| tell(&number, of.to_string()));
+        io.on_async("hold", move |_: Socket, name: String| {
+            let held = held.clone();
+            async move {
+                sleep(Duration::from_millis(10)).await;
+                tell(&held, name);
+            }
+        });
+        io.on("bye", |cx: &mut Context<'_>| cx.disconnect());
+        io.on_disconnect(move |_: &mut Context<'_>, reason: CloseReason| tell(&gone, reason.to_string()));
+    });
+    (TestServer::new(server).expect("the server is sound"), told)
+}
+
+/// Sends these packets at once, by WebSocket or in one POST; returns the client, who must stay.
+fn send_all(server: &TestServer, is_polling: bool, packets: &[String]) -> Option<TestClient> {
+    if is_polling {
+        dial(server, post(&open_polling(server), &packets.join("\x1e")).as_bytes());
+        settle(server);
+        return None;
+    }
+    let client = connect(server);
+    let wire = server.host.borrow().sessions.last().expect("it has connected").wire;
+    server.host.borrow_mut().write(wire, &masked(packets.iter().cloned()));
+    settle(server);
+    Some(client)
+}
+
+#[test]
+fn what_waits_behind_a_handler_has_a_share_of_each_turn_and_keeps_its_order() {
+    for is_polling in [false, true] {
+        let (server, told) = telling();
+        let numbers = (0..EVENTS).map(|number| format!("42[\"number\",{number}]"));
+        let packets: Vec<String> =
+            std::iter::once("42[\"hold\",\"busy\"]".to_owned()).chain(numbers).collect();
+        let busy = send_all(&server, is_polling, &packets);
+        let other = connect(&server);
+        other.emit("hold", "other");
+        assert_eq!(told.len(), 0, "both handlers take their time");
+        server.advance(Duration::from_millis(10));
+        let told: Vec<String> = told.try_iter().collect();
+        let place = told.iter().position(|text| text == "other").expect("the other's handler is done");
+        assert!(
+            place <= 1 + usize::from(SHARE_EVENTS_MAX),
+            "polling: {is_polling}: {place} things came before"
+        );
+        let expected = (0..EVENTS).map(|number| number.to_string());
+        assert_eq!(told[0], "busy");
+        assert!(told[1..].iter().filter(|text| *text != "other").eq(&expected.collect::<Vec<_>>()));
+        drop(busy);
+    }
+}
+
+#[test]
+fn nothing_is_taken_up_after_an_end_in_the_middle() {
+    for is_polling in [false, true] {
+        for end in ["42[\"bye\"]", "41"] {
+            let (server, told) = telling();
+            let number = |number: u64| format!("42[\"number\",{number}]");
+            let mut packets = vec!["42[\"hold\",\"busy\"]".to_owned()];
+            packets.extend((0..100).map(number));
+            packets.push(end.to_owned());
+            packets.extend((100..200).map(number));
+            let busy = send_all(&server, is_polling, &packets);
+            server.advance(Duration::from_millis(10));
+            let told: Vec<String> = told.try_iter().collect();
+            if end == "41" {
+                // Its client has left while the handler still ran: what waited goes with the socket.
+                assert_eq!(told, ["client namespace disconnect", "busy"], "polling: {is_polling}");
+            } else {
+                let expected = (0..100).map(|number| number.to_string());
+                let expected: Vec<String> = std::iter::once("busy".to_owned()).chain(expected).collect();
+                assert_eq!(told[..101], expected);
+                assert_eq!(told[101..], ["server namespace disconnect"], "polling: {is_polling}");
+            }
+            drop(busy);
+        }
+    }
 }
 
 #[test]
