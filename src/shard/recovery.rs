@@ -515,7 +515,8 @@ impl Shard {
         let Some(pid) = Sid::parse(&pid) else {
             return self.core.borrow_mut().set_outcome(key, Recovery::Unknown);
         };
-        self.end_present(pid, Some(key));
+        let Some(namespace) = self.core.borrow().address_of(key) else { return false };
+        self.end_present(pid, &namespace, Some(key));
         let mut core = self.core.borrow_mut();
         if core.recovery.by_pid.contains_key(&pid) {
             let outcome = core.restore_from_here(key, pid, offset);
@@ -524,15 +525,18 @@ impl Shard {
         core.ask_others(key, pid, offset, auth)
     }
 
-    /// A client that comes back before its connection was known to be lost: it is lost. The `claimer`'s own is not.
-    fn end_present(&mut self, pid: Sid, claimer: Option<Key>) {
+    /// A client that comes back before its connection was known to be lost: it is lost. Not one that is in another namespace than
+    /// the claimed, and not the `claimer`'s own.
+    fn end_present(&mut self, pid: Sid, namespace: &Address, claimer: Option<Key>) {
         let session = {
             let core = self.core.borrow();
             let own = claimer.and_then(|key| core.sockets.get(key)).map(|socket| socket.session);
             let socket = core.recovery.by_pid.get(&pid).and_then(|key| core.sockets.get(*key));
-            let session =
-                socket.filter(|socket| socket.state == SocketState::Open).map(|socket| socket.session);
-            session.filter(|session| Some(*session) != own)
+            let socket = socket.filter(|socket| {
+                socket.state == SocketState::Open
+                    && core.namespaces[socket.namespace].namespace.address == *namespace
+            });
+            socket.map(|socket| socket.session).filter(|session| Some(*session) != own)
         };
         if let Some(session) = session {
             self.close_session(session, CloseReason::TransportClose);
@@ -543,7 +547,7 @@ impl Shard {
     pub(crate) fn recover(&mut self, message: RecoveryMessage) {
         match message {
             RecoveryMessage::Ask { pid, namespace, offset, asker } => {
-                self.end_present(pid, None);
+                self.end_present(pid, &namespace, None);
                 let claim = Claimed { pid, namespace: &namespace, offset };
                 self.core.borrow_mut().answer_asker(claim, asker);
             }
@@ -638,9 +642,14 @@ impl Core {
         false
     }
 
+    /// The namespace that a socket is in, or asks to be let into.
+    fn address_of(&self, key: Key) -> Option<Address> {
+        let socket = self.sockets.get(key)?;
+        Some(self.namespaces[socket.namespace].namespace.address.clone())
+    }
+
     fn restore_from_here(&mut self, key: Key, pid: Sid, offset: Option<Offset>) -> Recovery {
-        let Some(socket) = self.sockets.get(key) else { return Recovery::Unknown };
-        let namespace = self.namespaces[socket.namespace].namespace.address.clone();
+        let Some(namespace) = self.address_of(key) else { return Recovery::Unknown };
         let asker = Asker { shard: self.id, socket: key };
         let found = match self.reserve(Claimed { pid, namespace: &namespace, offset }, asker) {
             Ok(found) => found,
@@ -656,8 +665,7 @@ impl Core {
     }
 
     fn ask_others(&mut self, key: Key, pid: Sid, offset: Option<Offset>, auth: &str) -> bool {
-        let Some(socket) = self.sockets.get(key) else { return false };
-        let namespace = self.namespaces[socket.namespace].namespace.address.clone();
+        let Some(namespace) = self.address_of(key) else { return false };
         let asker = Asker { shard: self.id, socket: key };
         let mut left = 0;
         for shard in self.other_shards() {

@@ -146,6 +146,32 @@ fn a_private_id_is_good_once_and_for_so_long() {
 }
 
 #[test]
+fn a_private_id_in_another_namespace_changes_nothing_for_whose_it_is() {
+    for shards in [1, 2] {
+        for from in 0..shards {
+            let named = |io: &mut crate::Namespace| {
+                io.on_connect(|cx: &mut Context<'_>| {
+                    cx.emit("hello", (cx.id(), format!("{:?}", cx.recovery())));
+                });
+            };
+            let server = Server::new(config(shards)).namespace("/", named).namespace("/custom", named);
+            let server = TestServer::new(server).expect("the server is sound");
+            let present = server.client().shard(0).connect("/custom").expect("everybody may");
+            assert_eq!(hello(&present), "NotAsked");
+            let thief = server.client().shard(from).recovering(&present).connect("/").expect("everybody may");
+            assert_eq!((hello(&thief).as_str(), thief.id() == present.id()), ("Unknown", false));
+            assert!(present.is_connected(), "{shards} shards, asked from {from}");
+            present.cut();
+            let thief = server.client().shard(from).recovering(&present).connect("/").expect("everybody may");
+            assert_eq!(hello(&thief), "Unknown");
+            let back =
+                server.client().shard(from).recovering(&present).connect("/custom").expect("everybody may");
+            assert_eq!((hello(&back).as_str(), back.id()), ("Recovered", present.id()));
+        }
+    }
+}
+
+#[test]
 fn who_leaves_is_not_waited_for() {
     let server = serve(config(2));
     let ways: [fn(&TestClient); 2] = [|client| client.disconnect(), |client| client.emit("end", ())];
