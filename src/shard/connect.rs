@@ -171,7 +171,8 @@ impl Core {
         }
     }
 
-    /// CONNECT is answered first, then follows what the connect handler sent. What was missed goes before it, as in Node.
+    /// CONNECT is answered first, then follows what was missed, then what the connect handler sent. Node sends first what was missed: stock
+    /// clients keep that until CONNECT comes, without its offsets, and have it twice when they lose the connection in between.
     pub(crate) fn open_socket(&mut self, key: Key) {
         let Some(socket) = self.sockets.get_mut(key) else { return };
         if socket.state != SocketState::Connecting {
@@ -188,10 +189,10 @@ impl Core {
         }
         self.namespaces[namespace].open_sockets += 1;
         self.join_client_id(key);
+        self.send_connect(key, session, namespace, sid);
         for frame in self.take_missed(key) {
             self.send_frames(session, frame.to_vec());
         }
-        self.send_connect(key, session, namespace, sid);
         if let Some(session) = self.sessions.get_mut(session) {
             session.connect_by = Time::NEVER;
         }

@@ -471,7 +471,7 @@ impl Core {
         true
     }
 
-    /// What the client of a socket has missed, and gets before it is let in.
+    /// What the client of a socket has missed, and gets as soon as it is let in.
     pub(crate) fn take_missed(&mut self, key: Key) -> Vec<SharedFrame> {
         self.sockets.get_mut(key).and_then(state_of_mut).map(RecoveryState::join_missed).unwrap_or_default()
     }

@@ -71,6 +71,9 @@ pub(super) struct Client {
     /// What it was told for its recovery, and the offset of the last event that it has got.
     pub(super) pid: Option<String>,
     pub(super) offset: Option<String>,
+    /// CONNECT is answered. Events that come before it are emitted behind it, and count as got then, perhaps on a later connection.
+    is_connected: bool,
+    early_offset: Option<String>,
     /// Says with a request that no other follows on that connection.
     pub(super) half_closes: bool,
     pub(super) sid: Option<String>,
@@ -116,6 +119,8 @@ impl Client {
             namespace: "/",
             pid: None,
             offset: None,
+            is_connected: false,
+            early_offset: None,
             half_closes: false,
             sid: None,
             poll: None,
@@ -156,6 +161,7 @@ impl Client {
         self.namespace = before.namespace;
         self.pid = before.pid;
         self.offset = before.offset;
+        self.early_offset = before.early_offset;
         self.half_closes = before.half_closes;
         self.fragments = before.fragments;
         self.speaks_msgpack = before.speaks_msgpack;
@@ -515,10 +521,17 @@ impl Client {
     /// A whole message, with what stock clients keep of it for their recovery.
     fn receive(&mut self, message: Message) {
         match message.kind {
-            '0' => self.pid = message.payload["pid"].as_str().map(str::to_owned),
+            '0' => {
+                self.pid = message.payload["pid"].as_str().map(str::to_owned);
+                self.is_connected = true;
+                self.offset = self.early_offset.take().or(self.offset.take());
+            }
+            '1' => self.is_connected = false,
             '2' | '5' if self.pid.is_some() => {
                 let last = message.payload.as_array().and_then(|args| args.last());
-                self.offset = last.and_then(Value::as_str).map(str::to_owned).or(self.offset.take());
+                let last = last.and_then(Value::as_str).map(str::to_owned);
+                let newest = if self.is_connected { &mut self.offset } else { &mut self.early_offset };
+                *newest = last.or(newest.take());
             }
             _ => {}
         }

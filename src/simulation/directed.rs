@@ -661,3 +661,39 @@ fn a_second_post_is_answered_once_and_its_body_is_no_request() {
         end(simulation);
     }
 }
+
+#[test]
+fn a_client_that_is_lost_again_while_it_gets_what_it_has_missed_gets_each_event_once() {
+    let config = Config { recovery_max_disconnection: LONG_AFTER / 2, ..Config::default() };
+    for seed in 0..60 {
+        let shards = 1 + seed as usize % 3;
+        let mut simulation = Simulation::new(seed, Weather { config: config.clone(), ..weather(shards) });
+        let habits = [WEBSOCKET, POLLING, UPGRADING][seed as usize / 3 % 3];
+        let (lost, writer) = (simulation.connect(habits), simulation.connect(WEBSOCKET));
+        simulation.clients[lost].emit(None, &json!(["join", "load"]));
+        simulation.run(A_MOMENT);
+        for round in 0..8 {
+            let Simulation { world, clients } = &mut simulation;
+            clients[lost].reconnect(habits, world, seed % 2 == 0);
+            for number in 10 * round..10 * (round + 1) {
+                clients[writer].emit(None, &json!(["to", ["load"], null, [number, "x".repeat(200)]]));
+            }
+            clients[writer].drive(world);
+            while simulation.step() {}
+            // So many messages of the new connection reach it before that is lost as well.
+            let enough = simulation.clients[lost].received.len() + 1 + round;
+            simulation.clients[lost].enter();
+            simulation.drive_all();
+            while simulation.clients[lost].received.len() < enough {
+                assert!(simulation.step(), "seed {seed}: {:?}", simulation.clients[lost]);
+            }
+        }
+        simulation.run(A_MOMENT);
+        let received = simulation.take_received(lost);
+        assert!(!simulation.clients[lost].is_over, "seed {seed}");
+        let numbers: Vec<u64> =
+            events(&received, "news").iter().map(|news| news[0].as_u64().unwrap()).collect();
+        assert_eq!(numbers, (0..80).collect::<Vec<_>>(), "seed {seed}");
+        end(simulation);
+    }
+}

@@ -239,10 +239,14 @@ fn join(
 ) -> Result<TestClient, RefusedConnection> {
     let place = if namespace == "/" { String::new() } else { format!("{namespace},") };
     let auth = auth.as_ref().map_or("", RawJson::as_str);
+    let claim: serde_json::Value = serde_json::from_str(auth).unwrap_or_default();
     let mut frames = Vec::new();
     frame_text(&mut frames, &format!("40{place}{auth}"));
     said.iter().for_each(|packet| frame_text(&mut frames, packet));
     let mut borrowed = host.borrow_mut();
+    if let Some(offset) = claim["offset"].as_str() {
+        borrowed.sessions[session].named.insert(namespace.to_owned(), offset.to_owned());
+    }
     Session::send(&mut borrowed, session, &frames);
     borrowed.settle();
     let refused = match borrowed.sessions[session].joined.get(namespace) {

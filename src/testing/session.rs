@@ -43,6 +43,8 @@ pub(super) struct Session {
     pub(super) joined: HashMap<String, Joined>,
     /// By namespace: what the client needs to recover its connection.
     pub(super) claims: HashMap<String, Claim>,
+    /// By namespace: the offset that the client has named, and goes on naming until it gets an event.
+    pub(super) named: HashMap<String, String>,
     pub(super) received: Vec<Received>,
     pub(super) answers: HashMap<(String, u64), Answer>,
     pub(super) next_id: u64,
@@ -63,6 +65,7 @@ impl Session {
             refusal: None,
             joined: HashMap::new(),
             claims: HashMap::new(),
+            named: HashMap::new(),
             received: Vec::new(),
             answers: HashMap::new(),
             next_id: 0,
@@ -159,9 +162,7 @@ impl Session {
                 let said: serde_json::Value = serde_json::from_str(packet.payload).unwrap_or_default();
                 let sid = said["sid"].as_str().unwrap_or_default().to_owned();
                 if let Some(pid) = said["pid"].as_str() {
-                    // What came before CONNECT was missed, and is emitted after it.
-                    let offset = self.received.iter().rev().filter(|event| event.namespace == namespace);
-                    let offset = offset.filter_map(Received::offset).next();
+                    let offset = self.named.remove(&namespace);
                     self.claims.insert(namespace.clone(), Claim { pid: pid.to_owned(), offset });
                 }
                 self.joined.insert(namespace, Ok(sid));

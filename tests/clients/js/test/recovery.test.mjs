@@ -11,8 +11,13 @@ const only = { skip: isReference && "Node cannot hand a client over, and has oth
 const TRANSPORTS = { polling: ["polling"], websocket: ["websocket"], upgrade: ["polling", "websocket"] };
 const coming = { reconnection: true, reconnectionDelay: 20, reconnectionDelayMax: 60 };
 
-/** Breaks the transport without a word to the server. */
-const cut = (socket) => socket.io.engine.close();
+/** Breaks the transport at once, in whatever state an upgrade of it is. `engine.close()` waits for the last poll if the engine is
+ * upgrading, and closes before the events of that poll reach the socket. The socket takes them for events of the next
+ * connection, emits them then, and yet asks for them once more: they come twice, from any server. */
+const cut = ({ io: { engine } }) => {
+  if (engine.upgrading || engine.writeBuffer.length > 0) engine._onClose("transport error");
+  else engine.close();
+};
 // The last argument of each event is its offset, as with Node.
 const numbers = (seen) => seen.map(([{ number }]) => number);
 
