@@ -204,7 +204,7 @@ describe("permessage-deflate", only, () => {
       const [back] = await next(wire, "message");
       assert.ok(back.equals(Buffer.from(data)), `${data.length} bytes`);
       const read = wire._socket.bytesRead - before;
-      const shrinks = data.length >= 1024 && data[0] === data[1];
+      const shrinks = data.length >= 1024 && new Set(data).size === 1;
       assert.ok(shrinks ? read < data.length / 50 : read >= data.length, `${read} of ${data.length} bytes`);
     }
   });
