@@ -94,6 +94,10 @@ impl Shard {
                 }
             }
         }
+        // So may the last one have: the client is refused, as one whose handler took its time.
+        if self.core.borrow().is_ending(socket_key) {
+            return;
+        }
         self.core.borrow_mut().accept_socket(socket_key);
         self.run_waiting(socket_key);
     }

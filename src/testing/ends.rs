@@ -106,6 +106,21 @@ struct Raw<'a> {
 impl<'a> Raw<'a> {
     /// In `/`, on a shard.
     fn connect(server: &'a TestServer, way: Way, shard: usize) -> Raw<'a> {
+        let client = Raw::open(server, way, shard);
+        if way == Way::WebSocket {
+            client.send(&["40"]);
+        } else {
+            client.post(&["40"]);
+            client.poll();
+            client.settle();
+        }
+        let joined = client.arrived();
+        assert!(joined.contains("40{\"sid\""), "{joined}");
+        client
+    }
+
+    /// In no namespace yet.
+    fn open(server: &'a TestServer, way: Way, shard: usize) -> Raw<'a> {
         let wire = {
             let mut host = server.host.borrow_mut();
             let wire = host.dial(shard, Peer::Unix);
@@ -124,15 +139,6 @@ impl<'a> Raw<'a> {
         let opened = client.arrived();
         let start = opened.find("\"sid\":\"").expect("an open packet") + 7;
         client.sid = opened[start..start + 20].to_owned();
-        if way == Way::WebSocket {
-            client.send(&["40"]);
-        } else {
-            client.post(&["40"]);
-            client.poll();
-            client.settle();
-        }
-        let joined = client.arrived();
-        assert!(joined.contains("40{\"sid\""), "{joined}");
         client
     }
 
@@ -328,6 +334,37 @@ fn a_connect_handler_that_disconnects_is_the_last_to_be_asked() {
         if !is_async {
             assert_eq!(refused.expect_err("it was sent away").message, "Connection refused by server");
         }
+    }
+}
+
+#[test]
+fn the_last_connect_handler_that_disconnects_refuses_whether_it_takes_its_time_or_not() {
+    for is_async in [false, true] {
+        let log = Log::default();
+        let noted = log.clone();
+        let server = Server::new(Config { shards: 1, ..Config::default() }).namespace("/", move |io| {
+            if is_async {
+                io.use_connect_async(move |socket: Socket, _: Option<u64>| async move {
+                    sleep(Duration::from_millis(1)).await;
+                    socket.disconnect();
+                    Ok::<(), Refused>(())
+                });
+            } else {
+                io.on_connect(move |cx: &mut Context<'_>| cx.disconnect());
+            }
+            let gone = noted.clone();
+            io.on_disconnect(move |_: &mut Context<'_>, _: CloseReason| note(&gone, "gone"));
+        });
+        let server = TestServer::new(server).expect("the server is sound");
+        let client = Raw::open(&server, Way::WebSocket, 0);
+        client.send(&["40"]);
+        server.advance(Duration::from_millis(10));
+        let told = client.arrived();
+        let is_refused = told.contains(r#"44{"message":"Connection refused by server"}"#);
+        assert!(is_refused, "asynchronous: {is_async}: {told:?}");
+        assert!(!told.contains("40{") && !told.contains("41"), "asynchronous: {is_async}: {told:?}");
+        assert_eq!(take(&log), [""; 0], "who was never let in does not leave");
+        assert_eq!(server.handle().stats()[0].sockets, 0);
     }
 }
 
