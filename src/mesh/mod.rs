@@ -72,6 +72,9 @@ pub(crate) enum ShardMessage {
     /// Close every session and stop. No inbox holds it: [`Mesh::request_stop`] sets a flag, which always has room, and
     /// [`InboxReceiver::next_message`] makes the message of it.
     Shutdown,
+    /// The shard through which other threads speak has passed on all that they said before the server was asked to stop, for
+    /// the first time, the second and so on.
+    StopInTurn(u32),
 }
 
 /// A frame with its addressees.

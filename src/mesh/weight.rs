@@ -22,7 +22,7 @@ impl ShardMessage {
             ShardMessage::Command(command) | ShardMessage::RelayCommand(command) => {
                 command.target.len_bytes()
             }
-            ShardMessage::Trace { .. } | ShardMessage::Shutdown => 0,
+            ShardMessage::Trace { .. } | ShardMessage::Shutdown | ShardMessage::StopInTurn(_) => 0,
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::shard::backpressure::SlowRules;
 use crate::shard::config::Config;
 use crate::shard::connection::Connection;
 use crate::shard::deadlines::Deadlines;
-use crate::shard::drain::Drain;
+use crate::shard::drain::{Drain, Stops};
 use crate::shard::endpoint::EndpointTable;
 use crate::shard::files::FileWork;
 use crate::shard::held::ClockReader;
@@ -204,6 +204,7 @@ pub(crate) struct Core {
     pub(crate) counters: Arc<ShardCounters>,
     /// Set once the shard is asked to stop.
     pub(crate) drain: Option<Drain>,
+    pub(crate) stops: Stops,
     pub(crate) is_shutting_down: bool,
     /// Believes cookie sessions, if the server has any.
     pub(crate) signer: Option<SharedSigner>,
@@ -292,6 +293,7 @@ impl Core {
             mesh: parts.mesh,
             counters: parts.counters,
             drain: None,
+            stops: Stops::default(),
             is_shutting_down: false,
             signer: None,
             mark: 0,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::base::slab::Key;
 use crate::base::time::Time;
+use crate::mesh::ShardMessage;
 use crate::protocol::websocket::close::CloseCode;
 use crate::shard::Shard;
 use crate::shard::connection::{Ending, FIRST_REQUEST_PATIENCE, Kind, Role, WebSocketState};
@@ -13,6 +14,17 @@ use crate::shard::wheel::TimerOwner;
 
 /// How often sessions are sent away while a shard drains.
 const DRAIN_STEP: Duration = Duration::from_millis(50);
+
+/// What other threads have said reaches a shard through another one while recovery is on. So long a shard that is asked to stop
+/// waits for that one, which may be stuck.
+const RELAY_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Requests to stop: how many have come, and how many are done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stops {
+    asked: u32,
+    done: u32,
+}
 
 /// How far the spread end of a shard has come.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +49,46 @@ impl Drain {
 }
 
 impl Shard {
+    /// The server is asked to stop. What other threads have said before is passed on first, by the shard that relays it.
+    pub(crate) fn ask_to_stop(&mut self) {
+        let asked = {
+            let mut core = self.core.borrow_mut();
+            core.stops.asked += 1;
+            let (asked, relay) = (core.stops.asked, core.mesh.relay());
+            if relay == Some(core.id) {
+                for shard in core.other_shards() {
+                    // One that cannot be told has its patience.
+                    core.send_to_shard(shard, ShardMessage::StopInTurn(asked));
+                }
+            } else if relay.is_some() && asked == 1 && core.stops.done == 0 {
+                let until = core.now + RELAY_PATIENCE;
+                core.wheel.arm(TimerOwner::Drain, until);
+                return;
+            }
+            asked
+        };
+        self.heed_stops(asked);
+    }
+
+    /// Stops as often as the server was asked to.
+    pub(crate) fn heed_stops(&mut self, asked: u32) {
+        let done = {
+            let mut core = self.core.borrow_mut();
+            let done = core.stops.done;
+            core.stops.done = done.max(asked);
+            done
+        };
+        (done..asked).for_each(|_| self.stop());
+    }
+
+    /// More sessions are due, or what came before the stop was waited for long enough.
+    pub(crate) fn drain_timeout(&mut self) {
+        let Stops { asked, done } = self.core.borrow().stops;
+        if asked > done { self.heed_stops(asked) } else { self.drain() }
+    }
+
     /// The server stops: with `shutdown_spread`, sessions end over that time; a second request ends it all at once.
-    pub(crate) fn stop(&mut self) {
+    fn stop(&mut self) {
         let spread = self.core.borrow().config.shutdown_spread;
         let is_second = {
             let mut core = self.core.borrow_mut();

@@ -251,7 +251,8 @@ impl Shard {
             ShardMessage::State(message) => shard.core.borrow_mut().receive_state(message),
             ShardMessage::File(answer) => shard.core.borrow_mut().deliver_file(*answer),
             ShardMessage::Trace { sid, is_on } => shard.core.borrow_mut().trace(&sid, is_on),
-            ShardMessage::Shutdown => shard.stop(),
+            ShardMessage::Shutdown => shard.ask_to_stop(),
+            ShardMessage::StopInTurn(number) => shard.heed_stops(number),
             ShardMessage::Handoff(_) => {
                 debug_assert!(false, "a driver adopts handed over connections itself")
             }
@@ -309,7 +310,7 @@ impl Shard {
                 match owner {
                     TimerOwner::Connection(key) => shard.connection_timeout(key, deadline, stall),
                     TimerOwner::Session(key) => shard.session_timeout(key, deadline, stall),
-                    TimerOwner::Drain => shard.drain(),
+                    TimerOwner::Drain => shard.drain_timeout(),
                     TimerOwner::Expiry(key) => shard.expiry_timeout(key, deadline),
                     TimerOwner::Recovery(key) => shard.recovery_timeout(key),
                 }

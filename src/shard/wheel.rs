@@ -39,7 +39,7 @@ pub(crate) enum TimerOwner {
     Recovery(Key),
     /// A socket whose token expires.
     Expiry(Key),
-    /// The end of more sessions, while the shard drains.
+    /// The end of more sessions, while the shard drains; before that, the end of its patience with the shard that relays.
     Drain,
 }
 

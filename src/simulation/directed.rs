@@ -567,6 +567,50 @@ fn a_shutdown_says_goodbye_to_everybody_and_leaves_nothing() {
 }
 
 #[test]
+fn what_a_handle_says_before_it_stops_the_server_reaches_everybody() {
+    for seed in 0..60 {
+        let recovery_max_disconnection = Duration::from_secs(if seed % 2 == 0 { 120 } else { 0 });
+        let config = Config { recovery_max_disconnection, ..Config::default() };
+        let has_slow_mesh = seed % 3 == 0;
+        let shards = 1 + seed as usize % 4;
+        let mut simulation = Simulation::new(seed, Weather { config, has_slow_mesh, ..weather(shards) });
+        let clients: Vec<usize> = (0..12)
+            .map(|number| simulation.connect(if number % 2 == 0 { WEBSOCKET } else { POLLING }))
+            .collect();
+        let handle = simulation.world.handle.clone();
+        let _ = handle.namespace("/").emit("news", "bye");
+        handle.stop();
+        simulation.run(Duration::from_secs(3));
+        for id in clients {
+            let received = simulation.take_received(id);
+            assert_eq!(events(&received, "news"), ["bye"], "seed {seed}, {shards} shards");
+        }
+        assert!(simulation.world.shards.iter().all(|shard| shard.core.borrow().is_shutting_down));
+        end(simulation);
+    }
+}
+
+#[test]
+fn a_shard_that_relays_and_is_stuck_keeps_nobody_from_stopping() {
+    let config = Config { recovery_max_disconnection: Duration::from_secs(120), ..Config::default() };
+    let mut simulation = Simulation::new(3, Weather { config, ..weather(2) });
+    let deaf = |simulation: &mut Simulation| {
+        simulation.world.work(1, |shard, now| shard.deliver(ShardMessage::Shutdown, now));
+    };
+    let has_stopped = |simulation: &Simulation| simulation.world.shards[1].core.borrow().is_shutting_down;
+    deaf(&mut simulation);
+    simulation.run(Duration::from_millis(500));
+    assert!(!has_stopped(&simulation), "what was said before may still come");
+    simulation.run(Duration::from_secs(1));
+    assert!(has_stopped(&simulation));
+    let config = Config { recovery_max_disconnection: Duration::from_secs(120), ..Config::default() };
+    let mut simulation = Simulation::new(3, Weather { config, ..weather(2) });
+    deaf(&mut simulation);
+    deaf(&mut simulation);
+    assert!(has_stopped(&simulation), "a second request waits for nothing");
+}
+
+#[test]
 fn a_shutdown_may_be_spread_over_time() {
     let config = Config { shutdown_spread: Duration::from_secs(10), ..Config::default() };
     let mut simulation = Simulation::new(5, Weather { config, ..weather(2) });
