@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { ask, client, connected } from "../lib/clients.mjs";
 import { isReference, serverUrl } from "../lib/target.mjs";
-import { collect, next, pause } from "../lib/wait.mjs";
+import { collect, next, pause, until } from "../lib/wait.mjs";
 
 const URL = serverUrl("RECOVERY_URL");
 const only = { skip: isReference && "Node cannot hand a client over, and has other limits" };
@@ -112,7 +112,10 @@ describe("a client that loses its connection", only, () => {
     await back;
     assert.deepEqual([late.recovered, late.id === id], [false, false]);
     const gone = late.id;
+    const watcher = await connected(t, URL);
     late.disconnect();
+    // On a new connection, a CONNECT may overtake the DISCONNECT on the old one: the server would take the client for one that is lost.
+    await until("the server knows that the client has left", async () => (await ask(watcher, "count", gone)) === 0);
     late.connect();
     await next(late, "connect");
     assert.deepEqual([late.recovered, late.id === gone], [false, false]);
