@@ -4,6 +4,7 @@
 //! for an object of the client's: it is told that it has no room for bytes. `Binary`, also within an enum that serde keeps until
 //! it knows for whom, and `RawJson` get what they always got. Only for packets with attachments: others hold no placeholders.
 
+use std::cell::Cell;
 use std::fmt;
 
 use bytes::Bytes;
@@ -22,6 +23,33 @@ const READS_TEXT: [&str; 2] = [binary::NAME, "$serde_json::private::RawValue"];
 /// What a type without room for bytes is told.
 const NO_ROOM: &str =
     "a binary attachment stands here: read it as shardcast::Binary, or keep the text as shardcast::RawJson";
+
+/// What comes after the beginning of a placeholder is kept as a [`Value`] and read from there. Within what is kept the same may
+/// begin, and is kept again: so often at most, since each time costs as much as all that is within.
+const KEPT_DEPTH_MAX: u32 = 4;
+
+/// What a client is told that nests what looks like placeholders.
+const TOO_DEEP: &str = "objects with the keys of an attachment's placeholder are nested too deep";
+
+thread_local! {
+    /// How many kept values surround what is being read.
+    static KEPT_DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Reads from a value that was kept.
+fn within_kept<R>(read: impl FnOnce() -> R) -> R {
+    struct Restore(u32);
+
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            KEPT_DEPTH.set(self.0);
+        }
+    }
+
+    let _restore = Restore(KEPT_DEPTH.get());
+    KEPT_DEPTH.set(KEPT_DEPTH.get() + 1);
+    read()
+}
 
 /// A deserializer, or an access to its parts, within arguments that have attachments.
 pub(super) struct Attached<T>(pub(super) T);
@@ -202,6 +230,9 @@ impl<'de, A: MapAccess<'de>> Looked<A> {
                 break;
             }
             let value = rest.next_value::<Value>()?;
+            if (value.is_array() || value.is_object()) && KEPT_DEPTH.get() >= KEPT_DEPTH_MAX {
+                return Err(A::Error::custom(TOO_DEEP));
+            }
             match next.as_str() {
                 binary::PLACEHOLDER_KEY => is_placeholder = value == Value::Bool(true),
                 binary::NUM_KEY => num = value.as_u64().map(|num| num as usize),
@@ -242,7 +273,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Object<A> {
 
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, A::Error> {
         match self.value.take() {
-            Some(value) => seed.deserialize(Attached(value)).map_err(A::Error::custom),
+            Some(value) => within_kept(|| seed.deserialize(Attached(value))).map_err(A::Error::custom),
             None => self.rest.next_value_seed(Seed(seed)),
         }
     }
@@ -423,6 +454,24 @@ mod tests {
         }
         let frame = Frame { num: 3, rest: Some((4, "a".to_owned())) };
         assert_eq!(read::<Frame>(r#"{"num":3,"rest":[4,"a"]}"#), Ok(frame));
+    }
+
+    #[test]
+    fn what_looks_like_a_placeholder_is_kept_a_few_times_only() {
+        let nested = |levels: u32, begin: &str| {
+            let levels = levels as usize;
+            format!("{}[1]{}", begin.repeat(levels), "}".repeat(levels))
+        };
+        for begin in [r#"{"num":"#, r#"{"_placeholder":"#, r#"{"_placeholder":true,"a":"#, r#"{"a":1,"b":"#] {
+            let few = nested(KEPT_DEPTH_MAX, begin);
+            assert_eq!(read::<Value>(&few), Ok(serde_json::from_str(&few).unwrap()), "{few}");
+            let many = read::<Value>(&nested(100, begin)).map_err(|error| error.to_string());
+            assert_eq!(many.is_err(), !begin.contains("\"b\""), "{begin}");
+            assert!(many.err().is_none_or(|error| error.contains(TOO_DEEP)), "{begin}");
+            assert_eq!(KEPT_DEPTH.get(), 0);
+        }
+        let beside = format!("[{}]", vec![nested(KEPT_DEPTH_MAX, r#"{"num":"#); 50].join(","));
+        assert!(read::<Value>(&beside).is_ok(), "beside each other they cost nothing");
     }
 
     #[test]
