@@ -141,6 +141,7 @@ impl Core {
             is_unjoined: false,
             sockets: SmallVec::new(),
             share: SessionShare::default(),
+            tasks: 0,
             pending_binary: None,
             partial: 0,
             handshake: Rc::new(handshake),

@@ -145,6 +145,8 @@ pub(crate) struct Session {
     pub(crate) sockets: SmallVec<[(u16, Key); 1]>,
     /// While it polls, its share of a turn for what has waited behind its handlers.
     pub(crate) share: SessionShare,
+    /// Asynchronous handlers of its sockets that run, also of sockets that it has left.
+    pub(crate) tasks: u32,
     /// A binary packet that waits for its attachments. It may finish on the other transport.
     pub(crate) pending_binary: Option<Box<PendingBinary>>,
     /// What of it is counted in `Core::partial_bytes`.

@@ -11,13 +11,14 @@ use std::task::{Context as PollContext, Poll, Wake, Waker};
 
 use crate::base::guard::{discard, guarded};
 use crate::base::ids::ShardId;
+use crate::base::limits::HANDLERS_LEFT_MAX;
 use crate::base::shown::Shown;
 use crate::base::slab::Key;
 use crate::mesh::Mesh;
 use crate::shard::Shard;
 use crate::shard::app::{LocalFuture, Refused};
 use crate::shard::connect::REFUSED;
-use crate::shard::core::SharedCore;
+use crate::shard::core::{Core, SharedCore};
 
 thread_local! {
     /// The shard that is at work on this thread.
@@ -29,6 +30,8 @@ pub(crate) struct Task {
     /// Absent while it is being polled.
     future: Option<LocalFuture>,
     owner: TaskOwner,
+    /// The client's, if it is a handler's: counted in [`Session::tasks`](crate::shard::session::Session).
+    session: Option<Key>,
     waker: Option<Waker>,
     wake: Arc<TaskWake>,
 }
@@ -113,6 +116,16 @@ impl std::fmt::Debug for Task {
 impl Shard {
     /// Starts a future; it runs until it first waits before this returns.
     pub(crate) fn start_task(&mut self, future: LocalFuture, owner: TaskOwner) {
+        let session = self.core.borrow().session_of(owner);
+        if let Some(session) = session
+            && !self.core.borrow_mut().count_task(session)
+        {
+            discard(future);
+            return self.break_session(
+                session,
+                "the client left and joined again while more of its asynchronous handlers ran than HANDLERS_LEFT_MAX",
+            );
+        }
         let key = {
             let mut core = self.core.borrow_mut();
             if let TaskOwner::Handler(socket, _) = owner
@@ -127,7 +140,8 @@ impl Shard {
                 is_woken: AtomicBool::new(false),
             });
             let waker = Waker::from(Arc::clone(&wake));
-            let task = Task { future: Some(future), owner, waker: Some(waker), wake: Arc::clone(&wake) };
+            let task =
+                Task { future: Some(future), owner, session, waker: Some(waker), wake: Arc::clone(&wake) };
             let key = core.tasks.insert(task);
             wake.key.set(key).expect("the key is set once");
             key
@@ -183,7 +197,10 @@ impl Shard {
 
     fn finish_task(&mut self, key: Key, owner: TaskOwner) {
         let mut core = self.core.borrow_mut();
-        core.tasks.remove(key);
+        let session = core.tasks.remove(key).and_then(|task| task.session);
+        if let Some(session) = session.and_then(|session| core.sessions.get_mut(session)) {
+            session.tasks -= 1;
+        }
         if let TaskOwner::Handler(socket, _) = owner {
             if let Some(socket) = core.sockets.get_mut(socket) {
                 socket.is_busy = false;
@@ -191,6 +208,26 @@ impl Shard {
             drop(core);
             self.run_waiting(socket);
         }
+    }
+}
+
+impl Core {
+    /// Whose handler a task is.
+    fn session_of(&self, owner: TaskOwner) -> Option<Key> {
+        match owner {
+            TaskOwner::Nobody => None,
+            TaskOwner::Connect(socket) | TaskOwner::Handler(socket, _) => {
+                self.sockets.get(socket).map(|socket| socket.session)
+            }
+        }
+    }
+
+    /// Counts one more handler of a session. False when too many run for sockets that it has left.
+    fn count_task(&mut self, session: Key) -> bool {
+        let Some(session) = self.sessions.get_mut(session) else { return true };
+        let is_fine = (session.tasks as usize) < session.sockets.len() + HANDLERS_LEFT_MAX;
+        session.tasks += u32::from(is_fine);
+        is_fine
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
+use crate::base::limits::HANDLERS_LEFT_MAX;
 use crate::mesh::Peer;
 use crate::protocol::websocket::frame::{self, Opcode};
 use crate::testing::host::WireId;
@@ -428,6 +429,38 @@ fn a_repeated_connect_begins_anew_and_ends_nothing_else() {
         client.send(&["41", "41", "430[]", "40", r#"42["seen","back"]"#]);
         assert_eq!(take(&log), ["gone: client namespace disconnect", "back"], "{way:?}");
         assert_eq!(server.handle().stats()[0].sockets, 1, "{way:?}");
+    }
+}
+
+#[test]
+fn a_client_that_leaves_and_joins_in_a_loop_starts_a_bounded_number_of_handlers() {
+    let rows: [&[&str]; 3] = [
+        &["41", "40", r#"42["slow",1000]"#],
+        &["40", r#"42["slow",1000]"#],
+        &[r#"42["slow",1000]"#, "41", "40"],
+    ];
+    for way in WAYS {
+        for round in rows {
+            let log = Log::default();
+            let server = serve(&log, Config { shards: 1, ..Config::default() });
+            let client = Raw::connect(&server, way, 0);
+            // Each is done before the next begins: as often as it likes.
+            for _ in 0..HANDLERS_LEFT_MAX {
+                client.send(round);
+                server.advance(Duration::from_millis(1050));
+                if way != Way::WebSocket {
+                    client.poll();
+                    client.settle();
+                }
+            }
+            let done = take(&log).iter().filter(|line| *line == "slow is done").count();
+            assert_eq!(done, HANDLERS_LEFT_MAX, "{way:?}, {round:?}");
+            client.send(&round.repeat(HANDLERS_LEFT_MAX * 3));
+            assert_eq!(server.handle().stats()[0].sessions, 0, "{way:?}, {round:?}");
+            server.advance(Duration::from_secs(2));
+            let done = take(&log).iter().filter(|line| *line == "slow is done").count();
+            assert_eq!(done, HANDLERS_LEFT_MAX + 1, "{way:?}, {round:?}: those of sockets left, and one");
+        }
     }
 }
 
