@@ -131,7 +131,7 @@ impl Core {
         if joined >= NAMESPACES_PER_SESSION_MAX && !is_registered {
             tracing::info!(
                 target: super::SOCKETIO,
-                namespace = name,
+                namespace = without_query(name),
                 "refused: a session may be in {NAMESPACES_PER_SESSION_MAX} namespaces of patterns"
             );
             return Err(Refused::new("Too many namespaces"));
@@ -140,7 +140,7 @@ impl Core {
             NamespaceError::Unknown => {
                 tracing::info!(
                     target: super::SOCKETIO,
-                    namespace = name,
+                    namespace = without_query(name),
                     endpoint = self.endpoint(endpoint).options.path,
                     "refused with \"Invalid namespace\": none is registered by this name at this endpoint"
                 );
@@ -148,7 +148,8 @@ impl Core {
             }
             NamespaceError::Full => {
                 let namespaces_max = self.config.namespaces_max;
-                tracing::warn!(target: super::SOCKETIO, namespace = name, namespaces_max, "refused: namespaces_max is reached");
+                let namespace = without_query(name);
+                tracing::warn!(target: super::SOCKETIO, namespace, namespaces_max, "refused: namespaces_max is reached");
                 Refused::new("Too many namespaces")
             }
         })
@@ -216,5 +217,22 @@ impl Core {
         self.send_connect_error(session, &namespace.name, refused);
         self.detach_socket(key);
         self.remove_socket(key);
+    }
+}
+
+/// What the log shows of a name that a client asks for: older clients append a query, in which a token may be.
+fn without_query(name: &str) -> &str {
+    name.split_once('?').map_or(name, |(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_query_of_a_name_is_not_for_the_log() {
+        for (name, shown) in [("/nope", "/nope"), ("/nope?token=s", "/nope"), ("?a?b", ""), ("/é?", "/é")] {
+            assert_eq!(without_query(name), shown);
+        }
     }
 }
