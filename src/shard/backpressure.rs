@@ -20,7 +20,7 @@ use crate::protocol::websocket::frame::server_frames;
 use crate::shard::Shard;
 use crate::shard::connection::{Connection, Kind, Role};
 use crate::shard::context::{Context, Socket};
-use crate::shard::core::{Core, Deferred};
+use crate::shard::core::{Core, Deferred, clamped};
 use crate::shard::session::{Link, Session};
 use crate::shard::socket::SocketState;
 
@@ -265,7 +265,7 @@ impl Core {
     #[cold]
     pub(crate) fn note_progress(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.behind = connection.outbox.len();
+        connection.behind = clamped(connection.outbox.len());
         if !connection.outbox.is_empty() || !std::mem::take(&mut connection.awaits_drain) {
             return;
         }
@@ -280,7 +280,7 @@ impl Core {
     #[cold]
     pub(crate) fn note_poll_progress(&mut self, key: Key) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        session.behind = session.backlog.len();
+        session.behind = clamped(session.backlog.len());
         if session.backlog.is_empty() && std::mem::take(&mut session.awaits_drain) {
             self.caught_up(key);
         }

@@ -16,7 +16,7 @@ use crate::mesh::recovery::{Kept, Offset};
 use crate::mesh::{Broadcast, Reach, ShardMessage, SocketCommand, Target};
 use crate::shard::backpressure::{Lag, Outcome, ParkResult, SlowRules, Standing};
 use crate::shard::connection::{Connection, Ending};
-use crate::shard::core::{Core, Deferred, NOWHERE, Room, find_socket};
+use crate::shard::core::{Core, Deferred, NOWHERE, Room, clamped, find_socket};
 use crate::shard::ends::close_soon;
 use crate::shard::kept::Limits;
 use crate::shard::namespaces::{NamespaceRef, Namespaces};
@@ -413,7 +413,7 @@ impl Delivery<'_> {
         }
         let was_clean = !std::mem::replace(&mut connection.is_dirty, true);
         if was_clean {
-            connection.behind = owed;
+            connection.behind = clamped(owed);
         }
         self.outcome.count(connection.behind > 0);
         connection.outbox.push_shared(frame, self.buffers);
@@ -454,7 +454,7 @@ impl Delivery<'_> {
         }
         if !std::mem::replace(&mut session.is_poll_due, true) {
             self.polls_due.push(key);
-            session.behind = owed;
+            session.behind = clamped(owed);
         }
         self.outcome.count(!session.has_poll());
         session.backlog.push_shared(frame, self.buffers);

@@ -103,7 +103,7 @@ impl Core {
         }
         self.owed.remove(session.parked.map_or(0, |parked| parked.bytes) + session.backlog.len());
         session.backlog.clear(&mut self.buffers);
-        self.partial_bytes -= session.partial;
+        self.partial_bytes -= session.partial as usize;
         self.session_ids.remove(&session.sid, session_key.index);
     }
 }

@@ -58,7 +58,7 @@ pub(crate) struct Connection {
     /// Somebody waits for its outbox to be empty.
     pub(crate) awaits_drain: bool,
     /// How much of the outbox earlier turns have left, as of the first bytes of this one.
-    pub(crate) behind: usize,
+    pub(crate) behind: u32,
     /// It is owed more than `outbox_bytes_max`: its session will be closed, and nothing more is queued for it.
     pub(crate) is_given_up: bool,
     /// A WebSocket whose session's packets are shown in the log.
@@ -69,12 +69,15 @@ pub(crate) struct Connection {
     pub(crate) inbound: Vec<u8>,
     pub(crate) share: Share,
     /// What of its input is counted in `Core::partial_bytes`.
-    pub(crate) partial: usize,
+    pub(crate) partial: u32,
     pub(crate) deadline: Time,
     /// The earliest entry of this connection in the wheel.
     pub(crate) armed: Time,
     pub(crate) peer: Peer,
 }
+
+// Every client has one, and a fan-out goes through all of them.
+const _: () = assert!(size_of::<Connection>() <= 208);
 
 /// How a connection stands to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +92,8 @@ pub(crate) enum Ending {
 /// What a connection speaks.
 #[derive(Debug)]
 pub(crate) enum Kind {
-    Http(HttpState),
+    /// Boxed: a WebSocket, as most are that stay, has nothing of it.
+    Http(Box<HttpState>),
     WebSocket(WebSocketState),
 }
 
@@ -189,7 +193,7 @@ impl Connection {
             is_given_up: false,
             is_traced: false,
             ending: Ending::Open,
-            kind: Kind::Http(HttpState::default()),
+            kind: Kind::Http(Box::default()),
             inbound: Vec::new(),
             share: Share::default(),
             partial: 0,
@@ -223,7 +227,7 @@ impl Connection {
 
     pub(crate) fn http_mut(&mut self) -> Option<&mut HttpState> {
         match &mut self.kind {
-            Kind::Http(http) => Some(http),
+            Kind::Http(http) => Some(&mut **http),
             Kind::WebSocket(_) => None,
         }
     }
@@ -268,14 +272,14 @@ impl Core {
         }
     }
 
-    /// Forgets a connection and has its wire closed.
-    pub(crate) fn drop_connection(&mut self, key: Key) {
-        if let Some(connection) = self.connections.remove(key) {
-            self.owed.remove(connection.outbox.len());
-            self.partial_bytes -= connection.partial;
-            self.counters.connections.subtract(1);
-            self.outputs.push(Output::Close { connection: key, outbox: connection.outbox });
-        }
+    /// Forgets a connection and has its wire closed. Returns what it was.
+    pub(crate) fn drop_connection(&mut self, key: Key) -> Option<Kind> {
+        let Connection { outbox, partial, kind, .. } = self.connections.remove(key)?;
+        self.owed.remove(outbox.len());
+        self.partial_bytes -= partial as usize;
+        self.counters.connections.subtract(1);
+        self.outputs.push(Output::Close { connection: key, outbox });
+        Some(kind)
     }
 
     /// Whether a peer asks for answers and does not read them: beyond this it gets no more of them. Who reads
@@ -287,12 +291,22 @@ impl Core {
 
     /// The driver sent `count` bytes of a connection's outbox.
     pub(crate) fn sent(&mut self, key: Key, count: usize) {
-        let Core { connections, buffers, owed, counters, .. } = self;
+        let Core { connections, buffers, owed, counters, .. } = &mut *self;
         let Some(connection) = connections.get_mut(key) else { return };
         connection.outbox.advance(count, buffers);
         owed.remove(count);
         counters.owed_bytes.set(owed.bytes() as u64);
-        self.counters.bytes_sent.add(count as u64);
+        counters.bytes_sent.add(count as u64);
+        // For a client that keeps up this is all.
+        let is_waited_for = connection.behind > 0 || connection.awaits_drain || connection.share.is_paused;
+        if is_waited_for || connection.ending != Ending::Open || matches!(connection.kind, Kind::Http(_)) {
+            self.note_sent(key, count);
+        }
+    }
+
+    /// Something was sent to a client that is slow, asks by HTTP, or is at its end.
+    fn note_sent(&mut self, key: Key, count: usize) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.ending != Ending::Open {
             connection.earn(count, self.now);
         } else if matches!(connection.kind, Kind::Http(_)) {
@@ -359,11 +373,10 @@ impl Shard {
         let mut carried = {
             let mut core = self.core.borrow_mut();
             core.counters.bytes_received.add(input.len() as u64);
-            if !core.takes_input(key, input.len()) {
-                return core.keep_unread(key, input);
+            match core.begin_input(key, input.len()) {
+                Some(carried) => carried,
+                None => return core.keep_unread(key, input),
             }
-            let Some(connection) = core.connections.get_mut(key) else { return };
-            std::mem::take(&mut connection.inbound)
         };
         if carried.is_empty() {
             let (used, pause) = self.consume(key, input);
@@ -445,7 +458,7 @@ impl Shard {
             let is_http = {
                 let mut core = self.core.borrow_mut();
                 let (turn, outbox_bytes_max) = (core.turn, core.config.outbox_bytes_max);
-                let is_turn_full = core.owed.is_turn_full(core.outboxes_bytes_max);
+                let is_turn_full = core.owed.is_turn_full();
                 core.events_taken += 1;
                 match core.connections.get_mut(key) {
                     Some(connection) if connection.ending == Ending::Open => {
@@ -482,13 +495,8 @@ impl Shard {
 
     /// The peer closed, or the wire broke.
     pub(crate) fn connection_lost(&mut self, key: Key) {
-        let kind = {
-            let mut core = self.core.borrow_mut();
-            let Some(connection) = core.connections.get_mut(key) else { return };
-            let replacement = Kind::Http(HttpState::default());
-            std::mem::replace(&mut connection.kind, replacement)
-        };
-        self.core.borrow_mut().drop_connection(key);
+        let dropped = self.core.borrow_mut().drop_connection(key);
+        let Some(kind) = dropped else { return };
         match kind {
             Kind::Http(http) => {
                 if let Some(session) = http.session {

@@ -172,8 +172,6 @@ pub(crate) struct Core {
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) allowed_hosts: AllowedHosts,
     pub(crate) recovery: RecoveryTable,
-    /// This shard's part of what clients may be owed together.
-    pub(crate) outboxes_bytes_max: usize,
     pub(crate) buffers: BufferPool,
     pub(crate) frames: SharedPool<Vec<u8>>,
     pub(crate) broadcasts: SharedPool<Broadcast>,
@@ -264,15 +262,14 @@ impl Core {
             states: StateTables::default(),
             slow_rules: Vec::new(),
             has_slow_rules: false,
-            owed: Owed::default(),
+            owed: Owed::new(match parts.config.outboxes_bytes_max {
+                0 => usize::MAX,
+                bytes_max => bytes_max / parts.mesh.len().max(1),
+            }),
             // What the configuration says was checked when the server was made.
             trusted_proxies: TrustedProxies::parse(&parts.config.trusted_proxies).unwrap_or_default(),
             allowed_hosts: AllowedHosts::parse(&parts.config.allowed_hosts).unwrap_or_default(),
             recovery: RecoveryTable::new(&parts.config, parts.mesh.len()),
-            outboxes_bytes_max: match parts.config.outboxes_bytes_max {
-                0 => usize::MAX,
-                bytes_max => bytes_max / parts.mesh.len().max(1),
-            },
             buffers: BufferPool::default(),
             frames: SharedPool::default(),
             broadcasts: SharedPool::default(),
@@ -334,23 +331,15 @@ impl Core {
     /// Notes that a connection is owed bytes. Called before they are queued: what is there is from earlier turns.
     #[inline]
     pub(crate) fn mark_dirty(&mut self, key: Key) {
-        if let Some(connection) = self.connections.get_mut(key)
-            && !connection.is_dirty
-        {
-            connection.is_dirty = true;
-            self.dirty.push(key);
-            connection.behind = connection.outbox.len();
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.mark_dirty(key, &mut self.dirty);
         }
     }
 
     /// Notes that a session's poll can be answered at the end of the turn. Called before bytes are queued.
     pub(crate) fn mark_poll_due(&mut self, key: Key) {
-        if let Some(session) = self.sessions.get_mut(key)
-            && !session.is_poll_due
-        {
-            session.is_poll_due = true;
-            self.polls_due.push(key);
-            session.behind = session.backlog.len();
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.mark_poll_due(key, &mut self.polls_due);
         }
     }
 
@@ -456,6 +445,34 @@ impl Core {
             }
         }
     }
+}
+
+impl Connection {
+    /// What [`Core::mark_dirty`] does, for those who have the connection at hand.
+    #[inline]
+    pub(crate) fn mark_dirty(&mut self, key: Key, dirty: &mut Vec<Key>) {
+        if !std::mem::replace(&mut self.is_dirty, true) {
+            self.behind = clamped(self.outbox.len());
+            dirty.push(key);
+        }
+    }
+}
+
+impl Session {
+    /// What [`Core::mark_poll_due`] does, for those who have the session at hand.
+    #[inline]
+    pub(crate) fn mark_poll_due(&mut self, key: Key, polls_due: &mut Vec<Key>) {
+        if !std::mem::replace(&mut self.is_poll_due, true) {
+            self.behind = clamped(self.backlog.len());
+            polls_due.push(key);
+        }
+    }
+}
+
+/// A number of bytes in half the room, for what many have: more than 4 GiB of one client is as good as 4 GiB.
+#[inline]
+pub(crate) fn clamped(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// The place of the socket with that id, for those who hold parts of the core only.

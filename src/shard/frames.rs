@@ -6,7 +6,7 @@ use crate::protocol::engineio::payload3;
 use crate::protocol::websocket::close::{CloseCode, CloseReason as PeerClose};
 use crate::protocol::websocket::deflate::InflateLimits;
 use crate::protocol::websocket::frame::{self, FrameError, Opcode};
-use crate::protocol::websocket::message::{Incoming, MessageLimits};
+use crate::protocol::websocket::message::{Incoming, MessageDecoder, MessageLimits};
 use crate::shard::connection::{Ending, Kind, Role, WebSocketState};
 use crate::shard::core::{Core, NOWHERE};
 use crate::shard::encode::frame_text;
@@ -46,16 +46,9 @@ impl Shard {
         let was_within_message = decoder.is_within_message();
         let decoded = decoder.next(input, limits);
         let is_fragment = was_within_message || decoder.is_within_message();
-        {
-            let mut core = self.core.borrow_mut();
-            if let Some(connection) = core.connections.get_mut(key)
-                && let Kind::WebSocket(websocket) = &mut connection.kind
-            {
-                websocket.decoder = decoder;
-            }
-            if is_fragment {
-                core.count_partial(key);
-            }
+        // A decoder between two messages is as good as the new one that is in its place.
+        if is_fragment {
+            self.core.borrow_mut().put_back(key, decoder);
         }
         match decoded {
             Ok(None) => Step::Wait,
@@ -171,6 +164,14 @@ impl Shard {
 }
 
 impl Core {
+    /// A part of a message has come, and its decoder keeps more or less than before.
+    fn put_back(&mut self, key: Key, decoder: MessageDecoder) {
+        if let Some(websocket) = self.websocket_mut(key) {
+            websocket.decoder = decoder;
+        }
+        self.count_partial(key);
+    }
+
     fn websocket_mut(&mut self, key: Key) -> Option<&mut WebSocketState> {
         match &mut self.connections.get_mut(key)?.kind {
             Kind::WebSocket(websocket) => Some(websocket),
@@ -181,13 +182,8 @@ impl Core {
     /// Queues canonical frames for a session, in its own form, on whatever transport it is. True if they wait there,
     /// because the client is behind or does not poll now.
     pub(crate) fn send_frames(&mut self, session_key: Key, frames: Vec<u8>) -> bool {
-        match self.sessions.get(session_key).map(|session| session.link) {
-            Some(Link::Polling { .. }) => self.mark_poll_due(session_key),
-            Some(Link::WebSocket(key)) => self.mark_dirty(key),
-            None => {}
-        }
         let outbox_bytes_max = self.config.outbox_bytes_max;
-        let Core { sessions, connections, buffers, transcoder, owed, .. } = &mut *self;
+        let Core { sessions, connections, buffers, transcoder, owed, dirty, polls_due, .. } = &mut *self;
         let Some(session) = sessions.get_mut(session_key) else {
             buffers.give(frames);
             return false;
@@ -205,14 +201,17 @@ impl Core {
         };
         let queue = match session.link {
             Link::Polling { poll, .. } => {
+                session.mark_poll_due(session_key, polls_due);
                 session.may_compress = true;
                 Some((&mut session.backlog, poll.is_none(), &mut session.is_given_up))
             }
-            Link::WebSocket(key) => {
-                connections.get_mut(key).filter(|connection| connection.ending == Ending::Open).map(
-                    |connection| (&mut connection.outbox, connection.behind > 0, &mut connection.is_given_up),
-                )
-            }
+            Link::WebSocket(key) => connections
+                .get_mut(key)
+                .filter(|connection| connection.ending == Ending::Open)
+                .map(|connection| {
+                    connection.mark_dirty(key, dirty);
+                    (&mut connection.outbox, connection.behind > 0, &mut connection.is_given_up)
+                }),
         };
         let Some((outbox, is_waiting, is_given_up)) = queue else {
             buffers.give(frames);

@@ -74,14 +74,15 @@ impl Shard {
     #[inline]
     pub(crate) fn watched(&self, what: impl FnOnce() -> String) {
         if let Some(held) = self.watch.end() {
-            self.tell_held(held, &what());
+            self.tell_held(held, what);
         }
     }
 
     #[cold]
-    fn tell_held(&self, held: Duration, what: &str) {
+    fn tell_held(&self, held: Duration, what: impl FnOnce() -> String) {
         self.core.borrow().counters.handlers_slow.add(1);
         if let Some(left_out) = self.watch.take_line() {
+            let what = what();
             tracing::warn!(
                 target: super::SOCKETIO,
                 ?held,

@@ -388,7 +388,7 @@ impl Core {
     pub(crate) fn hand_off(&mut self, key: Key, to: ShardId, unread: &[u8]) {
         let Some(mut connection) = self.connections.remove(key) else { return };
         self.owed.remove(connection.outbox.len());
-        self.partial_bytes -= connection.partial;
+        self.partial_bytes -= connection.partial as usize;
         self.counters.connections.subtract(1);
         self.counters.handoffs.add(1);
         let mut moves = connection.http_mut().map(|http| http.moves).unwrap_or_default();

@@ -335,7 +335,7 @@ impl Shard {
             let core = self.core.borrow();
             core.polls_due.is_empty()
                 && core.deferred.is_empty()
-                && core.owed.bytes() <= core.outboxes_bytes_max
+                && !core.owed.is_too_much()
                 && core.partial_bytes <= core.partial_bytes_max
         };
         if !is_settled {

@@ -28,20 +28,30 @@ const MADE_PER_TURN_MAX: usize = 16 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Owed {
     bytes: usize,
+    /// This shard's part of what clients may be owed together.
+    bytes_max: usize,
     /// Bytes that were made in this turn: a frame that is shared counts once.
     made: usize,
+    /// When that is more than this, the turn is full.
+    made_max: usize,
     /// Turns since the last check.
     turns: usize,
     next_check: Time,
 }
 
-impl Default for Owed {
-    fn default() -> Owed {
-        Owed { bytes: 0, made: 0, turns: usize::MAX / CHECKED_PER_TURN, next_check: Time::NEVER }
-    }
-}
-
 impl Owed {
+    /// All together may be owed `bytes_max`.
+    pub(crate) fn new(bytes_max: usize) -> Owed {
+        let (turns, made_max) = (usize::MAX / CHECKED_PER_TURN, MADE_PER_TURN_MAX.min(bytes_max / 8));
+        Owed { bytes: 0, bytes_max, made: 0, made_max, turns, next_check: Time::NEVER }
+    }
+
+    /// Whether all together are owed more than they may be.
+    #[inline]
+    pub(crate) fn is_too_much(&self) -> bool {
+        self.bytes > self.bytes_max
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -67,8 +77,8 @@ impl Owed {
 
     /// Whether what was made in this turn should be sent before more is.
     #[inline]
-    pub(crate) fn is_turn_full(&self, bytes_max: usize) -> bool {
-        self.made > MADE_PER_TURN_MAX.min(bytes_max / 8)
+    pub(crate) fn is_turn_full(&self) -> bool {
+        self.made > self.made_max
     }
 
     /// Everything that was made is on its way to the driver.
@@ -100,7 +110,7 @@ enum Shed {
 impl Connection {
     /// What earlier turns have left of its outbox.
     fn left_over(&self) -> usize {
-        if self.is_dirty { self.behind } else { self.outbox.len() }
+        if self.is_dirty { self.behind as usize } else { self.outbox.len() }
     }
 }
 
@@ -108,19 +118,19 @@ impl Session {
     /// What earlier turns have left for it, while it polls.
     fn left_over(&self) -> usize {
         let parked = self.parked.as_ref().map_or(0, |parked| parked.bytes);
-        parked + if self.is_poll_due { self.behind } else { self.backlog.len() }
+        parked + if self.is_poll_due { self.behind as usize } else { self.backlog.len() }
     }
 }
 
 impl Core {
     /// When the next check is due: never, unless clients are owed more than they may be.
     pub(crate) fn next_owed_check(&self) -> Time {
-        if self.owed.bytes > self.outboxes_bytes_max { self.owed.next_check } else { Time::NEVER }
+        if self.owed.is_too_much() { self.owed.next_check } else { Time::NEVER }
     }
 
     /// A turn has ended, or a check is due. Returns who must go, and what those who are behind are owed.
     fn check_owed(&mut self) -> Option<(Vec<Shed>, usize)> {
-        if self.owed.bytes <= self.outboxes_bytes_max {
+        if !self.owed.is_too_much() {
             return None;
         }
         let clients = self.connections.len() + self.sessions.len();
@@ -133,12 +143,12 @@ impl Core {
         self.owed.next_check = self.now + CHECK_INTERVAL;
         let mut behind = left_over(&self.connections, &self.sessions);
         let total: usize = behind.iter().map(|(bytes, _)| bytes).sum();
-        if total <= self.outboxes_bytes_max {
+        if total <= self.owed.bytes_max {
             return None;
         }
         behind.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
         // A little more than must be, so that not every turn sheds.
-        let mut excess = total.saturating_sub(self.outboxes_bytes_max / 8 * 7);
+        let mut excess = total.saturating_sub(self.owed.bytes_max / 8 * 7);
         let enough = behind.into_iter().take_while(|(bytes, _)| {
             let is_needed = excess > 0;
             excess = excess.saturating_sub(*bytes);
@@ -185,7 +195,7 @@ impl Shard {
     pub(crate) fn shed_if_due(&mut self) {
         let due = self.core.borrow_mut().check_owed();
         let Some((closing, owed)) = due else { return };
-        let bytes_max = self.core.borrow().outboxes_bytes_max;
+        let bytes_max = self.core.borrow().owed.bytes_max;
         tracing::warn!(
             owed,
             bytes_max,

@@ -6,7 +6,7 @@
 use crate::base::slab::Key;
 use crate::shard::Shard;
 use crate::shard::connection::{Connection, Kind, Role};
-use crate::shard::core::Core;
+use crate::shard::core::{Core, clamped};
 use crate::shard::session::CloseReason;
 
 /// A shard's part of `partial_bytes_max` is never less than so many messages of the greatest size: else none could arrive.
@@ -45,22 +45,22 @@ impl Core {
     /// What a connection keeps of its input may have changed.
     pub(crate) fn count_partial(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let now = connection.partial_now();
-        self.partial_bytes = self.partial_bytes - connection.partial + now;
+        let now = clamped(connection.partial_now());
+        self.partial_bytes = self.partial_bytes - connection.partial as usize + now as usize;
         connection.partial = now;
     }
 
     /// The attachments that a session waits for may have changed.
     pub(crate) fn count_session_partial(&mut self, key: Key) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let now = session.pending_binary.as_ref().map_or(0, |pending| pending.len_bytes());
-        self.partial_bytes = self.partial_bytes - session.partial + now;
+        let now = clamped(session.pending_binary.as_ref().map_or(0, |pending| pending.len_bytes()));
+        self.partial_bytes = self.partial_bytes - session.partial as usize + now as usize;
         session.partial = now;
     }
 
     /// Those who keep most, until enough is gone.
     fn largest_partial(&self) -> Vec<Keeper> {
-        let mut keepers: Vec<(usize, Keeper)> = Vec::new();
+        let mut keepers: Vec<(u32, Keeper)> = Vec::new();
         for key in self.connections.keys() {
             let connection = self.connections.get(key).expect("the key was just listed");
             let keeper = match &connection.kind {
@@ -82,7 +82,7 @@ impl Core {
         let mut excess = self.partial_bytes.saturating_sub(self.partial_bytes_max / 8 * 7);
         let enough = keepers.into_iter().take_while(|(bytes, _)| {
             let is_needed = excess > 0;
-            excess = excess.saturating_sub(*bytes);
+            excess = excess.saturating_sub(*bytes as usize);
             is_needed
         });
         enough.map(|(_, keeper)| keeper).collect()

@@ -119,7 +119,7 @@ pub(crate) struct Session {
     pub(crate) may_compress: bool,
     pub(crate) is_poll_due: bool,
     /// How much of the backlog earlier turns have left, while it polls, as of the first bytes of this one.
-    pub(crate) behind: usize,
+    pub(crate) behind: u32,
     /// Somebody waits for it to catch up, while it polls.
     pub(crate) awaits_drain: bool,
     /// Events that wait until the client has caught up.
@@ -150,7 +150,7 @@ pub(crate) struct Session {
     /// A binary packet that waits for its attachments. It may finish on the other transport.
     pub(crate) pending_binary: Option<Box<PendingBinary>>,
     /// What of it is counted in `Core::partial_bytes`.
-    pub(crate) partial: usize,
+    pub(crate) partial: u32,
     pub(crate) handshake: Rc<Handshake>,
 }
 

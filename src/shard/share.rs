@@ -92,7 +92,7 @@ pub(crate) struct Share {
     /// The wire is over, and this is still to be said once everything that came before is handled.
     end: Option<WireEnd>,
     /// How much of the inbound buffer is used already.
-    used: usize,
+    used: u32,
 }
 
 /// How a wire ended.
@@ -152,7 +152,7 @@ impl Connection {
 
     /// Input that is not handled yet.
     fn unread(&self) -> usize {
-        self.inbound.len() - self.share.used
+        self.inbound.len() - self.share.used as usize
     }
 }
 
@@ -163,23 +163,23 @@ impl Core {
         self.turn = self.turn.wrapping_add(1);
     }
 
-    /// Whether input of this connection must wait, and if not, counts it.
+    /// Counts input of a connection, and takes what came before it and is not used yet. `None`: it must wait.
     #[inline]
-    pub(crate) fn takes_input(&mut self, key: Key, bytes: usize) -> bool {
+    pub(crate) fn begin_input(&mut self, key: Key, bytes: usize) -> Option<Vec<u8>> {
         let turn = self.turn;
-        let Some(connection) = self.connections.get_mut(key) else { return false };
+        let connection = self.connections.get_mut(key)?;
         connection.share.spent.enter(turn);
         if connection.share.is_waiting() || connection.share.spent.is_used_up() {
-            return false;
+            return None;
         }
         connection.share.spent.add_bytes(bytes);
-        true
+        Some(std::mem::take(&mut connection.inbound))
     }
 
     /// One packet of a longer request is handled. False when the next must wait.
     pub(crate) fn take_packet(&mut self, key: Key) -> bool {
         self.events_taken += 1;
-        let (turn, is_turn_full) = (self.turn, self.owed.is_turn_full(self.outboxes_bytes_max));
+        let (turn, is_turn_full) = (self.turn, self.owed.is_turn_full());
         let Some(connection) = self.connections.get_mut(key) else { return true };
         connection.share.spent.enter(turn);
         connection.share.spent.add_event();
@@ -196,7 +196,7 @@ impl Core {
     /// Takes one event that has waited from the share of its session's client, or says why there is none now.
     pub(crate) fn take_waiting_event(&mut self, session_key: Key, bytes: usize) -> Result<(), Pause> {
         self.events_taken += 1;
-        if self.owed.is_turn_full(self.outboxes_bytes_max) {
+        if self.owed.is_turn_full() {
             return Err(Pause::Turn);
         }
         let (turn, outbox_bytes_max) = (self.turn, self.config.outbox_bytes_max);
@@ -268,11 +268,14 @@ impl Core {
             self.buffers.give(bytes);
             return;
         };
-        let is_worth_moving = used > bytes.len() / 2;
-        connection.share.used = if is_worth_moving { 0 } else { used };
-        if is_worth_moving {
-            bytes.drain(..used);
-        }
+        connection.share.used = match u32::try_from(used) {
+            Ok(used_len) if used <= bytes.len() / 2 => used_len,
+            // It is worth moving the rest.
+            _ => {
+                bytes.drain(..used);
+                0
+            }
+        };
         connection.inbound = bytes;
         match pause {
             Pause::Turn => self.wait_turn(key),
@@ -285,7 +288,7 @@ impl Core {
     /// Takes what is in a connection's inbound buffer, and how much of it is used.
     pub(crate) fn take_inbound(&mut self, key: Key) -> Option<(Vec<u8>, usize)> {
         let connection = self.connections.get_mut(key)?;
-        let used = std::mem::take(&mut connection.share.used);
+        let used = std::mem::take(&mut connection.share.used) as usize;
         Some((std::mem::take(&mut connection.inbound), used))
     }
 
@@ -373,7 +376,7 @@ impl Shard {
     pub(crate) fn go_on(&mut self, now: Time) -> bool {
         let next = {
             let mut core = self.core.borrow_mut();
-            if core.owed.is_turn_full(core.outboxes_bytes_max) { None } else { core.unfinished.pop_front() }
+            if core.owed.is_turn_full() { None } else { core.unfinished.pop_front() }
         };
         match next {
             None => return false,

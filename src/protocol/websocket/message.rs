@@ -221,9 +221,10 @@ impl Fragments {
 #[inline]
 fn unmask_from(payload: &mut [u8], done: usize, mask: Option<[u8; 4]>) -> &[u8] {
     let new = payload.get_mut(done..).unwrap_or_default();
-    if let Some(mut key) = mask {
-        key.rotate_left(done % 4);
-        mask::unmask(new, key);
+    if let Some(key) = mask {
+        // The key's byte for the first of them becomes its first.
+        let key = u32::from_le_bytes(key).rotate_right(8 * (done % 4) as u32);
+        mask::unmask(new, key.to_le_bytes());
     }
     new
 }
