@@ -247,7 +247,7 @@ mod tests {
                 toml::Value::Table(table).try_into::<Config>().err().map(|error| error.message().to_owned())
             };
             let is_time =
-                fault("soon".into()).is_some_and(|fault| fault.contains("is none of us, ms, s, m, h"));
+                fault("soon".into()).is_some_and(|fault| fault.contains("is not one of us, ms, s, m, h"));
             if !is_time {
                 continue;
             }

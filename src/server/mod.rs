@@ -48,8 +48,15 @@ type ErrorFunction =
     Arc<dyn Fn(&mut Context<'_>, &HandlerError) -> std::result::Result<(), HandlerError> + Send + Sync>;
 
 /// Why a server did not start or did not stop well. Its text says what to change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Error(String);
+
+/// The text as it is, because that is what a `main` that returns an error prints.
+impl fmt::Debug for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
 
 /// What the functions of this crate return.
 pub type Result<T> = std::result::Result<T, Error>;

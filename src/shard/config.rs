@@ -421,7 +421,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         "us" => 1e-6,
         "m" => 60.0,
         "h" => 3600.0,
-        _ => return Err(format!("{text:?}: the unit {unit:?} is none of us, ms, s, m, h")),
+        _ => return Err(format!("{text:?}: the unit {unit:?} is not one of us, ms, s, m, h")),
     };
     let seconds: f64 = number
         .trim()

@@ -93,7 +93,8 @@ impl Shard {
         let is_second = {
             let mut core = self.core.borrow_mut();
             let drain = Drain { until: core.now + spread, sessions: core.sessions.len(), ended: 0, next: 0 };
-            tracing::info!(target: super::ENGINEIO, sessions = drain.sessions, ?spread, "stopping: sessions end");
+            let shard = core.id.0;
+            tracing::info!(target: super::ENGINEIO, shard, sessions = drain.sessions, ?spread, "stopping: the sessions of this shard end");
             core.drain.replace(drain).is_some()
         };
         if spread.is_zero() || is_second { self.shut_down() } else { self.drain() }

@@ -62,10 +62,10 @@ impl Shard {
             if std::mem::replace(&mut entry.is_over, true) {
                 return;
             }
-            let endpoint = entry.endpoint;
+            let (endpoint, sid) = (entry.endpoint, entry.sid);
             core.counters.sessions.subtract(1);
             core.leave_unjoined(session);
-            tracing::debug!(target: super::ENGINEIO, %reason, "session closed");
+            tracing::debug!(target: super::ENGINEIO, session = %sid.brief(), %reason, "session closed");
             let must_tell = reason == CloseReason::ServerDisconnect;
             let sockets = core.sockets_of(session).into_iter();
             let ended: SmallVec<[Key; 4]> =

@@ -266,7 +266,7 @@ impl Core {
         let (error, message) = match refusal {
             Refusal::Request(error) => (*error, error.message()),
             Refusal::Origin(refused) => {
-                tracing::warn!(target: super::ENGINEIO, ?peer, "{refused}");
+                tracing::warn!(target: super::ENGINEIO, peer = peer.map(tracing::field::display), "{refused}");
                 (RequestError::BadRequest, RequestError::BadRequest.message())
             }
             Refusal::Rule(message) if message.is_empty() => {
@@ -277,7 +277,7 @@ impl Core {
         if !matches!(refusal, Refusal::Origin(_)) {
             tracing::info!(
                 target: super::ENGINEIO,
-                ?peer,
+                peer = peer.map(tracing::field::display),
                 url = super::trace::url_without_secrets(head),
                 refused = message,
                 advice = error.advice(),

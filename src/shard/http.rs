@@ -250,7 +250,7 @@ impl Shard {
     pub(crate) fn refuse_request(&mut self, key: Key, status: Status, reason: &'static str) {
         let mut core = self.core.borrow_mut();
         let peer = core.connections.get(key).map(|connection| connection.peer);
-        tracing::info!(target: super::ENGINEIO, ?peer, status = status.code(), reason, "request refused");
+        tracing::info!(target: super::ENGINEIO, peer = peer.map(tracing::field::display), status = status.code(), reason, "request refused");
         core.counters.requests_refused.add(1);
         let session = core.http_mut(key).and_then(|http| http.session.take());
         core.respond_and_close(key, &Response::text(reason).with_status(status));

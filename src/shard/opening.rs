@@ -151,7 +151,7 @@ impl Core {
         self.counters.sessions.add(1);
         self.make_room_for(session_key, connect_by != Time::NEVER);
         self.arm_session(session_key);
-        tracing::debug!(target: super::ENGINEIO, %peer, "session opened");
+        tracing::debug!(target: super::ENGINEIO, session = %sid.brief(), %peer, "session opened");
         session_key
     }
 

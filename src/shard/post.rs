@@ -131,7 +131,7 @@ impl Shard {
             self.core.borrow().counters.requests_refused.add(1);
             tracing::info!(
                 target: super::ENGINEIO,
-                "session closed: a POST holds a packet that is none; the client must speak Engine.IO 4"
+                "session closed: a POST holds something that is no packet; the client must speak Engine.IO 4"
             );
             self.close_session(session_key, reason);
         }

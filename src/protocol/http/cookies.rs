@@ -224,7 +224,7 @@ impl CookieTemplate {
                 ("samesite", "none") => template.same_site = SameSite::None,
                 _ => {
                     return Err(format!(
-                        "{part:?} is none of Path=, Domain=, Max-Age=, HttpOnly, Secure, SameSite=Strict|Lax|None"
+                        "{part:?} is not one of Path=, Domain=, Max-Age=, HttpOnly, Secure, SameSite=Strict|Lax|None"
                     ));
                 }
             }
@@ -308,7 +308,7 @@ mod tests {
             ("io=1", Err("illegal character")),
             ("io; SameSite=None", Err("not Secure")),
             ("io; Max-Age=soon", Err("number of seconds")),
-            ("io; Expires=never", Err("none of")),
+            ("io; Expires=never", Err("not one of")),
             ("io; Path=here", Err("path must start")),
             ("io; Domain=a\r\nb", Err("host name")),
         ] {
