@@ -181,6 +181,28 @@ fn every_log_line_of_the_troubleshooting_page_is_in_the_sources() {
     assert!(missing.is_empty(), "not said by any source: {missing:?}");
 }
 
+/// Branches that both add to a list may leave it with a part twice when they are merged.
+#[test]
+fn no_page_has_a_section_or_a_row_twice() {
+    for name in ["ARCHITECTURE.md", "tuning.md"] {
+        let page = read_named(name).text;
+        let mut doubled = Vec::new();
+        for section in page.split("\n## ") {
+            let starts = section.lines().filter(|line| line.starts_with(['#', '-', '|']));
+            let mut starts: Vec<_> = starts.map(|line| line.split(" | ").next().unwrap_or(line)).collect();
+            starts.retain(|start| {
+                !start.starts_with("|---")
+                    && !start.starts_with("| field")
+                    && !start.starts_with("| constant")
+            });
+            starts.sort_unstable();
+            doubled
+                .extend(starts.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0].to_owned()));
+        }
+        assert!(doubled.is_empty(), "{name} has twice: {doubled:#?}");
+    }
+}
+
 #[test]
 fn every_test_that_the_architecture_names_is_there() {
     let sources = sources(&["rs"]);

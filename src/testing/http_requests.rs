@@ -128,3 +128,15 @@ fn s7_8_an_offer_to_upgrade_to_something_else_is_ignored() {
     assert_eq!(answer(&server, OPEN, offer).0, "HTTP/1.1 400 Bad Request", "a poll is no WebSocket");
     assert!(server.client().connect("/").is_ok());
 }
+
+#[test]
+fn what_is_pipelined_behind_a_poll_is_bounded() {
+    let server = server(Config::default());
+    for (bytes, is_over) in [(64 * 1024, false), (64 * 1024 + 1, true)] {
+        let (_, open) = answer(&server, OPEN, b"");
+        let sid = open.split('"').nth(3).expect("an open packet has a sid");
+        let poll = format!("GET {OPEN}&sid={sid} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let wire = send(&server, &[poll.as_bytes(), &b"GET / ".repeat(bytes)[..bytes]].concat());
+        assert_eq!(arrived(&server, wire), (String::new(), is_over), "{bytes} bytes");
+    }
+}

@@ -61,6 +61,28 @@ fn what_is_said_with_connect_comes_right_after_it() {
 }
 
 #[test]
+fn a_socket_may_be_in_so_many_rooms_and_a_room_goes_with_its_last_member() {
+    let config = Config { rooms_per_socket_max: 3, ..Config::default() };
+    let server = Server::new(config).namespace("/", |io| {
+        io.on("join", |cx: &mut Context<'_>, room: String| cx.join(room));
+        io.on("leave", |cx: &mut Context<'_>, room: String| cx.leave(room));
+        io.on_async("exists", |socket: Socket, name: String| async move {
+            let rooms = socket.namespace_rooms().await.unwrap_or_default();
+            rooms.iter().any(|(room, _)| *room == name)
+        });
+    });
+    let server = TestServer::new(server).expect("the server is sound");
+    let client = server.connect("/").expect("everybody may");
+    let is = |event: &str, room: &str| client.call(event, room).is_some_and(|is| is.first() == Ok(true));
+    for (room, has_joined) in [("a", true), ("b", true), ("c", true), ("d", false), ("a", true)] {
+        assert_eq!(is("join", room), has_joined, "{room}");
+    }
+    assert!(is("exists", "a") && !is("exists", "d"));
+    client.call("leave", "a");
+    assert!(!is("exists", "a") && is("join", "d") && is("exists", "d"));
+}
+
+#[test]
 fn a_broadcast_reaches_clients_on_other_shards_and_from_a_handle() {
     let server = server(3);
     let clients: Vec<_> = (0..4).map(|_| server.connect("/").expect("everybody may")).collect();
