@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use crate::base::buffer::SharedFrame;
 use crate::base::ids::ShardId;
 use crate::base::slab::Key;
+use crate::driver::clock::unix_millis;
 use crate::driver::files::coded::CodedFiles;
 use crate::mesh::files::{FileAnswer, FileContent, FileError, FileHandle, FileOutcome};
 use crate::mesh::{InboxError, Mesh, ShardMessage};
@@ -29,6 +30,10 @@ const FILES_WAITING_MAX: usize = 1024;
 
 /// How long an answer rests whose shard has a full inbox. Other work goes on meanwhile.
 const FULL_INBOX_PAUSE: Duration = Duration::from_millis(5);
+
+/// How old the last change of a file must be before its compressed form is kept: within one tick of the file system's clock a
+/// file may change again and bear the same tag.
+const VERSION_AGE_MIN: Duration = Duration::from_secs(2);
 
 /// One piece of work for a connection.
 #[derive(Debug)]
@@ -149,7 +154,9 @@ impl FileDesk {
             return Err(FileError::TooLarge);
         }
         let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        let nanos = modified.unwrap_or_default().as_nanos();
+        let modified = modified.unwrap_or_default();
+        let nanos = modified.as_nanos();
+        let age = Duration::from_millis(unix_millis()).saturating_sub(modified);
         let tag = lookup.tag.clone().unwrap_or_else(|| etag::weak(len as u64, nanos));
         if lookup.if_none_match.as_ref().is_some_and(|known| etag::if_none_match(known, &tag)) {
             return Ok(FileOutcome::Unchanged { tag });
@@ -158,7 +165,7 @@ impl FileDesk {
             lookup.may_be_coded && (lookup.coded_bytes_min..=CODED_FILE_BYTES_MAX).contains(&len);
         if is_negotiated
             && let Some(name) = lookup.coding.name()
-            && let Some(body) = self.coded(lookup, (&file, len), &tag, name)?
+            && let Some(body) = self.coded(lookup, (&file, len), (&tag, age >= VERSION_AGE_MIN), name)?
         {
             let (len, start) = (body.len(), if lookup.is_head { SharedFrame::default() } else { body });
             let coding = Some(name);
@@ -189,7 +196,7 @@ impl FileDesk {
         &mut self,
         lookup: &FileLookup,
         (file, len): (&File, usize),
-        tag: &str,
+        (tag, is_settled): (&str, bool),
         name: &'static str,
     ) -> Result<Option<SharedFrame>, FileError> {
         let key = (lookup.root.join(&lookup.path).to_string_lossy().into_owned(), name);
@@ -201,7 +208,9 @@ impl FileDesk {
             return Err(FileError::Unreadable);
         }
         let body = self.encoder.encode(lookup.coding, &bytes).map(SharedFrame::new);
-        self.coded.keep(key, tag.to_owned(), body.clone());
+        if is_settled {
+            self.coded.keep(key, tag.to_owned(), body.clone());
+        }
         Ok(body)
     }
 }

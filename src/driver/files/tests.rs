@@ -17,6 +17,12 @@ impl Folder {
         Folder(folder)
     }
 
+    /// Its file has not been changed for as long as that.
+    fn unchanged_for(&self, age: Duration) {
+        let file = File::options().write(true).open(self.0.join("file")).unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_millis(unix_millis()) - age).unwrap();
+    }
+
     fn lookup(&self) -> FileLookup {
         FileLookup {
             root: self.0.clone(),
@@ -51,6 +57,7 @@ fn found(desk: &mut FileDesk, lookup: FileLookup) -> FileContent {
 #[test]
 fn a_version_is_compressed_once_and_shared() {
     let folder = Folder::new("coded", &b"all work and no play ".repeat(10_000));
+    folder.unchanged_for(VERSION_AGE_MIN);
     let mut desk = FileDesk::new(1 << 20);
     let first = found(&mut desk, folder.lookup());
     let second = found(&mut desk, folder.lookup());
@@ -63,6 +70,20 @@ fn a_version_is_compressed_once_and_shared() {
     assert!(third.tag != first.tag && third.start != first.start);
     let plain = found(&mut desk, FileLookup { coding: Coding::Identity, ..folder.lookup() });
     assert_eq!((plain.coding, plain.len, plain.is_negotiated), (None, 140_000, true));
+}
+
+#[test]
+fn a_file_that_changes_within_a_tick_of_the_clock_is_not_kept_by_halves() {
+    let folder = Folder::new("tick", &b"the first half".repeat(10_000));
+    let mut desk = FileDesk::new(1 << 20);
+    let first = found(&mut desk, folder.lookup());
+    let metadata = std::fs::metadata(folder.0.join("file")).unwrap();
+    std::fs::write(folder.0.join("file"), b"the other half".repeat(10_000)).unwrap();
+    let file = File::options().write(true).open(folder.0.join("file")).unwrap();
+    file.set_modified(metadata.modified().unwrap()).unwrap();
+    let second = found(&mut desk, folder.lookup());
+    assert_eq!(second.tag, first.tag, "they look alike");
+    assert!(second.start != first.start, "and what is sent is what is there");
 }
 
 #[test]
