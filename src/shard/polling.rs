@@ -22,6 +22,8 @@ impl Shard {
         if poll.is_some() {
             core.counters.requests_refused.add(1);
             core.respond(key, &Response::new(Status::BAD_REQUEST));
+            // As Node and the protocol's own suite have it. No stock client comes here.
+            core.release_poll(session_key, "1");
             drop(core);
             tracing::info!(
                 target: super::ENGINEIO,
