@@ -32,8 +32,10 @@ mod base;
 #[cfg(feature = "bench-support")]
 #[doc(hidden)]
 pub mod bench_support;
+mod config;
 mod driver;
 mod mesh;
+mod message;
 mod protocol;
 mod server;
 mod shard;
@@ -42,8 +44,10 @@ mod simulation;
 pub mod testing;
 
 pub use base::ids::Sid;
-pub use mesh::Peer;
-pub use mesh::inquiry::AckError;
+pub use config::engine::EngineOptions;
+pub use config::{Config, Io, Parser};
+pub use message::inquiry::AckError;
+pub use message::peer::Peer;
 pub use protocol::socketio::binary::Binary;
 pub use protocol::socketio::encode::EncodeError;
 pub use protocol::socketio::event::{Args, ArgsError, ArgsReader};
@@ -60,12 +64,10 @@ pub use shard::acks::Answer;
 pub use shard::app::{HandlerError, Refused};
 pub use shard::args::{Json, Reply, ToArgs};
 pub use shard::backpressure::{Outcome, SlowConsumers};
-pub use shard::config::{Config, Io, Parser};
 pub use shard::context::{Context, Emitted, Question, ShardInfo, Socket};
 pub use shard::engine_route::{EngineRoute, EngineSocket};
 pub use shard::gathering::{Answers, Gathering, RemoteSocket};
 pub use shard::handshake::Handshake;
-pub use shard::options::EngineOptions;
 pub use shard::raw::{Message, WebSocket, WebSocketRoute};
 pub use shard::recipients::Recipients;
 pub use shard::recovery::Recovery;

@@ -108,8 +108,8 @@ fn no_line_of_the_log_shows_a_secret() {
 
 /// Every field of the configuration.
 fn settings() -> Vec<String> {
-    let mut fields = rules::fields(&read_named("src/shard/config.rs").text, "Config");
-    fields.extend(rules::fields(&read_named("src/shard/options.rs").text, "EngineOptions"));
+    let mut fields = rules::fields(&read_named("src/config/mod.rs").text, "Config");
+    fields.extend(rules::fields(&read_named("src/config/engine.rs").text, "EngineOptions"));
     fields
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod buffer;
 pub(crate) mod guard;
 pub(crate) mod ids;
 pub(crate) mod limits;
+pub(crate) mod log;
 pub(crate) mod places;
 pub(crate) mod shown;
 pub(crate) mod sid_index;

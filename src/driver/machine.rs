@@ -4,8 +4,8 @@ use std::fs;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::config::Io;
 use crate::driver::ring;
-use crate::shard::config::Io;
 
 /// Which of the kernel's interfaces moves the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

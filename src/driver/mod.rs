@@ -25,6 +25,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::base::ids::ShardId;
+use crate::config::Config;
 use crate::driver::balance::Balance;
 use crate::driver::doorbell::EventBell;
 use crate::driver::files::FileReader;
@@ -33,7 +34,6 @@ use crate::driver::machine::{Backend, IoChosen};
 use crate::mesh::{Bell, Handoff, InboxError, InboxReceiver, Mesh, ShardMessage};
 use crate::shard::Shard;
 use crate::shard::app::{App, LocalFuture};
-use crate::shard::config::Config;
 use crate::shard::context::ShardInfo;
 use crate::shard::core::CoreParts;
 use crate::shard::stats::ShardCounters;

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketAddrAny, SocketFlags, acceptfrom_with, getsockname, shutdown};
 
 use crate::driver::portable::peer_of;
-use crate::mesh::Peer;
+use crate::message::peer::Peer;
 
 /// Connections taken from the queue of a listener that closes: more than any queue holds, so that a flood ends.
 const LAST_ACCEPTS_MAX: usize = 64 * 1024;

@@ -4,32 +4,24 @@
 //! [`Bell`]; a sender rings it only when the receiver sleeps. Nothing here calls the operating system:
 //! the driver brings the bell.
 
-pub(crate) mod address;
-pub(crate) mod files;
-pub(crate) mod inquiry;
-pub(crate) mod names;
-pub(crate) mod recovery;
-pub(crate) mod state;
 mod weight;
 
+use crate::message::peer::Arrival;
+use crate::message::target::Broadcast;
+use crate::message::target::SocketCommand;
 use std::any::Any;
 use std::cell::Cell;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
-use crate::base::buffer::{Pooled, SharedFrame};
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
-use crate::base::time::Time;
-use crate::mesh::address::Address;
-use crate::mesh::files::FileAnswer;
-use crate::mesh::inquiry::{Inquiry, Report, Request};
-use crate::mesh::names::Names;
-use crate::mesh::recovery::{Offset, RecoveryMessage};
-use crate::mesh::state::StateMessage;
+use crate::message::files::FileAnswer;
+use crate::message::inquiry::{Inquiry, Report, Request};
+use crate::message::recovery::RecoveryMessage;
+use crate::message::state::StateMessage;
 
 /// Messages one inbox holds. A full inbox refuses: the sender counts and logs what was lost, and never waits.
 pub(crate) const INBOX_MESSAGES_MAX: usize = 64 * 1024;
@@ -77,112 +69,6 @@ pub(crate) enum ShardMessage {
     StopInTurn(u32),
 }
 
-/// A frame with its addressees.
-#[derive(Debug, Default)]
-pub(crate) struct Broadcast {
-    pub(crate) namespace: Address,
-    pub(crate) target: Target,
-    pub(crate) frame: SharedFrame,
-    /// The event's name for recovery, if it has one.
-    pub(crate) offset: Option<Offset>,
-}
-
-/// Who is meant: everybody in the namespace or the members of any of some rooms, less the members of others.
-/// A socket's own id is a room. With no rooms, and not for everyone, it reaches no socket.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub(crate) reach: Reach,
-    pub(crate) is_everyone: bool,
-    pub(crate) rooms: Names,
-    pub(crate) except: Names,
-    /// What is sent does not go through a compressor.
-    pub(crate) is_uncompressed: bool,
-    pub(crate) when_behind: WhenBehind,
-}
-
-/// What becomes of an event for a client that is behind.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum WhenBehind {
-    /// What the namespace's or the room's rule says.
-    #[default]
-    Rule,
-    /// It is dropped.
-    Volatile,
-    /// It waits, and one with the same key takes its place.
-    Latest(String),
-}
-
-/// How far a call goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Reach {
-    #[default]
-    Everywhere,
-    /// Every shard of this process, and no other process.
-    Process,
-    /// The shard that calls.
-    Shard,
-}
-
-/// By hand, because a derived `clone_from` would not use the memory that is there.
-impl Clone for Target {
-    fn clone(&self) -> Target {
-        let mut target = Target::default();
-        target.clone_from(self);
-        target
-    }
-
-    fn clone_from(&mut self, other: &Target) {
-        self.reach = other.reach;
-        self.is_everyone = other.is_everyone;
-        self.rooms.clone_from(&other.rooms);
-        self.except.clone_from(&other.except);
-        self.is_uncompressed = other.is_uncompressed;
-        self.when_behind.clone_from(&other.when_behind);
-    }
-}
-
-impl Pooled for Broadcast {
-    fn kept_bytes(&self) -> usize {
-        self.frame.capacity() + self.namespace.capacity_bytes() + self.target.capacity_bytes()
-    }
-}
-
-impl Target {
-    /// The memory of its names, which [`clear`](Target::clear) keeps.
-    pub(crate) fn capacity_bytes(&self) -> usize {
-        self.rooms.capacity_bytes() + self.except.capacity_bytes()
-    }
-
-    /// Clears the target, and keeps its memory for the next one.
-    pub(crate) fn clear(&mut self) {
-        self.reach = Reach::Everywhere;
-        self.is_everyone = false;
-        self.rooms.clear();
-        self.except.clear();
-        self.is_uncompressed = false;
-        self.when_behind = WhenBehind::Rule;
-    }
-}
-
-/// A change to every socket that a target names.
-#[derive(Debug)]
-pub(crate) struct SocketCommand {
-    pub(crate) namespace: Address,
-    pub(crate) target: Target,
-    pub(crate) change: SocketChange,
-}
-
-/// What is done to a socket from afar.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum SocketChange {
-    Join(String),
-    Leave(String),
-    /// End the socket; with `close_session`, its whole connection.
-    Disconnect {
-        close_session: bool,
-    },
-}
-
 /// A connection on its way to the shard that owns the session it asked for.
 #[derive(Debug)]
 pub(crate) struct Handoff {
@@ -193,88 +79,6 @@ pub(crate) struct Handoff {
     pub(crate) owed: Vec<u8>,
     /// What was read and not yet answered: it begins with the request head.
     pub(crate) unread: Vec<u8>,
-}
-
-/// What a connection brings along when it comes to a shard: from the kernel, or from another shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Arrival {
-    pub(crate) peer: Peer,
-    pub(crate) moves: Moves,
-}
-
-impl From<Peer> for Arrival {
-    fn from(peer: Peer) -> Arrival {
-        Arrival { peer, moves: Moves::default() }
-    }
-}
-
-/// Handoffs in a row that one connection may cost, and as many again in each second: a move takes some 60 us of two shards. A
-/// client has one session, so its connection moves once or twice; a proxy's, whose sessions are mixed, moves often.
-pub(crate) const HANDOFFS_PER_SECOND_MAX: u16 = 256;
-
-/// How often a connection may still be handed from shard to shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Moves {
-    left: u16,
-    /// When there were `HANDOFFS_PER_SECOND_MAX` of them, or when the last whole second of more was counted.
-    since: Time,
-}
-
-impl Default for Moves {
-    fn default() -> Moves {
-        Moves { left: HANDOFFS_PER_SECOND_MAX, since: Time(0) }
-    }
-}
-
-impl Moves {
-    /// The connection moves once more.
-    pub(crate) fn spend(&mut self, now: Time) {
-        if now.since(self.since).as_secs() > 0 {
-            *self = Moves { left: HANDOFFS_PER_SECOND_MAX, since: now };
-        }
-        self.left = self.left.saturating_sub(1);
-    }
-
-    /// It has moved too often: it ends with its next answer, and whoever goes on must connect anew.
-    pub(crate) fn are_spent(&self) -> bool {
-        self.left == 0
-    }
-}
-
-/// Where a connection comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// A TCP peer.
-    Tcp(SocketAddr),
-    /// A process on this host, through a Unix socket.
-    Unix,
-}
-
-impl Peer {
-    /// A TCP peer. One that came by IPv4 to a listener of both kinds is the IPv4 address that it has.
-    pub(crate) fn tcp(address: SocketAddr) -> Peer {
-        match address.ip().to_canonical() {
-            ip if ip == address.ip() => Peer::Tcp(address),
-            ip => Peer::Tcp(SocketAddr::new(ip, address.port())),
-        }
-    }
-
-    /// The address; none for a Unix socket.
-    pub fn ip(&self) -> Option<IpAddr> {
-        match self {
-            Peer::Tcp(address) => Some(address.ip()),
-            Peer::Unix => None,
-        }
-    }
-}
-
-impl std::fmt::Display for Peer {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Peer::Tcp(address) => address.fmt(formatter),
-            Peer::Unix => formatter.write_str("unix socket"),
-        }
-    }
 }
 
 /// Wakes a sleeping shard.
@@ -568,10 +372,12 @@ impl InboxReceiver {
 
 #[cfg(test)]
 mod tests {
+    use crate::Peer;
+    use crate::message::target::Broadcast;
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
-    use crate::mesh::files::FileOutcome;
+    use crate::message::files::FileOutcome;
 
     #[derive(Default)]
     struct CountingBell(Arc<AtomicUsize>);
@@ -642,21 +448,6 @@ mod tests {
         mesh.request_stop();
         mesh.retire(ShardId(0));
         assert!(!mesh.must_report(ShardId(0)));
-    }
-
-    #[test]
-    fn a_connection_may_move_so_often_in_a_second() {
-        let mut moves = Moves::default();
-        for second in 5..8 {
-            for number in 1..=2 * u64::from(HANDOFFS_PER_SECOND_MAX) {
-                moves.spend(Time(second * 1000 + number));
-                assert_eq!(
-                    moves.are_spent(),
-                    number >= u64::from(HANDOFFS_PER_SECOND_MAX),
-                    "{second} {number}"
-                );
-            }
-        }
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What a message keeps in memory while it waits in an inbox, beside itself.
 
-use crate::mesh::files::FileOutcome;
-use crate::mesh::inquiry::Ask;
-use crate::mesh::recovery::{Kept, RecoveryMessage};
-use crate::mesh::state::{StateChange, StateMessage};
-use crate::mesh::{Broadcast, ShardMessage, Target};
+use crate::mesh::ShardMessage;
+use crate::message::files::FileOutcome;
+use crate::message::inquiry::Ask;
+use crate::message::recovery::{Kept, RecoveryMessage};
+use crate::message::state::{StateChange, StateMessage};
+use crate::message::target::{Broadcast, Target};
 
 impl ShardMessage {
     /// Bytes of what peers and handlers can make as long as they like. The same when it is taken as when it was sent, because

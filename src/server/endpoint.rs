@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::config::engine::EngineOptions;
 use crate::server::class::{ClassNamespace, Methods};
 use crate::server::handle::Handle;
 use crate::server::namespace::Namespace;
@@ -12,7 +13,6 @@ use crate::shard::app::App;
 use crate::shard::context::ShardInfo;
 use crate::shard::endpoint::{ENDPOINTS_MAX, EndpointHandlers, MAIN};
 use crate::shard::engine_route::EngineRoute;
-use crate::shard::options::EngineOptions;
 use crate::shard::site::Request;
 use crate::shard::switching;
 

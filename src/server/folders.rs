@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::shard::options::EngineOptions;
+use crate::config::engine::EngineOptions;
 
 /// Warns of each folder that is not there. It may come later, so this is no error.
 pub(crate) fn warn_of_missing<'a>(

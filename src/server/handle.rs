@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::base::ids::Sid;
-use crate::mesh::address::Address;
 use crate::mesh::{Mesh, ShardMessage};
+use crate::message::address::Address;
 use crate::shard::gathering::Gathering;
 use crate::shard::recipients::Recipients;
 use crate::shard::state::State;

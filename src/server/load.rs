@@ -5,9 +5,9 @@
 
 use std::path::Path;
 
+use crate::config::Config;
 use crate::server::cluster::is_of_a_service;
 use crate::server::{Error, Result};
-use crate::shard::config::Config;
 
 /// What every environment variable of the configuration starts with.
 const PREFIX: &str = "SHARDCAST_";

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::guard::guarded;
+use crate::config::Config;
 use crate::driver::signals::StopSignals;
 use crate::driver::{self, AppMaker, Running, Start, TaskMaker};
 use crate::protocol::flask::signer::CookieSigner;
@@ -34,7 +35,6 @@ pub(crate) use crate::server::handle::Shared;
 use crate::server::namespace::Namespace;
 use crate::shard::app::{App, HandlerError, LocalFuture};
 use crate::shard::args::ToArgs;
-use crate::shard::config::Config;
 use crate::shard::context::{Context, ShardInfo};
 use crate::shard::engine_route::EngineRoute;
 use crate::shard::raw::WebSocketRoute;

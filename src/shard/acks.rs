@@ -9,7 +9,7 @@ use crate::base::guard::guarded;
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::mesh::BROADCAST_ACK_IDS;
-use crate::mesh::inquiry::{AckError, AnswerText};
+use crate::message::inquiry::{AckError, AnswerText};
 use crate::protocol::socketio::event::{Args, ArgsError};
 use crate::shard::Shard;
 use crate::shard::core::Core;

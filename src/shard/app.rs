@@ -7,6 +7,7 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use crate::base::limits::NAMESPACES_REGISTERED_MAX;
+use crate::base::log::SOCKETIO;
 use crate::protocol::flask::signer::CookieSigner;
 use crate::protocol::socketio::event::{Args, ArgsError};
 use crate::protocol::socketio::raw_json::RawJson;
@@ -156,7 +157,7 @@ impl Refused {
         match RawJson::from_value(data) {
             Ok(json) => self.data = Some(json),
             Err(error) => {
-                tracing::warn!(target: super::SOCKETIO, %error, "a refusal's data is no JSON; it is sent without")
+                tracing::warn!(target: SOCKETIO, %error, "a refusal's data is no JSON; it is sent without")
             }
         }
         self

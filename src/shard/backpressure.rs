@@ -12,8 +12,9 @@ use smallvec::SmallVec;
 
 use crate::base::buffer::SharedFrame;
 use crate::base::guard::guarded;
+use crate::base::log::SOCKETIO;
 use crate::base::slab::Key;
-use crate::mesh::WhenBehind;
+use crate::message::target::WhenBehind;
 use crate::protocol::socketio::event::{Args, Event};
 use crate::protocol::socketio::packet;
 use crate::protocol::websocket::frame::server_frames;
@@ -349,7 +350,7 @@ impl Shard {
                 let done = guarded(|| on_drain(&mut cx));
                 self.watched(|| format!("the drain handler of {}", cx.namespace()));
                 if let Err(panic) = done {
-                    tracing::error!(target: super::SOCKETIO, message = %panic, "a drain handler panicked");
+                    tracing::error!(target: SOCKETIO, message = %panic, "a drain handler panicked");
                     self.core.borrow_mut().counters.handler_panics.add(1);
                 }
             }

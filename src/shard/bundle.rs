@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
 use crate::protocol::http::etag;
 use crate::protocol::http::head::Head;
@@ -74,7 +75,7 @@ impl Core {
     /// A page asks for the client, as Node's server would serve it, and this server was given none.
     fn refuse_bundle(&mut self, key: Key, head: &Head<'_, '_>) {
         tracing::warn!(
-            target: super::ENGINEIO,
+            target: ENGINEIO,
             path = head.path,
             "answered 404: the server has no copy of the browser client; let client_bundle name a folder like npm's \
              socket.io-client/dist, or load the client from elsewhere"

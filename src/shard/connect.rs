@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use crate::base::guard::guarded;
 use crate::base::limits::NAMESPACES_PER_SESSION_MAX;
+use crate::base::log::SOCKETIO;
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::protocol::socketio::event::Args;
@@ -87,7 +88,7 @@ impl Shard {
                 }
                 Ok(Err(refused)) => return self.core.borrow_mut().refuse_socket(socket_key, &refused),
                 Err(panic) => {
-                    tracing::error!(target: super::SOCKETIO, message = %panic, "a connect handler panicked; the client is refused");
+                    tracing::error!(target: SOCKETIO, message = %panic, "a connect handler panicked; the client is refused");
                     self.core.borrow_mut().counters.handler_panics.add(1);
                     let refused = Refused::new(REFUSED);
                     return self.core.borrow_mut().refuse_socket(socket_key, &refused);
@@ -130,7 +131,7 @@ impl Core {
         let is_registered = here.is_some_and(|number| !self.namespaces[number].is_made);
         if joined >= NAMESPACES_PER_SESSION_MAX && !is_registered {
             tracing::info!(
-                target: super::SOCKETIO,
+                target: SOCKETIO,
                 namespace = without_query(name),
                 "refused: a session may be in {NAMESPACES_PER_SESSION_MAX} namespaces of patterns"
             );
@@ -139,7 +140,7 @@ impl Core {
         self.namespaces.open(endpoint, name).map_err(|error| match error {
             NamespaceError::Unknown => {
                 tracing::info!(
-                    target: super::SOCKETIO,
+                    target: SOCKETIO,
                     namespace = without_query(name),
                     endpoint = self.endpoint(endpoint).options.path,
                     "refused with \"Invalid namespace\": none is registered by this name at this endpoint"
@@ -149,7 +150,7 @@ impl Core {
             NamespaceError::Full => {
                 let namespaces_max = self.config.namespaces_max;
                 let namespace = without_query(name);
-                tracing::warn!(target: super::SOCKETIO, namespace, namespaces_max, "refused: namespaces_max is reached");
+                tracing::warn!(target: SOCKETIO, namespace, namespaces_max, "refused: namespaces_max is reached");
                 Refused::new("Too many namespaces")
             }
         })

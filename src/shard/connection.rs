@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
 use crate::base::time::Time;
-use crate::mesh::{Moves, Peer};
+use crate::message::peer::{Moves, Peer};
 use crate::protocol::http::chunked::ChunkedDecoder;
 use crate::protocol::http::coding::Coding;
 use crate::protocol::http::cors::Grant;
@@ -560,7 +561,7 @@ impl Shard {
         }
         if is_paused {
             drop(core);
-            tracing::info!(target: super::ENGINEIO, "closed: requests were pipelined, and their answers not read");
+            tracing::info!(target: ENGINEIO, "closed: requests were pipelined, and their answers not read");
             return self.connection_lost(key);
         }
         let is_mid_request = !is_idle || http.chunked.is_some();
@@ -669,7 +670,7 @@ impl Core {
         }
         self.count_partial(key);
         if is_flooding {
-            tracing::info!(target: super::ENGINEIO,
+            tracing::info!(target: ENGINEIO,
                 bytes_max = PIPELINED_BYTES_MAX,
                 "closed: too much was pipelined behind an unanswered request"
             );

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
+use crate::base::log::SOCKETIO;
 use crate::base::shown::Shown;
 use crate::base::slab::Key;
-use crate::mesh::inquiry::AckError;
+use crate::message::inquiry::AckError;
 use crate::protocol::socketio::encode::EncodeError;
 use crate::protocol::socketio::event::Args;
 use crate::protocol::socketio::raw_json::RawJson;
@@ -466,7 +467,7 @@ impl Socket {
         // The arguments are encoded by the user's own code, so no borrow may be held meanwhile.
         let mut frames = self.core.borrow_mut().buffers.take();
         if let Err(error) = frame_event(&mut frames, &self.namespace.name, id, event, &args) {
-            tracing::error!(target: super::SOCKETIO, event = ?Shown(event), error = %Shown(&error), "not sent");
+            tracing::error!(target: SOCKETIO, event = ?Shown(event), error = %Shown(&error), "not sent");
             return Emitted::Refused(error);
         }
         match self.core.borrow_mut().send_from_socket(self.key, frames, id.is_some()) {

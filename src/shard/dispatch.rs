@@ -6,9 +6,11 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::base::guard::{Caught, discard, guarded};
+use crate::base::log::{ENGINEIO, SOCKETIO};
 use crate::base::shown::Shown;
 use crate::base::slab::Key;
 use crate::base::time::Time;
+use crate::config::Parser;
 use crate::protocol::engineio::packet::Packet as EnginePacket;
 use crate::protocol::engineio::payload;
 use crate::protocol::engineio::session::{Beat, Step, Via, step};
@@ -18,7 +20,6 @@ use crate::protocol::socketio::msgpack;
 use crate::protocol::socketio::packet::{self, Packet, PacketKind};
 use crate::shard::Shard;
 use crate::shard::app::{Flow, HandlerError, NamespaceHandlers};
-use crate::shard::config::Parser;
 use crate::shard::context::{Context, Socket};
 use crate::shard::core::Core;
 use crate::shard::encode::frame_packet;
@@ -269,7 +270,7 @@ impl Shard {
     ) {
         let Some(on_error) = handlers.error.as_ref().or(self.app.default_error.as_ref()) else {
             let (event, namespace) = (Shown(cx.event()), cx.namespace());
-            tracing::warn!(target: super::SOCKETIO, ?event, namespace, error = %words(error), "handler failed");
+            tracing::warn!(target: SOCKETIO, ?event, namespace, error = %words(error), "handler failed");
             return;
         };
         let done = guarded(|| on_error(cx, error));
@@ -278,7 +279,7 @@ impl Shard {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 let event = Shown(cx.event());
-                tracing::warn!(target: super::SOCKETIO, ?event, error = %words(&error), "an error handler's answer is not sent");
+                tracing::warn!(target: SOCKETIO, ?event, error = %words(&error), "an error handler's answer is not sent");
             }
             Err(panic) => {
                 let (key, event) = (cx.key(), cx.event().to_owned());
@@ -291,7 +292,7 @@ impl Shard {
     /// connection; after a disconnect that the server announces they do not.
     pub(crate) fn handler_panicked(&mut self, socket: Key, event: &str, panic: &Caught) {
         let event = Shown(event);
-        tracing::error!(target: super::SOCKETIO, ?event, message = %panic, "a handler panicked; its client's connection is closed");
+        tracing::error!(target: SOCKETIO, ?event, message = %panic, "a handler panicked; its client's connection is closed");
         self.core.borrow_mut().counters.handler_panics.add(1);
         let session = self.core.borrow().sockets.get(socket).map(|socket| socket.session);
         if let Some(session) = session {
@@ -349,7 +350,7 @@ impl Shard {
                 session.upgrade.filter(|upgrade| now >= upgrade.until).map(|upgrade| upgrade.connection);
             if let Some(connection) = late_upgrade {
                 session.upgrade = None;
-                tracing::debug!(target: super::ENGINEIO, "upgrade given up: it took longer than upgrade_timeout");
+                tracing::debug!(target: ENGINEIO, "upgrade given up: it took longer than upgrade_timeout");
                 core.close_websocket(connection, None, "");
             }
             let Some(session) = core.sessions.get_mut(session_key) else { return };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::mesh::ShardMessage;
@@ -94,7 +95,7 @@ impl Shard {
             let mut core = self.core.borrow_mut();
             let drain = Drain { until: core.now + spread, sessions: core.sessions.len(), ended: 0, next: 0 };
             let shard = core.id.0;
-            tracing::info!(target: super::ENGINEIO, shard, sessions = drain.sessions, ?spread, "stopping: the sessions of this shard end");
+            tracing::info!(target: ENGINEIO, shard, sessions = drain.sessions, ?spread, "stopping: the sessions of this shard end");
             core.drain.replace(drain).is_some()
         };
         if spread.is_zero() || is_second { self.shut_down() } else { self.drain() }

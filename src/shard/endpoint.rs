@@ -2,10 +2,11 @@
 //!
 //! The first is the one of the configuration.
 
+use crate::base::log::ENGINEIO;
+use crate::config::engine::EngineOptions;
 use crate::protocol::engineio::session::HeartbeatTimes;
 use crate::protocol::http::cookies::CookieTemplate;
 use crate::shard::engine_route::EngineRoute;
-use crate::shard::options::EngineOptions;
 use crate::shard::site::Request;
 use crate::shard::switching::ChooseProtocol;
 
@@ -57,7 +58,7 @@ impl EndpointTable {
         let options = handlers.options.clone();
         EndpointTable {
             cookie: options.cookie_template().unwrap_or_else(|fault| {
-                tracing::error!(target: super::ENGINEIO, "{fault}; no cookie is set");
+                tracing::error!(target: ENGINEIO, "{fault}; no cookie is set");
                 None
             }),
             bundle_tag: handlers.bundle_version.as_ref().map(|version| format!("\"{version}\"")),

@@ -12,8 +12,9 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use crate::base::guard::guarded;
+use crate::base::log::{ENGINEIO, SOCKETIO};
 use crate::base::slab::{Key, Slab};
-use crate::mesh::inquiry::AckError;
+use crate::message::inquiry::AckError;
 use crate::protocol::socketio::encode;
 use crate::protocol::socketio::event::Args;
 use crate::protocol::socketio::packet::Packet;
@@ -50,7 +51,7 @@ impl Shard {
 
     /// A violation of the Socket.IO protocol ends the session, as in Node.
     pub(crate) fn break_session(&mut self, session: Key, reason: &str) {
-        tracing::info!(target: super::SOCKETIO, reason, "session closed: the client broke the Socket.IO protocol");
+        tracing::info!(target: SOCKETIO, reason, "session closed: the client broke the Socket.IO protocol");
         self.close_session(session, CloseReason::ForcedClose);
     }
 
@@ -65,7 +66,7 @@ impl Shard {
             let (endpoint, sid) = (entry.endpoint, entry.sid);
             core.counters.sessions.subtract(1);
             core.leave_unjoined(session);
-            tracing::debug!(target: super::ENGINEIO, session = %sid.brief(), %reason, "session closed");
+            tracing::debug!(target: ENGINEIO, session = %sid.brief(), %reason, "session closed");
             let must_tell = reason == CloseReason::ServerDisconnect;
             let sockets = core.sockets_of(session).into_iter();
             let ended: SmallVec<[Key; 4]> =
@@ -103,7 +104,7 @@ impl Shard {
                 let done = guarded(|| on_disconnect(&mut cx, reason));
                 self.watched(|| format!("the disconnect handler of {}", cx.namespace()));
                 if let Err(panic) = done {
-                    tracing::error!(target: super::SOCKETIO, message = %panic, "a disconnect handler panicked");
+                    tracing::error!(target: SOCKETIO, message = %panic, "a disconnect handler panicked");
                     self.core.borrow_mut().counters.handler_panics.add(1);
                 }
             }

@@ -3,6 +3,7 @@
 
 use crate::base::guard::guarded;
 use crate::base::ids::{ShardId, Sid};
+use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
 use crate::protocol::engineio::polling::PollForm;
 use crate::protocol::engineio::request::{RequestError, RequestQuery, Transport};
@@ -88,7 +89,7 @@ impl Shard {
             Ok(Admission::Post(session, form)) => self.post(key, head, (session, form), body),
             Ok(Admission::OtherMethod) => {
                 tracing::info!(
-                    target: super::ENGINEIO,
+                    target: ENGINEIO,
                     method = head.method.as_str(),
                     "Engine.IO request refused: a session knows GET and POST only"
                 );
@@ -119,7 +120,7 @@ impl Shard {
             match decided {
                 Ok(outcome) => outcome.map_err(Refusal::Rule)?,
                 Err(panic) => {
-                    tracing::error!(target: super::ENGINEIO, message = %panic, "allow_request panicked; the client is refused");
+                    tracing::error!(target: ENGINEIO, message = %panic, "allow_request panicked; the client is refused");
                     self.core.borrow().counters.handler_panics.add(1);
                     return Err(Refusal::Rule(String::new()));
                 }
@@ -266,7 +267,7 @@ impl Core {
         let (error, message) = match refusal {
             Refusal::Request(error) => (*error, error.message()),
             Refusal::Origin(refused) => {
-                tracing::warn!(target: super::ENGINEIO, peer = peer.map(tracing::field::display), "{refused}");
+                tracing::warn!(target: ENGINEIO, peer = peer.map(tracing::field::display), "{refused}");
                 (RequestError::BadRequest, RequestError::BadRequest.message())
             }
             Refusal::Rule(message) if message.is_empty() => {
@@ -276,7 +277,7 @@ impl Core {
         };
         if !matches!(refusal, Refusal::Origin(_)) {
             tracing::info!(
-                target: super::ENGINEIO,
+                target: ENGINEIO,
                 peer = peer.map(tracing::field::display),
                 url = super::trace::url_without_secrets(head),
                 refused = message,

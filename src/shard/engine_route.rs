@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use crate::base::guard::guarded;
 use crate::base::ids::Sid;
+use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
 use crate::protocol::websocket::frame::{self, Opcode};
 use crate::shard::Shard;
@@ -158,7 +159,7 @@ impl Shard {
         let done = guarded(|| call(route, &socket));
         self.watched(|| "a handler of raw Engine.IO".to_owned());
         if let Err(panic) = done {
-            tracing::error!(target: super::ENGINEIO, message = %panic, "an Engine.IO handler panicked; its session is closed");
+            tracing::error!(target: ENGINEIO, message = %panic, "an Engine.IO handler panicked; its session is closed");
             self.core.borrow_mut().counters.handler_panics.add(1);
             self.close_session(session, CloseReason::TransportError);
         }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::base::guard::guarded;
+use crate::base::log::SOCKETIO;
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::protocol::socketio::event::Args;
@@ -136,7 +137,7 @@ impl Shard {
                 let done = guarded(|| on_expiry(&mut cx));
                 self.watched(|| format!("the expiry handler of {}", cx.namespace()));
                 if let Err(panic) = done {
-                    tracing::error!(target: super::SOCKETIO, message = %panic, "an expiry handler panicked");
+                    tracing::error!(target: SOCKETIO, message = %panic, "an expiry handler panicked");
                     self.core.borrow_mut().counters.handler_panics.add(1);
                 }
             }
@@ -144,7 +145,7 @@ impl Shard {
                 self.core.borrow_mut().refuse_socket(key, &Refused::new(CloseReason::Expired.as_str()));
             }
             Due::End => {
-                tracing::info!(target: super::SOCKETIO, sid = %socket.id().brief(), "disconnected: its token has expired");
+                tracing::info!(target: SOCKETIO, sid = %socket.id().brief(), "disconnected: its token has expired");
                 self.end_socket(key, CloseReason::Expired, true);
             }
         }

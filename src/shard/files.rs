@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::base::buffer::SharedFrame;
 use crate::base::slab::Key;
-use crate::mesh::files::{FileAnswer, FileContent, FileError, FileHandle, FileOutcome};
+use crate::message::files::{FileAnswer, FileContent, FileError, FileHandle, FileOutcome};
 use crate::protocol::http::coding::{self, Coding};
 use crate::protocol::http::response::{Body, Response};
 use crate::protocol::http::status::Status;

@@ -1,5 +1,6 @@
 //! WebSocket frames on a connection, and whose they are: a session's, an upgrade's probe's, or a raw route's.
 
+use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
 use crate::protocol::engineio::packet::{self, Packet};
 use crate::protocol::engineio::payload3;
@@ -153,7 +154,7 @@ impl Shard {
 
     /// The peer broke RFC 6455: say with which code, and close.
     fn break_websocket(&mut self, key: Key, whose: Whose, error: FrameError) {
-        tracing::info!(target: super::ENGINEIO, code = error.close_code().number(), reason = error.reason(), "WebSocket closed");
+        tracing::info!(target: ENGINEIO, code = error.close_code().number(), reason = error.reason(), "WebSocket closed");
         self.core.borrow_mut().close_websocket(key, Some(error.close_code()), error.reason());
         match whose {
             Whose::Session(session) => self.close_session(session, CloseReason::TransportError),

@@ -11,9 +11,10 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use crate::base::ids::{ShardId, Sid};
-use crate::mesh::address::Address;
-use crate::mesh::inquiry::{AckError, Ask, Findings, Request, SocketFacts};
-use crate::mesh::{InboxError, Mesh, ShardMessage, Target};
+use crate::mesh::{InboxError, Mesh, ShardMessage};
+use crate::message::address::Address;
+use crate::message::inquiry::{AckError, Ask, Findings, Request, SocketFacts};
+use crate::message::target::Target;
 use crate::protocol::surrogates::read_json;
 use crate::shard::acks::Answer;
 use crate::shard::handshake::Handshake;
@@ -138,7 +139,7 @@ impl<T> Gathering<T> {
 
 impl Question {
     /// On the home's own thread at once, so that it keeps its place among other emits; else by the mesh.
-    fn ask(self, reply: crate::mesh::inquiry::Reply) -> Result<(), AckError> {
+    fn ask(self, reply: crate::message::inquiry::Reply) -> Result<(), AckError> {
         let Question { mesh, home, namespace, target, ask, timeout } = self;
         let request = Request { namespace, target, ask, timeout, reply };
         if let Some(core) = current() {

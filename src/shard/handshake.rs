@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use crate::mesh::Peer;
+use crate::message::peer::Peer;
 use crate::protocol::http::{cookies, query};
 use crate::shard::login::Fork;
 

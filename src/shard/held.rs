@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::log::SOCKETIO;
 use crate::base::time::Time;
 use crate::shard::Shard;
 
@@ -84,7 +85,7 @@ impl Shard {
         if let Some(left_out) = self.watch.take_line() {
             let what = what();
             tracing::warn!(
-                target: super::SOCKETIO,
+                target: SOCKETIO,
                 ?held,
                 left_out,
                 "{what} held its shard: meanwhile nobody else there was served. Wait in an asynchronous handler, and leave long \

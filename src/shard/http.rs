@@ -2,9 +2,10 @@
 
 use crate::base::buffer::SharedFrame;
 use crate::base::ids::ShardId;
+use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
-use crate::mesh::Arrival;
-use crate::mesh::files::FileHandle;
+use crate::message::files::FileHandle;
+use crate::message::peer::Arrival;
 use crate::protocol::http::chunked::ChunkedDecoder;
 use crate::protocol::http::coding::Coding;
 use crate::protocol::http::cors_pattern;
@@ -77,7 +78,7 @@ impl Shard {
         {
             let mut core = self.core.borrow_mut();
             if core.is_owed_much(key) {
-                tracing::info!(target: super::ENGINEIO, "closed: requests were pipelined, and their answers not read");
+                tracing::info!(target: ENGINEIO, "closed: requests were pipelined, and their answers not read");
                 core.deferred.push(Deferred::Lost(key));
                 return Step::Wait;
             }
@@ -128,7 +129,7 @@ impl Shard {
         };
         if !self.core.borrow().allowed_hosts.allows(head.host) {
             tracing::warn!(
-                target: super::ENGINEIO,
+                target: ENGINEIO,
                 host = cors_pattern::shown(head.host.unwrap_or_default()),
                 "refused: the request is for a host that is not in allowed_hosts; add it there if it is this server's"
             );
@@ -250,7 +251,7 @@ impl Shard {
     pub(crate) fn refuse_request(&mut self, key: Key, status: Status, reason: &'static str) {
         let mut core = self.core.borrow_mut();
         let peer = core.connections.get(key).map(|connection| connection.peer);
-        tracing::info!(target: super::ENGINEIO, peer = peer.map(tracing::field::display), status = status.code(), reason, "request refused");
+        tracing::info!(target: ENGINEIO, peer = peer.map(tracing::field::display), status = status.code(), reason, "request refused");
         core.counters.requests_refused.add(1);
         let session = core.http_mut(key).and_then(|http| http.session.take());
         core.respond_and_close(key, &Response::text(reason).with_status(status));

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::mesh::recovery::{Kept, Offset};
+use crate::config::Config;
+use crate::message::recovery::{Kept, Offset};
 use crate::protocol::websocket::frame::{self, Opcode, server_frames};
-use crate::shard::config::Config;
 
 /// The last events of a socket, oldest first.
 #[derive(Debug, Default)]

@@ -12,7 +12,6 @@ pub(crate) mod backpressure;
 pub(crate) mod broadcast;
 pub(crate) mod bundle;
 pub(crate) mod closing;
-pub(crate) mod config;
 pub(crate) mod connect;
 pub(crate) mod connection;
 pub(crate) mod context;
@@ -34,11 +33,9 @@ pub(crate) mod held;
 pub(crate) mod http;
 pub(crate) mod inquiries;
 pub(crate) mod kept;
-pub(crate) mod log_filter;
 pub(crate) mod login;
 pub(crate) mod namespaces;
 pub(crate) mod opening;
-pub(crate) mod options;
 pub(crate) mod origin;
 pub(crate) mod outbox;
 pub(crate) mod owed;
@@ -69,6 +66,8 @@ pub(crate) mod walks;
 pub(crate) mod wheel;
 pub(crate) mod wire;
 
+use crate::base::log::ENGINEIO;
+use crate::base::log::SOCKETIO;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -79,7 +78,8 @@ use crate::base::ids::ShardId;
 use crate::base::shown::Shown;
 use crate::base::slab::Key;
 use crate::base::time::Time;
-use crate::mesh::{Arrival, Peer, ShardMessage};
+use crate::mesh::ShardMessage;
+use crate::message::peer::{Arrival, Peer};
 use crate::shard::app::{App, is_pattern};
 use crate::shard::backpressure::SlowConsumers;
 use crate::shard::context::{Context, Socket};
@@ -92,15 +92,6 @@ use crate::shard::share::WireEnd;
 use crate::shard::state::StateTable;
 use crate::shard::tasks::{TaskOwner, with_current};
 use crate::shard::wheel::TimerOwner;
-
-/// Target of what is logged about Engine.IO: requests, sessions, transports. The setting `engineio_log` is its level.
-pub(crate) const ENGINEIO: &str = "shardcast::engineio";
-
-/// Target of the packets of one client that somebody asked for (`Handle::trace`).
-pub(crate) const TRACE: &str = "shardcast::engineio::trace";
-
-/// Target of what is logged about Socket.IO: packets, namespaces, handlers. The setting `socketio_log` is its level.
-pub(crate) const SOCKETIO: &str = "shardcast::socketio";
 
 /// Being later than this for a deadline counts as a stall of our own, which no peer is punished for.
 const STALL_MIN: Duration = Duration::from_millis(200);

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use crate::base::slab::Key;
-use crate::mesh::address::Address;
+use crate::message::address::Address;
 use crate::shard::endpoint::MAIN;
 
 /// The number of a namespace that has no table on this shard.

@@ -4,8 +4,10 @@ use std::rc::Rc;
 
 use smallvec::SmallVec;
 
+use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
 use crate::base::time::Time;
+use crate::config::Parser;
 use crate::protocol::engineio::packet::Open;
 use crate::protocol::engineio::polling::PollForm;
 use crate::protocol::engineio::revision::Revision;
@@ -13,7 +15,6 @@ use crate::protocol::engineio::session::Heartbeat;
 use crate::protocol::http::head::Head;
 use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
-use crate::shard::config::Parser;
 use crate::shard::connection::{Kind, Role};
 use crate::shard::core::Core;
 use crate::shard::handshake::Handshake;
@@ -34,11 +35,11 @@ impl Core {
     pub(crate) fn refuse_session(&mut self, key: Key) {
         self.counters.requests_refused.add(1);
         let reason = if self.is_draining() {
-            tracing::info!(target: super::ENGINEIO, "session refused: the server is shutting down");
+            tracing::info!(target: ENGINEIO, "session refused: the server is shutting down");
             "shutting down"
         } else {
             tracing::warn!(
-                target: super::ENGINEIO,
+                target: ENGINEIO,
                 sessions_max = self.config.sessions_max,
                 "session refused: this shard holds sessions_max; raise it, or add shards"
             );
@@ -104,7 +105,8 @@ impl Core {
         (link, form): (Link, PollForm),
     ) -> Key {
         let sid = self.new_sid();
-        let peer = self.connections.get(key).map_or(crate::mesh::Peer::Unix, |connection| connection.peer);
+        let peer =
+            self.connections.get(key).map_or(crate::message::peer::Peer::Unix, |connection| connection.peer);
         let address = self.client_address(peer, head.headers);
         let issued = self.unix_origin + self.now.0;
         let handshake = Handshake::new(head.target, head.headers.iter_bytes(), (peer, address), issued);
@@ -151,7 +153,7 @@ impl Core {
         self.counters.sessions.add(1);
         self.make_room_for(session_key, connect_by != Time::NEVER);
         self.arm_session(session_key);
-        tracing::debug!(target: super::ENGINEIO, session = %sid.brief(), %peer, "session opened");
+        tracing::debug!(target: ENGINEIO, session = %sid.brief(), %peer, "session opened");
         session_key
     }
 

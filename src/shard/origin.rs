@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
 use crate::protocol::http::cors::{
     CorsOrigins, Decision, Grant, OriginView, RefusedOrigin, preflight, scan_head,
@@ -69,7 +70,7 @@ impl Core {
         let origin = origin(head);
         let response = match self.decide(key, endpoint, head, origin.as_deref()) {
             Err(refused) => {
-                tracing::warn!(target: super::ENGINEIO, "{refused}");
+                tracing::warn!(target: ENGINEIO, "{refused}");
                 self.counters.requests_refused.add(1);
                 Response::new(Status::BAD_REQUEST)
             }

@@ -2,6 +2,7 @@
 //!
 //! Who may ask at all is decided in `engine`, what a POST brings is in `post`; the bodies are made and read in `protocol/engineio`.
 
+use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
 use crate::protocol::engineio::polling::{PollAnswer, PollBody, PollForm};
 use crate::protocol::http::coding::Coding;
@@ -26,7 +27,7 @@ impl Shard {
             core.release_poll(session_key, "1");
             drop(core);
             tracing::info!(
-                target: super::ENGINEIO,
+                target: ENGINEIO,
                 "session closed: a second poll came while one was pending; a client polls once at a time: \
                  look for a proxy that repeats requests, or two clients with one sid"
             );

@@ -1,5 +1,6 @@
 //! A POST of a polling session: its packets, in as many shares of a turn as they need, and its answer.
 
+use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
 use crate::protocol::engineio::polling::{PollForm, Posted};
 use crate::protocol::http::head::Head;
@@ -39,7 +40,7 @@ impl Shard {
         let content_type = head.headers.get("content-type").unwrap_or_default();
         let Some(posted) = Posted::read(body, content_type, form) else {
             tracing::info!(
-                target: super::ENGINEIO,
+                target: ENGINEIO,
                 content_type,
                 "session closed: a POST's body is no text; Engine.IO 4 sends text/plain in UTF-8, binary in base64"
             );
@@ -130,7 +131,7 @@ impl Shard {
         if let Some(reason) = fault {
             self.core.borrow().counters.requests_refused.add(1);
             tracing::info!(
-                target: super::ENGINEIO,
+                target: ENGINEIO,
                 "session closed: a POST holds something that is no packet; the client must speak Engine.IO 4"
             );
             self.close_session(session_key, reason);
@@ -150,7 +151,7 @@ impl Shard {
                 core.drop_connection(other);
                 drop(core);
                 tracing::info!(
-                    target: super::ENGINEIO,
+                    target: ENGINEIO,
                     "session closed: a second POST came while one was being read; a client sends one at a time: \
                      look for a proxy that repeats requests, or two clients with one sid"
                 );

@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
+use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
-use crate::mesh::Peer;
+use crate::message::peer::Peer;
 use crate::protocol::http::headers::Headers;
 use crate::protocol::proxy::{self, ProxyHeader};
 use crate::shard::Step;
@@ -13,7 +14,7 @@ impl Core {
     /// A new connection that must begin with a header of the PROXY protocol, from a proxy that is trusted.
     pub(crate) fn open_proxied(&mut self, peer: Peer) -> Option<Key> {
         if !self.trusted_proxies.trusts(peer.ip()) {
-            tracing::info!(target: super::ENGINEIO, %peer, "closed: with proxy_protocol only trusted_proxies may connect");
+            tracing::info!(target: ENGINEIO, %peer, "closed: with proxy_protocol only trusted_proxies may connect");
             return None;
         }
         let key = self.open_connection(peer)?;
@@ -41,7 +42,7 @@ impl Core {
             ProxyHeader::Invalid => {
                 let peer = connection.peer;
                 tracing::info!(
-                    target: super::ENGINEIO,
+                    target: ENGINEIO,
                     %peer,
                     "closed: no header of the PROXY protocol came first; have the proxy send it, or set proxy_protocol = false"
                 );

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use crate::base::buffer::{SPARE_BUFFER_BYTES_MAX, SharedFrame};
 use crate::base::ids::{ShardId, Sid};
+use crate::base::log::SOCKETIO;
 use crate::base::shown::Shown;
 use crate::base::slab::Key;
-use crate::mesh::address::Address;
-use crate::mesh::inquiry::{AckError, Ask, Findings};
-use crate::mesh::{Broadcast, InboxError, Mesh, Reach, ShardMessage, SocketCommand, Target, WhenBehind};
+use crate::mesh::{InboxError, Mesh, ShardMessage};
+use crate::message::address::Address;
+use crate::message::inquiry::{AckError, Ask, Findings};
+use crate::message::target::{Broadcast, Reach, SocketCommand, Target, WhenBehind};
 use crate::protocol::socketio::encode::EncodeError;
 use crate::shard::acks::Answer;
 use crate::shard::args::ToArgs;
@@ -348,7 +350,7 @@ impl<'a> Recipients<'a> {
                 frame_event(&mut bytes, namespace.name(), id, event, args).map(|()| Arc::new(bytes))
             }
         };
-        frame.inspect_err(|error| tracing::error!(target: super::SOCKETIO, event = ?Shown(event), error = %Shown(error), "not sent"))
+        frame.inspect_err(|error| tracing::error!(target: SOCKETIO, event = ?Shown(event), error = %Shown(error), "not sent"))
     }
 
     fn question<T>(

@@ -3,7 +3,7 @@
 //!
 //! Every socket keeps the last events that it was sent. When its connection is lost it stays in its rooms for a while, as a *lost*
 //! socket, and goes on keeping. The client knows it by a private id, `pid`, and says the offset of the last event that it
-//! has got. How two shards hand a lost socket over is in `mesh/recovery`.
+//! has got. How two shards hand a lost socket over is in `message/recovery`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,16 +13,18 @@ use serde::{Deserialize, Deserializer};
 
 use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
+use crate::base::log::SOCKETIO;
 use crate::base::slab::Key;
 use crate::base::time::Time;
-use crate::mesh::address::Address;
-use crate::mesh::inquiry::AckError;
-use crate::mesh::recovery::{Asker, Kept, LostSocket, NotKept, Offset, RecoveryMessage};
-use crate::mesh::{Broadcast, Reach, ShardMessage, Target, WhenBehind};
+use crate::config::Config;
+use crate::mesh::ShardMessage;
+use crate::message::address::Address;
+use crate::message::inquiry::AckError;
+use crate::message::recovery::{Asker, Kept, LostSocket, NotKept, Offset, RecoveryMessage};
+use crate::message::target::{Broadcast, Reach, Target, WhenBehind};
 use crate::protocol::surrogates::read_json;
 use crate::shard::Shard;
 use crate::shard::backpressure::SlowConsumers;
-use crate::shard::config::Config;
 use crate::shard::core::{Core, Deferred};
 use crate::shard::kept::{KeptEvents, Limits, ends_with_text, with_argument};
 use crate::shard::outbox::Outbox;
@@ -607,7 +609,7 @@ impl Shard {
     fn fail_restoring(&mut self, key: Key) {
         let session = self.core.borrow().sockets.get(key).map(|socket| socket.session);
         if let Some(session) = session {
-            tracing::info!(target: super::SOCKETIO, "a recovery failed half-way; the client connects again");
+            tracing::info!(target: SOCKETIO, "a recovery failed half-way; the client connects again");
             self.close_session(session, CloseReason::TransportError);
         }
     }
@@ -637,7 +639,7 @@ impl Core {
         let sid = socket.sid;
         if let Some(state) = state_of_mut(socket) {
             state.outcome = outcome;
-            tracing::info!(target: super::SOCKETIO, sid = %sid.brief(), ?outcome, "a client asks for the recovery of its connection");
+            tracing::info!(target: SOCKETIO, sid = %sid.brief(), ?outcome, "a client asks for the recovery of its connection");
         }
         false
     }

@@ -2,6 +2,7 @@
 //!
 //! A socket's own id is a room that always has that one member; it has no entry in the table.
 
+use crate::base::log::SOCKETIO;
 use crate::base::slab::Key;
 use crate::shard::core::{Core, Room};
 
@@ -25,7 +26,7 @@ impl Core {
             return Ok(());
         }
         if name.len() > ROOM_NAME_BYTES_MAX {
-            tracing::warn!(target: super::SOCKETIO, sid = %socket.sid.brief(), bytes = name.len(), "not joined: a room's name has at most {ROOM_NAME_BYTES_MAX} bytes");
+            tracing::warn!(target: SOCKETIO, sid = %socket.sid.brief(), bytes = name.len(), "not joined: a room's name has at most {ROOM_NAME_BYTES_MAX} bytes");
             return Err(JoinError::NameTooLong);
         }
         let namespace = socket.namespace;
@@ -35,7 +36,7 @@ impl Core {
             return Ok(());
         }
         if socket.rooms.len() >= rooms_max {
-            tracing::warn!(target: super::SOCKETIO, sid = %socket.sid.brief(), room = name, rooms_max, "not joined: rooms_per_socket_max is reached");
+            tracing::warn!(target: SOCKETIO, sid = %socket.sid.brief(), room = name, rooms_max, "not joined: rooms_per_socket_max is reached");
             return Err(JoinError::TooManyRooms);
         }
         let room = known.unwrap_or_else(|| {

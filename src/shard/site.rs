@@ -9,7 +9,7 @@ use std::rc::Rc;
 use crate::base::guard::guarded;
 use crate::base::shown::Shown;
 use crate::base::slab::Key;
-use crate::mesh::Peer;
+use crate::message::peer::Peer;
 use crate::protocol::http::head::Head;
 use crate::protocol::http::headers::Headers;
 use crate::protocol::http::method::Method;

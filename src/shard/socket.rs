@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use crate::base::ids::Sid;
 use crate::base::slab::Key;
-use crate::mesh::SocketChange;
+use crate::message::target::SocketChange;
 use crate::shard::core::NOWHERE;
 use crate::shard::expiry::Expiry;
 use crate::shard::outbox::Outbox;

@@ -14,11 +14,12 @@ use serde::de::DeserializeOwned;
 
 use crate::base::buffer::SharedFrame;
 use crate::base::ids::ShardId;
+use crate::base::log::SOCKETIO;
 use crate::base::slab::Key;
 use crate::base::time::Time;
-use crate::mesh::address::Address;
-use crate::mesh::state::{StateChange, StateMessage};
 use crate::mesh::{Mesh, ShardMessage};
+use crate::message::address::Address;
+use crate::message::state::{StateChange, StateMessage};
 use crate::protocol::socketio::encode::is_reserved_event;
 use crate::protocol::socketio::event::Args;
 use crate::protocol::socketio::raw_json::RawJson;
@@ -432,7 +433,7 @@ impl Core {
         let number = self.namespaces.find_address(namespace);
         let place = number.and_then(|number| self.states.find(number, room));
         let (Some(number), Some(place)) = (number, place) else {
-            tracing::error!(target: super::SOCKETIO, %namespace, room, "a change to a state room that is not registered is lost");
+            tracing::error!(target: SOCKETIO, %namespace, room, "a change to a state room that is not registered is lost");
             return;
         };
         let change = message.change.clone();
@@ -443,7 +444,7 @@ impl Core {
         match self.states.get(place).check(&change) {
             Ok(()) => self.order_state(number, room, change),
             Err(error) => {
-                tracing::error!(target: super::SOCKETIO, %namespace, room, %error, "a change is refused")
+                tracing::error!(target: SOCKETIO, %namespace, room, %error, "a change is refused")
             }
         }
     }

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use crate::base::guard::guarded;
 use crate::base::slab::Key;
 use crate::base::time::Time;
-use crate::mesh::Peer;
+use crate::message::peer::Peer;
 use crate::protocol::http::head::{Head, Version};
 use crate::protocol::http::method::Method;
 use crate::protocol::websocket::extension;
@@ -148,13 +148,5 @@ impl Core {
             connection.kind = Kind::WebSocket(WebSocketState::new(wire, role, endpoint));
             connection.deadline = Time::NEVER;
         }
-    }
-}
-
-/// Whether a list of subprotocols can be served: tokens, each once.
-pub(crate) fn validate(served: &[String]) -> Result<(), String> {
-    match served.iter().find(|name| !handshake::is_token(name)) {
-        Some(name) => Err(format!("subprotocols: {name:?} is no token: letters, digits and !#$%&'*+-.^_`|~")),
-        None => Ok(()),
     }
 }

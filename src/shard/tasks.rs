@@ -12,6 +12,7 @@ use std::task::{Context as PollContext, Poll, Wake, Waker};
 use crate::base::guard::{discard, guarded};
 use crate::base::ids::ShardId;
 use crate::base::limits::HANDLERS_LEFT_MAX;
+use crate::base::log::SOCKETIO;
 use crate::base::shown::Shown;
 use crate::base::slab::Key;
 use crate::mesh::Mesh;
@@ -181,7 +182,7 @@ impl Shard {
                         self.handler_panicked(socket, "(asynchronous handler)", &panic);
                     }
                     TaskOwner::Connect(socket) => {
-                        tracing::error!(target: super::SOCKETIO, message = %panic, "a connect handler panicked; the client is refused");
+                        tracing::error!(target: SOCKETIO, message = %panic, "a connect handler panicked; the client is refused");
                         self.core.borrow().counters.handler_panics.add(1);
                         self.decide(socket, Err(Refused::new(REFUSED)));
                     }

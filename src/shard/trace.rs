@@ -3,6 +3,7 @@
 //! The switch is a flag in the session, and one in its WebSocket for broadcasts, which touch no session.
 
 use crate::base::ids::Sid;
+use crate::base::log::{ENGINEIO, TRACE};
 use crate::base::shown::{UNQUOTED, safe};
 use crate::protocol::engineio::packet::Packet;
 use crate::protocol::http::head::Head;
@@ -25,7 +26,7 @@ impl Core {
             Some(self.sockets.at(place)?.session)
         };
         let Some(key) = self.session_by_sid(sid).or_else(of_socket) else {
-            tracing::warn!(target: super::ENGINEIO, sid = %sid.brief(), "not traced: there is no such session; it may have ended");
+            tracing::warn!(target: ENGINEIO, sid = %sid.brief(), "not traced: there is no such session; it may have ended");
             return;
         };
         let Some(session) = self.sessions.get_mut(key) else { return };
@@ -36,7 +37,7 @@ impl Core {
         {
             connection.is_traced = is_on;
         }
-        tracing::info!(target: super::TRACE, session = %session_id.brief(), is_on, "trace");
+        tracing::info!(target: TRACE, session = %session_id.brief(), is_on, "trace");
     }
 }
 
@@ -55,14 +56,14 @@ pub(crate) fn trace_received(session: &Sid, packet: Packet<'_>) {
         Packet::Noop => ("6", ""),
     };
     let shown = format!("{kind}{}", excerpt(without_secrets(kind, rest.as_bytes())));
-    tracing::info!(target: super::TRACE, session = %session.brief(), bytes = rest.len() + 1, packet = shown, "received");
+    tracing::info!(target: TRACE, session = %session.brief(), bytes = rest.len() + 1, packet = shown, "received");
 }
 
 /// Shows one binary message that came.
 #[cold]
 pub(crate) fn trace_received_binary(session: &Sid, bytes: &[u8]) {
     let shown = excerpt_of_binary(bytes);
-    tracing::info!(target: super::TRACE, session = %session.brief(), bytes = bytes.len(), packet = shown, "received");
+    tracing::info!(target: TRACE, session = %session.brief(), bytes = bytes.len(), packet = shown, "received");
 }
 
 /// Shows the packets of canonical frames, whatever form they go out in.
@@ -75,7 +76,7 @@ pub(crate) fn trace_sent(session: &Sid, frames: &[u8]) {
             (_, [b'0', ..]) => excerpt(b"0"),
             _ => excerpt(payload),
         };
-        tracing::info!(target: super::TRACE, session = %session.brief(), bytes = payload.len(), packet = shown, "sent");
+        tracing::info!(target: TRACE, session = %session.brief(), bytes = payload.len(), packet = shown, "sent");
     }
 }
 

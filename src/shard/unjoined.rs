@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::base::slab::Key;
-use crate::shard::config::Config;
+use crate::config::Config;
 use crate::shard::core::{Core, Deferred};
 use rustc_hash::FxHashMap;
 

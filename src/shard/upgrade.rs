@@ -1,5 +1,6 @@
 //! The upgrade of a polling session: a WebSocket that probes, and then takes over (Engine.IO, "Upgrade").
 
+use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
 use crate::protocol::engineio::packet;
 use crate::protocol::engineio::polling::PollForm;
@@ -25,7 +26,7 @@ impl Shard {
 
     /// The WebSocket does not become a transport; polling goes on.
     pub(crate) fn fail_probe(&mut self, key: Key, session: Key) {
-        tracing::debug!(target: super::ENGINEIO, "upgrade given up: its WebSocket sent neither a probe nor an upgrade");
+        tracing::debug!(target: ENGINEIO, "upgrade given up: its WebSocket sent neither a probe nor an upgrade");
         let mut core = self.core.borrow_mut();
         core.forget_upgrade(session, key);
         core.close_websocket(key, None, "");

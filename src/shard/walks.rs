@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::base::ids::ShardId;
 use crate::base::slab::Key;
 use crate::base::time::Time;
-use crate::mesh::inquiry::{Findings, Inquiry, SocketFacts};
+use crate::message::inquiry::{Findings, Inquiry, SocketFacts};
 use crate::shard::core::Core;
 use crate::shard::inquiries::FINDINGS_BYTES_MAX;
 use crate::shard::namespaces::NamespaceRef;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::base::ids::Sid;
-use crate::mesh::inquiry::AckError;
+use crate::config::engine::EngineOptions;
+use crate::message::inquiry::AckError;
 use crate::protocol::socketio::binary::Binary;
 use crate::protocol::socketio::event::Args;
 use crate::server::handle::Handle;
@@ -13,7 +14,6 @@ use crate::shard::app::{App, Refused};
 use crate::shard::context::{Context, Emitted, ShardInfo, Socket};
 use crate::shard::endpoint::{EndpointHandlers, MAIN};
 use crate::shard::gathering::Answers;
-use crate::shard::options::EngineOptions;
 use crate::shard::sleep::sleep;
 use crate::shard::state::StateRoom;
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::config::engine::EngineOptions;
+use crate::config::{Config, Parser};
 use crate::mesh::ShardMessage;
-use crate::shard::config::{Config, Parser};
-use crate::shard::options::EngineOptions;
 use crate::simulation::Simulation;
 use crate::simulation::client::{Habits, Message, Packet};
 use crate::simulation::world::Weather;

@@ -8,10 +8,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::base::ids::Sid;
+use crate::config::Config;
+use crate::config::engine::EngineOptions;
 use crate::mesh::ShardMessage;
-use crate::shard::config::Config;
 use crate::shard::core::Deferred;
-use crate::shard::options::EngineOptions;
 use crate::shard::session::CloseReason;
 use crate::simulation::Simulation;
 use crate::simulation::client::{Habits, Packet};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::shard::config::{Config, Parser};
+use crate::config::{Config, Parser};
 use crate::simulation::app::{SECOND_PATH, app_at_two_endpoints};
 use crate::simulation::client::{Habits, Message, Packet};
 use crate::simulation::model::{Actor, EVERYONE, Expected, Kick, Published, Publisher, Put, Stay};

@@ -10,13 +10,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::base::ids::{ShardId, Sid};
-use crate::mesh::address::Address;
-use crate::mesh::inquiry::{AckError, Ask, Request};
-use crate::mesh::{BROADCAST_ACK_IDS, INBOX_MESSAGES_MAX, ShardMessage, Target};
+use crate::config::Config;
+use crate::mesh::{BROADCAST_ACK_IDS, INBOX_MESSAGES_MAX, ShardMessage};
+use crate::message::address::Address;
+use crate::message::inquiry::{AckError, Ask, Request};
+use crate::message::target::Target;
 use crate::server::handle::{Handle, Shared};
 use crate::shard::Shard;
 use crate::shard::backpressure::Outcome;
-use crate::shard::config::Config;
 use crate::shard::context::Emitted;
 use crate::shard::encode::frame_event;
 use crate::shard::gathering::{Answers, Gathering};

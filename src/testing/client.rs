@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::mesh::Peer;
+use crate::message::peer::Peer;
 use crate::protocol::http::query;
 use crate::protocol::socketio::encode::{self, EncodeError};
 use crate::protocol::socketio::event::{Args, ArgsError};

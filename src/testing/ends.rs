@@ -6,7 +6,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::base::limits::HANDLERS_LEFT_MAX;
-use crate::mesh::Peer;
+use crate::message::peer::Peer;
 use crate::protocol::websocket::frame::{self, Opcode};
 use crate::testing::host::WireId;
 use crate::testing::session::WEBSOCKET_KEY;

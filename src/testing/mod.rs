@@ -89,7 +89,7 @@ use std::time::Duration;
 pub use client::{AckId, Received, RefusedConnection, TestClient, TestClientBuilder};
 pub use host::spend;
 
-use crate::mesh::Peer;
+use crate::message::peer::Peer;
 use crate::protocol::http::method::Method;
 use crate::server::handle::Handle;
 use crate::server::{Result, Server};

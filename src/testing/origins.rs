@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::http::{CorsOrigins, Method, Response};
-use crate::mesh::Peer;
+use crate::message::peer::Peer;
 use crate::testing::TestServer;
 use crate::testing::host::WireId;
 use crate::{Config, Context, EngineOptions, Server};

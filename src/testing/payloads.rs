@@ -4,13 +4,13 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::config::Config;
+use crate::config::engine::EngineOptions;
 use crate::protocol::socketio::binary::Binary;
 use crate::protocol::socketio::encode::EncodeError;
 use crate::protocol::socketio::raw_json::RawJson;
 use crate::shard::app::HandlerError;
-use crate::shard::config::Config;
 use crate::shard::context::{Context, Emitted, Socket};
-use crate::shard::options::EngineOptions;
 
 fn server(
     options: EngineOptions,

@@ -1,7 +1,7 @@
 //! Which subprotocol WebSockets are answered: of endpoints, of raw Engine.IO and of raw routes, with and without a rule.
 
 use crate::http::Request;
-use crate::mesh::Peer;
+use crate::message::peer::Peer;
 use crate::testing::TestServer;
 use crate::{Config, EngineOptions, Server};
 

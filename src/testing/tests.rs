@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::*;
+use crate::config::Config;
 use crate::protocol::http::response::Response;
 use crate::protocol::socketio::binary::Binary;
 use crate::shard::app::Refused;
-use crate::shard::config::Config;
 use crate::shard::context::{Context, Socket};
 use crate::shard::session::CloseReason;
 

@@ -14,16 +14,18 @@ pub(crate) struct Source {
 const LAYERS: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("protocol", &["base"]),
-    ("mesh", &["base"]),
-    ("bus", &["base"]),
-    ("shard", &["base", "protocol", "mesh", "bus"]),
-    ("driver", &["base", "protocol", "mesh", "bus", "shard"]),
-    ("server", &["base", "protocol", "mesh", "bus", "shard", "driver"]),
-    ("testing", &["base", "protocol", "mesh", "bus", "shard", "driver", "server"]),
+    ("config", &["base", "protocol"]),
+    ("message", &["base", "protocol"]),
+    ("mesh", &["base", "message"]),
+    ("bus", &["base", "message"]),
+    ("shard", &["base", "protocol", "config", "message", "mesh", "bus"]),
+    ("driver", &["base", "protocol", "config", "message", "mesh", "bus", "shard"]),
+    ("server", &["base", "protocol", "config", "message", "mesh", "bus", "shard", "driver"]),
+    ("testing", &["base", "protocol", "config", "message", "mesh", "bus", "shard", "driver", "server"]),
 ];
 
 /// Layers that see no socket, clock, thread or file.
-const SYSTEM_FREE: &[&str] = &["base", "protocol", "mesh", "bus", "shard"];
+const SYSTEM_FREE: &[&str] = &["base", "protocol", "config", "message", "mesh", "bus", "shard"];
 
 /// Crates that are the system, or a way to it.
 const SYSTEM_CRATES: &[&str] =

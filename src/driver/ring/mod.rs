@@ -32,7 +32,8 @@ use crate::driver::ring::submission::{
 };
 use crate::driver::stop::{close_listener, empty_queue};
 use crate::driver::{ShardParts, build_shard, place_connection, send_connection};
-use crate::mesh::{Arrival, Handoff, InboxReceiver, Mesh, ShardMessage};
+use crate::mesh::{Handoff, InboxReceiver, Mesh, ShardMessage};
+use crate::message::peer::Arrival;
 use crate::shard::core::Output;
 use crate::shard::outbox::Outbox;
 use crate::shard::share::SHARE_EVENTS_MAX;

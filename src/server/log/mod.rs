@@ -18,9 +18,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::base::shown::Shown;
+use crate::config::Config;
+use crate::config::log_filter::LogFilter;
 use crate::server::{Error, Result};
-use crate::shard::config::Config;
-use crate::shard::log_filter::LogFilter;
 use lines::Lines;
 use rate::{KindRates, RateLayer};
 

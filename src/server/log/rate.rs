@@ -17,7 +17,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 use super::lines::Lines;
-use crate::shard::TRACE;
+use crate::base::log::TRACE;
 
 /// Kinds of lines that are told apart; what comes later shares the last place. There are some hundred in this crate.
 const KINDS_MAX: usize = 1024;

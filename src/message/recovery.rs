@@ -12,7 +12,7 @@ use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
 use crate::base::time::Time;
-use crate::mesh::address::Address;
+use crate::message::address::Address;
 
 /// Names one event: the shard that published it, and its number there. Numbers of one shard reach every shard in order,
 /// but for those of events that only its own sockets get.

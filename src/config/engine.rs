@@ -6,13 +6,13 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::base::limits;
+use crate::config::check::{
+    TIME_MAX, at_least_a_millisecond, at_least_one, at_most_the_longest, duration, one_or_many, seconds,
+};
 use crate::protocol::http::cookies::CookieTemplate;
 use crate::protocol::http::cors::CorsOrigins;
 use crate::protocol::http::headers::{elements, is_token};
-use crate::shard::config::{
-    TIME_MAX, at_least_a_millisecond, at_least_one, at_most_the_longest, duration, one_or_many, seconds,
-};
-use crate::shard::switching;
+use crate::protocol::websocket::handshake;
 
 /// What engine.io calls the options of a server. `Config::engine` has those of the endpoint at its `path`; further
 /// endpoints start from a copy of them (see [`Server::endpoint`](crate::Server::endpoint)).
@@ -138,7 +138,7 @@ impl EngineOptions {
             let shown = &self.cors_allowed_headers;
             return Err(format!("cors_allowed_headers = {shown:?}: write header names separated by commas"));
         }
-        switching::validate(&self.subprotocols)?;
+        validate_subprotocols(&self.subprotocols)?;
         self.cookie_template()?;
         at_most_the_longest(&[
             ("ping_interval", self.ping_interval),
@@ -163,6 +163,14 @@ impl EngineOptions {
             ("fragments_max", self.fragments_max),
             ("poll_packets_max", self.poll_packets_max),
         ])
+    }
+}
+
+/// Whether a list of subprotocols can be served: tokens, each once.
+fn validate_subprotocols(served: &[String]) -> Result<(), String> {
+    match served.iter().find(|name| !handshake::is_token(name)) {
+        Some(name) => Err(format!("subprotocols: {name:?} is no token: letters, digits and !#$%&'*+-.^_`|~")),
+        None => Ok(()),
     }
 }
 

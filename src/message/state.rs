@@ -1,6 +1,6 @@
 //! What shards say of state rooms.
 
-use crate::mesh::address::Address;
+use crate::message::address::Address;
 
 /// A change to a state room, on its way to the shard that orders them or from there to all.
 #[derive(Debug)]

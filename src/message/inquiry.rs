@@ -12,8 +12,9 @@ use bytes::Bytes;
 use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
-use crate::mesh::address::Address;
-use crate::mesh::{Peer, Target};
+use crate::message::address::Address;
+use crate::message::peer::Peer;
+use crate::message::target::Target;
 
 /// Takes what was found out. Dropped when the server ends before it knows.
 pub(crate) type Reply = oneshot::Sender<Result<Findings, AckError>>;

@@ -8,9 +8,9 @@ use tracing::level_filters::LevelFilter;
 /// The parts of this crate that log lines come from. `shardcast` stands for all of them.
 const TARGETS: &[&str] = &[
     "shardcast",
-    crate::shard::SOCKETIO,
-    crate::shard::ENGINEIO,
-    crate::shard::TRACE,
+    crate::base::log::SOCKETIO,
+    crate::base::log::ENGINEIO,
+    crate::base::log::TRACE,
     "shardcast::base",
     "shardcast::protocol",
     "shardcast::mesh",
@@ -105,7 +105,7 @@ fn check_target(target: &str) -> Result<(), String> {
         let own_name = known.rsplit("::").next().unwrap_or(known);
         damerau_levenshtein(root, own_name) <= DISTANCE_MAX
     };
-    let slips_of = ["shardcast", crate::shard::SOCKETIO, crate::shard::ENGINEIO];
+    let slips_of = ["shardcast", crate::base::log::SOCKETIO, crate::base::log::ENGINEIO];
     let Some(near) = slips_of.iter().find(|known| is_slip(known)) else { return Ok(()) };
     let nearest_of_all = nearest(TARGETS.iter().copied(), |known| jaro_winkler(target, known), 0.9);
     let meant = if root == "shardcast" || target.contains("::") { nearest_of_all } else { None };

@@ -1,0 +1,112 @@
+//! Who is meant by an emit or a change, and what is sent to them.
+
+use crate::base::buffer::{Pooled, SharedFrame};
+use crate::message::address::Address;
+use crate::message::names::Names;
+use crate::message::recovery::Offset;
+
+/// A frame with its addressees.
+#[derive(Debug, Default)]
+pub(crate) struct Broadcast {
+    pub(crate) namespace: Address,
+    pub(crate) target: Target,
+    pub(crate) frame: SharedFrame,
+    /// The event's name for recovery, if it has one.
+    pub(crate) offset: Option<Offset>,
+}
+
+/// Who is meant: everybody in the namespace or the members of any of some rooms, less the members of others.
+/// A socket's own id is a room. With no rooms, and not for everyone, it reaches no socket.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) reach: Reach,
+    pub(crate) is_everyone: bool,
+    pub(crate) rooms: Names,
+    pub(crate) except: Names,
+    /// What is sent does not go through a compressor.
+    pub(crate) is_uncompressed: bool,
+    pub(crate) when_behind: WhenBehind,
+}
+
+/// What becomes of an event for a client that is behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum WhenBehind {
+    /// What the namespace's or the room's rule says.
+    #[default]
+    Rule,
+    /// It is dropped.
+    Volatile,
+    /// It waits, and one with the same key takes its place.
+    Latest(String),
+}
+
+/// How far a call goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Reach {
+    #[default]
+    Everywhere,
+    /// Every shard of this process, and no other process.
+    Process,
+    /// The shard that calls.
+    Shard,
+}
+
+/// By hand, because a derived `clone_from` would not use the memory that is there.
+impl Clone for Target {
+    fn clone(&self) -> Target {
+        let mut target = Target::default();
+        target.clone_from(self);
+        target
+    }
+
+    fn clone_from(&mut self, other: &Target) {
+        self.reach = other.reach;
+        self.is_everyone = other.is_everyone;
+        self.rooms.clone_from(&other.rooms);
+        self.except.clone_from(&other.except);
+        self.is_uncompressed = other.is_uncompressed;
+        self.when_behind.clone_from(&other.when_behind);
+    }
+}
+
+impl Pooled for Broadcast {
+    fn kept_bytes(&self) -> usize {
+        self.frame.capacity() + self.namespace.capacity_bytes() + self.target.capacity_bytes()
+    }
+}
+
+impl Target {
+    /// The memory of its names, which [`clear`](Target::clear) keeps.
+    pub(crate) fn capacity_bytes(&self) -> usize {
+        self.rooms.capacity_bytes() + self.except.capacity_bytes()
+    }
+
+    /// Clears the target, and keeps its memory for the next one.
+    pub(crate) fn clear(&mut self) {
+        self.reach = Reach::Everywhere;
+        self.is_everyone = false;
+        self.rooms.clear();
+        self.except.clear();
+        self.is_uncompressed = false;
+        self.when_behind = WhenBehind::Rule;
+    }
+}
+
+/// A change to every socket that a target names.
+#[derive(Debug)]
+pub(crate) struct SocketCommand {
+    pub(crate) namespace: Address,
+    pub(crate) target: Target,
+    pub(crate) change: SocketChange,
+}
+
+/// What is done to a socket from afar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SocketChange {
+    Join(String),
+    Leave(String),
+    /// End the socket; with `close_session`, its whole connection.
+    Disconnect {
+        close_session: bool,
+    },
+}
