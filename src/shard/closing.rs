@@ -42,7 +42,10 @@ impl Core {
                 self.close_transport(key, reason);
                 self.remove_session(session_key);
             }
-            Link::Polling { poll, .. } => self.end_polling(session_key, reason, poll.is_some()),
+            Link::Polling { poll, .. } => {
+                self.resume_input(session_key);
+                self.end_polling(session_key, reason, poll.is_some());
+            }
         }
     }
 

@@ -589,6 +589,10 @@ impl Shard {
     /// An answer is not made, or not taken, in time.
     fn answering_timeout(&mut self, key: Key, session: Option<Key>, is_half_closed: bool) {
         let mut core = self.core.borrow_mut();
+        if let Some(post) = core.http_mut(key).and_then(|http| http.post.as_ref()) {
+            let session = post.session();
+            return core.end_post_pause(key, session);
+        }
         if let Some(session) = session {
             // A poll ends with its session, unless its client has nothing more to say: then it is gone in all likelihood.
             let is_known = core.sessions.get(session).is_some();

@@ -52,6 +52,7 @@ pub(crate) mod session;
 pub(crate) mod share;
 pub(crate) mod site;
 pub(crate) mod sleep;
+pub(crate) mod slow_polls;
 pub(crate) mod socket;
 pub(crate) mod state;
 pub(crate) mod stats;

@@ -19,7 +19,8 @@ impl Shard {
     pub(crate) fn poll(&mut self, key: Key, (session_key, form): (Key, PollForm)) {
         let mut core = self.core.borrow_mut();
         let Some(session) = core.sessions.get_mut(session_key) else { return };
-        let Link::Polling { poll, .. } = &mut session.link else { return };
+        let Link::Polling { poll, post } = &mut session.link else { return };
+        session.share.polls_beside |= post.is_some();
         if poll.is_some() {
             core.counters.requests_refused.add(1);
             core.respond(key, &Response::new(Status::BAD_REQUEST));
@@ -76,6 +77,7 @@ impl Core {
             && *post == Some(key)
         {
             *post = None;
+            session.share.is_granted = false;
         }
     }
 
@@ -121,14 +123,21 @@ impl Core {
         }
         session.is_told |= is_last;
         let has_waited = session.behind > 0 || session.awaits_drain;
+        let is_paused = session.share.is_paused;
+        session.share.last_poll = Some(key);
         if !may_compress && let Some(http) = self.http_mut(key) {
             http.framing.coding = Coding::Identity;
         }
         self.respond(key, &poll_response(body.finish()));
         if is_done {
             self.remove_session(session_key);
-        } else if has_waited {
+            return;
+        }
+        if has_waited {
             self.note_poll_progress(session_key);
+        }
+        if is_paused {
+            self.note_poll_of_paused(session_key);
         }
     }
 

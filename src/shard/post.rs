@@ -7,9 +7,11 @@ use crate::protocol::http::head::Head;
 use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
 use crate::shard::Shard;
+use crate::shard::core::Core;
 use crate::shard::session::{CloseReason, Link};
+use crate::shard::share::Pause;
 
-/// A POST with more packets than its connection's share of one turn.
+/// A POST with more packets than its connection's share of one turn, or whose session must first take what it is owed.
 #[derive(Debug)]
 pub(crate) struct PendingPost {
     session: Key,
@@ -19,9 +21,55 @@ pub(crate) struct PendingPost {
 }
 
 impl PendingPost {
+    /// Whose packets they are.
+    pub(crate) fn session(&self) -> Key {
+        self.session
+    }
+
     /// Bytes that wait to be handled, and those that are.
     pub(crate) fn len_bytes(&self) -> usize {
         self.posted.len_bytes()
+    }
+}
+
+/// How far the packets of a POST are handled.
+enum Received {
+    All,
+    /// What is wrong with the packet at which it ended.
+    Fault(CloseReason),
+    /// Where to go on, and what that waits for.
+    UpTo(usize, Pause),
+}
+
+impl Core {
+    /// What the next packet of a session's POST must wait for, if anything.
+    fn pause_of_post(&mut self, session_key: Key) -> Option<Pause> {
+        let session = self.sessions.get(session_key)?;
+        if session.waits_for_poll(self.config.outbox_bytes_max) {
+            return Some(Pause::Outbox);
+        }
+        // What came before it, and still waits for a socket of the session, goes first.
+        let must_wait = session.share.is_waiting();
+        self.resume_input(session_key);
+        must_wait.then_some(Pause::Turn)
+    }
+
+    /// Keeps what is left of a POST, until it may go on.
+    fn keep_post(&mut self, key: Key, post: Box<PendingPost>, pause: Pause) {
+        let session_key = post.session;
+        let Some(http) = self.http_mut(key) else { return };
+        http.post = Some(post);
+        match pause {
+            Pause::Turn => self.wait_turn(key),
+            Pause::Outbox => self.pause_post(key, session_key),
+        }
+    }
+
+    /// A share that a session was given although it is owed much is used up.
+    fn end_grant(&mut self, session_key: Key) {
+        if let Some(session) = self.sessions.get_mut(session_key) {
+            session.share.is_granted = false;
+        }
     }
 }
 
@@ -51,36 +99,35 @@ impl Shard {
             self.close_session(session_key, CloseReason::TransportError);
             return;
         };
-        let (at, fault) = self.receive_packets(key, session_key, &posted, 0);
-        match at {
-            None => self.finish_post(key, session_key, fault),
-            Some(at) => {
+        match self.receive_packets(key, session_key, &posted, 0) {
+            Received::All => self.finish_post(key, session_key, None),
+            Received::Fault(fault) => self.finish_post(key, session_key, Some(fault)),
+            Received::UpTo(at, pause) => {
                 let post = PendingPost { session: session_key, posted: posted.into_owned(), at };
                 let mut core = self.core.borrow_mut();
-                if let Some(http) = core.http_mut(key) {
-                    http.post = Some(Box::new(post));
-                    core.wait_turn(key);
-                    core.count_partial(key);
+                core.keep_post(key, Box::new(post), pause);
+                core.count_partial(key);
+                // An answer to a ping may be in what waits for us.
+                if let Some(connection) = core.connections.get_mut(key) {
+                    connection.share.note_sign_of_life();
                 }
             }
         }
     }
 
-    /// Handles the packets of a POST from a place on. Returns where to go on, if this turn's share is used up before its end,
-    /// and what is wrong with the packet at which it ended.
+    /// Handles the packets of a POST from a place on.
     fn receive_packets(
         &mut self,
         key: Key,
         session_key: Key,
         posted: &Posted<'_>,
         mut at: usize,
-    ) -> (Option<usize>, Option<CloseReason>) {
+    ) -> Received {
         while let Some((packet, next)) = posted.packet_at(at) {
-            // What came before it, and still waits for a socket of the session, goes first.
-            if self.core.borrow().sessions.get(session_key).is_some_and(|session| session.share.is_queued) {
-                return (Some(at), None);
+            if let Some(pause) = self.core.borrow_mut().pause_of_post(session_key) {
+                return Received::UpTo(at, pause);
             }
-            let Ok(packet) = packet else { return (None, Some(CloseReason::ParseError)) };
+            let Ok(packet) = packet else { return Received::Fault(CloseReason::ParseError) };
             at = next;
             self.receive_packet(session_key, packet);
             self.settle();
@@ -89,31 +136,34 @@ impl Shard {
                 break;
             }
             if !core.take_packet(key) && posted.packet_at(at).is_some() {
-                return (Some(at), None);
+                core.end_grant(session_key);
+                return Received::UpTo(at, Pause::Turn);
             }
         }
-        (None, None)
+        Received::All
     }
 
     /// Goes on with a POST whose packets are not all handled. True when there is more of it still.
     pub(crate) fn continue_post(&mut self, key: Key) -> bool {
         let post = self.core.borrow_mut().http_mut(key).and_then(|http| http.post.take());
         let Some(mut post) = post else { return false };
-        let (at, fault) = if self.core.borrow().is_session_live(post.session) {
-            self.receive_packets(key, post.session, &post.posted, post.at)
-        } else {
-            (None, None)
+        let is_live = self.core.borrow().is_session_live(post.session);
+        let received = match is_live {
+            true => self.receive_packets(key, post.session, &post.posted, post.at),
+            false => Received::All,
         };
-        let Some(at) = at else {
-            self.core.borrow_mut().count_partial(key);
-            self.finish_post(key, post.session, fault);
-            return false;
+        let fault = match received {
+            Received::All => None,
+            Received::Fault(fault) => Some(fault),
+            Received::UpTo(at, pause) => {
+                post.at = at;
+                self.core.borrow_mut().keep_post(key, post, pause);
+                return true;
+            }
         };
-        post.at = at;
-        if let Some(http) = self.core.borrow_mut().http_mut(key) {
-            http.post = Some(post);
-        }
-        true
+        self.core.borrow_mut().count_partial(key);
+        self.finish_post(key, post.session, fault);
+        false
     }
 
     /// Answers a POST once its packets are handled.
@@ -142,7 +192,7 @@ impl Shard {
     pub(crate) fn claim_post(&mut self, key: Key, session_key: Key) -> bool {
         let mut core = self.core.borrow_mut();
         let Some(session) = core.sessions.get_mut(session_key) else { return false };
-        let Link::Polling { post, .. } = &mut session.link else { return false };
+        let Link::Polling { poll, post } = &mut session.link else { return false };
         match *post {
             Some(other) if other != key => {
                 // The body may still be on its way: the connection is of no further use.
@@ -160,6 +210,7 @@ impl Shard {
             }
             _ => {
                 *post = Some(key);
+                session.share.polls_beside |= poll.is_some();
                 if let Some(http) = core.http_mut(key) {
                     http.session = Some(session_key);
                 }

@@ -3,8 +3,8 @@
 //! A turn handles so many frames, requests and packets of one connection, and so many bytes. What is there beyond that is
 //! *unread*: it stays in the connection's inbound buffer, the connection takes its place at the end of `Core::unfinished`, and
 //! the driver calls [`Shard::go_on`] until nothing is left, serving everybody else in between. A connection whose own outbox
-//! is more than half full is *paused* in the same way until its peer has taken something. When too much is unread the driver is
-//! told to read no more.
+//! is more than half full is *paused* in the same way until its peer has taken something; for a session that polls, `slow_polls`
+//! does the same. When too much is unread the driver is told to read no more.
 //!
 //! Events that have waited behind an asynchronous handler (`waiting`) take from the same share, before what is unread. A session
 //! that polls has no connection of its own, so it has a share itself for those, and its own place in `Core::unfinished`.
@@ -68,6 +68,21 @@ pub(crate) struct SessionShare {
     spent: Spent,
     /// It has its place in `Core::unfinished`.
     pub(crate) is_queued: bool,
+    /// What it sends goes on when a poll has taken some of its backlog.
+    pub(crate) is_paused: bool,
+    /// It has been paused for long: it gets one share, however much its backlog is.
+    pub(crate) is_granted: bool,
+    /// Its client has been seen to poll while a POST of it was under way.
+    pub(crate) polls_beside: bool,
+    /// The connection on which its last poll was answered.
+    pub(crate) last_poll: Option<Key>,
+}
+
+impl SessionShare {
+    /// Whether what has waited behind its handlers waits for the next share.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.is_queued || self.is_paused
+    }
 }
 
 /// Who goes on in a later turn.
@@ -83,7 +98,7 @@ pub(crate) struct Share {
     spent: Spent,
     /// It has its place in `Core::unfinished`.
     pub(crate) is_queued: bool,
-    /// It goes on when its outbox is less than half full.
+    /// It goes on when its outbox is less than half full; one with a POST, when a poll has taken enough.
     pub(crate) is_paused: bool,
     /// The driver was told to read no more.
     is_stopped: bool,
@@ -109,7 +124,7 @@ pub(crate) enum WireEnd {
 pub(crate) enum Pause {
     /// The share is used up.
     Turn,
-    /// The connection's own outbox is more than half full.
+    /// Its peer is owed more than half of what it may be: the connection's own outbox, or the backlog for its polls.
     Outbox,
 }
 
@@ -127,6 +142,11 @@ impl Share {
     /// Whether the peer is alive although it is not heard: its input waits for us, or it takes what it is owed.
     pub(crate) fn take_sign_of_life(&mut self) -> bool {
         std::mem::take(&mut self.has_progress) || self.is_queued
+    }
+
+    /// Its peer has taken something, on whichever connection.
+    pub(crate) fn note_sign_of_life(&mut self) {
+        self.has_progress = true;
     }
 }
 
@@ -208,9 +228,13 @@ impl Core {
                 connection.share.spent.add_bytes(bytes);
             }
             Link::Polling { .. } => {
+                if session.waits_for_poll(outbox_bytes_max) {
+                    return Err(Pause::Outbox);
+                }
                 let spent = &mut session.share.spent;
                 spent.enter(turn);
                 if spent.is_used_up() {
+                    session.share.is_granted = false;
                     return Err(Pause::Turn);
                 }
                 spent.add_event();
@@ -226,11 +250,17 @@ impl Core {
         match (session.link, pause) {
             (Link::WebSocket(key), Pause::Turn) => self.wait_turn(key),
             (Link::WebSocket(key), Pause::Outbox) => self.pause(key),
-            (Link::Polling { .. }, _) => {
-                if !std::mem::replace(&mut session.share.is_queued, true) {
-                    self.unfinished.push_back(Unfinished::Session(session_key));
-                }
-            }
+            (Link::Polling { .. }, Pause::Turn) => self.queue_session(session_key),
+            (Link::Polling { .. }, Pause::Outbox) => session.share.is_paused = true,
+        }
+    }
+
+    /// What has waited for a session's sockets goes on in a later turn.
+    pub(crate) fn queue_session(&mut self, session_key: Key) {
+        if let Some(session) = self.sessions.get_mut(session_key)
+            && !std::mem::replace(&mut session.share.is_queued, true)
+        {
+            self.unfinished.push_back(Unfinished::Session(session_key));
         }
     }
 
@@ -241,7 +271,7 @@ impl Core {
             Link::WebSocket(key) => self.connections.get(key),
             Link::Polling { .. } => None,
         };
-        session.share.is_queued || connection.is_some_and(|connection| connection.share.is_waiting())
+        session.share.is_waiting() || connection.is_some_and(|connection| connection.share.is_waiting())
     }
 
     /// Keeps input that came while its connection waits.
@@ -322,6 +352,10 @@ impl Core {
     pub(crate) fn note_paused_progress(&mut self, key: Key) {
         let bytes_max = self.config.outbox_bytes_max;
         let Some(connection) = self.connections.get_mut(key) else { return };
+        if matches!(&connection.kind, Kind::Http(http) if http.post.is_some()) {
+            // It is not what is owed on this connection that it waits for.
+            return;
+        }
         connection.share.has_progress = true;
         if connection.outbox.len() <= bytes_max / 2 {
             connection.share.is_paused = false;
@@ -410,7 +444,6 @@ impl Shard {
             }
         };
         if self.continue_post(key) {
-            self.core.borrow_mut().wait_turn(key);
             return;
         }
         if session.is_some_and(|session| self.continue_waiting(session)) {

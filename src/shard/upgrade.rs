@@ -82,6 +82,8 @@ impl Core {
         } else {
             self.mark_poll_due(session_key);
         }
+        // The client will not poll again before its POST is answered.
+        self.look_at_pause(session_key);
     }
 
     /// `5`: from here on the session speaks through this WebSocket.
@@ -94,6 +96,8 @@ impl Core {
             return;
         }
         let is_over = session.is_over;
+        self.resume_input(session_key);
+        let Some(session) = self.sessions.get_mut(session_key) else { return };
         session.link = Link::WebSocket(key);
         session.behind = 0;
         let Some(connection) = self.connections.get_mut(key) else { return };

@@ -69,6 +69,8 @@ mod slow_clients;
 #[cfg(test)]
 mod slow_handlers;
 #[cfg(test)]
+mod slow_polls;
+#[cfg(test)]
 mod state_rooms;
 #[cfg(test)]
 mod subprotocols;
