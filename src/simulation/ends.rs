@@ -11,6 +11,7 @@ use crate::base::ids::Sid;
 use crate::config::Config;
 use crate::config::engine::EngineOptions;
 use crate::mesh::ShardMessage;
+use crate::message::peer::HANDOFFS_PER_SECOND_MAX;
 use crate::shard::core::Deferred;
 use crate::shard::session::CloseReason;
 use crate::simulation::Simulation;
@@ -366,6 +367,59 @@ fn a_made_up_id_that_moves_a_connection_ends_it() {
     assert!(moved > 5, "some ids are another shard's: {moved}");
     simulation.run(LONG_AFTER);
     simulation.assert_empty();
+}
+
+/// As many requests as three budgets of moves allow, each for another shard's session than the one before, `pause` apart: how many
+/// were answered before the connection ended.
+fn alternate(simulation: &mut Simulation, address: [u8; 4], sids: &[String; 2], pause: Duration) -> usize {
+    const REQUESTS: usize = 3 * HANDOFFS_PER_SECOND_MAX as usize;
+    let wire = simulation.world.dial_from(0, address);
+    simulation.world.wires[wire.0].owner = None;
+    let mut answered = 0;
+    for sid in sids.iter().cycle().take(REQUESTS) {
+        let head = format!("POST /socket.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: x\r\n");
+        simulation.world.write(wire, format!("{head}Content-Length: 1\r\n\r\n3").as_bytes());
+        simulation.run(pause);
+        let answer = std::mem::take(&mut simulation.world.wires[wire.0].arrived);
+        let answer = String::from_utf8(answer).expect("text");
+        answered += answer.matches("HTTP/1.1 200 ").count();
+        if answer.is_empty() || answer.to_ascii_lowercase().contains("connection: close") {
+            break;
+        }
+    }
+    simulation.world.close(wire);
+    answered
+}
+
+#[test]
+fn a_connection_that_moves_too_often_ends_with_an_answer() {
+    let (budget, fast, slow) =
+        (HANDOFFS_PER_SECOND_MAX as usize, Duration::from_millis(1), Duration::from_millis(10));
+    let (all, proxy) = (3 * budget, [10, 1, 2, 3]);
+    let trusting = Config { trusted_proxies: vec!["10.0.0.0/8".to_owned()], ..Config::default() };
+    for (config, address, pause, expected) in [
+        // The first may be where the connection is already.
+        (Config::default(), [192, 0, 2, 7], fast, budget..=budget + 1),
+        (Config::default(), [192, 0, 2, 7], slow, all..=all),
+        (Config::default(), proxy, fast, budget..=budget + 1),
+        (trusting, proxy, fast, all..=all),
+        (Config::default(), [127, 0, 0, 1], fast, all..=all),
+    ] {
+        let mut simulation = Simulation::new(5, weather(2, config));
+        let first = handshake(&mut simulation);
+        let shard = |sid: &str| Sid::parse(sid).expect("a sid").shard();
+        let second = std::iter::repeat_with(|| handshake(&mut simulation))
+            .take(100)
+            .find(|sid| shard(sid) != shard(&first))
+            .expect("connections come to both shards");
+        let answered = alternate(&mut simulation, address, &[first.clone(), second.clone()], pause);
+        assert!(expected.contains(&answered), "{address:?}, {pause:?} apart: {answered} answered");
+        for sid in [&first, &second] {
+            assert!(post(&mut simulation, sid, "3").ends_with("ok"), "its sessions live on");
+        }
+        simulation.run(LONG_AFTER);
+        simulation.assert_empty();
+    }
 }
 
 #[test]

@@ -249,9 +249,14 @@ impl World {
 
     /// Connects to a shard that the kernel chooses.
     pub(super) fn dial(&mut self, owner: usize) -> WireId {
+        self.dial_from(owner, [127, 0, 0, 1])
+    }
+
+    /// A connection from this address, which means something where local clients are trusted with more.
+    pub(super) fn dial_from(&mut self, owner: usize, address: [u8; 4]) -> WireId {
         let shard = self.random.below(self.shards.len());
         let id = WireId(self.wires.len());
-        let peer = Peer::Tcp(([127, 0, 0, 1], 1024 + (id.0 % 60_000) as u16).into());
+        let peer = Peer::Tcp((address, 1024 + (id.0 % 60_000) as u16).into());
         let server = match self.shards[shard].open(peer, self.now) {
             Some(key) => {
                 self.places.insert((shard, key), id);
