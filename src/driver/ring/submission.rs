@@ -119,11 +119,12 @@ pub(crate) struct Ring {
 impl Ring {
     /// Sets a ring up with everything this wire needs; fails on kernels before 6.1 and where it is forbidden.
     pub(crate) fn new() -> io::Result<Ring> {
-        let uring = IoUring::builder()
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_cqsize(COMPLETIONS)
-            .build(BATCH)?;
+        Ring::build(&mut IoUring::builder(), BATCH, COMPLETIONS)
+    }
+
+    fn build(builder: &mut io_uring::Builder, batch: u32, completions: u32) -> io::Result<Ring> {
+        let uring =
+            builder.setup_single_issuer().setup_defer_taskrun().setup_cqsize(completions).build(batch)?;
         let buffers = BufferRing::register(&uring.submitter())?;
         Ok(Ring { uring, buffers, waiting: VecDeque::new() })
     }
@@ -285,7 +286,74 @@ pub(crate) fn adopt_descriptor(result: i32) -> std::os::fd::OwnedFd {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+    use std::io::Read;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
     use super::*;
+
+    /// Operations that a tiny ring is asked for: many times what it holds.
+    const OPERATIONS: u32 = 200;
+
+    /// Has `ring` send so many numbers, one operation each, on a connection of its own; gives its other end.
+    fn send_numbers(ring: &mut Ring, numbers: &[[u8; 4]]) -> (UnixStream, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+        for (index, number) in (0..).zip(numbers) {
+            ring.send(ours.as_fd(), Key { index, generation: 1 }, number);
+        }
+        (ours, theirs)
+    }
+
+    /// Takes answers until each operation has given its one, then reads what was sent.
+    fn expect_all(ring: &mut Ring, theirs: &mut UnixStream, numbers: &[[u8; 4]]) {
+        let mut answered = HashSet::new();
+        // Each round takes an answer at least, if none is lost.
+        for _ in 0..numbers.len() {
+            ring.wait(Some(Duration::from_secs(5))).expect("the kernel takes what is queued");
+            while let Some(completion) = ring.next_completion() {
+                assert_eq!((completion.token.kind(), completion.result), (Some(Kind::Send), 4));
+                assert!(answered.insert(completion.token.index()), "an operation answers once");
+            }
+            if answered.len() == numbers.len() {
+                break;
+            }
+        }
+        assert_eq!(answered.len(), numbers.len(), "every operation is answered");
+        assert!(ring.waiting.is_empty());
+        let mut sent = vec![0; numbers.len() * 4];
+        theirs.read_exact(&mut sent).expect("everything was sent");
+        assert_eq!(sent, numbers.concat(), "in the order in which it was asked for");
+    }
+
+    fn numbers() -> Vec<[u8; 4]> {
+        (0..OPERATIONS).map(u32::to_be_bytes).collect()
+    }
+
+    #[test]
+    fn a_full_submission_queue_loses_no_operation() {
+        // Where there is no ring of this kind, the portable wire serves.
+        let Ok(mut ring) = Ring::build(&mut IoUring::builder(), 4, 8) else { return };
+        let numbers = numbers();
+        for _ in 0..3 {
+            let (_ours, mut theirs) = send_numbers(&mut ring, &numbers);
+            expect_all(&mut ring, &mut theirs, &numbers);
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_take_now_waits_and_keeps_its_order() {
+        // A disabled ring takes nothing until it is enabled.
+        let mut builder = IoUring::builder();
+        let Ok(mut ring) = Ring::build(builder.setup_r_disabled(), 4, 8) else { return };
+        let numbers = numbers();
+        let (_ours, mut theirs) = send_numbers(&mut ring, &numbers);
+        assert_eq!(ring.waiting.len(), numbers.len() - 4, "four are queued, all others wait");
+        assert!(ring.poll().is_err() && ring.next_completion().is_none());
+        assert_eq!(ring.waiting.len(), numbers.len() - 4, "a call that fails loses none");
+        ring.uring.submitter().register_enable_rings().expect("it can be enabled");
+        expect_all(&mut ring, &mut theirs, &numbers);
+    }
 
     #[test]
     fn a_token_names_its_operation_and_tells_generations_apart() {
