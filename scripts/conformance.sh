@@ -16,47 +16,32 @@ TARGET_DIR=${CARGO_TARGET_DIR:-target}
 CONFORMANCE_BIN=${CONFORMANCE_BIN:-$TARGET_DIR/release/examples/conformance}
 WORK=$TARGET_DIR/conformance
 RESULTS=$WORK/results.md
-READY_SECONDS=10
 AUTOBAHN_SECONDS=3000
 # Results are comparable as long as the suites are the same.
 ENGINE_IO_COMMIT=f21de7b
 SOCKET_IO_COMMIT=4f633dd
-WS=ws@8.18.3
+WS=ws@8.16.0
 AUTOBAHN=autobahntestsuite==25.10.1
 
 SUITES=("$@")
 [ ${#SUITES[@]} -gt 0 ] || SUITES=(engine.io socket.io autobahn)
 
-fail() { echo "conformance: $*" >&2; exit 1; }
-
-[ -x "$CONFORMANCE_BIN" ] || fail "$CONFORMANCE_BIN is missing: cargo build --release --examples"
 mkdir -p "$WORK"
 WORK=$(cd "$WORK" && pwd)
 RESULTS=$WORK/results.md
+LOGS=$WORK
 
-# ---------------------------------------------------------------- Servers
+PROGRAM=conformance
+# shellcheck source=scripts/servers.sh
+. scripts/servers.sh
 
-PIDS=()
-stop_all() {
-  local pid
-  for pid in "${PIDS[@]}"; do kill "$pid" 2>/dev/null || true; done
-  for pid in "${PIDS[@]}"; do wait "$pid" 2>/dev/null || true; done
-}
-trap stop_all EXIT
-trap 'exit 130' INT TERM
+[ -x "$CONFORMANCE_BIN" ] || fail "$CONFORMANCE_BIN is missing: cargo build --release --examples"
 
-# Starts the server, with one shard: the suites count on requests of several connections being handled as they were opened. Settings come
-# from the environment; its port is left in PORT.
-start() { # name
-  PORT=$(python3 -c 'import socket; print(socket.create_server(("127.0.0.1", 0)).getsockname()[1])')
-  "$CONFORMANCE_BIN" --bind "127.0.0.1:$PORT" --shards 1 >"$WORK/$1.log" 2>&1 &
-  PIDS+=($!)
-  local deadline=$((SECONDS + READY_SECONDS))
-  until (exec 3<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; do
-    kill -0 "${PIDS[-1]}" 2>/dev/null || { tail -n 20 "$WORK/$1.log" >&2; fail "the server ended before it listened"; }
-    [ $SECONDS -lt $deadline ] || fail "the server did not listen within $READY_SECONDS s"
-    sleep 0.05
-  done
+# Starts the server for a suite; its port is left in PORT. With one shard: the suites count on requests of several connections being
+# handled as they were opened.
+start_conformance() { # suite
+  PORT=$(free_ports 1)
+  start "$1" "$PORT" 1 "$CONFORMANCE_BIN"
 }
 
 # ---------------------------------------------------------------- The suites of the protocols' authors
@@ -69,17 +54,18 @@ protocol() { # name source commit path
     git clone --quiet --no-checkout "$2" "$folder" && git -C "$folder" checkout --quiet "$3" \
       || fail "$name: no clone of $2 at $3; set $(echo "$name" | tr '[:lower:].' '[:upper:]_')_PROTOCOL to a folder that has it"
   fi
-  # The suites wait for one message at a time, as pages do. The ws in their lock hands over two frames of one segment at once, which
-  # no browser does; a later one can be told not to.
-  if [ ! -f "$suite/.installed" ]; then
+  # The suites wait for one message at a time, as pages do. The ws in their lock hands over two frames of one segment at once, so that
+  # nobody waits for the second yet. This one hands over one message a microtask; later ones wait for the next round of the event loop, by
+  # which time the answer to a request on another connection may have come, and two cases count on the order of these.
+  if [ "$(cat "$suite/.installed" 2>/dev/null)" != "$WS" ]; then
     (cd "$suite" && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error \
       && npm install --no-save --no-audit --no-fund --ignore-scripts --loglevel=error "$WS") || fail "$name: npm could not install what it needs"
-    sed -i 's/^globalThis.WebSocket = WebSocket;/globalThis.WebSocket = class extends WebSocket { constructor(url) { super(url, { allowSynchronousEvents: false }); } };/' "$suite/node-imports.js"
-    grep -q allowSynchronousEvents "$suite/node-imports.js" || fail "$name: its node-imports.js is another than before"
-    touch "$suite/.installed"
+    git -C "$folder" checkout --quiet -- test-suite
+    echo "$WS" >"$suite/.installed"
   fi
 
-  SHARDCAST_PING_INTERVAL=300ms SHARDCAST_PING_TIMEOUT=200ms SHARDCAST_CONNECT_TIMEOUT=1s start "$name"
+  # No short connect_timeout: three pings take 900 ms, in a session that joins no namespace meanwhile.
+  SHARDCAST_PING_INTERVAL=300ms SHARDCAST_PING_TIMEOUT=200ms start_conformance "$name"
   sed "s|^const URL = .*|const URL = \"http://127.0.0.1:$PORT$4\";|" "$suite/test-suite.js" >"$suite/local.js"
   grep -q "127.0.0.1:$PORT" "$suite/local.js" || fail "$name: the suite names its server in another way than before"
   local is_met=true
@@ -110,7 +96,7 @@ autobahn() {
     echo "$AUTOBAHN" >"$packages/.stamp"
   fi
   # Its largest message has 16 MiB.
-  SHARDCAST_PERMESSAGE_DEFLATE=true SHARDCAST_MAX_HTTP_BUFFER_SIZE=20000000 SHARDCAST_OUTBOX_BYTES_MAX=40000000 start autobahn
+  SHARDCAST_PERMESSAGE_DEFLATE=true SHARDCAST_MAX_HTTP_BUFFER_SIZE=20000000 SHARDCAST_OUTBOX_BYTES_MAX=40000000 start_conformance autobahn
   local cases
   cases=$(python3 -c 'import json, sys; print(json.dumps(sys.argv[1].split(",")))' "${AUTOBAHN_CASES:-*}")
   rm -rf "$WORK/autobahn-reports"
@@ -149,6 +135,7 @@ for suite in "${SUITES[@]}"; do
     *) fail "no such suite: $suite" ;;
   esac
 done
+for name in $(dead_servers); do FAILED+=("server:$name"); done
 echo
 cat "$RESULTS"
 [ ${#FAILED[@]} -eq 0 ] || fail "not met whole: ${FAILED[*]}"

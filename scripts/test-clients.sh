@@ -18,12 +18,13 @@ export -n SHARDCAST_BIN # the server would take it for a misspelt setting
 SUITES=("$@")
 [ ${#SUITES[@]} -gt 0 ] || SUITES=(engine ends endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow recovery eio3 eio3-python eio3-java eio3-browser nginx haproxy python browser origins examples)
 LOGS=$TARGET_DIR/test-clients
-READY_SECONDS=10
 # A suite takes a quarter of this on a quiet machine; the tests bound their own waiting. node:test applies its timeout to whole files.
 SUITE_SECONDS=240
 TOTAL_SECONDS=1500
 
-fail() { echo "test-clients: $*" >&2; exit 1; }
+PROGRAM=test-clients
+# shellcheck source=scripts/servers.sh
+. scripts/servers.sh
 
 [ -d tests/clients/js/node_modules ] && [ -x .deps/venv/bin/pytest ] || fail "run scripts/install-test-deps.sh first"
 case "$TARGET" in
@@ -39,42 +40,6 @@ mkdir -p "$LOGS" "$SCREENSHOTS"
 
 # ---------------------------------------------------------------- Servers
 
-PIDS=()
-stop_all() {
-  local pid
-  for pid in "${PIDS[@]}"; do kill "$pid" 2>/dev/null || true; done
-  for pid in "${PIDS[@]}"; do wait "$pid" 2>/dev/null || true; done
-}
-trap stop_all EXIT
-trap 'exit 130' INT TERM
-
-# All at once, so that the kernel cannot hand out one port twice.
-free_ports() {
-  python3 - "$1" <<'PY'
-import socket, sys
-held = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(sys.argv[1]))]
-print(*(server.getsockname()[1] for server in held))
-PY
-}
-
-await_port() { # name port pid
-  local deadline=$((SECONDS + READY_SECONDS))
-  until (exec 3<>"/dev/tcp/127.0.0.1/$2") 2>/dev/null; do
-    kill -0 "$3" 2>/dev/null || { tail -n 20 "$LOGS/$1.log" >&2; fail "server $1 ended before it listened"; }
-    [ $SECONDS -lt $deadline ] || { tail -n 20 "$LOGS/$1.log" >&2; fail "server $1 did not listen within $READY_SECONDS s"; }
-    sleep 0.05
-  done
-}
-
-start() { # name port shards binary... ; settings come from the environment
-  local name=$1 port=$2 shards=$3
-  shift 3
-  "$@" --bind "127.0.0.1:$port" --shards "$shards" >"$LOGS/$name.log" 2>&1 &
-  PIDS+=($!)
-  NAMES+=("$name")
-  await_port "$name" "$port" $!
-}
-
 if [ "$TARGET" = reference ]; then
   conformance=(node tests/clients/reference-server.js)
   demo=("${conformance[@]}")
@@ -83,7 +48,6 @@ else
   demo=("$SHARDCAST_BIN" serve)
 fi
 
-NAMES=()
 read -r main fast sharded http variants older recovery demo_port < <(free_ports 8)
 start main "$main" 4 env SHARDCAST_CLIENT_BUNDLE=tests/clients/js/node_modules/socket.io-client/dist "${conformance[@]}"
 start fast "$fast" 4 env SHARDCAST_PING_INTERVAL=300ms SHARDCAST_PING_TIMEOUT=200ms \
@@ -142,9 +106,7 @@ for suite in "${SUITES[@]}"; do
 done
 
 # A server that died under a suite is a failure even when the suite did not notice.
-for index in "${!PIDS[@]}"; do
-  kill -0 "${PIDS[$index]}" 2>/dev/null || { tail -n 20 "$LOGS/${NAMES[$index]}.log" >&2; FAILED+=("server:${NAMES[$index]}"); }
-done
+for name in $(dead_servers); do FAILED+=("server:$name"); done
 
 echo "== target $TARGET, $SECONDS s"
 [ ${#FAILED[@]} -eq 0 ] || fail "failed: ${FAILED[*]}"
