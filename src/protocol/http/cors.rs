@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::base::guard::guarded;
 
-use super::cors_pattern::{Origin, shown};
+use super::cors_pattern::{Origin, shown, shown_origin};
 pub use super::cors_pattern::{OriginPattern, OriginPatternError};
 use super::headers::elements;
 use super::response::Response;
@@ -98,7 +98,7 @@ impl CorsOrigins {
             // The text is the peer's: a rule that panics at it refuses, and harms nobody else.
             CorsOrigins::Custom(check) => {
                 guarded(|| check(origin)).unwrap_or_else(|panic| {
-                    tracing::error!(origin = shown(origin), message = %panic, "the cors_allowed_origins function panicked");
+                    tracing::error!(origin = shown_origin(origin), message = %panic, "the cors_allowed_origins function panicked");
                     false
                 })
             }
@@ -110,14 +110,15 @@ impl CorsOrigins {
     fn refusal(&self, origin: &str, request: &OriginView<'_>) -> RefusedOrigin {
         let compared_to = match self {
             CorsOrigins::SameOrigin => {
-                let own = request.own().map(|(scheme, host)| format!("{}://{}", shown(scheme), shown(host)));
+                let own =
+                    request.own().map(|(scheme, host)| format!("{}://{}", shown(scheme), shown_origin(host)));
                 format!("the server's own origin {}", own.collect::<Vec<_>>().join(" or "))
             }
             CorsOrigins::List(_) => format!("cors_allowed_origins = \"{self}\""),
             CorsOrigins::Custom(_) => "the cors_allowed_origins function".to_owned(),
             CorsOrigins::Any | CorsOrigins::Unchecked => "nothing".to_owned(),
         };
-        RefusedOrigin { origin: shown(origin), compared_to, fix: self.fix(origin, request) }
+        RefusedOrigin { origin: shown_origin(origin), compared_to, fix: self.fix(origin, request) }
     }
 
     fn fix(&self, origin: &str, request: &OriginView<'_>) -> String {
@@ -418,6 +419,35 @@ mod tests {
         };
         let text = refused.to_string();
         assert!(text.len() < 2000 && !text.contains(['\u{85}', '\u{202e}']), "{text}");
+    }
+
+    #[test]
+    fn a_refusal_says_no_password_and_no_query() {
+        let rows = [
+            ("http://ada:secret@a.example", "http://***@a.example"),
+            ("http://ada:sec@secret@a.example:80", "http://***@a.example:80"),
+            ("http://ada:?secret/#@a.example", "http://***@a.example"),
+            ("http://secret@", "http://***@"),
+            ("secret@a.example", "***@a.example"),
+            ("secret://secret@a.example", "secret://***@a.example"),
+            ("http://a.example?token=secret", "http://a.example?***"),
+            ("http://a.example/path?token=secret@", "http://***@"),
+            ("http://a.example#secret", "http://a.example?***"),
+            ("http://a.example/", "http://a.example/"),
+            ("null", "null"),
+        ];
+        for (origin, shown) in rows {
+            for rule in
+                [CorsOrigins::SameOrigin, CorsOrigins::List(Vec::new()), CorsOrigins::custom(|_| false)]
+            {
+                let Decision::Refused(refused) = rule.decide(&view(origin, origin)) else {
+                    panic!("{origin}")
+                };
+                let text = refused.to_string();
+                assert!(text.contains(&format!("{shown:?}")), "{text}");
+                assert!(!text.replace("secret://", "").contains("secret"), "{text}");
+            }
+        }
     }
 
     #[test]

@@ -203,6 +203,15 @@ pub(crate) fn shown(text: &str) -> String {
     text.chars().take(SHOWN_CHARS_MAX).flat_map(char::escape_debug).collect()
 }
 
+/// An origin or a host for a log line, without what may be secret in one that no browser writes: a name and password before the
+/// host, a query behind it.
+pub(super) fn shown_origin(text: &str) -> String {
+    let (scheme, rest) = text.find("://").map_or(("", text), |end| text.split_at(end + 3));
+    let (user, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("***@", rest));
+    let (place, query) = rest.find(['?', '#']).map_or((rest, ""), |end| (&rest[..end], "?***"));
+    format!("{}{user}{}{query}", shown(scheme), shown(place))
+}
+
 fn error(text: &str, fix: &str) -> OriginPatternError {
     OriginPatternError(format!("\"{}\" is not an origin: {fix}", shown(text)))
 }
