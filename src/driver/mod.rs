@@ -14,6 +14,8 @@ pub(crate) mod machine;
 pub(crate) mod notify;
 pub(crate) mod polled;
 pub(crate) mod portable;
+#[cfg(test)]
+mod races;
 pub(crate) mod ring;
 pub(crate) mod signals;
 pub(crate) mod stop;
@@ -31,7 +33,7 @@ use crate::driver::doorbell::EventBell;
 use crate::driver::files::FileReader;
 use crate::driver::listener::Listeners;
 use crate::driver::machine::{Backend, IoChosen};
-use crate::mesh::{Bell, Handoff, InboxError, InboxReceiver, Mesh, ShardMessage};
+use crate::mesh::{Bell, Handoff, InboxError, InboxReceiver, Mesh, MeshOptions, ShardMessage};
 use crate::shard::Shard;
 use crate::shard::app::{App, LocalFuture};
 use crate::shard::context::ShardInfo;
@@ -187,7 +189,11 @@ fn make_mesh(shards: usize) -> Result<MeshParts, String> {
         descriptors.push(bell.descriptor());
         bells.push(Box::new(bell));
     }
-    let (mesh, inboxes) = Mesh::new(bells);
+    let mut seed = [0; 4];
+    for (number, bytes) in seed.iter_mut().zip(machine::random_seed().as_chunks().0) {
+        *number = u64::from_ne_bytes(*bytes);
+    }
+    let (mesh, inboxes) = Mesh::with(bells, &MeshOptions { seed, ..MeshOptions::default() });
     if let Some(salt) = machine::random_seed().first_chunk() {
         mesh.set_shard_key_salt(u64::from_ne_bytes(*salt));
     }

@@ -4,6 +4,8 @@
 //! [`Bell`]; a sender rings it only when the receiver sleeps. Nothing here calls the operating system:
 //! the driver brings the bell.
 
+pub(crate) mod interest;
+pub(crate) mod published;
 mod weight;
 
 use crate::message::peer::Arrival;
@@ -18,6 +20,8 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
+use crate::mesh::interest::{Announcement, Interest};
+use crate::mesh::published::Published;
 use crate::message::files::FileAnswer;
 use crate::message::inquiry::{Inquiry, Report, Request};
 use crate::message::recovery::RecoveryMessage;
@@ -39,17 +43,17 @@ pub(crate) const BROADCAST_ACK_IDS: u64 = 1 << 30;
 pub(crate) enum ShardMessage {
     /// Deliver a frame to local members.
     Broadcast(Arc<Broadcast>),
-    /// Change the rooms of local sockets, or close them.
-    Command(Box<SocketCommand>),
+    /// Change the rooms of local sockets, or close them. A room that they are to join is everybody's while this is on its way.
+    Command(Box<SocketCommand>, Option<Arc<Announcement>>),
     /// Publish for another thread, so that what it emits has its place among this shard's events.
     Relay(Arc<Broadcast>),
-    /// Make a change for another thread, on every shard: it comes after what that thread has had relayed before.
+    /// Make a change for another thread, on all its target's shards: it comes after what that thread has had relayed before.
     RelayCommand(Box<SocketCommand>),
     /// Hand a lost socket over.
     Recovery(Box<RecoveryMessage>),
     /// Change a state room.
     State(Arc<StateMessage>),
-    /// Ask every shard something on somebody's behalf.
+    /// Ask the shards that may know something on somebody's behalf.
     Request(Box<Request>),
     /// Find out, and report to the shard that asks.
     Inquiry(Arc<Inquiry>),
@@ -121,6 +125,26 @@ pub(crate) struct Mesh {
     stops: Arc<AtomicU32>,
     /// Goes into the hash of every `shard_key`.
     shard_key_salt: AtomicU64,
+    /// Which shards have members of which rooms.
+    pub(crate) interest: Interest,
+    /// How far each shard is with its numbered events.
+    pub(crate) published: Published,
+}
+
+/// What tests and the driver choose about a mesh.
+pub(crate) struct MeshOptions {
+    /// Messages that one inbox holds.
+    pub(crate) messages_max: usize,
+    /// A secret of the process, which goes into the hash of every room's name.
+    pub(crate) seed: [u64; 4],
+    /// Slots of the table of rooms, if fewer than usual.
+    pub(crate) interest_slots_max: usize,
+}
+
+impl Default for MeshOptions {
+    fn default() -> MeshOptions {
+        MeshOptions { messages_max: INBOX_MESSAGES_MAX, seed: [0; 4], interest_slots_max: usize::MAX }
+    }
 }
 
 /// The receiving side of one inbox; only its shard has it.
@@ -139,17 +163,19 @@ pub(crate) struct InboxReceiver {
 impl Mesh {
     /// One inbox for each bell, in the order of the shards.
     pub(crate) fn new(bells: Vec<Box<dyn Bell>>) -> (Arc<Mesh>, Vec<InboxReceiver>) {
-        Mesh::holding(bells, INBOX_MESSAGES_MAX)
+        Mesh::with(bells, &MeshOptions::default())
     }
 
-    /// The same with inboxes that hold so many messages.
-    pub(crate) fn holding(bells: Vec<Box<dyn Bell>>, messages_max: usize) -> (Arc<Mesh>, Vec<InboxReceiver>) {
+    /// The same with options.
+    pub(crate) fn with(bells: Vec<Box<dyn Bell>>, options: &MeshOptions) -> (Arc<Mesh>, Vec<InboxReceiver>) {
         let mut receivers = Vec::with_capacity(bells.len());
+        let published = Published::new(bells.len());
+        let interest = Interest::new(bells.len(), options.seed, options.interest_slots_max);
         let stops = Arc::new(AtomicU32::new(0));
         let inboxes = bells
             .into_iter()
             .map(|bell| {
-                let (messages, messages_receiver) = crossbeam_channel::bounded(messages_max);
+                let (messages, messages_receiver) = crossbeam_channel::bounded(options.messages_max);
                 let (wakes, wakes_receiver) = crossbeam_channel::unbounded();
                 let bytes = Arc::new(AtomicUsize::new(0));
                 receivers.push(InboxReceiver {
@@ -178,6 +204,8 @@ impl Mesh {
                 relays: AtomicBool::new(false),
                 stops,
                 shard_key_salt: AtomicU64::new(0),
+                interest,
+                published,
             }),
             receivers,
         )
@@ -294,6 +322,12 @@ impl Mesh {
         self.inboxes.get(to.index()).is_some_and(|inbox| {
             inbox.messages.is_full() || inbox.bytes.load(Ordering::Relaxed) >= INBOX_BYTES_MAX
         })
+    }
+
+    /// How many messages wait for a shard.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self, shard: ShardId) -> usize {
+        self.inboxes[shard.index()].messages.len()
     }
 
     /// Says that a task of a shard can go on, and rings.

@@ -20,7 +20,7 @@ impl ShardMessage {
             ShardMessage::Report(report) => report.findings.bytes,
             ShardMessage::Inquiry(inquiry) => inquiry.ask.len_bytes() + inquiry.target.len_bytes(),
             ShardMessage::Request(request) => request.ask.len_bytes() + request.target.len_bytes(),
-            ShardMessage::Command(command) | ShardMessage::RelayCommand(command) => {
+            ShardMessage::Command(command, _) | ShardMessage::RelayCommand(command) => {
                 command.target.len_bytes()
             }
             ShardMessage::Trace { .. } | ShardMessage::Shutdown | ShardMessage::StopInTurn(_) => 0,

@@ -6,7 +6,7 @@
 use std::fmt;
 
 /// A namespace of one endpoint, in one piece of memory.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Address {
     /// The path of a further endpoint, if it is in one, and then the name.
     text: String,

@@ -1,6 +1,6 @@
 //! Questions to all shards: what is asked, and what each of them reports.
 //!
-//! A request is asked by one shard, its home, of every shard, itself included. Each finds out in its own time and
+//! A request is asked by one shard, its home, of every shard that may know, and of itself. Each finds out in its own time and
 //! reports once; the home adds the reports up and replies once. No shard waits for another: the home has a deadline.
 
 use std::collections::BTreeMap;
@@ -46,7 +46,7 @@ pub(crate) enum Ask {
     Rooms,
 }
 
-/// A question as the home asks it of every shard.
+/// A question as the home asks it of shards.
 #[derive(Debug)]
 pub(crate) struct Inquiry {
     pub(crate) namespace: Address,

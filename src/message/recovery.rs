@@ -2,9 +2,11 @@
 //!
 //! The shard that has lost a socket is its *keeper*, the one that the client comes to the *asker*. The asker asks all shards
 //! who keeps the socket; joins its rooms; and then has the keeper give it up. Events go on all the while, and
-//! reach each shard in another order. So both wait for each other: the keeper gives the socket up when it has seen all that the
-//! asker had seen on joining, and the asker lets the client in when it has seen all that the keeper had kept. Then
-//! each event was kept by one of the two, and what both have is told by its [`Offset`].
+//! reach each shard in another order; those of a room reach the shards that have members of it, and no other. So both wait for each
+//! other: the keeper gives the socket up when it has seen all that was published before the asker had joined, and the asker lets
+//! the client in when it has seen all that the keeper had kept. Then each event was kept by one of the two, and what both have is
+//! told by its [`Offset`]. A shard *has seen* an event when nothing up to its number is still on its way there:
+//! because it came, or a later one of the same shard, or because `published` says so.
 
 use std::fmt;
 
@@ -14,8 +16,8 @@ use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::message::address::Address;
 
-/// Names one event: the shard that published it, and its number there. Numbers of one shard reach every shard in order,
-/// but for those of events that only its own sockets get.
+/// Names one event: the shard that published it, and its number there. Numbers of one shard reach every shard in order, with gaps:
+/// events for rooms without a member on a shard do not go there. Events that only its own sockets get are numbered apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Offset {
     pub(crate) origin: ShardId,
@@ -92,7 +94,7 @@ pub(crate) enum RecoveryMessage {
         to: Key,
         reason: NotKept,
     },
-    /// The asker has joined the rooms, having seen events up to these numbers.
+    /// The asker has joined the rooms: events after these numbers, one for each shard, reach it too.
     GiveUp {
         pid: Sid,
         asker: Asker,
@@ -102,6 +104,10 @@ pub(crate) enum RecoveryMessage {
     Missed {
         to: Key,
         missed: Option<Vec<Kept>>,
+    },
+    /// A shard's word to itself: what was in its inbox before it was all that there is up to these numbers.
+    SeenUntil {
+        numbers: Box<[u64]>,
     },
     /// The asker does not want the socket any more.
     Release {

@@ -12,6 +12,7 @@ use crate::base::sid_index::SidIndex;
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
 use crate::mesh::ShardMessage;
+use crate::mesh::interest::Audience;
 use crate::message::address::Address;
 use crate::message::recovery::{Kept, Offset};
 use crate::message::target::{Broadcast, Reach, SocketCommand, Target};
@@ -100,32 +101,49 @@ impl Core {
         let outcome = here
             .map(|number| self.deliver_local(number, target, sender, (frame, offset)))
             .unwrap_or_default();
-        if self.mesh.len() > 1 && target.reach != Reach::Shard {
-            let except_sender = sender.and_then(|key| self.sockets.get(key)).map(|socket| socket.sid);
-            let broadcast = self.broadcasts.share(|broadcast: &mut Broadcast| {
-                broadcast.namespace.clone_from(address);
-                broadcast.target.clone_from(target);
-                if let Some(sid) = except_sender {
-                    broadcast.target.except.push(sid.as_str());
-                }
-                broadcast.frame = Arc::clone(frame);
-                broadcast.offset = offset;
-            });
-            let mut is_sent = true;
-            for shard in self.other_shards() {
-                is_sent &= self.send_to_shard(shard, ShardMessage::Broadcast(Arc::clone(&broadcast)));
-            }
-            if !is_sent {
-                return None;
-            }
+        let has_others = self.mesh.len() > 1 && target.reach != Reach::Shard;
+        let is_sent = !has_others || self.publish_elsewhere(address, target, sender, (frame, offset));
+        if let Some(offset) = offset.filter(|offset| !offset.is_local) {
+            self.mesh.published.finish(self.id, offset.number);
         }
-        Some(outcome)
+        is_sent.then_some(outcome)
+    }
+
+    /// Sends a frame to every other shard that may have somebody of the target. False when an inbox was full.
+    fn publish_elsewhere(
+        &mut self,
+        address: &Address,
+        target: &Target,
+        sender: Option<Key>,
+        (frame, offset): (&SharedFrame, Option<Offset>),
+    ) -> bool {
+        let mut audience = Audience::but(self.id);
+        let mut next = self.mesh.interest.next(&mut audience, address, target);
+        if next.is_none() {
+            return true;
+        }
+        let except_sender = sender.and_then(|key| self.sockets.get(key)).map(|socket| socket.sid);
+        let broadcast = self.broadcasts.share(|broadcast: &mut Broadcast| {
+            broadcast.namespace.clone_from(address);
+            broadcast.target.clone_from(target);
+            if let Some(sid) = except_sender {
+                broadcast.target.except.push(sid.as_str());
+            }
+            broadcast.frame = Arc::clone(frame);
+            broadcast.offset = offset;
+        });
+        let mut is_sent = true;
+        while let Some(shard) = next {
+            is_sent &= self.send_to_shard(shard, ShardMessage::Broadcast(Arc::clone(&broadcast)));
+            next = self.mesh.interest.next(&mut audience, address, target);
+        }
+        is_sent
     }
 
     /// Delivers what another shard or thread published.
     pub(crate) fn deliver_broadcast(&mut self, broadcast: &Broadcast) {
         if let Some(offset) = broadcast.offset {
-            self.recovery.note(offset);
+            self.recovery.seen.note(offset);
         }
         if let Some(namespace) = self.namespaces.find_address(&broadcast.namespace) {
             let event = (&broadcast.frame, broadcast.offset);
@@ -220,10 +238,12 @@ impl Core {
         if target.reach == Reach::Shard {
             return;
         }
-        for shard in self.other_shards() {
+        let announcement = change.announce(&self.mesh, address);
+        let mut audience = Audience::but(self.id);
+        while let Some(shard) = self.mesh.interest.next(&mut audience, address, target) {
             let (namespace, target) = (address.clone(), target.clone());
             let command = SocketCommand { namespace, target, change: change.to_message() };
-            self.send_to_shard(shard, ShardMessage::Command(Box::new(command)));
+            self.send_to_shard(shard, ShardMessage::Command(Box::new(command), announcement.clone()));
         }
     }
 

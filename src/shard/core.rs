@@ -18,6 +18,7 @@ use crate::base::sid_index::SidIndex;
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
 use crate::config::Config;
+use crate::mesh::interest::{Holdings, Slot};
 use crate::mesh::{InboxError, Mesh, ShardMessage};
 use crate::message::inquiry::{AckError, Findings, Reply};
 use crate::message::peer::Arrival;
@@ -121,6 +122,8 @@ pub(crate) struct Room {
     pub(crate) lost: usize,
     /// The id by which a client of revision 3 knows its socket: like a socket's own id, no room to be listed.
     pub(crate) is_alias: bool,
+    /// Where other shards look up that this one has members.
+    pub(crate) slot: Slot,
 }
 
 impl Room {
@@ -154,6 +157,8 @@ pub(crate) struct Core {
     /// The first is the configuration's own.
     pub(crate) endpoints: Vec<EndpointTable>,
     pub(crate) rooms: Slab<Room>,
+    /// What of the mesh's table of rooms is this shard's doing.
+    pub(crate) holdings: Holdings,
     pub(crate) acks: Slab<PendingAck>,
     /// When each of the `acks` is given up.
     pub(crate) acks_due: Deadlines,
@@ -252,6 +257,7 @@ impl Core {
             namespaces: Namespaces::new(parts.config.namespaces_max, hasher),
             endpoints,
             rooms: Slab::default(),
+            holdings: Holdings::new(parts.id),
             acks: Slab::default(),
             acks_due: Deadlines::default(),
             inquiries: Inquiries::default(),

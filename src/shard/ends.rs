@@ -218,6 +218,7 @@ impl Core {
             self.deferred.push(Deferred::Discard(extra));
         }
         self.socket_ids.remove(&socket.sid, key.index);
+        self.release_id(socket.namespace, socket.sid);
         self.namespaces[socket.namespace].members.remove(&key.index);
         self.namespaces.release(socket.namespace);
     }

@@ -1,6 +1,6 @@
 //! Questions to all shards, as one shard asks and answers them: broadcasts with answers, and who is where.
 //!
-//! The home of a question ([`Core::ask`]) sends it to every shard and waits for no more than its deadline. A shard
+//! The home of a question ([`Core::ask`]) sends it to every shard that may know, and waits for no more than its deadline. A shard
 //! that is asked ([`Core::inquire`]) reports once: at once what it knows (what takes long in slices: `walks`), or, when clients must answer, as soon as
 //! each has answered or gone, or the time is over. So a broadcast costs two messages a shard, however many answer.
 
@@ -15,6 +15,8 @@ use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
 use crate::mesh::ShardMessage;
+use crate::mesh::interest::Audience;
+use crate::message::address::Address;
 use crate::message::inquiry::{AckError, AnswerText, Ask, Findings, Inquiry, Reply, Report, Request};
 use crate::message::target::{Reach, Target};
 use crate::protocol::socketio::event::Args;
@@ -116,7 +118,7 @@ impl Shard {
 }
 
 impl Core {
-    /// Asks every shard that the target reaches, this one included.
+    /// Asks every shard that may have somebody of the target, and this one.
     pub(crate) fn ask(&mut self, request: Request) {
         let Request { namespace, target, ask, timeout, reply } = request;
         if self.is_shutting_down {
@@ -134,21 +136,31 @@ impl Core {
         let usual = if is_for_clients { self.config.ack_timeout } else { FACTS_TIMEOUT };
         let timeout = timeout.unwrap_or(usual);
         let patience = timeout.saturating_add(if is_for_clients { REPORT_GRACE } else { Duration::ZERO });
-        let shards_awaited = if target.reach == Reach::Shard { 1 } else { self.mesh.len() };
+        let others = self.shards_to_ask(&namespace, &target, &ask);
+        let shards_awaited = 1 + others.len();
         let findings = Findings::default();
         let due = self.now + patience;
         let number = self.inquiries.asked.insert(Asked { shards_awaited, findings, reply, due });
         self.inquiries.asked_due.arm(number, due);
         let inquiry = Arc::new(Inquiry { namespace, target, ask, timeout, home: self.id, number });
         self.inquire(&inquiry);
-        if inquiry.target.reach == Reach::Shard {
-            return;
-        }
-        for shard in self.other_shards() {
+        for shard in others {
             if !self.send_to_shard(shard, ShardMessage::Inquiry(Arc::clone(&inquiry))) {
                 self.add_report(number, Findings { shards_unreached: 1, ..Findings::default() });
             }
         }
+    }
+
+    /// The other shards that may know. A list of rooms is of all sockets, whoever is meant.
+    fn shards_to_ask(&self, namespace: &Address, target: &Target, ask: &Ask) -> Vec<ShardId> {
+        if target.reach == Reach::Shard {
+            return Vec::new();
+        }
+        if matches!(ask, Ask::Rooms) {
+            return self.other_shards().collect();
+        }
+        let mut audience = Audience::but(self.id);
+        std::iter::from_fn(|| self.mesh.interest.next(&mut audience, namespace, target)).collect()
     }
 
     /// Finds out what is asked, and reports it now or once it is known.

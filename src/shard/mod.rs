@@ -48,6 +48,7 @@ pub(crate) mod recipients;
 pub(crate) mod recovery;
 pub(crate) mod revision3;
 pub(crate) mod rooms;
+pub(crate) mod seen;
 pub(crate) mod session;
 pub(crate) mod share;
 pub(crate) mod site;
@@ -229,11 +230,13 @@ impl Shard {
             ShardMessage::Relay(broadcast) => shard.core.borrow_mut().relay(&broadcast),
             ShardMessage::RelayCommand(command) => shard.core.borrow_mut().relay_command(&command),
             ShardMessage::Recovery(message) => shard.recover(*message),
-            ShardMessage::Command(command) => {
+            ShardMessage::Command(command, announcement) => {
                 let mut core = shard.core.borrow_mut();
                 if let Some(namespace) = core.namespaces.find_address(&command.namespace) {
                     core.change_local(namespace, &command.target, command.change.as_change());
                 }
+                // Not before: who has joined by it is found from now on.
+                drop(announcement);
             }
             ShardMessage::Request(request) => shard.core.borrow_mut().ask(*request),
             ShardMessage::Inquiry(inquiry) => shard.core.borrow_mut().inquire(&inquiry),

@@ -9,6 +9,7 @@ use crate::base::ids::{ShardId, Sid};
 use crate::base::log::SOCKETIO;
 use crate::base::shown::Shown;
 use crate::base::slab::Key;
+use crate::mesh::interest::Audience;
 use crate::mesh::{InboxError, Mesh, ShardMessage};
 use crate::message::address::Address;
 use crate::message::inquiry::{AckError, Ask, Findings};
@@ -189,7 +190,9 @@ impl<'a> Recipients<'a> {
                 });
                 let is_sent = match mesh.relay() {
                     Some(relay) => send_and_ring(mesh, relay, ShardMessage::Relay(broadcast)),
-                    None => send_everywhere(mesh, || ShardMessage::Broadcast(Arc::clone(&broadcast))),
+                    None => send_to_audience(mesh, namespace, &self.target, || {
+                        ShardMessage::Broadcast(Arc::clone(&broadcast))
+                    }),
                 };
                 if is_sent { Emitted::Here(Outcome::default()) } else { Emitted::ShardBusy }
             }
@@ -410,6 +413,9 @@ impl<'a> Recipients<'a> {
             }
             Origin::Outside { .. } if self.target.reach == Reach::Shard => {}
             Origin::Outside { mesh, namespace } => {
+                let relay = mesh.relay();
+                // What another shard relays, that shard announces.
+                let announcement = if relay.is_none() { change.announce(mesh, namespace) } else { None };
                 let command = || {
                     Box::new(SocketCommand {
                         namespace: namespace.clone(),
@@ -417,9 +423,11 @@ impl<'a> Recipients<'a> {
                         change: change.to_message(),
                     })
                 };
-                match mesh.relay() {
+                match relay {
                     Some(relay) => send_and_ring(mesh, relay, ShardMessage::RelayCommand(command())),
-                    None => send_everywhere(mesh, || ShardMessage::Command(command())),
+                    None => send_to_audience(mesh, namespace, &self.target, || {
+                        ShardMessage::Command(command(), announcement.clone())
+                    }),
                 };
             }
         }
@@ -441,11 +449,17 @@ impl Drop for Recipients<'_> {
     }
 }
 
-/// One message for each shard, and a ring for each. False when an inbox was full.
-fn send_everywhere(mesh: &Mesh, message: impl Fn() -> ShardMessage) -> bool {
+/// One message for each shard that may have somebody of the target, and a ring for each. False when an inbox was full.
+fn send_to_audience(
+    mesh: &Mesh,
+    namespace: &Address,
+    target: &Target,
+    message: impl Fn() -> ShardMessage,
+) -> bool {
+    let mut audience = Audience::default();
     let mut is_sent = true;
-    for index in 0..mesh.len() {
-        is_sent &= send_and_ring(mesh, ShardId(index as u16), message());
+    while let Some(shard) = mesh.interest.next(&mut audience, namespace, target) {
+        is_sent &= send_and_ring(mesh, shard, message());
     }
     is_sent
 }

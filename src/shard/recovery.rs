@@ -18,6 +18,7 @@ use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::config::Config;
 use crate::mesh::ShardMessage;
+use crate::mesh::interest::Audience;
 use crate::message::address::Address;
 use crate::message::inquiry::AckError;
 use crate::message::recovery::{Asker, Kept, LostSocket, NotKept, Offset, RecoveryMessage};
@@ -28,6 +29,7 @@ use crate::shard::backpressure::SlowConsumers;
 use crate::shard::core::{Core, Deferred};
 use crate::shard::kept::{KeptEvents, Limits, ends_with_text, with_argument};
 use crate::shard::outbox::Outbox;
+use crate::shard::seen::Seen;
 use crate::shard::session::CloseReason;
 use crate::shard::socket::{SocketEntry, SocketExtra, SocketState};
 use crate::shard::wheel::TimerOwner;
@@ -157,14 +159,13 @@ pub(crate) struct RecoveryTable {
     /// The number of the next event that all shards get, and of the next that only this one's sockets get.
     next: u64,
     next_local: u64,
-    /// The number of the last event of each shard that was delivered here.
-    seen: Box<[u64]>,
+    pub(crate) seen: Seen,
     by_pid: FxHashMap<Sid, Key>,
     /// Lost sockets with the time when they are given up, oldest first; some have come back already.
     lost: VecDeque<(Time, Key)>,
     lost_now: usize,
     /// Sockets, lost or to be, that wait for events on their way here.
-    waiting: Vec<Key>,
+    pub(crate) waiting: Vec<Key>,
 }
 
 impl RecoveryTable {
@@ -174,26 +175,12 @@ impl RecoveryTable {
             limits: Limits::new(config),
             next: 1,
             next_local: 1,
-            seen: vec![0; shards].into(),
+            seen: Seen::new(shards),
             by_pid: FxHashMap::default(),
             lost: VecDeque::new(),
             lost_now: 0,
             waiting: Vec::new(),
         }
-    }
-
-    pub(crate) fn note(&mut self, offset: Offset) {
-        if let Some(seen) = self.seen.get_mut(offset.origin.index()).filter(|_| !offset.is_local) {
-            *seen = offset.number;
-        }
-    }
-
-    fn has_seen(&self, offset: Offset) -> bool {
-        offset.is_local || self.seen.get(offset.origin.index()).is_none_or(|seen| *seen >= offset.number)
-    }
-
-    fn has_seen_all(&self, seen: &[u64]) -> bool {
-        self.seen.iter().zip(seen).all(|(own, other)| own >= other)
     }
 }
 
@@ -246,7 +233,10 @@ impl Core {
         let next = if is_local { &mut self.recovery.next_local } else { &mut self.recovery.next };
         let offset = Offset { origin: self.id, number: *next, is_local };
         *next += 1;
-        self.recovery.note(offset);
+        if !is_local {
+            self.mesh.published.begin(self.id, offset.number);
+        }
+        self.recovery.seen.note(offset);
         (SharedFrame::new(with_argument(frame, &format!("\"{offset}\""))), Some(offset))
     }
 
@@ -332,16 +322,17 @@ impl Core {
         true
     }
 
-    /// When the next lost socket is given up; `NEVER` when there is none.
+    /// When the next lost socket is given up, or those that wait are looked at; `NEVER` when there is none.
     pub(crate) fn next_lost_expiry(&self) -> Time {
-        self.recovery.lost.front().map_or(Time::NEVER, |(until, _)| *until)
+        self.recovery.lost.front().map_or(Time::NEVER, |(until, _)| *until).min(self.recovery.seen.again())
     }
 
     /// Gives up those whose time is over.
     pub(crate) fn expire_lost(&mut self) {
-        while self.next_lost_expiry() <= self.now {
+        while self.recovery.lost.front().is_some_and(|(until, _)| *until <= self.now) {
             self.forget_oldest();
         }
+        self.look_again();
     }
 
     fn forget_oldest(&mut self) {
@@ -364,6 +355,7 @@ impl Core {
     /// A socket is removed: its private id is valid no longer.
     pub(crate) fn end_keeping(&mut self, key: Key) {
         let Some(state) = self.sockets.get(key).and_then(state_of) else { return };
+        let namespace = self.sockets.get(key).map(|socket| socket.namespace);
         let (pid, keeper) = match state.stage {
             Stage::Restoring { keeper: Some(keeper), .. } => (state.pid, Some(keeper)),
             _ => (state.pid, None),
@@ -372,6 +364,9 @@ impl Core {
         self.recovery.lost_now -= usize::from(is_lost);
         if self.recovery.by_pid.get(&pid) == Some(&key) {
             self.recovery.by_pid.remove(&pid);
+        }
+        if let Some(namespace) = namespace {
+            self.release_id(namespace, pid);
         }
         if let Some(keeper) = keeper {
             self.send_recovery(keeper, RecoveryMessage::Release { pid });
@@ -420,7 +415,7 @@ impl Core {
         (keeper, missed): (Option<ShardId>, Option<Vec<Kept>>),
     ) {
         let Some(socket) = self.sockets.get_mut(key) else { return };
-        let own = std::mem::replace(&mut socket.sid, lost.sid);
+        let (own, namespace) = (std::mem::replace(&mut socket.sid, lost.sid), socket.namespace);
         let extra = socket.extra_mut();
         extra.data = lost.data;
         // What it was sent as a new one, it has missed as the old.
@@ -435,6 +430,8 @@ impl Core {
         let Core { socket_ids, sockets, .. } = &mut *self;
         socket_ids.remove(&own, key.index);
         socket_ids.insert(&lost.sid, key.index, |place| sockets.at(place).map(|socket| socket.sid));
+        self.hold_id(namespace, lost.sid);
+        self.hold_id(namespace, lost.pid);
         for room in lost.rooms {
             // It was in as many before.
             let _ = self.join(key, &room);
@@ -450,7 +447,7 @@ impl Core {
         };
         let keeper = *keeper;
         if !std::mem::replace(is_accepted, true) {
-            let (asker, seen) = (Asker { shard: self.id, socket: key }, self.recovery.seen.clone());
+            let (asker, seen) = (Asker { shard: self.id, socket: key }, self.mesh.published.begun());
             self.send_recovery(keeper, RecoveryMessage::GiveUp { pid, asker, seen });
             let deadline = self.now + PATIENCE;
             self.wheel.arm(TimerOwner::Recovery(key), deadline);
@@ -458,11 +455,11 @@ impl Core {
         true
     }
 
-    /// Gives the asker what its client has missed, once this shard has seen all that the asker had.
+    /// Gives the asker what its client has missed, once this shard has seen all that the asker may not get.
     fn give_up_if_due(&mut self, key: Key) -> bool {
         let Some(state) = self.sockets.get_mut(key).and_then(state_of_mut) else { return true };
         let Stage::Lost { asker: Some(asker), seen: Some(seen) } = &state.stage else { return true };
-        if !self.recovery.has_seen_all(seen) {
+        if !self.recovery.seen.has_all(seen) {
             return false;
         }
         let Reserved { asker, offset } = *asker;
@@ -571,6 +568,7 @@ impl Shard {
                 }
             }
             RecoveryMessage::GiveUp { pid, asker, seen } => self.core.borrow_mut().give_up(pid, asker, seen),
+            RecoveryMessage::SeenUntil { numbers } => self.seen_until(&numbers),
             RecoveryMessage::Missed { to, missed } => {
                 let is_here = self.core.borrow_mut().add_missed(to, missed);
                 match is_here {
@@ -591,7 +589,7 @@ impl Shard {
             if is_due {
                 self.let_in_if_due(key);
             } else {
-                self.core.borrow_mut().recovery.waiting.push(key);
+                self.core.borrow_mut().await_seen(key);
             }
         }
     }
@@ -660,9 +658,12 @@ impl Core {
         };
         let Some(lost) = self.describe_lost(found) else { return Recovery::Unknown };
         let events = self.sockets.get_mut(found).and_then(state_of_mut).map(|state| state.events.take());
+        let place = self.sockets.get(found).map(|socket| socket.namespace);
+        let held = place.map(|namespace| self.hold_places(namespace, &lost)).unwrap_or_default();
         self.remove_socket(found);
         let missed = events.unwrap_or_default();
         self.restore(key, lost, offset, (None, Some(missed.into())));
+        self.release_places(&held);
         Recovery::Recovered
     }
 
@@ -670,7 +671,10 @@ impl Core {
         let Some(namespace) = self.address_of(key) else { return false };
         let asker = Asker { shard: self.id, socket: key };
         let mut left = 0;
-        for shard in self.other_shards() {
+        // The private id names its keeper, unless the socket has come back elsewhere before: then that shard has said so.
+        let target = Target { rooms: [pid.as_str()].into_iter().collect(), ..Target::default() };
+        let mut audience = Audience::but(self.id);
+        while let Some(shard) = self.mesh.interest.next(&mut audience, &namespace, &target) {
             let namespace = namespace.clone();
             left += usize::from(
                 self.send_recovery(shard, RecoveryMessage::Ask { pid, namespace, offset, asker }),
@@ -733,7 +737,7 @@ impl Core {
             (Some(key), Some(Stage::Lost { asker: Some(reserved), seen })) if reserved.asker == asker => {
                 *seen = Some(seen_there);
                 if !self.give_up_if_due(key) {
-                    self.recovery.waiting.push(key);
+                    self.await_seen(key);
                 }
             }
             // Its time was over meanwhile.
@@ -769,9 +773,9 @@ impl Core {
         let Stage::Restoring { missed: Some(missed), is_accepted: true, .. } = &state.stage else {
             return false;
         };
-        let is_due = must || missed.iter().all(|kept| recovery.has_seen(kept.offset));
+        let is_due = must || missed.iter().all(|kept| recovery.seen.has(kept.offset));
         if !is_due {
-            recovery.waiting.push(key);
+            self.await_seen(key);
         }
         is_due
     }

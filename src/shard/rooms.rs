@@ -1,9 +1,13 @@
 //! Rooms of one shard: join, leave, list.
 //!
-//! A socket's own id is a room that always has that one member; it has no entry in the table.
+//! A socket's own id is a room that always has that one member; it has no entry in the table. A room's first member and its last
+//! leave are also noted where other shards look (`mesh/interest`).
 
+use crate::base::ids::Sid;
 use crate::base::log::SOCKETIO;
 use crate::base::slab::Key;
+use crate::mesh::interest::Slot;
+use crate::message::recovery::LostSocket;
 use crate::shard::core::{Core, Room};
 
 /// A room's name. Handlers take names from clients, and a room keeps its name twice.
@@ -40,12 +44,16 @@ impl Core {
             return Err(JoinError::TooManyRooms);
         }
         let room = known.unwrap_or_else(|| {
+            // Before the socket is a member for anybody: see `mesh/interest`.
+            let slot = self.mesh.interest.slot(&table.namespace.address, name);
+            self.holdings.add(&self.mesh.interest, slot);
             let room = self.rooms.insert(Room {
                 namespace,
                 name: name.into(),
                 members: Default::default(),
                 lost: 0,
                 is_alias: false,
+                slot,
             });
             table.room_ids.insert(name.into(), room);
             room
@@ -115,6 +123,43 @@ impl Core {
             && let Some(room) = self.rooms.remove(key)
         {
             self.namespaces[room.namespace].room_ids.remove(&room.name);
+            self.holdings.remove(&self.mesh.interest, room.slot);
         }
+    }
+
+    /// A socket has an id, its own or its private one, that names another shard: it came back here after it was lost there. The
+    /// table of rooms says so, as if the id were a room.
+    pub(crate) fn hold_id(&mut self, namespace: u16, id: Sid) {
+        if id.shard() != self.id {
+            let slot = self.slot_of(namespace, id.as_str());
+            self.holdings.add(&self.mesh.interest, slot);
+        }
+    }
+
+    /// The socket is gone.
+    pub(crate) fn release_id(&mut self, namespace: u16, id: Sid) {
+        if id.shard() != self.id {
+            let slot = self.slot_of(namespace, id.as_str());
+            self.holdings.remove(&self.mesh.interest, slot);
+        }
+    }
+
+    /// Holds all that a lost socket is in while another takes its place: between the two, other threads must not find that nobody
+    /// is there.
+    pub(crate) fn hold_places(&mut self, namespace: u16, lost: &LostSocket) -> Vec<Slot> {
+        let ids = [lost.sid.as_str(), lost.pid.as_str()];
+        let names = lost.rooms.iter().map(String::as_str).chain(ids);
+        let slots: Vec<Slot> = names.map(|name| self.slot_of(namespace, name)).collect();
+        slots.iter().for_each(|slot| self.holdings.add(&self.mesh.interest, *slot));
+        slots
+    }
+
+    /// The other has taken it.
+    pub(crate) fn release_places(&mut self, held: &[Slot]) {
+        held.iter().for_each(|slot| self.holdings.remove(&self.mesh.interest, *slot));
+    }
+
+    fn slot_of(&self, namespace: u16, name: &str) -> Slot {
+        self.mesh.interest.slot(&self.namespaces[namespace].namespace.address, name)
     }
 }

@@ -3,6 +3,7 @@
 use std::any::{Any, TypeId};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -10,6 +11,9 @@ use smallvec::SmallVec;
 
 use crate::base::ids::Sid;
 use crate::base::slab::Key;
+use crate::mesh::Mesh;
+use crate::mesh::interest::Announcement;
+use crate::message::address::Address;
 use crate::message::target::SocketChange;
 use crate::shard::core::NOWHERE;
 use crate::shard::expiry::Expiry;
@@ -101,6 +105,14 @@ pub(crate) enum Change<'a> {
 }
 
 impl Change<'_> {
+    /// Says that other shards are about to be told, if by that sockets join a room: what is emitted to the room next must reach them.
+    pub(crate) fn announce(self, mesh: &Mesh, namespace: &Address) -> Option<Arc<Announcement>> {
+        match self {
+            Change::Join(room) => Some(mesh.interest.announce(namespace, room)),
+            Change::Leave(_) | Change::Disconnect { .. } => None,
+        }
+    }
+
     /// The same change, able to travel to another shard.
     pub(crate) fn to_message(self) -> SocketChange {
         match self {

@@ -78,6 +78,12 @@ fn rooms(io: &mut Namespace) {
             recipients.emit("news", message);
         },
     );
+    // Those of a room are moved to another, told there, and taken out again: it has no member before and after.
+    io.on("move", |cx: &mut Context<'_>, room: String, hall: String, message: serde_json::Value| {
+        cx.to(room).join(&hall);
+        cx.to(&hall).emit("news", message);
+        cx.to(&hall).leave(&hall);
+    });
     io.on("others", |cx: &mut Context<'_>, message: serde_json::Value| {
         cx.broadcast().include_self(false).emit("news", message);
     });
@@ -106,6 +112,7 @@ fn answers(io: &mut Namespace) {
     io.on("blob_to", |cx: &mut Context<'_>, room: String, blob: Binary| {
         cx.to(room).emit("blob", blob);
     });
+    io.on_async("members", |socket: Socket, room: String| async move { socket.to(room).ids().await });
     io.on_async("slow", |_: Socket, number: u64, millis: u64| async move {
         sleep(Duration::from_millis(millis)).await;
         number

@@ -3,12 +3,13 @@
 //! `cargo test simulation` runs a few fixed seeds. `SHARDCAST_SEEDS=1000` runs more of them, and `SHARDCAST_SEED=..` replays one
 //! that failed; with `SHARDCAST_LOG=debug` the shards say why. `world` moves bytes, `client` speaks the protocols, `scenario` lets
 //! clients do what they please and `model` knows what must be true of it; `directed` has the situations that chance would
-//! rarely reach, `ends` every way in which a session ends, `targets` questions to many.
+//! rarely reach, `ends` every way in which a session ends, `targets` questions to many, `interest` which shards are told what.
 
 mod app;
 mod client;
 mod directed;
 mod ends;
+mod interest;
 mod model;
 mod no_alloc;
 mod scenario;
@@ -107,6 +108,7 @@ impl Simulation {
 
     /// No table of any shard holds anything of any client.
     fn assert_empty(&mut self) {
+        assert_eq!(self.world.mesh.interest.announcements(), 0, "a join is said to be on its way");
         for (index, shard) in self.world.shards.iter().enumerate() {
             let core = shard.core.borrow();
             let tables = [
@@ -134,6 +136,8 @@ impl Simulation {
             let left: Vec<_> = tables.iter().filter(|(_, len)| *len > 0).collect();
             assert!(left.is_empty(), "shard {index} keeps {left:?}");
             let stats = self.world.counters[index].snapshot();
+            let held = (core.holdings.len(), self.world.mesh.interest.slots_of(core.id));
+            assert_eq!(held, (0, 0), "shard {index} is told what is for rooms that it has not");
             assert_eq!((stats.connections, stats.sessions, stats.sockets), (0, 0, 0), "shard {index} counts");
             let is_lossy = self.world.weather().inbox_messages_max.is_some();
             assert!(

@@ -55,6 +55,8 @@ pub(super) enum Expected {
     Put(u64),
     /// The client is a member of the state room from here on.
     Watch,
+    /// Who is in a room, asked at a moment.
+    Members(&'static str, usize),
 }
 
 /// One message to rooms.
@@ -65,6 +67,8 @@ pub(super) struct Published {
     pub(super) sequence: u64,
     pub(super) sent: usize,
     pub(super) rooms: Vec<&'static str>,
+    /// The client for whose socket it is, by the socket's id.
+    pub(super) to: Option<(usize, String)>,
     pub(super) except: Option<&'static str>,
     pub(super) includes_publisher: bool,
     pub(super) is_acknowledged: bool,
@@ -109,6 +113,8 @@ pub(super) struct Actor {
     pub(super) life: usize,
     /// The id of its socket.
     pub(super) sid: Option<String>,
+    /// Since when its connection has been this one.
+    pub(super) connected: usize,
     pub(super) stays: BTreeMap<&'static str, Vec<Stay>>,
     pub(super) acks: VecDeque<(u64, Expected)>,
     pub(super) next_id: u64,
@@ -137,6 +143,15 @@ impl Actor {
     pub(super) fn is_surely_in(&self, room: &str, from: usize) -> bool {
         let last = self.stays.get(room).and_then(|stays| stays.last());
         last.is_some_and(|stay| stay.leaving.is_none() && stay.joined.is_some_and(|joined| joined < from))
+    }
+
+    /// Whether an answer to the question who is in a room since `from` is right about this client.
+    pub(super) fn is_rightly_told(&self, room: &str, from: usize, is_named: bool) -> bool {
+        if is_named {
+            return !self.is_surely_out(room, from);
+        }
+        // While it is lost it is a member, and nobody to be listed.
+        !self.is_in || self.connected >= from || !self.is_surely_in(room, from)
     }
 
     pub(super) fn stay(&mut self, room: &'static str) -> &mut Stay {

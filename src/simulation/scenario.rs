@@ -46,6 +46,9 @@ const OUTSIDE: usize = 999;
 /// Messages that an inbox holds where messages are to be lost.
 const SMALL_INBOX: usize = 3;
 
+/// Slots of the table of rooms where rooms are to collide.
+const SMALL_TABLE: usize = 2;
+
 /// Longer than every deadline of the default configuration together.
 const LONG_AFTER: Duration = Duration::from_secs(300);
 
@@ -83,6 +86,7 @@ pub(super) fn run(seed: u64) {
         has_jitter: choice.chance(50),
         has_slow_mesh: choice.chance(40),
         inbox_messages_max: choice.chance(20).then_some(SMALL_INBOX),
+        interest_slots_max: choice.chance(30).then_some(SMALL_TABLE),
     };
     let simulation = Simulation::with(seed, weather, move |shard| app_at_two_endpoints(shard, &options));
     let mut scenario = Scenario {
@@ -222,6 +226,7 @@ impl Scenario {
             86..89 => self.send_blob(id),
             89..91 => self.put(id),
             91 => self.watch(id),
+            92 if !self.is_lossy() => self.ask_who_is_in(id),
             92..94 => self.stall(id),
             94 => self.close_room(id),
             95 if self.choice.chance(30) => self.kick(id),
@@ -276,13 +281,15 @@ impl Scenario {
     }
 
     fn publish(&mut self, id: usize) {
-        let kind = self.choice.below(10);
+        let kind = self.choice.below(12);
         let rooms: Vec<&'static str> = match kind {
             0 | 1 => vec![EVERYONE],
-            2..6 => vec![self.choice.pick(&ROOMS)],
-            _ => vec![self.choice.pick(&ROOMS), self.choice.pick(&ROOMS)],
+            2..6 | 10 => vec![self.choice.pick(&ROOMS)],
+            6..10 => vec![self.choice.pick(&ROOMS), self.choice.pick(&ROOMS)],
+            _ => Vec::new(),
         };
-        let except = (kind > 3 && self.choice.chance(30)).then(|| self.choice.pick(&ROOMS));
+        let to = if kind == 11 { self.choose_socket(self.actors[id].place) } else { None };
+        let except = ((4..10).contains(&kind) && self.choice.chance(30)).then(|| self.choice.pick(&ROOMS));
         let padding = "p".repeat(if self.choice.chance(10) { self.choice.below(5000) } else { 0 });
         self.actors[id].sequence += 1;
         let sequence = self.actors[id].sequence;
@@ -291,6 +298,10 @@ impl Scenario {
         let event = match kind {
             0 => json!(["others", message]),
             1 => json!(["everyone", message]),
+            10 if self.may_move() => {
+                json!(["move", rooms[0], format!("hall {}", publisher.number()), message])
+            }
+            11 => json!(["to", to.iter().map(|(_, sid)| sid).collect::<Vec<_>>(), except, message]),
             _ => json!(["to", rooms, except, message]),
         };
         let sent = self.moment();
@@ -302,11 +313,42 @@ impl Scenario {
             sequence,
             sent,
             rooms,
+            to,
             except,
             includes_publisher,
             is_acknowledged: false,
         });
         self.emit(id, &event, Expected::Publish(index));
+    }
+
+    /// Whether sockets can be moved from room to room from afar so that each step surely follows the other: not where a socket
+    /// changes its shard meanwhile, nor where messages are lost.
+    fn may_move(&self) -> bool {
+        self.simulation.world.weather().config.recovery_max_disconnection.is_zero() && !self.is_lossy()
+    }
+
+    /// A client of a place, with the id of its socket.
+    fn choose_socket(&mut self, place: usize) -> Option<(usize, String)> {
+        let id = self.choice.below(self.actors.len());
+        let sid = self.actors[id].sid.clone().filter(|_| self.actors[id].place == place)?;
+        Some((id, sid))
+    }
+
+    fn ask_who_is_in(&mut self, id: usize) {
+        let (room, sent) = (self.choice.pick(&ROOMS), self.moment());
+        self.emit(id, &json!(["members", room]), Expected::Members(room, sent));
+    }
+
+    /// An answer to who is in a room names all who surely are, and none who surely is not.
+    fn check_members(&self, id: usize, room: &str, sent: usize, answer: &Value) {
+        let place = self.actors[id].place;
+        let is_closed = self.closed.contains(&(place, room));
+        for (other, actor) in self.actors.iter().enumerate().filter(|(_, actor)| actor.place == place) {
+            let Some(sid) = &actor.sid else { continue };
+            let is_named = answer[0].as_array().is_some_and(|ids| ids.iter().any(|id| id == sid));
+            let is_right = actor.is_rightly_told(room, sent, is_named) || (is_closed && !is_named);
+            assert!(is_right, "client {id} heard of {room}: {answer}, and client {other} is {actor:?}");
+        }
     }
 
     fn put(&mut self, id: usize) {
@@ -361,6 +403,7 @@ impl Scenario {
             sequence: index as u64 + 1,
             sent,
             rooms: vec![room],
+            to: None,
             except: None,
             includes_publisher: true,
             is_acknowledged: true,
@@ -548,6 +591,7 @@ impl Scenario {
             actor.heard.clear();
         }
         actor.sid = Some(sid);
+        actor.connected = moment;
         actor.is_in = true;
         actor.is_returning = false;
     }
@@ -583,6 +627,7 @@ impl Scenario {
             Expected::Publish(index) => self.published[index].is_acknowledged = true,
             Expected::Put(number) => self.puts[number as usize].done = Some(moment),
             Expected::Watch => self.actors[id].watches = true,
+            Expected::Members(room, sent) => self.check_members(id, room, sent, &message.payload),
         }
     }
 
@@ -595,7 +640,10 @@ impl Scenario {
         let published = &self.published[index];
         let actor = &self.actors[id];
         assert_eq!(actor.place, published.place, "client {id} heard another namespace: {published:?}");
-        let is_possible = published.rooms.iter().any(|room| !actor.is_surely_out(room, published.sent));
+        let is_possible = match &published.to {
+            Some((to, _)) => *to == id,
+            None => published.rooms.iter().any(|room| !actor.is_surely_out(room, published.sent)),
+        };
         assert!(is_possible, "client {id} was out of {published:?}: {:?}", actor.stays);
         let is_excepted = published.except.is_some_and(|room| self.is_surely_in(id, room, published.sent));
         assert!(!is_excepted, "client {id} was excepted from {published:?}");
@@ -637,7 +685,11 @@ impl Scenario {
     fn check_published(&self, id: usize) {
         let actor = &self.actors[id];
         for (index, published) in self.published.iter().enumerate().filter(|(_, one)| one.is_acknowledged) {
-            let is_in = published.rooms.iter().any(|room| self.is_surely_in(id, room, published.sent));
+            let is_meant = |(to, sid): &(usize, String)| {
+                *to == id && actor.sid.as_ref() == Some(sid) && actor.is_surely_in(EVERYONE, published.sent)
+            };
+            let is_in = published.rooms.iter().any(|room| self.is_surely_in(id, room, published.sent))
+                || published.to.as_ref().is_some_and(is_meant);
             let is_out = published.except.is_some_and(|room| !actor.is_surely_out(room, published.sent));
             let is_own = !published.includes_publisher && published.publisher.client == id;
             let is_here = published.place == actor.place;

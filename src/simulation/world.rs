@@ -15,7 +15,7 @@ use crate::base::ids::ShardId;
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::config::Config;
-use crate::mesh::{Bell, Handoff, INBOX_MESSAGES_MAX, InboxReceiver, Mesh, ShardMessage};
+use crate::mesh::{Bell, Handoff, INBOX_MESSAGES_MAX, InboxReceiver, Mesh, MeshOptions, ShardMessage};
 use crate::message::peer::Peer;
 use crate::server::Shared;
 use crate::server::handle::Handle;
@@ -154,6 +154,8 @@ pub(super) struct Weather {
     pub(super) has_slow_mesh: bool,
     /// Messages that an inbox holds, if fewer than usual: the rest is lost.
     pub(super) inbox_messages_max: Option<usize>,
+    /// Slots of the table that says which shards have which rooms, if fewer than usual: rooms collide.
+    pub(super) interest_slots_max: Option<usize>,
 }
 
 impl Default for Weather {
@@ -167,6 +169,7 @@ impl Default for Weather {
             has_jitter: false,
             has_slow_mesh: false,
             inbox_messages_max: None,
+            interest_slots_max: None,
         }
     }
 }
@@ -201,7 +204,12 @@ impl World {
     pub(super) fn new(seed: u64, weather: Weather, app: impl Fn(ShardInfo) -> App) -> World {
         let mut random = Random::new(seed);
         let bells = (0..weather.shards).map(|_| Box::new(NoBell) as Box<dyn Bell>).collect();
-        let (mesh, inboxes) = Mesh::holding(bells, weather.inbox_messages_max.unwrap_or(INBOX_MESSAGES_MAX));
+        let options = MeshOptions {
+            messages_max: weather.inbox_messages_max.unwrap_or(INBOX_MESSAGES_MAX),
+            seed: [1, 2, 3, 4],
+            interest_slots_max: weather.interest_slots_max.unwrap_or(usize::MAX),
+        };
+        let (mesh, inboxes) = Mesh::with(bells, &options);
         let config = Arc::new(weather.config.clone());
         let counters: Vec<_> = (0..weather.shards).map(|_| Arc::new(ShardCounters::default())).collect();
         let handle = Handle::new(&config.engine.path);
@@ -313,6 +321,11 @@ impl World {
         wire.is_reset = true;
         wire.to_server.clear();
         wire.to_client.clear();
+    }
+
+    /// A shard looks into its inbox no more before this time.
+    pub(super) fn hold_mail(&mut self, shard: usize, until: Time) {
+        self.mail_after[shard] = until;
     }
 
     // What the driver and the network do.

@@ -1,0 +1,173 @@
+//! Real threads at the tables that shards share (`mesh/interest`, `mesh/published`): what one did before another learns of it, the other
+//! sees. Each test does a fixed number of rounds and waits for nothing but the other threads.
+
+#![allow(clippy::disallowed_methods)] // The threads of a test stand for shards'.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use crossbeam_channel::bounded;
+
+use crate::base::ids::ShardId;
+use crate::mesh::interest::{Announcement, Audience, Holdings, Interest};
+use crate::mesh::published::Published;
+use crate::message::address::Address;
+use crate::message::target::Target;
+
+const SEED: [u64; 4] = [7, 7, 7, 7];
+
+fn address() -> Address {
+    Address::new(None, "/")
+}
+
+fn room(number: usize) -> Target {
+    Target { rooms: [format!("room {number}").as_str()].into_iter().collect(), ..Target::default() }
+}
+
+fn reaches(interest: &Interest, target: &Target, shard: ShardId) -> bool {
+    let (address, mut audience) = (address(), Audience::default());
+    std::iter::from_fn(|| interest.next(&mut audience, &address, target)).any(|found| found == shard)
+}
+
+/// Shards join and leave rooms, most of which share their slots; whoever reads that a shard is in a room finds it by the table, unless
+/// it has begun to leave meanwhile.
+#[test]
+fn a_join_that_others_can_know_of_is_found_by_all_of_them() {
+    const SHARDS: usize = 3;
+    const ROOMS: usize = 6;
+    const ROUNDS: usize = 30_000;
+    for slots in [1, 4, 1 << 16] {
+        let interest = Interest::new(SHARDS, SEED, slots);
+        // Odd while the shard is surely in the room.
+        let versions: Vec<AtomicU64> = (0..SHARDS * ROOMS).map(|_| AtomicU64::new(0)).collect();
+        let (working, found) = (AtomicUsize::new(SHARDS), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for shard in 0..SHARDS {
+                let (interest, versions, working, found) = (&interest, &versions, &working, &found);
+                scope.spawn(move || {
+                    let mut holdings = Holdings::new(ShardId(shard as u16));
+                    let mut random = shard as u64 + 1;
+                    let mut round = 0;
+                    // Until it was looked at, however unevenly the threads are given their time.
+                    while round < ROUNDS || found.load(Ordering::Relaxed) < ROUNDS / 10 {
+                        round += 1;
+                        random = random
+                            .wrapping_mul(6_364_136_223_846_793_005)
+                            .wrapping_add(1_442_695_040_888_963_407);
+                        let number = (random >> 33) as usize % ROOMS;
+                        let slot = interest.slot(&address(), &format!("room {number}"));
+                        let version = &versions[shard * ROOMS + number];
+                        if version.load(Ordering::Relaxed) % 2 == 0 {
+                            holdings.add(interest, slot);
+                            version.fetch_add(1, Ordering::Release);
+                        } else {
+                            version.fetch_add(1, Ordering::Relaxed);
+                            holdings.remove(interest, slot);
+                        }
+                    }
+                    working.fetch_sub(1, Ordering::Release);
+                });
+            }
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let targets: Vec<Target> = (0..ROOMS).map(room).collect();
+                    while working.load(Ordering::Acquire) > 0 {
+                        for (place, version) in versions.iter().enumerate() {
+                            let before = version.load(Ordering::Acquire);
+                            let shard = ShardId((place / ROOMS) as u16);
+                            let is_found = reaches(&interest, &targets[place % ROOMS], shard);
+                            let is_unchanged = version.load(Ordering::SeqCst) == before;
+                            if before % 2 == 1 && is_unchanged {
+                                assert!(is_found, "shard {} is in room {}", place / ROOMS, place % ROOMS);
+                                found.fetch_add(1, Ordering::Relaxed);
+                            }
+                        }
+                    }
+                });
+            }
+        });
+    }
+}
+
+/// One shard moves members of another into a room and tells the room something at once, over and over.
+#[test]
+fn a_room_that_is_announced_reaches_its_shard_at_every_moment() {
+    const ROUNDS: usize = 5_000;
+    let interest = Interest::new(3, SEED, 1 << 10);
+    let (commands, commanded) = bounded::<Arc<Announcement>>(4);
+    let (answers, answered) = bounded::<bool>(4);
+    let is_leaving = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (interest, is_leaving) = (&interest, &is_leaving);
+        scope.spawn(move || {
+            let mut holdings = Holdings::new(ShardId(2));
+            let slot = interest.slot(&address(), "room 0");
+            for announcement in commanded {
+                holdings.add(interest, slot);
+                drop(announcement);
+                assert!(answers.send(true).is_ok());
+                while !is_leaving.swap(false, Ordering::AcqRel) {
+                    thread::yield_now();
+                }
+                holdings.remove(interest, slot);
+                assert!(answers.send(false).is_ok());
+            }
+        });
+        let target = room(0);
+        for round in 0..ROUNDS {
+            assert!(!reaches(interest, &target, ShardId(2)), "round {round}: it has no member");
+            assert!(commands.send(interest.announce(&address(), "room 0")).is_ok());
+            while answered.is_empty() {
+                assert!(reaches(interest, &target, ShardId(2)), "round {round}: the command comes first");
+            }
+            assert_eq!(answered.recv(), Ok(true));
+            assert!(reaches(interest, &target, ShardId(2)), "round {round}: it was carried out");
+            is_leaving.store(true, Ordering::Release);
+            assert_eq!(answered.recv(), Ok(false));
+        }
+        drop(commands);
+    });
+}
+
+/// One shard publishes numbered events; another joins their room and reads which numbers have begun: it is told of all later ones.
+#[test]
+fn whoever_joins_is_told_of_every_number_that_had_not_begun() {
+    const NUMBERS: usize = 300_000;
+    let interest = Interest::new(2, SEED, 1 << 10);
+    let published = Published::new(2);
+    let told: Vec<AtomicBool> = (0..=NUMBERS).map(|_| AtomicBool::new(false)).collect();
+    let start = Barrier::new(2);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let target = room(0);
+            start.wait();
+            for number in 1..=NUMBERS {
+                published.begin(ShardId(0), number as u64);
+                if reaches(&interest, &target, ShardId(1)) {
+                    told[number].store(true, Ordering::Relaxed);
+                }
+                published.finish(ShardId(0), number as u64);
+            }
+        });
+        let mut holdings = Holdings::new(ShardId(1));
+        let slot = interest.slot(&address(), "room 0");
+        let mut done = 0;
+        start.wait();
+        while done < NUMBERS {
+            holdings.add(&interest, slot);
+            let begun = published.begun()[0] as usize;
+            loop {
+                done = published.done()[0] as usize;
+                if done > begun + 2 || done == NUMBERS {
+                    break;
+                }
+                thread::yield_now();
+            }
+            for number in begun + 1..=done {
+                assert!(told[number].load(Ordering::Relaxed), "{number} began after {begun}");
+            }
+            holdings.remove(&interest, slot);
+        }
+    });
+}
