@@ -25,7 +25,7 @@ use crate::message::peer::Arrival;
 use crate::message::target::{Broadcast, Target};
 use crate::protocol::http::coding::BodyEncoder;
 use crate::protocol::http::forwarded::TrustedProxies;
-use crate::protocol::http::hosts::AllowedHosts;
+use crate::protocol::http::hosts::{AllowedHosts, HostWatch};
 use crate::protocol::websocket::deflate::Inflater;
 use crate::shard::acks::{Answer, PendingAck};
 use crate::shard::app::{HandlerError, LocalFuture, Refused};
@@ -178,6 +178,7 @@ pub(crate) struct Core {
     pub(crate) owed: Owed,
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) allowed_hosts: AllowedHosts,
+    pub(crate) host_watch: HostWatch,
     pub(crate) recovery: RecoveryTable,
     pub(crate) buffers: BufferPool,
     pub(crate) frames: SharedPool<Vec<u8>>,
@@ -277,6 +278,7 @@ impl Core {
             // What the configuration says was checked when the server was made.
             trusted_proxies: TrustedProxies::parse(&parts.config.trusted_proxies).unwrap_or_default(),
             allowed_hosts: AllowedHosts::parse(&parts.config.allowed_hosts).unwrap_or_default(),
+            host_watch: HostWatch::new(&parts.config.allowed_hosts, &parts.config.bind),
             recovery: RecoveryTable::new(&parts.config, parts.mesh.len()),
             buffers: BufferPool::default(),
             frames: SharedPool::default(),

@@ -123,6 +123,7 @@ impl Shard {
             let mut core = self.core.borrow_mut();
             let body_bytes_max = core.body_bytes_max(&destination);
             core.note_origin(key, destination.endpoint(), head);
+            core.note_host(key, head);
             let Some(http) = core.http_mut(key) else { return Step::Used(input.len()) };
             http.framing = framing;
             body_bytes_max

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::base::log::ENGINEIO;
+use crate::base::shown::Shown;
 use crate::base::slab::Key;
 use crate::protocol::http::cors::{
     CorsOrigins, Decision, Grant, OriginView, RefusedOrigin, preflight, scan_head,
@@ -40,6 +41,33 @@ impl Core {
         if let Some(http) = self.http_mut(key) {
             http.grant = grant;
         }
+    }
+
+    /// Notes for which host a request is.
+    #[inline]
+    pub(crate) fn note_host(&mut self, key: Key, head: &Head<'_, '_>) {
+        if self.host_watch.is_foreign(head.host, self.now) {
+            self.warn_of_host(key, head);
+        }
+    }
+
+    /// A server that only this machine can reach, and that checks no hosts, is asked for a name. A proxy that is known to pass
+    /// requests on may do that.
+    #[cold]
+    fn warn_of_host(&mut self, key: Key, head: &Head<'_, '_>) {
+        let peer = self.connections.get(key).and_then(|connection| connection.peer.ip());
+        let is_forwarded = head.headers.get("x-forwarded-for").is_some() && self.trusted_proxies.trusts(peer);
+        if peer.is_none() || is_forwarded {
+            return;
+        }
+        self.host_watch.told(self.now);
+        tracing::warn!(
+            target: ENGINEIO,
+            host = %Shown(head.host.unwrap_or_default()),
+            "only this machine can reach this server, and a request is for another host: any page can have its name lead here (DNS \
+             rebinding), and is then of this server's own origin. Put the names of this server in allowed_hosts, or, if any name \
+             may be used, \"*\". Said once an hour"
+        );
     }
 
     /// Whether the page that sent a request may talk to this server.

@@ -1,6 +1,7 @@
 //! What answers say to pages of other origins: every answer that an endpoint can give, on the shard that has the session and on
 //! the one that hands the connection over.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use crate::http::{CorsOrigins, Method, Response};
 use crate::message::peer::Peer;
 use crate::testing::TestServer;
 use crate::testing::host::WireId;
+use crate::testing::slow_handlers::Lines;
 use crate::{Config, Context, EngineOptions, Server};
 
 const PAGE: &str = "https://page.example";
@@ -343,6 +345,52 @@ fn a_page_whose_name_was_made_to_lead_here_gets_nothing() {
             let expected = if is_answered { status } else { "403" };
             assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{host} {target}: {answer}");
         }
+    }
+}
+
+#[test]
+fn a_server_of_this_machine_warns_of_other_hosts_unless_a_trusted_proxy_passes_them_on() {
+    let local = SocketAddr::from(([127, 0, 0, 1], 40_000));
+    let long = "a".repeat(400);
+    let rows: [(&str, &str, Peer, &str, bool); 9] = [
+        ("127.0.0.1:0", "evil.test:5000", Peer::Tcp(local), "", true),
+        ("127.0.0.1:0", &long, Peer::Tcp(local), "", true),
+        ("127.0.0.1:0", "localhost:5000", Peer::Tcp(local), "", false),
+        ("127.0.0.1:0", "127.0.0.1:5000", Peer::Tcp(local), "", false),
+        ("[::1]:0", "[::1]:5000", Peer::Tcp(local), "", false),
+        ("0.0.0.0:0", "evil.test:5000", Peer::Tcp(local), "", false),
+        ("127.0.0.1:0", "chat.example", Peer::Tcp(local), "X-Forwarded-For: 192.0.2.1\r\n", false),
+        ("127.0.0.1:0", "chat.example", Peer::Tcp((local.ip(), 1).into()), "", true),
+        ("unix:/run/chat", "chat.example", Peer::Unix, "", false),
+    ];
+    for (bind, host, peer, headers, is_told) in rows {
+        let trusted_proxies = vec!["127.0.0.1".to_owned()];
+        let config = Config { bind: vec![bind.to_owned()], trusted_proxies, ..Config::default() };
+        let server = Server::new(config).namespace("/", |_| {}).route("/", |_| Response::text("here"));
+        let server = TestServer::new(server).expect("sound");
+        let (sender, lines) = crossbeam_channel::unbounded();
+        let ask = || {
+            let mut inner = server.host.borrow_mut();
+            let wire = inner.dial(0, peer);
+            inner.write(wire, format!("GET / HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n").as_bytes());
+            inner.settle();
+            assert!(inner.arrived(wire).starts_with(b"HTTP/1.1 "), "{host}");
+        };
+        let told = |count: usize, when: &str| {
+            let told = lines.try_iter().filter(|line: &String| line.contains("allowed_hosts"));
+            let told: Vec<_> = told.collect();
+            let expected = if is_told { count } else { 0 };
+            assert_eq!(told.len(), expected, "{bind} {host} {headers:?} {when}: {told:?}");
+            let shown = if host == long { format!("{}..", &long[..300]) } else { host.to_owned() };
+            assert!(told.iter().all(|line| line.contains(&format!("host={shown} "))), "{told:?}");
+        };
+        tracing::subscriber::with_default(Lines(sender), || {
+            (0..3).for_each(|_| ask());
+            told(1, "at first");
+            server.advance(Duration::from_secs(3600));
+            ask();
+            told(1, "an hour later");
+        });
     }
 }
 

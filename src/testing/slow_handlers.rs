@@ -16,7 +16,7 @@ fn millis(millis: u64) -> Duration {
 }
 
 /// Keeps what is logged on this thread.
-struct Lines(crossbeam_channel::Sender<String>);
+pub(super) struct Lines(pub(super) crossbeam_channel::Sender<String>);
 
 impl Subscriber for Lines {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
