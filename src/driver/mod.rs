@@ -15,6 +15,8 @@ pub(crate) mod notify;
 pub(crate) mod polled;
 pub(crate) mod portable;
 #[cfg(test)]
+mod queues;
+#[cfg(test)]
 mod races;
 pub(crate) mod ring;
 pub(crate) mod signals;

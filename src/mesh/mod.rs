@@ -1,11 +1,12 @@
 //! What the shards of one process say to each other.
 //!
-//! [`ShardMessage`] is the closed list. Each shard has one bounded inbox (crossbeam-channel) and one
+//! [`ShardMessage`] is the closed list. Each shard has one bounded inbox ([`queue`]) and one
 //! [`Bell`]; a sender rings it only when the receiver sleeps. Nothing here calls the operating system:
 //! the driver brings the bell.
 
 pub(crate) mod interest;
 pub(crate) mod published;
+pub(crate) mod queue;
 mod weight;
 
 use crate::message::peer::Arrival;
@@ -16,12 +17,13 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender};
 
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
 use crate::mesh::interest::{Announcement, Interest};
 use crate::mesh::published::Published;
+use crate::mesh::queue::{QueueReceiver, QueueSender, Refusal, Waiting, queue};
 use crate::message::files::FileAnswer;
 use crate::message::inquiry::{Inquiry, Report, Request};
 use crate::message::recovery::RecoveryMessage;
@@ -29,6 +31,9 @@ use crate::message::state::StateMessage;
 
 /// Messages one inbox holds. A full inbox refuses: the sender counts and logs what was lost, and never waits.
 pub(crate) const INBOX_MESSAGES_MAX: usize = 64 * 1024;
+
+/// Messages for which an inbox has memory from the start; what comes beyond it allocates.
+pub(crate) const INBOX_PLACES: usize = 2048;
 
 /// Bytes that the messages of one inbox may keep; the last one may go beyond. A shard that is held up must not fill the memory
 /// with what the others send it meanwhile. A frame counts in each inbox that it waits in.
@@ -101,7 +106,7 @@ pub(crate) enum InboxError {
 }
 
 struct Inbox {
-    messages: Sender<ShardMessage>,
+    messages: QueueSender<ShardMessage>,
     /// What the messages keep.
     bytes: Arc<AtomicUsize>,
     /// At most one entry a live task, so bounded by the tasks there are.
@@ -135,6 +140,8 @@ pub(crate) struct Mesh {
 pub(crate) struct MeshOptions {
     /// Messages that one inbox holds.
     pub(crate) messages_max: usize,
+    /// Those for which it has memory from the start.
+    pub(crate) places: usize,
     /// A secret of the process, which goes into the hash of every room's name.
     pub(crate) seed: [u64; 4],
     /// Slots of the table of rooms, if fewer than usual.
@@ -143,21 +150,26 @@ pub(crate) struct MeshOptions {
 
 impl Default for MeshOptions {
     fn default() -> MeshOptions {
-        MeshOptions { messages_max: INBOX_MESSAGES_MAX, seed: [0; 4], interest_slots_max: usize::MAX }
+        MeshOptions {
+            messages_max: INBOX_MESSAGES_MAX,
+            places: INBOX_PLACES,
+            seed: [0; 4],
+            interest_slots_max: usize::MAX,
+        }
     }
 }
 
 /// The receiving side of one inbox; only its shard has it.
 #[derive(Debug)]
 pub(crate) struct InboxReceiver {
-    messages: Receiver<ShardMessage>,
+    messages: QueueReceiver<ShardMessage>,
     bytes: Arc<AtomicUsize>,
     wakes: Receiver<Key>,
     stops: Arc<AtomicU32>,
     /// How many of the requests to stop this shard has been given.
     stops_seen: Cell<u32>,
     /// Messages that were there when a request to stop was noticed, and are given before it.
-    before_stop: Cell<Option<usize>>,
+    before_stop: Cell<Option<Waiting>>,
 }
 
 impl Mesh {
@@ -175,7 +187,7 @@ impl Mesh {
         let inboxes = bells
             .into_iter()
             .map(|bell| {
-                let (messages, messages_receiver) = crossbeam_channel::bounded(options.messages_max);
+                let (messages, messages_receiver) = queue(options.messages_max, options.places);
                 let (wakes, wakes_receiver) = crossbeam_channel::unbounded();
                 let bytes = Arc::new(AtomicUsize::new(0));
                 receivers.push(InboxReceiver {
@@ -260,9 +272,9 @@ impl Mesh {
         let sent = if before >= INBOX_BYTES_MAX {
             Err((InboxError::Full, message))
         } else {
-            inbox.messages.try_send(message).map_err(|error| match error {
-                TrySendError::Full(message) => (InboxError::Full, message),
-                TrySendError::Disconnected(message) => (InboxError::Gone, message),
+            inbox.messages.send(message).map_err(|refusal| match refusal {
+                Refusal::Full(message) => (InboxError::Full, message),
+                Refusal::Gone(message) => (InboxError::Gone, message),
             })
         };
         if sent.is_err() {
@@ -381,16 +393,19 @@ impl InboxReceiver {
     /// The next message. A request to stop comes after what was there before it: who emits and then stops the server is
     /// heard by everybody.
     pub(crate) fn next_message(&self) -> Option<ShardMessage> {
-        if self.is_asked_to_stop() {
-            let left = self.before_stop.get().unwrap_or_else(|| self.messages.len());
-            if left == 0 {
+        let message = if self.is_asked_to_stop() {
+            let mut left = self.before_stop.get().unwrap_or_else(|| self.messages.waiting());
+            if left.is_over() {
                 self.before_stop.set(None);
                 self.stops_seen.set(self.stops_seen.get() + 1);
                 return Some(ShardMessage::Shutdown);
             }
-            self.before_stop.set(Some(left - 1));
-        }
-        let message = self.messages.try_recv().ok()?;
+            let message = self.messages.next(&mut left)?;
+            self.before_stop.set(Some(left));
+            message
+        } else {
+            self.messages.next(&mut Waiting::default())?
+        };
         self.bytes.fetch_sub(message.len_bytes(), Ordering::Relaxed);
         Some(message)
     }

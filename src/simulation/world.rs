@@ -206,6 +206,8 @@ impl World {
         let bells = (0..weather.shards).map(|_| Box::new(NoBell) as Box<dyn Bell>).collect();
         let options = MeshOptions {
             messages_max: weather.inbox_messages_max.unwrap_or(INBOX_MESSAGES_MAX),
+            // So few that every world sees inboxes with more than they have places for.
+            places: 2,
             seed: [1, 2, 3, 4],
             interest_slots_max: weather.interest_slots_max.unwrap_or(usize::MAX),
         };
