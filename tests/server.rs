@@ -93,6 +93,50 @@ fn a_large_answer_reaches_a_slow_reader_whole() {
     }
 }
 
+/// A client of `/ws` whose frames are masked with zeros: their bytes are the message's.
+fn connect_websocket(address: &str) -> TcpStream {
+    let mut stream = connect(address);
+    let request = "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("the server answers");
+        answer.push(byte[0]);
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
+    stream
+}
+
+#[test]
+fn many_large_messages_at_once_are_received_whole() {
+    // Several times what the receive buffers of a shard hold.
+    const CLIENTS: usize = 60;
+    const BYTES: usize = 200_000;
+    for io in WIRES {
+        let server = start(Config { shards: 1, ..config(io, &["127.0.0.1:0"]) });
+        let mut crowd: Vec<_> = (0..CLIENTS).map(|_| connect_websocket(&server.addresses()[0])).collect();
+        for round in 0..3 {
+            let message = |client: usize| vec![(client * 3 + round) as u8; BYTES];
+            let len = (BYTES as u64).to_be_bytes();
+            std::thread::scope(|scope| {
+                for (client, stream) in crowd.iter_mut().enumerate() {
+                    scope.spawn(move || {
+                        let head = [&[0x82, 0xff], &len[..], &[0; 4]].concat();
+                        stream.write_all(&[head, message(client)].concat()).expect("sent");
+                        let mut answer = vec![0; 10 + BYTES];
+                        stream.read_exact(&mut answer).expect("the echo arrives whole");
+                        let expected = [&[0x82, 0x7f], &len[..], &message(client)].concat();
+                        assert!(answer == expected, "{io:?}, client {client}, round {round}");
+                    });
+                }
+            });
+        }
+        server.stop();
+    }
+}
+
 #[test]
 fn pipelined_requests_are_answered_in_order() {
     for io in WIRES {

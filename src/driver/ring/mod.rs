@@ -6,7 +6,10 @@
 //! owns neither a buffer nor a task. Needs Linux 6.1; elsewhere the portable wire serves.
 
 mod buffers;
+mod demand;
 mod submission;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::IoSlice;
@@ -242,7 +245,7 @@ impl Pump {
     }
 
     fn wake_by(&self) -> Time {
-        let mut until = self.shard.next_timeout();
+        let mut until = self.shard.next_timeout().min(self.ring.buffers.demand.shrinks_at());
         if self.listeners.iter().any(|listener| !listener.is_accepting) && !self.has_drained() {
             until = until.min(self.accept_again);
         }
@@ -359,7 +362,7 @@ impl Pump {
                 Some(Kind::Cancel) | None => {}
             }
         }
-        self.ring.buffers.publish();
+        self.ring.end_receives(now);
     }
 
     /// Goes on with connections that sent more than their share of a turn, one share after another, until the turn's time is
@@ -438,7 +441,10 @@ impl Pump {
                 }
                 (None, _) => {}
             }
-            self.ring.buffers.give(buffer);
+            self.ring.buffers.give_back(buffer);
+        }
+        if result == -libc::ENOBUFS {
+            self.ring.buffers.demand.refused();
         }
         let Some(key) = key.filter(|key| self.wire_mut(*key).is_some()) else {
             return self.dying_answered(token, |wire| wire.is_receiving = has_more);

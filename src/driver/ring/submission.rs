@@ -13,13 +13,14 @@ use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use crate::base::slab::Key;
+use crate::base::time::Time;
 use crate::driver::ring::buffers::{BufferRing, GROUP};
 
 /// Operations that go to the kernel in one enter.
 const BATCH: u32 = 1024;
 
-/// Answers the kernel can hold; more wait in a slower list of its own.
-const COMPLETIONS: u32 = 16 * 1024;
+/// Answers the kernel can hold: a turn's sends, the filled buffers, and room for what ends. More wait in a slower list of its own.
+const COMPLETIONS: u32 = 4 * BATCH;
 
 /// Pieces in one send.
 pub(crate) const PIECES_PER_SEND_MAX: usize = 16;
@@ -225,6 +226,12 @@ impl Ring {
             buffer: cqueue::buffer_select(entry.flags()),
             has_more: cqueue::more(entry.flags()),
         })
+    }
+
+    /// Ends a turn's receives: the kernel has their buffers again.
+    pub(crate) fn end_receives(&mut self, now: Time) {
+        let is_all_read = self.completions() == 0 && !self.uring.submission().cq_overflow();
+        self.buffers.end_turn(now, is_all_read);
     }
 
     /// Answers that wait to be taken.
