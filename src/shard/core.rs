@@ -238,12 +238,8 @@ impl Core {
         let shortest_time = endpoints.iter().map(|endpoint| endpoint.options.shortest_time());
         let shortest_time = shortest_time.fold(parts.config.shortest_time(), Duration::min);
         let mut random = ChaCha12Rng::from_seed(parts.seed);
-        let hasher = ahash::RandomState::with_seeds(
-            random.next_u64(),
-            random.next_u64(),
-            random.next_u64(),
-            random.next_u64(),
-        );
+        let [one, two, three, four] = [0; 4].map(|_: u8| random.next_u64());
+        let hasher = ahash::RandomState::with_seeds(one, two, three, four);
         Core {
             id: parts.id,
             now: parts.now,
