@@ -27,13 +27,14 @@ use crate::protocol::websocket::mask;
 use crate::protocol::websocket::message::{Incoming, MessageDecoder, MessageLimits};
 use crate::server::handle::Handle;
 use crate::server::namespace::Namespace;
-use crate::shard::app::App;
-use crate::shard::args::ToArgs;
-use crate::shard::context::{Context, ShardInfo};
 use crate::shard::core::CoreParts;
-use crate::shard::encode;
-use crate::shard::stats::ShardCounters;
-use crate::shard::wheel::{TimerOwner, Wheel};
+use crate::shard::user::app::App;
+use crate::shard::user::context::Context;
+use crate::shard::user::shard_info::ShardInfo;
+use crate::shard::value::args::ToArgs;
+use crate::shard::value::encode;
+use crate::shard::value::stats::ShardCounters;
+use crate::shard::value::wheel::{TimerOwner, Wheel};
 use crate::shard::{Shard, Turn};
 
 /// Bytes of the largest message that [`decode`] takes.

@@ -60,23 +60,27 @@ pub use server::handle::Handle;
 pub use server::handler::{AsyncConnectHandler, AsyncHandler, ConnectHandler, Decision, Handler};
 pub use server::namespace::Namespace;
 pub use server::{Error, Result, RunningServer, Server};
-pub use shard::acks::Answer;
-pub use shard::app::{HandlerError, Refused};
-pub use shard::args::{Json, Reply, ToArgs};
-pub use shard::backpressure::{Outcome, SlowConsumers};
-pub use shard::context::{Context, Emitted, Question, ShardInfo, Socket};
-pub use shard::engine_route::{EngineRoute, EngineSocket};
-pub use shard::gathering::{Answers, Gathering, RemoteSocket};
-pub use shard::handshake::Handshake;
-pub use shard::raw::{Message, WebSocket, WebSocketRoute};
-pub use shard::recipients::Recipients;
-pub use shard::recovery::Recovery;
-pub use shard::session::CloseReason;
-pub use shard::sleep::{Interval, MissedBeats, interval, sleep};
-pub use shard::state::{State, StateError, StateRoom};
-pub use shard::stats::ShardStats;
-pub use shard::tasks::spawn;
-pub use shard::ticks::Tick;
+pub use shard::user::context::Context;
+pub use shard::user::current::spawn;
+pub use shard::user::engine_socket::{EngineRoute, EngineSocket};
+pub use shard::user::gathering::{Answers, Gathering, RemoteSocket};
+pub use shard::user::question::Question;
+pub use shard::user::recipients::Recipients;
+pub use shard::user::shard_info::ShardInfo;
+pub use shard::user::sleep::{Interval, MissedBeats, interval, sleep};
+pub use shard::user::socket::{Emitted, Socket};
+pub use shard::user::state::State;
+pub use shard::user::tick::Tick;
+pub use shard::user::websocket::{Message, WebSocket, WebSocketRoute};
+pub use shard::value::answer::Answer;
+pub use shard::value::args::{Json, Reply, ToArgs};
+pub use shard::value::error::{HandlerError, Refused};
+pub use shard::value::handshake::Handshake;
+pub use shard::value::parked::{Outcome, SlowConsumers};
+pub use shard::value::recovery::Recovery;
+pub use shard::value::session::CloseReason;
+pub use shard::value::state::{StateError, StateRoom};
+pub use shard::value::stats::ShardStats;
 
 /// The log: lines on standard error that hold nobody up.
 #[cfg(feature = "log")]
@@ -93,7 +97,7 @@ pub mod http {
     pub use crate::protocol::http::method::Method;
     pub use crate::protocol::http::response::{HeaderError, Response};
     pub use crate::protocol::http::status::Status;
-    pub use crate::shard::site::Request;
+    pub use crate::shard::user::request::Request;
 }
 
 /// Flask's session cookie, and Flask-Login's: for a page that is logged in to a Flask application.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::base::time::Time;
-use crate::shard::held::ClockReader;
+use crate::shard::value::watch::ClockReader;
 
 /// A shard that works hears the time of the wall clock so often. The clock may be set at any moment, by NTP after the machine's
 /// start, say; reading it costs some 20 ns.

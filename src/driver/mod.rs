@@ -37,10 +37,11 @@ use crate::driver::listener::Listeners;
 use crate::driver::machine::{Backend, IoChosen};
 use crate::mesh::{Bell, Handoff, InboxError, InboxReceiver, Mesh, MeshOptions, ShardMessage};
 use crate::shard::Shard;
-use crate::shard::app::{App, LocalFuture};
-use crate::shard::context::ShardInfo;
 use crate::shard::core::CoreParts;
-use crate::shard::stats::ShardCounters;
+use crate::shard::feature::tasks::LocalFuture;
+use crate::shard::user::app::App;
+use crate::shard::user::shard_info::ShardInfo;
+use crate::shard::value::stats::ShardCounters;
 
 /// Makes the handlers of one shard, on that shard's thread, or says what is wrong with them.
 pub(crate) type AppMaker = Arc<dyn Fn(ShardInfo) -> Result<App, String> + Send + Sync>;

@@ -35,8 +35,8 @@ use crate::driver::stop::{close_listener, empty_queue};
 use crate::driver::{ShardParts, build_shard, place_connection, send_connection};
 use crate::mesh::{Bell, Handoff, InboxReceiver, Mesh, ShardMessage};
 use crate::message::peer::{Arrival, Peer};
-use crate::shard::core::Output;
-use crate::shard::share::SHARE_BYTES_MAX;
+use crate::shard::value::effect::Output;
+use crate::shard::value::share::SHARE_BYTES_MAX;
 use crate::shard::{Shard, Turn};
 
 /// Entries of the ring: polls in flight beyond it wait for the next submission.

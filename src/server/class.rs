@@ -10,10 +10,12 @@ use serde::de::DeserializeOwned;
 use crate::protocol::socketio::event::Args;
 use crate::server::handler::{AsyncConnectHandler, AsyncHandler, ConnectHandler, Decision, Handler};
 use crate::server::namespace::Namespace;
-use crate::shard::app::{EventHandler, HandlerError};
-use crate::shard::args::{Reply, ToArgs};
-use crate::shard::context::{Context, Socket};
-use crate::shard::session::CloseReason;
+use crate::shard::user::app::EventHandler;
+use crate::shard::user::context::Context;
+use crate::shard::user::socket::Socket;
+use crate::shard::value::args::{Reply, ToArgs};
+use crate::shard::value::error::HandlerError;
+use crate::shard::value::session::CloseReason;
 
 /// A namespace as a struct: its fields are the state of one shard, its methods handle the events. It is what a
 /// class that derives from `Namespace` is in Flask-SocketIO.

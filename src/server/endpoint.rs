@@ -9,12 +9,13 @@ use crate::server::class::{ClassNamespace, Methods};
 use crate::server::handle::Handle;
 use crate::server::namespace::Namespace;
 use crate::server::{Error, Result, Setup};
-use crate::shard::app::App;
-use crate::shard::context::ShardInfo;
-use crate::shard::endpoint::{ENDPOINTS_MAX, EndpointHandlers, MAIN};
-use crate::shard::engine_route::EngineRoute;
-use crate::shard::site::Request;
-use crate::shard::switching;
+use crate::shard::user::app::App;
+use crate::shard::user::app::EndpointHandlers;
+use crate::shard::user::engine_socket::EngineRoute;
+use crate::shard::user::request::Request;
+use crate::shard::user::shard_info::ShardInfo;
+use crate::shard::user::subprotocol;
+use crate::shard::value::endpoint::{ENDPOINTS_MAX, MAIN};
 
 type AllowFunction = Arc<dyn Fn(&Request<'_>) -> std::result::Result<(), String> + Send + Sync>;
 
@@ -102,7 +103,7 @@ impl Endpoint {
             handlers.allow_request = Some(Box::new(move |request| rule(request)));
         }
         if let Some(choose) = self.choose_protocol.clone() {
-            handlers.choose_protocol = Some(switching::rule(move |request| choose(request)));
+            handlers.choose_protocol = Some(subprotocol::rule(move |request| choose(request)));
         }
         if let Some(setup) = &self.route {
             let mut route = EngineRoute::default();

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::base::guard::guarded;
 use crate::server::Server;
 use crate::server::handle::Handle;
-use crate::shard::sleep::interval;
-use crate::shard::tasks::current;
+use crate::shard::user::current::current;
+use crate::shard::user::sleep::interval;
 
 /// One beat of [`Server::every`], as its function sees it.
 pub struct Beat<'a> {

@@ -3,8 +3,9 @@
 use crate::base::shown::Shown;
 use crate::protocol::socketio::event::Args;
 use crate::server::handler::{AsyncHandler, Handler};
-use crate::shard::app::{Flow, HandlerError};
-use crate::shard::context::Context;
+use crate::shard::user::app::Flow;
+use crate::shard::user::context::Context;
+use crate::shard::value::error::HandlerError;
 
 /// A handler behind a guard; [`authenticated_only`] makes it.
 #[derive(Clone, Copy, Debug)]

@@ -7,10 +7,10 @@ use std::sync::{Arc, OnceLock};
 use crate::base::ids::Sid;
 use crate::mesh::{Mesh, ShardMessage};
 use crate::message::address::Address;
-use crate::shard::gathering::Gathering;
-use crate::shard::recipients::Recipients;
-use crate::shard::state::State;
-use crate::shard::stats::{ShardCounters, ShardStats};
+use crate::shard::user::gathering::Gathering;
+use crate::shard::user::recipients::Recipients;
+use crate::shard::user::state::State;
+use crate::shard::value::stats::{ShardCounters, ShardStats};
 
 /// A handle to a running server: emits to rooms and namespaces, from any thread.
 ///

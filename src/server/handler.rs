@@ -8,9 +8,11 @@ use std::future::Future;
 use serde::de::DeserializeOwned;
 
 use crate::protocol::socketio::event::Args;
-use crate::shard::app::{ConnectFlow, Flow, HandlerError, Refused};
-use crate::shard::args::Reply;
-use crate::shard::context::{Context, Socket};
+use crate::shard::user::app::{ConnectFlow, Flow};
+use crate::shard::user::context::Context;
+use crate::shard::user::socket::Socket;
+use crate::shard::value::args::Reply;
+use crate::shard::value::error::{HandlerError, Refused};
 
 /// A synchronous handler: `Fn(&mut Context, A, B, ..) -> R` with up to eight arguments.
 #[diagnostic::on_unimplemented(

@@ -7,13 +7,17 @@ use crate::protocol::socketio::encode::is_reserved_event;
 use crate::protocol::socketio::event::Args;
 use crate::server::handle::Handle;
 use crate::server::handler::{AsyncConnectHandler, AsyncHandler, ConnectHandler, Handler};
-use crate::shard::app::{self, Flow, HandlerError, NamespaceHandlers, is_pattern};
-use crate::shard::args::{Reply, ToArgs};
-use crate::shard::backpressure::SlowConsumers;
-use crate::shard::context::{Context, ShardInfo};
-use crate::shard::session::CloseReason;
-use crate::shard::state::StateRoom;
-use crate::shard::ticks::{PERIOD_MIN, Tick, Ticker};
+use crate::shard::feature::ticks::PERIOD_MIN;
+use crate::shard::table::namespaces::is_pattern;
+use crate::shard::user::app::{self, Flow, NamespaceHandlers};
+use crate::shard::user::context::Context;
+use crate::shard::user::shard_info::ShardInfo;
+use crate::shard::user::tick::{Tick, Ticker};
+use crate::shard::value::args::{Reply, ToArgs};
+use crate::shard::value::error::HandlerError;
+use crate::shard::value::parked::SlowConsumers;
+use crate::shard::value::session::CloseReason;
+use crate::shard::value::state::StateRoom;
 
 /// The handlers of one namespace on one shard.
 ///

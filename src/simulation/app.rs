@@ -9,13 +9,17 @@ use crate::protocol::socketio::binary::Binary;
 use crate::protocol::socketio::event::Args;
 use crate::server::handle::Handle;
 use crate::server::namespace::Namespace;
-use crate::shard::acks::Answer;
-use crate::shard::app::{App, Refused};
-use crate::shard::context::{Context, Emitted, ShardInfo, Socket};
-use crate::shard::endpoint::{EndpointHandlers, MAIN};
-use crate::shard::gathering::Answers;
-use crate::shard::sleep::sleep;
-use crate::shard::state::StateRoom;
+use crate::shard::user::app::App;
+use crate::shard::user::app::EndpointHandlers;
+use crate::shard::user::context::Context;
+use crate::shard::user::gathering::Answers;
+use crate::shard::user::shard_info::ShardInfo;
+use crate::shard::user::sleep::sleep;
+use crate::shard::user::socket::{Emitted, Socket};
+use crate::shard::value::answer::Answer;
+use crate::shard::value::endpoint::MAIN;
+use crate::shard::value::error::Refused;
+use crate::shard::value::state::StateRoom;
 
 /// The path of a second endpoint, for worlds that have one.
 pub(super) const SECOND_PATH: &str = "/second.io/";
@@ -129,7 +133,7 @@ fn answers(io: &mut Namespace) {
     io.on("panic", |_: &mut Context<'_>| -> () { panic!("a handler of the simulation panics") });
     io.on("bye", |cx: &mut Context<'_>| cx.disconnect());
     io.on("spawn", |_: &mut Context<'_>| {
-        crate::shard::tasks::spawn(async { sleep(Duration::from_millis(20)).await });
+        crate::shard::user::current::spawn(async { sleep(Duration::from_millis(20)).await });
     });
     io.on("flood", |cx: &mut Context<'_>, count: usize, bytes: usize| {
         let text = "x".repeat(bytes);

@@ -673,9 +673,9 @@ fn an_ended_session_that_nobody_polls_is_forgotten() {
     simulation.world.work(0, |shard, now| {
         let session = shard.core.borrow().sessions.keys().next().unwrap();
         shard.core.borrow_mut().send_packet(session, "4last words");
-        shard.core.borrow_mut().deferred.push(crate::shard::core::Deferred::CloseSession(
+        shard.core.borrow_mut().deferred.push(crate::shard::value::effect::Deferred::CloseSession(
             session,
-            crate::shard::session::CloseReason::ServerDisconnect,
+            crate::shard::value::session::CloseReason::ServerDisconnect,
         ));
         shard.handle_timeout(now);
     });

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::base::ids::{ShardId, Sid};
 use crate::config::Config;
-use crate::shard::gathering::Gathering;
+use crate::shard::user::gathering::Gathering;
 use crate::simulation::Simulation;
 use crate::simulation::client::Habits;
 use crate::simulation::world::Weather;

@@ -20,8 +20,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::base::time::Time;
-use crate::shard::app::App;
-use crate::shard::context::ShardInfo;
+use crate::shard::user::app::App;
+use crate::shard::user::shard_info::ShardInfo;
 use crate::simulation::client::{Client, Habits, Message};
 use crate::simulation::world::{Weather, World};
 

@@ -17,9 +17,9 @@ use crate::mesh::{Bell, InboxReceiver, Mesh};
 use crate::message::peer::Peer;
 use crate::protocol::websocket::client::encode_request;
 use crate::protocol::websocket::frame::{self, Opcode};
-use crate::shard::context::ShardInfo;
 use crate::shard::core::CoreParts;
-use crate::shard::stats::ShardCounters;
+use crate::shard::user::shard_info::ShardInfo;
+use crate::shard::value::stats::ShardCounters;
 use crate::shard::{Shard, Turn};
 use crate::simulation::app::app;
 

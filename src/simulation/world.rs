@@ -19,10 +19,11 @@ use crate::mesh::{Bell, Handoff, INBOX_MESSAGES_MAX, InboxReceiver, Mesh, MeshOp
 use crate::message::peer::Peer;
 use crate::server::Shared;
 use crate::server::handle::Handle;
-use crate::shard::app::App;
-use crate::shard::context::ShardInfo;
-use crate::shard::core::{CoreParts, Output};
-use crate::shard::stats::ShardCounters;
+use crate::shard::core::CoreParts;
+use crate::shard::user::app::App;
+use crate::shard::user::shard_info::ShardInfo;
+use crate::shard::value::effect::Output;
+use crate::shard::value::stats::ShardCounters;
 use crate::shard::{Shard, Turn};
 
 /// What the kernel takes for a peer that does not read.

@@ -11,9 +11,9 @@ use crate::protocol::http::query;
 use crate::protocol::socketio::encode::{self, EncodeError};
 use crate::protocol::socketio::event::{Args, ArgsError};
 use crate::protocol::socketio::raw_json::RawJson;
-use crate::shard::acks::Answer;
-use crate::shard::args::ToArgs;
-use crate::shard::encode::{frame_ack, frame_event, frame_packet, frame_text};
+use crate::shard::value::answer::Answer;
+use crate::shard::value::args::ToArgs;
+use crate::shard::value::encode::{frame_ack, frame_event, frame_packet, frame_text};
 use crate::testing::host::SharedHost;
 use crate::testing::session::{Session, WEBSOCKET_KEY};
 

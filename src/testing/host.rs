@@ -21,11 +21,12 @@ use crate::mesh::{Bell, Handoff, InboxReceiver, Mesh, ShardMessage};
 use crate::message::files::FileAnswer;
 use crate::message::peer::Peer;
 use crate::server::{Parts, Shared};
-use crate::shard::context::ShardInfo;
-use crate::shard::core::{CoreParts, Output};
-use crate::shard::files::FileWork;
-use crate::shard::held::ClockReader;
-use crate::shard::stats::ShardCounters;
+use crate::shard::core::CoreParts;
+use crate::shard::user::shard_info::ShardInfo;
+use crate::shard::value::effect::Output;
+use crate::shard::value::files::FileWork;
+use crate::shard::value::stats::ShardCounters;
+use crate::shard::value::watch::ClockReader;
 use crate::shard::{Shard, Turn};
 use crate::testing::session::Session;
 

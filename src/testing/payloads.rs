@@ -9,8 +9,9 @@ use crate::config::engine::EngineOptions;
 use crate::protocol::socketio::binary::Binary;
 use crate::protocol::socketio::encode::EncodeError;
 use crate::protocol::socketio::raw_json::RawJson;
-use crate::shard::app::HandlerError;
-use crate::shard::context::{Context, Emitted, Socket};
+use crate::shard::user::context::Context;
+use crate::shard::user::socket::{Emitted, Socket};
+use crate::shard::value::error::HandlerError;
 
 fn server(
     options: EngineOptions,

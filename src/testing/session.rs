@@ -11,7 +11,7 @@ use crate::protocol::socketio::event::{Args, Event};
 use crate::protocol::socketio::packet::{self, Packet, PacketKind};
 use crate::protocol::websocket::client::decode_response;
 use crate::protocol::websocket::frame::{self, Opcode};
-use crate::shard::acks::Answer;
+use crate::shard::value::answer::Answer;
 use crate::testing::client::{Received, RefusedConnection};
 use crate::testing::host::{Host, WireId};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::http::Response;
 use crate::protocol::websocket::frame::{self, Opcode};
-use crate::shard::share::SHARE_EVENTS_MAX;
+use crate::shard::value::share::SHARE_EVENTS_MAX;
 use crate::testing::host::WireId;
 use crate::testing::{TestClient, TestServer};
 use crate::{CloseReason, Config, Context, EngineOptions, Message, Peer, Server, Socket, sleep};

@@ -6,9 +6,10 @@ use super::*;
 use crate::config::Config;
 use crate::protocol::http::response::Response;
 use crate::protocol::socketio::binary::Binary;
-use crate::shard::app::Refused;
-use crate::shard::context::{Context, Socket};
-use crate::shard::session::CloseReason;
+use crate::shard::user::context::Context;
+use crate::shard::user::socket::Socket;
+use crate::shard::value::error::Refused;
+use crate::shard::value::session::CloseReason;
 
 fn server(shards: usize) -> TestServer {
     let config = Config { shards, ..Config::default() };

@@ -22,7 +22,7 @@ use crate::mesh::{InboxError, Mesh, ShardMessage};
 use crate::message::files::{FileAnswer, FileContent, FileError, FileHandle, FileOutcome};
 use crate::protocol::http::coding::BodyEncoder;
 use crate::protocol::http::etag;
-use crate::shard::files::{CODED_FILE_BYTES_MAX, FILE_PIECE_BYTES, FileLookup, FileWork};
+use crate::shard::value::files::{CODED_FILE_BYTES_MAX, FILE_PIECE_BYTES, FileLookup, FileWork};
 
 /// Requests that may wait for this thread; beyond it one is answered 503 at once. The pieces of a file that is being sent are
 /// one for each connection, and always have room.

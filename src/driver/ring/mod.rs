@@ -37,9 +37,9 @@ use crate::driver::stop::{close_listener, empty_queue};
 use crate::driver::{ShardParts, build_shard, place_connection, send_connection};
 use crate::mesh::{Handoff, InboxReceiver, Mesh, ShardMessage};
 use crate::message::peer::Arrival;
-use crate::shard::core::Output;
-use crate::shard::outbox::Outbox;
-use crate::shard::share::SHARE_EVENTS_MAX;
+use crate::shard::value::effect::Output;
+use crate::shard::value::outbox::Outbox;
+use crate::shard::value::share::SHARE_EVENTS_MAX;
 use crate::shard::{Shard, Turn};
 
 /// Completions handled before the shard's turn ends and its sends go out.

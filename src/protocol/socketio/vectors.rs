@@ -36,7 +36,7 @@ struct Connected {
 }
 
 #[derive(Deserialize)]
-struct Refusal {
+pub(crate) struct Refusal {
     message: String,
     data: Option<RawJson>,
 }

@@ -25,7 +25,7 @@ use lines::Lines;
 use rate::{KindRates, RateLayer};
 
 /// How long [`flush`] waits for a reader: longer would be felt when a server stops.
-const FLUSH_PATIENCE: Duration = Duration::from_millis(250);
+pub(crate) const FLUSH_PATIENCE: Duration = Duration::from_millis(250);
 
 /// What shards' threads are called; their panics are caught, and the process goes on.
 const SHARD_THREAD: &str = "shard-";

@@ -1,0 +1,233 @@
+//! From a CONNECT to an open socket: namespaces found or made, connect handlers asked, the client let in or refused.
+
+use crate::base::limits::NAMESPACES_PER_SESSION_MAX;
+use crate::base::log::SOCKETIO;
+use crate::base::slab::Key;
+use crate::base::time::Time;
+use crate::message::inquiry::AckError;
+use crate::protocol::socketio::encode;
+use crate::shard::core::Core;
+use crate::shard::table::namespaces::NamespaceError;
+use crate::shard::value::effect::{Deferred, NOWHERE};
+use crate::shard::value::error::Refused;
+use crate::shard::value::session::CloseReason;
+use crate::shard::value::session::Left;
+use crate::shard::value::socket::Change;
+use crate::shard::value::socket::{SocketEntry, SocketState};
+use std::rc::Rc;
+
+/// What a client hears whose connect handler panicked, or that is disconnected before it has decided; the words are
+/// Flask-SocketIO's.
+pub(crate) const REFUSED: &str = "Connection refused by server";
+
+impl Core {
+    /// The number of the namespace that a client asks for. One that a pattern makes gets its first member at once.
+    pub(crate) fn open_namespace(&mut self, session: Key, name: &str) -> Result<u16, Refused> {
+        let Some(session) = self.sessions.get(session) else { return Err(Refused::new("Invalid namespace")) };
+        let (endpoint, joined) = (session.endpoint, session.sockets.len());
+        let here = self.namespaces.find(endpoint, name);
+        let is_registered = here.is_some_and(|number| !self.namespaces[number].is_made);
+        if joined >= NAMESPACES_PER_SESSION_MAX && !is_registered {
+            tracing::info!(
+                target: SOCKETIO,
+                namespace = without_query(name),
+                "refused: a session may be in {NAMESPACES_PER_SESSION_MAX} namespaces of patterns"
+            );
+            return Err(Refused::new("Too many namespaces"));
+        }
+        self.namespaces.open(endpoint, name).map_err(|error| match error {
+            NamespaceError::Unknown => {
+                tracing::info!(
+                    target: SOCKETIO,
+                    namespace = without_query(name),
+                    endpoint = self.endpoint(endpoint).options.path,
+                    "refused with \"Invalid namespace\": none is registered by this name at this endpoint"
+                );
+                Refused::new("Invalid namespace")
+            }
+            NamespaceError::Full => {
+                let namespaces_max = self.config.namespaces_max;
+                let namespace = without_query(name);
+                tracing::warn!(target: SOCKETIO, namespace, namespaces_max, "refused: namespaces_max is reached");
+                Refused::new("Too many namespaces")
+            }
+        })
+    }
+
+    pub(crate) fn add_socket(&mut self, session: Key, namespace: u16) -> Key {
+        let sid = self.new_sid();
+        let key = self.sockets.insert(SocketEntry::new(sid, namespace, session));
+        let Core { socket_ids, sockets, .. } = &mut *self;
+        socket_ids.insert(&sid, key.index, |place| sockets.at(place).map(|socket| socket.sid));
+        let is_new = self.namespaces[namespace].members.insert(key.index);
+        debug_assert!(is_new, "whoever had the place before has left its namespace");
+        if let Some(session) = self.sessions.get_mut(session) {
+            session.sockets.push((namespace, key));
+        }
+        self.begin_keeping(key);
+        key
+    }
+
+    /// Lets a socket in, now or once what it has missed is here.
+    pub(crate) fn accept_socket(&mut self, key: Key) {
+        if !self.must_await_missed(key) {
+            self.open_socket(key);
+        }
+    }
+
+    /// CONNECT is answered first, then follows what was missed, then what the connect handler sent. Node sends first what was missed: stock
+    /// clients keep that until CONNECT comes, without its offsets, and have it twice when they lose the connection in between.
+    pub(crate) fn open_socket(&mut self, key: Key) {
+        let Some(socket) = self.sockets.get_mut(key) else { return };
+        if socket.state != SocketState::Connecting {
+            return;
+        }
+        socket.state = SocketState::Open;
+        let (session, sid, namespace) = (socket.session, socket.sid, socket.namespace);
+        let mut held = socket.extra.as_mut().map(|extra| std::mem::take(&mut extra.held)).unwrap_or_default();
+        let place = self.websocket_place(session);
+        let wire = self.sessions.get(session).map(|session| session.wire).unwrap_or_default();
+        if let Some(socket) = self.sockets.get_mut(key) {
+            socket.connection = place;
+            socket.wire = wire;
+        }
+        self.namespaces[namespace].open_sockets += 1;
+        self.join_client_id(key);
+        self.send_connect(key, session, namespace, sid);
+        for frame in self.take_missed(key) {
+            self.send_frames(session, frame.to_vec());
+        }
+        if let Some(session) = self.sessions.get_mut(session) {
+            session.connect_by = Time::NEVER;
+        }
+        self.leave_unjoined(session);
+        self.counters.sockets.add(1);
+        while let Some(front) = held.front() {
+            let frames = front.to_vec();
+            held.advance(frames.len(), &mut self.buffers);
+            self.send_frames(session, frames);
+        }
+    }
+
+    pub(crate) fn refuse_socket(&mut self, key: Key, refused: &Refused) {
+        let Some(socket) = self.sockets.get(key) else { return };
+        let (session, namespace) = (socket.session, socket.namespace);
+        let namespace = Rc::clone(&self.namespaces[namespace].namespace);
+        self.send_connect_error(session, &namespace.name, refused);
+        self.detach_socket(key);
+        self.remove_socket(key);
+    }
+}
+
+/// What the log shows of a name that a client asks for: older clients append a query, in which a token may be.
+fn without_query(name: &str) -> &str {
+    name.split_once('?').map_or(name, |(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_query_of_a_name_is_not_for_the_log() {
+        for (name, shown) in [("/nope", "/nope"), ("/nope?token=s", "/nope"), ("?a?b", ""), ("/é?", "/é")] {
+            assert_eq!(without_query(name), shown);
+        }
+    }
+}
+
+impl Core {
+    /// Notes a change for the sockets of a target on this shard.
+    pub(crate) fn apply_change(&mut self, socket: Key, change: &Change<'_>) {
+        match change {
+            Change::Join(room) => {
+                // A socket that is gone or in too many rooms does not join, which `join` logs.
+                let _ = self.join(socket, room);
+            }
+            Change::Leave(room) => self.leave(socket, room),
+            Change::Disconnect { close_session: false } => self.end_soon(socket),
+            Change::Disconnect { close_session: true } => {
+                if let Some(session) = self.sockets.get(socket).map(|socket| socket.session) {
+                    self.close_soon(session, CloseReason::ServerDisconnect);
+                }
+            }
+        }
+    }
+
+    /// The first half of a socket's end: it is out of its session, and what waited for its handlers is dropped. True if it was
+    /// open: then its disconnect handler is to be called.
+    pub(crate) fn cut_off(&mut self, key: Key, reason: CloseReason, must_tell: bool) -> bool {
+        let Some(socket) = self.sockets.get(key) else { return false };
+        let state = socket.state;
+        if let Some(session) = self.sessions.get_mut(socket.session) {
+            let is_by_itself = reason == CloseReason::ClientDisconnect;
+            session.left = session.left.max(if is_by_itself { Left::ByItself } else { Left::SentAway });
+        }
+        match state {
+            SocketState::Closed => self.forget_lost(key),
+            SocketState::Connecting if must_tell => self.refuse_socket(key, &Refused::new(REFUSED)),
+            SocketState::Connecting => {
+                self.detach_socket(key);
+                if !self.is_restored_here(key) || !self.lose(key, reason) {
+                    self.remove_socket(key);
+                }
+            }
+            SocketState::Open => {
+                if must_tell {
+                    self.send_disconnect(key);
+                }
+                self.detach_socket(key);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Tells the peer that a socket is over.
+    fn send_disconnect(&mut self, key: Key) {
+        let Some(socket) = self.sockets.get(key) else { return };
+        let (session, namespace) = (socket.session, socket.namespace);
+        let namespace = Rc::clone(&self.namespaces[namespace].namespace);
+        self.send_message(session, |out| encode::encode_disconnect(out, &namespace.name));
+    }
+
+    /// From here on nothing reaches the socket's peer, and nothing of the peer's reaches the socket.
+    pub(crate) fn detach_socket(&mut self, key: Key) {
+        let Some(socket) = self.sockets.get_mut(key) else { return };
+        let (sid, was_open) = (socket.sid, socket.state == SocketState::Open);
+        if was_open {
+            self.counters.sockets.subtract(1);
+            self.namespaces[socket.namespace].open_sockets -= 1;
+        }
+        socket.state = SocketState::Closed;
+        socket.connection = NOWHERE;
+        socket.is_busy = false;
+        if let Some(extra) = &mut socket.extra {
+            extra.waiting.clear();
+            extra.waiting_bytes = 0;
+        }
+        let (session, namespace) = (socket.session, socket.namespace);
+        if let Some(session) = self.sessions.get_mut(session) {
+            session.sockets.retain(|(_, socket)| *socket != key);
+        }
+        self.forget_parked(session, namespace);
+        self.forget_receiver(key, sid, was_open);
+    }
+
+    pub(crate) fn remove_socket(&mut self, key: Key) {
+        self.end_keeping(key);
+        self.leave_all(key);
+        // A socket that was never let in may have been asked something, too.
+        for ack in self.take_acks(key) {
+            self.deferred.push(Deferred::FailAck(ack, AckError::Disconnected));
+        }
+        let Some(mut socket) = self.sockets.remove(key) else { return };
+        if let Some(extra) = socket.extra.take().filter(|extra| !extra.values.is_empty()) {
+            self.deferred.push(Deferred::Discard(extra));
+        }
+        self.socket_ids.remove(&socket.sid, key.index);
+        self.release_id(socket.namespace, socket.sid);
+        self.namespaces[socket.namespace].members.remove(&key.index);
+        self.namespaces.release(socket.namespace);
+    }
+}

@@ -1,0 +1,220 @@
+//! The one way to whoever is meant, here and on the other shards.
+
+use crate::base::buffer::SharedFrame;
+use crate::base::slab::Key;
+use crate::mesh::ShardMessage;
+use crate::mesh::interest::Audience;
+use crate::message::address::Address;
+use crate::message::recovery::Offset;
+use crate::message::target::{Broadcast, Reach, SocketCommand, Target};
+use crate::protocol::socketio::encode::EncodeError;
+use crate::shard::core::Core;
+use crate::shard::core::SharedCore;
+use crate::shard::feature::recovery::Stamped;
+use crate::shard::table::namespaces::NamespaceRef;
+use crate::shard::value::args::ToArgs;
+use crate::shard::value::encode::frame_event;
+use crate::shard::value::parked::Outcome;
+use crate::shard::value::parked::SlowConsumers;
+use crate::shard::value::session::CloseReason;
+use crate::shard::value::socket::{Change, SocketState};
+use std::rc::Rc;
+use std::sync::Arc;
+
+impl Core {
+    /// Sends a frame to every socket of a target, here and on the other shards. Returns what became of it here, or
+    /// `None` when another shard's inbox was full.
+    pub(crate) fn publish(
+        &mut self,
+        namespace: &Rc<NamespaceRef>,
+        target: &Target,
+        sender: Option<Key>,
+        frame: &SharedFrame,
+    ) -> Option<Outcome> {
+        let here = self.namespaces.resolve(namespace);
+        self.publish_at(here, &namespace.address, target, (sender, frame))
+    }
+
+    /// The same for a namespace by its address, which may have no socket here.
+    pub(crate) fn publish_at(
+        &mut self,
+        here: Option<u16>,
+        address: &Address,
+        target: &Target,
+        (sender, frame): (Option<Key>, &SharedFrame),
+    ) -> Option<Outcome> {
+        let stamped;
+        let (frame, offset) = if self.recovery.is_on {
+            let setup = match here {
+                Some(number) => Some(self.namespaces[number].namespace.setup),
+                None => self.namespaces.setup_at(address),
+            };
+            stamped = self.stamp(setup, target, frame);
+            (&stamped.0, stamped.1)
+        } else {
+            (frame, None)
+        };
+        let outcome = here
+            .map(|number| self.deliver_local(number, target, sender, (frame, offset)))
+            .unwrap_or_default();
+        let has_others = self.mesh.len() > 1 && target.reach != Reach::Shard;
+        let is_sent = !has_others || self.publish_elsewhere(address, target, sender, (frame, offset));
+        if let Some(offset) = offset.filter(|offset| !offset.is_local) {
+            self.mesh.published.finish(self.id, offset.number);
+        }
+        is_sent.then_some(outcome)
+    }
+
+    /// Sends a frame to every other shard that may have somebody of the target. False when an inbox was full.
+    fn publish_elsewhere(
+        &mut self,
+        address: &Address,
+        target: &Target,
+        sender: Option<Key>,
+        (frame, offset): (&SharedFrame, Option<Offset>),
+    ) -> bool {
+        let mut audience = Audience::but(self.id);
+        let mut next = self.mesh.interest.next(&mut audience, address, target);
+        if next.is_none() {
+            return true;
+        }
+        let except_sender = sender.and_then(|key| self.sockets.get(key)).map(|socket| socket.sid);
+        let broadcast = self.broadcasts.share(|broadcast: &mut Broadcast| {
+            broadcast.namespace.clone_from(address);
+            broadcast.target.clone_from(target);
+            if let Some(sid) = except_sender {
+                broadcast.target.except.push(sid.as_str());
+            }
+            broadcast.frame = Arc::clone(frame);
+            broadcast.offset = offset;
+        });
+        let mut is_sent = true;
+        while let Some(shard) = next {
+            is_sent &= self.send_to_shard(shard, ShardMessage::Broadcast(Arc::clone(&broadcast)));
+            next = self.mesh.interest.next(&mut audience, address, target);
+        }
+        is_sent
+    }
+
+    /// Delivers what another shard or thread published.
+    pub(crate) fn deliver_broadcast(&mut self, broadcast: &Broadcast) {
+        if let Some(offset) = broadcast.offset {
+            self.recovery.seen.note(offset);
+        }
+        if let Some(namespace) = self.namespaces.find_address(&broadcast.namespace) {
+            let event = (&broadcast.frame, broadcast.offset);
+            self.deliver_local(namespace, &broadcast.target, None, event);
+        }
+    }
+
+    /// Applies a change to every socket of a target, here and on the other shards.
+    pub(crate) fn change(&mut self, namespace: &Rc<NamespaceRef>, target: &Target, change: Change<'_>) {
+        let here = self.namespaces.resolve(namespace);
+        self.change_at(here, &namespace.address, target, change);
+    }
+
+    /// Makes a change for another thread, after what it has had published before.
+    pub(crate) fn relay_command(&mut self, command: &SocketCommand) {
+        let here = self.namespaces.find_address(&command.namespace);
+        self.change_at(here, &command.namespace, &command.target, command.change.as_change());
+    }
+
+    /// The same for a namespace by its address, which may have no socket here.
+    fn change_at(&mut self, here: Option<u16>, address: &Address, target: &Target, change: Change<'_>) {
+        if let Some(number) = here {
+            self.change_local(number, target, change);
+        }
+        if target.reach == Reach::Shard {
+            return;
+        }
+        let announcement = change.announce(&self.mesh, address);
+        let mut audience = Audience::but(self.id);
+        while let Some(shard) = self.mesh.interest.next(&mut audience, address, target) {
+            let (namespace, target) = (address.clone(), target.clone());
+            let command = SocketCommand { namespace, target, change: change.to_message() };
+            self.send_to_shard(shard, ShardMessage::Command(Box::new(command), announcement.clone()));
+        }
+    }
+
+    /// Applies a change to every local socket of a target.
+    pub(crate) fn change_local(&mut self, namespace: u16, target: &Target, change: Change<'_>) {
+        for socket in self.members_of(namespace, target) {
+            self.apply_change(socket, &change);
+        }
+    }
+
+    /// Queues frames for one socket: held back while its connect handler decides, dropped once it is gone. What
+    /// must arrive, an answer or a question, is not dropped because the client is slow.
+    pub(crate) fn send_from_socket(
+        &mut self,
+        key: Key,
+        mut frames: Vec<u8>,
+        must_arrive: bool,
+    ) -> Option<Outcome> {
+        if self.recovery.is_on && !must_arrive {
+            frames = match self.stamp_for(key, frames) {
+                Stamped::Send(frames) => frames,
+                Stamped::Kept => return Some(Outcome { queued: 1, ..Outcome::default() }),
+                Stamped::Gone => return None,
+            };
+        }
+        let Core { sockets, buffers, namespaces, slow_rules, has_slow_rules, .. } = &mut *self;
+        let Some(socket) = sockets.get_mut(key) else {
+            buffers.give(frames);
+            return None;
+        };
+        let mut outcome = Outcome::default();
+        match socket.state {
+            SocketState::Open => {
+                if *has_slow_rules && !must_arrive {
+                    let setup = namespaces[socket.namespace].namespace.setup;
+                    if slow_rules[usize::from(setup)].namespace != SlowConsumers::Close {
+                        return Some(self.deliver_by_rule(key, frames));
+                    }
+                }
+                let session = socket.session;
+                self.counters.messages_sent.add(1);
+                outcome.count(self.send_frames(session, frames));
+            }
+            SocketState::Connecting => {
+                let session = socket.session;
+                let held = &mut socket.extra_mut().held;
+                held.push_own(frames, buffers);
+                if held.len() > self.config.outbox_bytes_max {
+                    self.close_soon(session, CloseReason::SlowConsumer);
+                }
+                outcome.count(true);
+            }
+            SocketState::Closed => {
+                buffers.give(frames);
+                return None;
+            }
+        }
+        Some(outcome)
+    }
+
+    /// Encodes an event once, for whoever is to get it.
+    pub(crate) fn share_frame(
+        core: &SharedCore,
+        namespace: &str,
+        id: Option<u64>,
+        event: &str,
+        args: &impl ToArgs,
+    ) -> Result<SharedFrame, EncodeError> {
+        // The pool is taken out while user code encodes; a nested emit makes do without.
+        let mut frames = std::mem::take(&mut core.borrow_mut().frames);
+        let mut result = Ok(());
+        let frame = frames.share(|bytes| {
+            bytes.clear();
+            result = frame_event(bytes, namespace, id, event, args);
+        });
+        core.borrow_mut().frames = frames;
+        result.map(|()| frame)
+    }
+
+    /// Publishes what another thread emits, with an offset of this shard.
+    pub(crate) fn relay(&mut self, broadcast: &Broadcast) {
+        let here = self.namespaces.find_address(&broadcast.namespace);
+        self.publish_at(here, &broadcast.namespace, &broadcast.target, (None, &broadcast.frame));
+    }
+}

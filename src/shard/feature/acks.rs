@@ -1,0 +1,77 @@
+//! Acknowledgements that clients owe us: who waits, and until when.
+
+use crate::base::slab::Key;
+use crate::base::time::Time;
+use crate::mesh::BROADCAST_ACK_IDS;
+use crate::message::inquiry::AckError;
+use crate::shard::core::Core;
+use crate::shard::value::answer::Answer;
+use smallvec::SmallVec;
+use std::time::Duration;
+
+/// Acknowledgements one socket may owe at a time. Beyond it the emit is refused.
+pub(crate) const ACKS_PER_SOCKET_MAX: usize = 1024;
+
+/// Called once, with the answer or the reason why there is none.
+pub(crate) type AckCallback = Box<dyn FnOnce(Result<Answer, AckError>)>;
+
+/// One answer that is awaited.
+pub(crate) struct PendingAck {
+    pub(crate) socket: Key,
+    pub(crate) id: u64,
+    /// When it is given up; `NEVER` while its question is on its way out.
+    due: Time,
+    pub(crate) callback: AckCallback,
+}
+
+impl Core {
+    /// Notes that a socket owes an answer; `None` when it owes too many or is gone. Returns the wire id.
+    pub(crate) fn expect_ack(
+        &mut self,
+        socket: Key,
+        callback: AckCallback,
+    ) -> Result<(Key, u64), AckCallback> {
+        let Some(entry) = self.sockets.get_mut(socket) else { return Err(callback) };
+        let extra = entry.extra_mut();
+        if extra.acks.len() >= ACKS_PER_SOCKET_MAX {
+            return Err(callback);
+        }
+        let id = extra.next_ack;
+        extra.next_ack = (id + 1) % BROADCAST_ACK_IDS;
+        let key = self.acks.insert(PendingAck { socket, id, due: Time::NEVER, callback });
+        extra.acks.push((id, key));
+        Ok((key, id))
+    }
+
+    /// Says how long the answer may take, once its question is sent.
+    pub(crate) fn arm_ack(&mut self, key: Key, timeout: Duration) {
+        // A callback that asks again without any time would otherwise be due again at once, for ever.
+        let due = self.now + timeout.max(Duration::from_millis(1));
+        if let Some(ack) = self.acks.get_mut(key) {
+            ack.due = due;
+            self.acks_due.arm(key, due);
+        }
+    }
+
+    pub(crate) fn take_ack(&mut self, socket: Key, id: u64) -> Option<PendingAck> {
+        let extra = self.sockets.get_mut(socket)?.extra.as_mut()?;
+        let place = extra.acks.iter().position(|(owed, _)| *owed == id)?;
+        let (_, key) = extra.acks.swap_remove(place);
+        self.remove_ack(key)
+    }
+
+    /// Everything a socket still owes.
+    pub(crate) fn take_acks(&mut self, socket: Key) -> SmallVec<[PendingAck; 2]> {
+        let Some(extra) = self.sockets.get_mut(socket).and_then(|socket| socket.extra.as_mut()) else {
+            return SmallVec::new();
+        };
+        let keys = std::mem::take(&mut extra.acks);
+        keys.into_iter().filter_map(|(_, key)| self.remove_ack(key)).collect()
+    }
+
+    fn remove_ack(&mut self, key: Key) -> Option<PendingAck> {
+        let pending = self.acks.remove(key)?;
+        self.acks_due.cancel(key, pending.due);
+        Some(pending)
+    }
+}

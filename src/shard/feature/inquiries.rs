@@ -1,0 +1,362 @@
+//! Questions to all shards, as one shard asks and answers them: broadcasts with answers, and who is where.
+//!
+//! The home of a question ([`Core::ask`]) sends it to every shard that may know, and waits for no more than its deadline. A shard
+//! that is asked ([`Core::inquire`]) reports once: at once what it knows (what takes long in slices: `walks`), or, when clients must answer, as soon as
+//! each has answered or gone, or the time is over. So a broadcast costs two messages a shard, however many answer.
+
+use crate::base::buffer::SharedFrame;
+use crate::base::ids::{ShardId, Sid};
+use crate::base::slab::{Key, Slab};
+use crate::base::time::Time;
+use crate::mesh::ShardMessage;
+use crate::mesh::interest::Audience;
+use crate::message::address::Address;
+use crate::message::inquiry::{AckError, AnswerText, Ask, Findings, Inquiry, Reply, Report, Request};
+use crate::message::target::{Reach, Target};
+use crate::protocol::socketio::event::Args;
+use crate::shard::core::Core;
+use crate::shard::feature::walks::{Over, Walk};
+use crate::shard::value::deadlines::Deadlines;
+use crate::shard::value::effect::Deferred;
+use crate::shard::value::socket::SocketState;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Questions one shard asks at a time, and questions of one shard that its clients may owe answers to at a time.
+/// Beyond it nothing is sent.
+const INQUIRIES_MAX: usize = 1024;
+
+/// Sockets of one shard that owe answers to broadcasts, each counted once for every question, until the question
+/// is closed. Beyond it nothing is sent.
+const RECEIVERS_MAX: usize = 4 * 1024 * 1024;
+
+/// What one shard keeps of answers' texts and of descriptions, for all questions together, in bytes. Beyond it they
+/// are left out, and the sockets are missing.
+pub(crate) const FINDINGS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long the home waits for reports after the time of a question is over: a shard's wheel may be late, and
+/// its report takes its way.
+const REPORT_GRACE: Duration = Duration::from_secs(1);
+
+/// How long shards have to tell what they know. Node's adapters take as long.
+const FACTS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Every question on its way, of this shard and to this shard.
+#[derive(Debug, Default)]
+pub(crate) struct Inquiries {
+    /// Questions whose home this is.
+    asked: Slab<Asked>,
+    /// Questions that clients of this shard owe answers to.
+    open: Slab<Open>,
+    open_by_id: FxHashMap<u64, Key>,
+    /// When each of the asked and of the open ones is given up.
+    asked_due: Deadlines,
+    open_due: Deadlines,
+    /// Sockets that the open questions went to.
+    receivers: usize,
+    bytes: usize,
+}
+
+/// A question, at its home.
+#[derive(Debug)]
+struct Asked {
+    shards_awaited: usize,
+    findings: Findings,
+    reply: Reply,
+    due: Time,
+}
+
+/// A question that clients have got.
+#[derive(Debug)]
+struct Open {
+    id: u64,
+    home: ShardId,
+    number: Key,
+    receivers: usize,
+    waiting: FxHashSet<Key>,
+    findings: Findings,
+    due: Time,
+}
+
+impl Inquiries {
+    /// When the first question is given up.
+    pub(crate) fn next_timeout(&self) -> Time {
+        self.asked_due.next().min(self.open_due.next())
+    }
+
+    /// How many questions are on their way.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        assert_eq!(self.open.len(), self.open_by_id.len());
+        assert!(self.receivers == 0 || self.open.len() > 0, "receivers are of a question");
+        assert!(self.bytes == 0 || self.open.len() + self.asked.len() > 0, "bytes are kept for a question");
+        self.open.len() + self.asked.len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn timers(&self) -> usize {
+        self.asked_due.len() + self.open_due.len()
+    }
+
+    /// Makes it seem that nothing more can be kept, or gives the room back.
+    #[cfg(test)]
+    pub(crate) fn pretend_full(&mut self, is_full: bool) {
+        self.bytes = if is_full { FINDINGS_BYTES_MAX } else { 0 };
+    }
+}
+
+impl Core {
+    /// Asks every shard that may have somebody of the target, and this one.
+    pub(crate) fn ask(&mut self, request: Request) {
+        let Request { namespace, target, ask, timeout, reply } = request;
+        if self.is_shutting_down {
+            return self.deferred.push(Deferred::Reply(reply, Err(AckError::Stopped)));
+        }
+        if self.inquiries.asked.len() >= INQUIRIES_MAX {
+            tracing::error!(
+                INQUIRIES_MAX,
+                %namespace,
+                "not sent: too many questions wait for the answers of many"
+            );
+            return self.deferred.push(Deferred::Reply(reply, Err(AckError::NotSent)));
+        }
+        let is_for_clients = matches!(ask, Ask::Answers { .. });
+        let usual = if is_for_clients { self.config.ack_timeout } else { FACTS_TIMEOUT };
+        let timeout = timeout.unwrap_or(usual);
+        let patience = timeout.saturating_add(if is_for_clients { REPORT_GRACE } else { Duration::ZERO });
+        let others = self.shards_to_ask(&namespace, &target, &ask);
+        let shards_awaited = 1 + others.len();
+        let findings = Findings::default();
+        let due = self.now + patience;
+        let number = self.inquiries.asked.insert(Asked { shards_awaited, findings, reply, due });
+        self.inquiries.asked_due.arm(number, due);
+        let inquiry = Arc::new(Inquiry { namespace, target, ask, timeout, home: self.id, number });
+        self.inquire(&inquiry);
+        for shard in others {
+            if !self.send_to_shard(shard, ShardMessage::Inquiry(Arc::clone(&inquiry))) {
+                self.add_report(number, Findings { shards_unreached: 1, ..Findings::default() });
+            }
+        }
+    }
+
+    /// The other shards that may know. A list of rooms is of all sockets, whoever is meant.
+    fn shards_to_ask(&self, namespace: &Address, target: &Target, ask: &Ask) -> Vec<ShardId> {
+        if target.reach == Reach::Shard {
+            return Vec::new();
+        }
+        if matches!(ask, Ask::Rooms) {
+            return self.other_shards().collect();
+        }
+        let mut audience = Audience::but(self.id);
+        std::iter::from_fn(|| self.mesh.interest.next(&mut audience, namespace, target)).collect()
+    }
+
+    /// Finds out what is asked, and reports it now or once it is known.
+    pub(crate) fn inquire(&mut self, inquiry: &Inquiry) {
+        let Some(namespace) = self.namespaces.find_address(&inquiry.namespace) else {
+            return self.report(inquiry.home, inquiry.number, Findings::default());
+        };
+        let target = &inquiry.target;
+        let findings = match &inquiry.ask {
+            Ask::Answers { id, frame } => return self.ask_clients(namespace, inquiry, *id, frame),
+            Ask::Sockets => {
+                let keys = self.open_sids(namespace, target).into_iter().map(|(key, _)| key).collect();
+                return self.walk(Walk::new(inquiry, Over::Sockets { keys, next: 0 }));
+            }
+            Ask::Ids => {
+                let ids: Vec<Sid> =
+                    self.open_sids(namespace, target).into_iter().map(|(_, sid)| sid).collect();
+                Findings { bytes: size_of_val(ids.as_slice()), ids, ..Findings::default() }
+            }
+            Ask::Count => Findings { count: self.count_local(namespace, target), ..Findings::default() },
+            Ask::Rooms => {
+                let namespace = Rc::clone(&self.namespaces[namespace].namespace);
+                return self.walk(Walk::new(inquiry, Over::Rooms { namespace, next: 0 }));
+            }
+        };
+        self.report(inquiry.home, inquiry.number, findings);
+    }
+
+    /// An answer to a broadcast has come. One that nobody awaits is ignored.
+    pub(crate) fn receive_broadcast_ack(&mut self, socket: Key, id: u64, args: Args<'_>) {
+        let Core { inquiries, sockets, .. } = &mut *self;
+        let Some(&key) = inquiries.open_by_id.get(&id) else { return };
+        let Some(open) = inquiries.open.get_mut(key) else { return };
+        if !open.waiting.remove(&socket) {
+            return;
+        }
+        let Some(sid) = sockets.get(socket).map(|socket| socket.sid) else { return };
+        let attachments: usize = args.attachments().iter().map(bytes::Bytes::len).sum();
+        let bytes = args.raw().len() + attachments;
+        if inquiries.bytes + bytes <= FINDINGS_BYTES_MAX {
+            let answer = AnswerText { json: args.raw().to_owned(), attachments: args.attachments().to_vec() };
+            open.findings.answers.push((sid, answer));
+            open.findings.bytes += bytes;
+            inquiries.bytes += bytes;
+        } else {
+            tracing::warn!(sid = %sid.brief(), bytes, FINDINGS_BYTES_MAX, "an answer to a broadcast is dropped: too much is kept");
+            open.findings.missing.push((sid, AckError::TooLarge));
+        }
+        if open.waiting.is_empty() {
+            self.close_question(key);
+        }
+    }
+
+    /// A socket is over: it answers no more. One that was never let in was not asked.
+    pub(crate) fn forget_receiver(&mut self, socket: Key, sid: Sid, was_open: bool) {
+        if self.inquiries.open.len() == 0 {
+            return;
+        }
+        for key in self.inquiries.open.keys().collect::<Vec<_>>() {
+            let Some(open) = self.inquiries.open.get_mut(key) else { continue };
+            if !open.waiting.remove(&socket) {
+                continue;
+            }
+            if was_open {
+                open.findings.missing.push((sid, AckError::Disconnected));
+            }
+            if open.waiting.is_empty() {
+                self.close_question(key);
+            }
+        }
+    }
+
+    /// Gives up what has taken too long.
+    pub(crate) fn inquiry_timeouts(&mut self) {
+        while let Some(key) = self.inquiries.open_due.take_due(self.now) {
+            self.question_timeout(key);
+        }
+        while let Some(number) = self.inquiries.asked_due.take_due(self.now) {
+            self.inquiry_timeout(number);
+        }
+    }
+
+    /// The clients' time is over.
+    fn question_timeout(&mut self, key: Key) {
+        let Core { inquiries, sockets, .. } = &mut *self;
+        let Some(open) = inquiries.open.get_mut(key) else { return };
+        let late = open.waiting.drain().filter_map(|socket| sockets.get(socket));
+        open.findings.missing.extend(late.map(|socket| (socket.sid, AckError::Timeout)));
+        self.close_question(key);
+    }
+
+    /// The home's patience is over: what is known must do.
+    fn inquiry_timeout(&mut self, number: Key) {
+        let Some(asked) = self.inquiries.asked.get_mut(number) else { return };
+        asked.findings.shards_late += std::mem::take(&mut asked.shards_awaited);
+        self.finish_inquiry(number);
+    }
+
+    /// A shard has reported. One that was given up is not heard.
+    pub(crate) fn add_report(&mut self, number: Key, mut findings: Findings) {
+        let Inquiries { asked, bytes, .. } = &mut self.inquiries;
+        let Some(asked) = asked.get_mut(number) else { return };
+        if *bytes + findings.bytes > FINDINGS_BYTES_MAX {
+            tracing::warn!(
+                bytes = findings.bytes,
+                FINDINGS_BYTES_MAX,
+                "a shard's report is cut: too much is kept"
+            );
+            findings.cut();
+        }
+        *bytes += findings.bytes;
+        asked.findings.add(findings);
+        asked.shards_awaited -= 1;
+        if asked.shards_awaited == 0 {
+            self.finish_inquiry(number);
+        }
+    }
+
+    /// The shard ends: everybody who waits learns what is known.
+    pub(crate) fn end_inquiries(&mut self) {
+        self.walks.clear();
+        for number in self.inquiries.asked.keys().collect::<Vec<_>>() {
+            self.inquiry_timeout(number);
+        }
+    }
+
+    /// How many sockets of this shard a target means. Everybody and the members of one room are not walked; in a
+    /// room a client counts whose connect handler has put it there and not decided yet.
+    pub(crate) fn count_local(&mut self, namespace: u16, target: &Target) -> u64 {
+        let table = &self.namespaces[namespace];
+        let mut rooms = target.rooms.iter();
+        if target.except.iter().next().is_none() {
+            match (target.is_everyone, rooms.next(), rooms.next()) {
+                (true, ..) => return table.open_sockets,
+                (false, None, _) => return 0,
+                (false, Some(name), None) if Sid::parse(name).is_none() => {
+                    let room = table.room_ids.get(name).and_then(|room| self.rooms.get(*room));
+                    return room.map_or(0, |room| room.present());
+                }
+                _ => {}
+            }
+        }
+        self.open_sids(namespace, target).len() as u64
+    }
+
+    /// The sockets of a target on this shard that were let in, by place and id.
+    pub(crate) fn open_sids(&mut self, namespace: u16, target: &Target) -> Vec<(Key, Sid)> {
+        let keys = self.members_of(namespace, target);
+        let sid_of = |key: Key| {
+            let socket = self.sockets.get(key).filter(|socket| socket.state == SocketState::Open)?;
+            Some((key, socket.sid))
+        };
+        keys.into_iter().filter_map(sid_of).collect()
+    }
+
+    fn ask_clients(&mut self, namespace: u16, inquiry: &Inquiry, id: u64, frame: &SharedFrame) {
+        let mut findings = Findings::default();
+        let mut receivers = self.members_of(namespace, &inquiry.target);
+        receivers
+            .retain(|key| self.sockets.get(*key).is_some_and(|socket| socket.state != SocketState::Closed));
+        let is_full = self.inquiries.receivers + receivers.len() > RECEIVERS_MAX;
+        if is_full || self.inquiries.open.len() >= INQUIRIES_MAX {
+            tracing::error!(
+                INQUIRIES_MAX,
+                RECEIVERS_MAX,
+                "not sent: clients of this shard owe answers to too many broadcasts; shorten their timeout"
+            );
+            let sids = receivers.drain(..).filter_map(|key| self.sockets.get(key));
+            findings.missing.extend(sids.map(|socket| (socket.sid, AckError::NotSent)));
+        }
+        if receivers.is_empty() {
+            return self.report(inquiry.home, inquiry.number, findings);
+        }
+        self.deliver_to(&receivers, &inquiry.target, frame);
+        let (home, number) = (inquiry.home, inquiry.number);
+        let (receivers, waiting) = (receivers.len(), receivers.into_iter().collect());
+        let due = self.now + inquiry.timeout;
+        let open = Open { id, home, number, receivers, waiting, findings, due };
+        self.inquiries.receivers += receivers;
+        let key = self.inquiries.open.insert(open);
+        self.inquiries.open_by_id.insert(id, key);
+        self.inquiries.open_due.arm(key, due);
+    }
+
+    fn close_question(&mut self, key: Key) {
+        let Some(open) = self.inquiries.open.remove(key) else { return };
+        self.inquiries.open_by_id.remove(&open.id);
+        self.inquiries.open_due.cancel(key, open.due);
+        self.inquiries.receivers -= open.receivers;
+        self.inquiries.bytes -= open.findings.bytes;
+        self.report(open.home, open.number, open.findings);
+    }
+
+    pub(crate) fn report(&mut self, home: ShardId, number: Key, findings: Findings) {
+        if home == self.id {
+            self.add_report(number, findings);
+        } else {
+            // A report that is lost is counted there; its home gives up in time.
+            self.send_to_shard(home, ShardMessage::Report(Box::new(Report { number, findings })));
+        }
+    }
+
+    fn finish_inquiry(&mut self, number: Key) {
+        let Some(asked) = self.inquiries.asked.remove(number) else { return };
+        self.inquiries.asked_due.cancel(number, asked.due);
+        self.inquiries.bytes -= asked.findings.bytes;
+        self.deferred.push(Deferred::Reply(asked.reply, Ok(asked.findings)));
+    }
+}

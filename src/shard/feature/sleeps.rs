@@ -1,0 +1,62 @@
+//! Who sleeps, and until when.
+
+use crate::base::slab::{Key, Slab};
+use crate::base::time::Time;
+use crate::shard::core::Core;
+use crate::shard::value::deadlines::Deadlines;
+use std::task::Waker;
+
+/// The sleepers of one shard. One that is dropped leaves nothing behind.
+#[derive(Debug, Default)]
+pub(crate) struct Sleeps {
+    pub(crate) sleepers: Slab<Sleeper>,
+    due: Deadlines,
+}
+
+#[derive(Debug)]
+pub(crate) struct Sleeper {
+    until: Time,
+    pub(crate) is_over: bool,
+    pub(crate) waker: Option<Waker>,
+}
+
+impl Sleeps {
+    /// When the first one wants to be woken.
+    pub(crate) fn next(&self) -> Time {
+        self.due.next()
+    }
+
+    pub(crate) fn insert(&mut self, until: Time, waker: Waker) -> Key {
+        let key = self.sleepers.insert(Sleeper { until, is_over: false, waker: Some(waker) });
+        self.due.arm(key, until);
+        key
+    }
+
+    pub(crate) fn remove(&mut self, key: Key) -> Option<Sleeper> {
+        let sleeper = self.sleepers.remove(key)?;
+        self.due.cancel(key, sleeper.until);
+        Some(sleeper)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn timers(&self) -> usize {
+        self.due.len()
+    }
+
+    /// How many sleep.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        assert!(self.due.len() <= self.sleepers.len(), "a deadline is a sleeper's");
+        self.sleepers.len()
+    }
+}
+
+impl Core {
+    /// Takes a sleeper whose time has come, with whom to wake.
+    pub(crate) fn wake_sleeper(&mut self) -> Option<Option<Waker>> {
+        let key = self.sleeps.due.take_due(self.now)?;
+        let sleeper = self.sleeps.sleepers.get_mut(key)?;
+        sleeper.is_over = true;
+        Some(sleeper.waker.take())
+    }
+}

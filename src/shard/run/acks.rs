@@ -1,0 +1,61 @@
+//! Acknowledgements that came, or did not come in time, meet who waits for them.
+
+use crate::base::guard::guarded;
+use crate::base::slab::Key;
+use crate::mesh::BROADCAST_ACK_IDS;
+use crate::message::inquiry::AckError;
+use crate::message::inquiry::{Findings, Reply};
+use crate::protocol::socketio::event::Args;
+use crate::shard::Shard;
+use crate::shard::feature::acks::PendingAck;
+use crate::shard::value::answer::Answer;
+
+impl Shard {
+    /// An answer has come. One that nobody awaits is ignored, as in Node.
+    pub(crate) fn receive_ack(&mut self, socket: Key, id: u64, args: Args<'_>) {
+        if id >= BROADCAST_ACK_IDS {
+            return self.core.borrow_mut().receive_broadcast_ack(socket, id, args);
+        }
+        let pending = self.core.borrow_mut().take_ack(socket, id);
+        if let Some(pending) = pending {
+            self.finish_ack(pending, Ok(Answer::of(args)));
+        }
+    }
+
+    /// Gives up every answer that did not come in time.
+    pub(crate) fn ack_timeouts(&mut self) {
+        loop {
+            let pending = {
+                let mut core = self.core.borrow_mut();
+                let now = core.now;
+                let Some(key) = core.acks_due.take_due(now) else { return };
+                let late = core.acks.get(key).map(|ack| (ack.socket, ack.id));
+                late.and_then(|(socket, id)| core.take_ack(socket, id))
+            };
+            if let Some(pending) = pending {
+                self.finish_ack(pending, Err(AckError::Timeout));
+                // What it asked for holds before the next one is called.
+                self.settle();
+            }
+        }
+    }
+
+    pub(crate) fn fail_ack(&mut self, pending: PendingAck, error: AckError) {
+        self.finish_ack(pending, Err(error));
+    }
+
+    fn finish_ack(&mut self, pending: PendingAck, result: Result<Answer, AckError>) {
+        let PendingAck { socket, callback, .. } = pending;
+        let done = guarded(|| callback(result));
+        self.watched(|| "the callback of an acknowledgement".to_owned());
+        if let Err(panic) = done {
+            self.handler_panicked(socket, "(acknowledgement)", &panic);
+        }
+    }
+
+    /// Hands over what was found out. Whoever waits may be woken by code of the user's, so nothing is borrowed.
+    pub(crate) fn reply(&mut self, reply: Reply, result: Result<Findings, AckError>) {
+        // Sending fails when the asker dropped the question: its answer is discarded.
+        let _ = reply.send(result);
+    }
+}

@@ -1,0 +1,111 @@
+//! The end of a shard: at once, or its sessions one after another, so that not all clients come back in one moment.
+
+use crate::base::log::ENGINEIO;
+use crate::base::slab::Key;
+use crate::mesh::ShardMessage;
+use crate::shard::Shard;
+use crate::shard::feature::drain::DRAIN_STEP;
+use crate::shard::feature::drain::Drain;
+use crate::shard::feature::drain::RELAY_PATIENCE;
+use crate::shard::feature::drain::Stops;
+use crate::shard::value::session::CloseReason;
+use crate::shard::value::wheel::TimerOwner;
+
+impl Shard {
+    /// The server is asked to stop. What other threads have said before is passed on first, by the shard that relays it.
+    pub(crate) fn ask_to_stop(&mut self) {
+        let asked = {
+            let mut core = self.core.borrow_mut();
+            core.stops.asked += 1;
+            let (asked, relay) = (core.stops.asked, core.mesh.relay());
+            if relay == Some(core.id) {
+                for shard in core.other_shards() {
+                    // One that cannot be told has its patience.
+                    core.send_to_shard(shard, ShardMessage::StopInTurn(asked));
+                }
+            } else if relay.is_some() && asked == 1 && core.stops.done == 0 {
+                let until = core.now + RELAY_PATIENCE;
+                core.wheel.arm(TimerOwner::Drain, until);
+                return;
+            }
+            asked
+        };
+        self.heed_stops(asked);
+    }
+
+    /// Stops as often as the server was asked to.
+    pub(crate) fn heed_stops(&mut self, asked: u32) {
+        let done = {
+            let mut core = self.core.borrow_mut();
+            let done = core.stops.done;
+            core.stops.done = done.max(asked);
+            done
+        };
+        (done..asked).for_each(|_| self.stop());
+    }
+
+    /// More sessions are due, or what came before the stop was waited for long enough.
+    pub(crate) fn drain_timeout(&mut self) {
+        let Stops { asked, done } = self.core.borrow().stops;
+        if asked > done { self.heed_stops(asked) } else { self.drain() }
+    }
+
+    /// The server stops: with `shutdown_spread`, sessions end over that time; a second request ends it all at once.
+    fn stop(&mut self) {
+        let spread = self.core.borrow().config.shutdown_spread;
+        let is_second = {
+            let mut core = self.core.borrow_mut();
+            let drain = Drain { until: core.now + spread, sessions: core.sessions.len(), ended: 0, next: 0 };
+            let shard = core.id.0;
+            tracing::info!(target: ENGINEIO, shard, sessions = drain.sessions, ?spread, "stopping: the sessions of this shard end");
+            core.drain.replace(drain).is_some()
+        };
+        if spread.is_zero() || is_second { self.shut_down() } else { self.drain() }
+    }
+
+    /// Ends the sessions that are due.
+    pub(crate) fn drain(&mut self) {
+        let due: Vec<Key> = {
+            let mut core = self.core.borrow_mut();
+            let (now, spread) = (core.now, core.config.shutdown_spread);
+            let Some(mut drain) = core.drain.filter(|_| !core.is_shutting_down) else { return };
+            let count = drain.due(now, spread).saturating_sub(drain.ended);
+            drain.ended += count;
+            let live = core.sessions.keys_from(drain.next).filter(|key| core.is_session_live(*key));
+            let due: Vec<Key> = live.take(count).collect();
+            if let Some(last) = due.last() {
+                drain.next = last.index + 1;
+            }
+            core.drain = Some(drain);
+            due
+        };
+        for session in due {
+            self.close_session(session, CloseReason::ServerShutdown);
+        }
+        let is_done = {
+            let core = self.core.borrow();
+            core.drain.is_none_or(|drain| drain.ended >= drain.sessions)
+        };
+        if is_done {
+            return self.shut_down();
+        }
+        let mut core = self.core.borrow_mut();
+        let next = core.now + DRAIN_STEP;
+        core.wheel.arm(TimerOwner::Drain, next);
+    }
+
+    fn shut_down(&mut self) {
+        self.core.borrow_mut().is_shutting_down = true;
+        let sessions: Vec<Key> = self.core.borrow().sessions.keys().collect();
+        for session in sessions {
+            self.close_session(session, CloseReason::ServerShutdown);
+        }
+        self.core.borrow_mut().end_inquiries();
+        // A pending poll takes what its session is owed, before its connection may write no more.
+        self.answer_polls();
+        let connections: Vec<Key> = self.core.borrow().connections.keys().collect();
+        for connection in connections {
+            self.core.borrow_mut().say_goodbye(connection);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! How sessions and sockets end, whoever ended them.
+//!
+//! An end has two halves. What the peer can notice happens at once: the socket is out of its session, and no more is sent to it.
+//! Then its disconnect handler runs, with the rooms still there, and the socket is removed. All sockets of a session have gone
+//! through the first half before user code runs for one of them, so that this code finds no socket that is half open.
+//!
+//! Code that must not call handlers notes the end ([`Core::end_soon`], [`Core::close_soon`]). From then on no packet
+//! reaches the handlers of that socket, though its end is settled later.
+
+use crate::base::guard::guarded;
+use crate::base::log::ENGINEIO;
+use crate::base::log::SOCKETIO;
+use crate::base::slab::Key;
+use crate::message::inquiry::AckError;
+use crate::protocol::socketio::event::Args;
+use crate::protocol::socketio::packet::Packet;
+use crate::shard::Shard;
+use crate::shard::user::context::Context;
+use crate::shard::user::socket::Socket;
+use crate::shard::value::session::CloseReason;
+use crate::shard::value::session::Left;
+use crate::shard::value::socket::SocketState;
+use smallvec::SmallVec;
+
+impl Shard {
+    /// Tells the sockets of a session that their client has caught up.
+    pub(crate) fn drained(&mut self, session: Key) {
+        let sockets = self.core.borrow().sockets_of(session);
+        for key in sockets {
+            let is_open = {
+                let core = self.core.borrow();
+                let is_open = core.sockets.get(key).is_some_and(|socket| socket.state == SocketState::Open);
+                is_open && !core.is_ending(key)
+            };
+            let Some(socket) = Socket::of(&self.core, key).filter(|_| is_open) else { continue };
+            let handlers = self.handlers_of(&socket);
+            if let Some(on_drain) = &handlers.drain {
+                let mut cx = Context::new(socket, "drain", Args::default(), None);
+                let done = guarded(|| on_drain(&mut cx));
+                self.watched(|| format!("the drain handler of {}", cx.namespace()));
+                if let Err(panic) = done {
+                    tracing::error!(target: SOCKETIO, message = %panic, "a drain handler panicked");
+                    self.core.borrow_mut().counters.handler_panics.add(1);
+                }
+            }
+        }
+    }
+
+    /// Ends a session for which nobody waits any more; what it is owed goes with it.
+    pub(crate) fn give_up_session(&mut self, session_key: Key, reason: CloseReason) {
+        self.core.borrow_mut().forget_backlog(session_key);
+        self.close_session(session_key, reason);
+    }
+
+    /// Something has come from a session's client. Its deadline may be over although the wheel, which ticks, has not told yet:
+    /// then it came too late. If the wheel should have told long ago it is this shard that is late, and nobody's fault.
+    #[inline]
+    pub(crate) fn end_if_due(&mut self, session_key: Key) {
+        let armed = {
+            let core = self.core.borrow();
+            let Some(session) = core.sessions.get(session_key) else { return };
+            let deadline = session.deadline();
+            if deadline > core.now || core.now.since(deadline) > core.wheel.tick() {
+                return;
+            }
+            session.armed
+        };
+        self.session_timeout(session_key, armed, std::time::Duration::ZERO);
+    }
+
+    /// `41`: the client leaves a namespace; the connection stays.
+    pub(crate) fn leave_namespace(&mut self, session: Key, packet: &Packet<'_>) {
+        let socket = self.core.borrow().socket_of(session, packet.namespace);
+        match socket {
+            Some(socket) => self.end_socket(socket, CloseReason::ClientDisconnect, false),
+            None => self.receive_stray(
+                session,
+                Left::ByItself,
+                "the client left a namespace that it had not joined",
+            ),
+        }
+    }
+
+    /// A packet came for a namespace that the client is not in. A client that was there, and has left as `excused` says, may send
+    /// it; any other broke the protocol.
+    pub(crate) fn receive_stray(&mut self, session: Key, excused: Left, reason: &str) {
+        let left = self.core.borrow().sessions.get(session).map(|session| session.left);
+        if left.is_some_and(|left| left < excused) {
+            self.break_session(session, reason);
+        }
+    }
+
+    /// A violation of the Socket.IO protocol ends the session, as in Node.
+    pub(crate) fn break_session(&mut self, session: Key, reason: &str) {
+        tracing::info!(target: SOCKETIO, reason, "session closed: the client broke the Socket.IO protocol");
+        self.close_session(session, CloseReason::ForcedClose);
+    }
+
+    /// Ends a session: its sockets, then its transport.
+    pub(crate) fn close_session(&mut self, session: Key, reason: CloseReason) {
+        let (ended, is_raw) = {
+            let mut core = self.core.borrow_mut();
+            let Some(entry) = core.sessions.get_mut(session) else { return };
+            if std::mem::replace(&mut entry.is_over, true) {
+                return;
+            }
+            let (endpoint, sid) = (entry.endpoint, entry.sid);
+            core.counters.sessions.subtract(1);
+            core.leave_unjoined(session);
+            tracing::debug!(target: ENGINEIO, session = %sid.brief(), %reason, "session closed");
+            let must_tell = reason == CloseReason::ServerDisconnect;
+            let sockets = core.sockets_of(session).into_iter();
+            let ended: SmallVec<[Key; 4]> =
+                sockets.filter(|socket| core.cut_off(*socket, reason, must_tell)).collect();
+            if reason == CloseReason::SlowConsumer {
+                core.counters.slow_consumers_closed.add(1);
+                core.abandon_outbox(session);
+            }
+            (ended, core.endpoint(endpoint).is_raw)
+        };
+        for socket in ended {
+            self.finish_socket(socket, reason);
+        }
+        if is_raw {
+            self.engine_closed(session, reason);
+        }
+        self.core.borrow_mut().end_transport(session, reason);
+    }
+
+    /// Ends one socket; its disconnect handler runs at once.
+    pub(crate) fn end_socket(&mut self, socket: Key, reason: CloseReason, must_tell: bool) {
+        let was_open = self.core.borrow_mut().cut_off(socket, reason, must_tell);
+        if was_open {
+            self.finish_socket(socket, reason);
+        }
+    }
+
+    /// The second half of an end: the disconnect handler runs, with the rooms still there, and the socket is removed. A future of it
+    /// that still runs goes on by itself.
+    fn finish_socket(&mut self, socket_key: Key, reason: CloseReason) {
+        if let Some(socket) = Socket::of(&self.core, socket_key) {
+            let handlers = self.handlers_of(&socket);
+            if let Some(on_disconnect) = &handlers.disconnect {
+                let mut cx = Context::new(socket, "disconnect", Args::default(), None);
+                let done = guarded(|| on_disconnect(&mut cx, reason));
+                self.watched(|| format!("the disconnect handler of {}", cx.namespace()));
+                if let Err(panic) = done {
+                    tracing::error!(target: SOCKETIO, message = %panic, "a disconnect handler panicked");
+                    self.core.borrow_mut().counters.handler_panics.add(1);
+                }
+            }
+        }
+        let acks = self.core.borrow_mut().take_acks(socket_key);
+        for ack in acks {
+            self.fail_ack(ack, AckError::Disconnected);
+        }
+        let mut core = self.core.borrow_mut();
+        if !core.lose(socket_key, reason) {
+            core.remove_socket(socket_key);
+        }
+    }
+}

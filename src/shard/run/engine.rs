@@ -1,0 +1,230 @@
+//! Engine.IO requests: which session, which transport, and what the answer is
+//! (either revision; the order of the checks is that of engine.io 6).
+
+use crate::base::guard::guarded;
+use crate::base::ids::{ShardId, Sid};
+use crate::base::log::ENGINEIO;
+use crate::base::slab::Key;
+use crate::protocol::engineio::polling::PollForm;
+use crate::protocol::engineio::request::{RequestError, RequestQuery, Transport};
+use crate::protocol::engineio::revision::Revision;
+use crate::protocol::http::head::Head;
+use crate::protocol::http::method::Method;
+use crate::protocol::http::query;
+use crate::protocol::http::response::Response;
+use crate::protocol::http::status::Status;
+use crate::shard::Shard;
+use crate::shard::table::answer::Refusal;
+use crate::shard::table::switching::{Accepted, validate_handshake};
+use crate::shard::user::request::Request;
+use crate::shard::user::subprotocol::choose;
+use crate::shard::value::session::Link;
+use crate::shard::value::shard_key::hash_of_key;
+
+impl Shard {
+    /// The shard that must answer a request with this query, when it is not this one. One that has died answers nothing:
+    /// its sessions are unknown here, and its keys lead to the next shard.
+    pub(crate) fn foreign_owner(&self, query: &str) -> Option<ShardId> {
+        let core = self.core.borrow();
+        let mesh = &core.mesh;
+        if mesh.len() == 1 {
+            return None;
+        }
+        let owner = match query::get_last(query, "sid").filter(|sid| !sid.is_empty()) {
+            Some(sid) => Sid::parse(&sid)?.shard(),
+            None if core.config.shard_key => {
+                let key = query::get_last(query, "shard_key").filter(|key| !key.is_empty())?;
+                mesh.living((hash_of_key(&key, mesh.shard_key_salt()) % mesh.len() as u64) as usize)
+            }
+            None => return None,
+        };
+        (owner != core.id && !mesh.is_gone(owner)).then_some(owner)
+    }
+
+    /// Answers a whole request to the Engine.IO endpoint.
+    pub(crate) fn answer_engine(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>, body: &[u8]) {
+        if is_preflight(head) {
+            return self.core.borrow_mut().answer_preflight(key, endpoint, head);
+        }
+        if self.core.borrow_mut().answer_bundle(key, endpoint, head) {
+            return;
+        }
+        let query = self.engine_query(endpoint, head);
+        self.look_at_deadline(&query);
+        let admitted = self.admit(key, endpoint, head, &query);
+        match admitted.and_then(|admission| self.allow(key, endpoint, head, admission)) {
+            Err(refusal) => self.core.borrow_mut().refuse_engine(key, head, &refusal),
+            Ok(Admission::OpenPolling(_) | Admission::OpenWebSocket(..)) if self.core.borrow().is_full() => {
+                let mut core = self.core.borrow_mut();
+                core.refuse_session(key);
+            }
+            Ok(Admission::OpenPolling(form)) => {
+                let session = self.core.borrow_mut().open_polling(key, endpoint, head, form);
+                self.engine_opened(session);
+                self.connect_default(session);
+            }
+            Ok(Admission::OpenWebSocket(form, accepted)) => {
+                let session = self.core.borrow_mut().open_websocket(key, endpoint, head, (form, &accepted));
+                self.engine_opened(session);
+                self.connect_default(session);
+            }
+            Ok(Admission::Probe(session, form, accepted)) => {
+                self.core.borrow_mut().open_probe(key, head, session, (form, &accepted))
+            }
+            Ok(Admission::Poll(session, form)) => self.poll(key, (session, form)),
+            Ok(Admission::Post(session, form)) => self.post(key, head, (session, form), body),
+            Ok(Admission::OtherMethod) => {
+                tracing::info!(
+                    target: ENGINEIO,
+                    method = head.method.as_str(),
+                    "Engine.IO request refused: a session knows GET and POST only"
+                );
+                let response = Response::new(Status::INTERNAL_SERVER_ERROR);
+                let mut core = self.core.borrow_mut();
+                core.counters.requests_refused.add(1);
+                core.respond(key, &response);
+            }
+        }
+    }
+
+    /// Asks the user's `allow_request` before a session opens, and which subprotocol a WebSocket speaks. No borrow is held
+    /// meanwhile; a panic refuses.
+    fn allow(
+        &self,
+        key: Key,
+        endpoint: u8,
+        head: &Head<'_, '_>,
+        mut admission: Admission,
+    ) -> Result<Admission, Refusal> {
+        let handlers = self.app.endpoint(endpoint);
+        let rule = handlers.and_then(|handlers| handlers.allow_request.as_ref());
+        if let (Some(rule), Admission::OpenPolling(_) | Admission::OpenWebSocket(..)) = (rule, &admission) {
+            let peer = self.core.borrow().peer_of(key);
+            let request = Request::of_handshake(head, peer, &self.core, endpoint);
+            let decided = guarded(|| rule(&request));
+            self.watched(|| "allow_request".to_owned());
+            match decided {
+                Ok(outcome) => outcome.map_err(Refusal::Rule)?,
+                Err(panic) => {
+                    tracing::error!(target: ENGINEIO, message = %panic, "allow_request panicked; the client is refused");
+                    self.core.borrow().counters.handler_panics.add(1);
+                    return Err(Refusal::Rule(String::new()));
+                }
+            }
+        }
+        if let Admission::OpenWebSocket(_, accepted) | Admission::Probe(_, _, accepted) = &mut admission {
+            accepted.protocol = self.choose_protocol(key, endpoint, head).map_err(Refusal::Rule)?;
+        }
+        Ok(admission)
+    }
+
+    /// What the query says, as far as this server heeds it.
+    pub(crate) fn engine_query<'a>(&self, endpoint: u8, head: &Head<'a, '_>) -> RequestQuery<'a> {
+        let mut query = RequestQuery::parse(head.query);
+        if !self.core.borrow().endpoint(endpoint).options.allow_eio3 {
+            query.callback = None;
+        }
+        query
+    }
+
+    /// What a request asks for, or why it is refused.
+    pub(crate) fn admit(
+        &self,
+        key: Key,
+        endpoint: u8,
+        head: &Head<'_, '_>,
+        query: &RequestQuery<'_>,
+    ) -> Result<Admission, Refusal> {
+        let core = self.core.borrow();
+        let options = &core.endpoint(endpoint).options;
+        let transport = query.transport().ok_or(RequestError::TransportUnknown)?;
+        let is_served = match transport {
+            Transport::Polling => options.polling,
+            Transport::WebSocket => options.websocket,
+        };
+        if !is_served {
+            return Err(RequestError::TransportUnknown.into());
+        }
+        match query.callback.filter(|_| transport == Transport::Polling) {
+            Some(_) => core.check_script_origin(key, endpoint, head).map_err(Refusal::Origin)?,
+            None => core.check_origin(key, endpoint, head).map_err(Refusal::Origin)?,
+        }
+        let is_upgrade = match transport {
+            Transport::WebSocket => head.offers_upgrade("websocket"),
+            Transport::Polling => head.asks_for_upgrade("websocket"),
+        };
+        let accept = || validate_handshake(head).map_err(|_| RequestError::BadRequest);
+        let Some(sid) = &query.sid else {
+            if head.method != Method::Get {
+                return Err(RequestError::BadHandshakeMethod.into());
+            }
+            if is_upgrade != (transport == Transport::WebSocket) {
+                return Err(RequestError::BadRequest.into());
+            }
+            let revision =
+                query.revision().filter(|&revision| revision == Revision::Four || options.allow_eio3);
+            let form = query.poll_form(revision.ok_or(RequestError::UnsupportedRevision)?);
+            return match transport {
+                Transport::Polling => Ok(Admission::OpenPolling(form)),
+                Transport::WebSocket => Ok(Admission::OpenWebSocket(form, accept()?)),
+            };
+        };
+        let key = Sid::parse(sid).and_then(|sid| core.session_by_sid(&sid));
+        let key = key.ok_or(RequestError::SessionUnknown)?;
+        let session = core.sessions.get(key).filter(|session| session.endpoint == endpoint);
+        let session = session.ok_or(RequestError::SessionUnknown)?;
+        let form = query.poll_form(session.poll_form.revision);
+        if query.revision() != Some(form.revision) {
+            return Err(RequestError::BadRequest.into());
+        }
+        match (transport, session.link) {
+            (Transport::WebSocket, _) if is_upgrade && !session.is_over => {
+                Ok(Admission::Probe(key, form, accept()?))
+            }
+            (Transport::Polling, Link::Polling { .. }) if !is_upgrade => match head.method {
+                Method::Get if session.is_told => Err(RequestError::SessionUnknown.into()),
+                Method::Get => Ok(Admission::Poll(key, form)),
+                Method::Post if session.is_over => Err(RequestError::SessionUnknown.into()),
+                Method::Post => Ok(Admission::Post(key, form)),
+                _ => Ok(Admission::OtherMethod),
+            },
+            _ => Err(RequestError::BadRequest.into()),
+        }
+    }
+}
+
+/// What a request may do.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    OpenPolling(PollForm),
+    OpenWebSocket(PollForm, Accepted),
+    Probe(Key, PollForm, Accepted),
+    Poll(Key, PollForm),
+    Post(Key, PollForm),
+    /// A method that sessions do not know.
+    OtherMethod,
+}
+
+/// Whether a browser asks before it sends a request of another origin (Fetch standard, CORS-preflight).
+pub(crate) fn is_preflight(head: &Head<'_, '_>) -> bool {
+    head.method == Method::Options && head.headers.get("access-control-request-method").is_some()
+}
+
+impl Shard {
+    /// The subprotocol of a WebSocket that speaks Engine.IO.
+    pub(crate) fn choose_protocol(
+        &self,
+        key: Key,
+        endpoint: u8,
+        head: &Head<'_, '_>,
+    ) -> Result<Option<Box<str>>, String> {
+        let handlers = self.app.endpoint(endpoint);
+        let rule = handlers.and_then(|handlers| handlers.choose_protocol.as_ref());
+        if rule.is_none() && head.headers.get("sec-websocket-protocol").is_none() {
+            return Ok(None);
+        }
+        let peer = self.core.borrow().peer_of(key);
+        let served = handlers.map_or(&[][..], |handlers| &handlers.options.subprotocols);
+        choose(&Request::of_handshake(head, peer, &self.core, endpoint), rule, served)
+    }
+}

@@ -1,0 +1,55 @@
+//! Endpoints without Socket.IO: their functions are called.
+
+use crate::base::guard::guarded;
+use crate::base::log::ENGINEIO;
+use crate::base::slab::Key;
+use crate::shard::Shard;
+use crate::shard::user::engine_socket::EngineRoute;
+use crate::shard::user::engine_socket::EngineSocket;
+use crate::shard::user::websocket::Message;
+use crate::shard::value::session::CloseReason;
+use std::rc::Rc;
+
+impl Shard {
+    /// A session of a raw endpoint has its open packet.
+    pub(crate) fn engine_opened(&mut self, session: Key) {
+        self.call_route(session, |route, socket| {
+            if let Some(handler) = &route.open {
+                handler(socket);
+            }
+        });
+    }
+
+    pub(crate) fn engine_message(&mut self, session: Key, message: Message<'_>) {
+        self.core.borrow().counters.events_received.add(1);
+        self.call_route(session, |route, socket| {
+            if let Some(handler) = &route.message {
+                handler(socket, message);
+            }
+        });
+    }
+
+    pub(crate) fn engine_closed(&mut self, session: Key, reason: CloseReason) {
+        self.call_route(session, |route, socket| {
+            if let Some(handler) = &route.close {
+                handler(socket, reason);
+            }
+        });
+    }
+
+    /// Calls the user's function; a panic costs its session and nobody else.
+    fn call_route(&mut self, session: Key, call: impl FnOnce(&EngineRoute, &EngineSocket)) {
+        let found = self.core.borrow().sessions.get(session).map(|entry| (entry.sid, entry.endpoint));
+        let Some((sid, endpoint)) = found else { return };
+        let app = Rc::clone(&self.app);
+        let Some(route) = app.endpoint(endpoint).and_then(|handlers| handlers.route.as_ref()) else { return };
+        let socket = EngineSocket { core: Rc::clone(&self.core), session, sid };
+        let done = guarded(|| call(route, &socket));
+        self.watched(|| "a handler of raw Engine.IO".to_owned());
+        if let Err(panic) = done {
+            tracing::error!(target: ENGINEIO, message = %panic, "an Engine.IO handler panicked; its session is closed");
+            self.core.borrow_mut().counters.handler_panics.add(1);
+            self.close_session(session, CloseReason::TransportError);
+        }
+    }
+}

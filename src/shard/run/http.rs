@@ -1,0 +1,237 @@
+//! HTTP requests on a connection: when one is whole, who answers it, and how an answer leaves.
+
+use crate::base::ids::ShardId;
+use crate::base::log::ENGINEIO;
+use crate::base::slab::Key;
+use crate::protocol::http::chunked::ChunkedDecoder;
+use crate::protocol::http::coding::Coding;
+use crate::protocol::http::cors_pattern;
+use crate::protocol::http::error::HttpError;
+use crate::protocol::http::head::{BodyLength, Head, HeaderStorage, Version, decode_head};
+use crate::protocol::http::method::Method;
+use crate::protocol::http::response::{CONTINUE_100, Response};
+use crate::protocol::http::status::Status;
+use crate::shard::core::Core;
+use crate::shard::value::connection::{ChunkedBody, RequestFraming};
+use crate::shard::value::effect::Deferred;
+use crate::shard::value::endpoint::MAIN;
+use crate::shard::{Shard, Step};
+
+/// Who will answer a request.
+#[derive(Debug)]
+pub(crate) enum Destination {
+    /// The Engine.IO endpoint with this number.
+    Engine(u8),
+    /// A route, a folder, or nobody.
+    Site,
+    /// A session of another shard: the connection goes there.
+    Foreign(ShardId),
+}
+
+impl Destination {
+    /// The endpoint whose rules hold; those of the site are the configuration's own.
+    fn endpoint(&self) -> u8 {
+        match self {
+            Destination::Engine(endpoint) => *endpoint,
+            Destination::Site | Destination::Foreign(_) => MAIN,
+        }
+    }
+}
+
+impl Shard {
+    /// Reads one request from the start of `input`, answers it, and says how much it took.
+    pub(crate) fn consume_http(&mut self, key: Key, input: &[u8]) -> Step {
+        {
+            let mut core = self.core.borrow_mut();
+            if core.is_owed_much(key) {
+                tracing::info!(target: ENGINEIO, "closed: requests were pipelined, and their answers not read");
+                core.deferred.push(Deferred::Lost(key));
+                return Step::Wait;
+            }
+            let Some(http) = core.http_mut(key) else { return Step::Wait };
+            if http.awaits_proxy {
+                return core.consume_proxy_header(key, input);
+            }
+            if http.is_answering || input.len() < http.needed {
+                return Step::Wait;
+            }
+            if http.chunked.is_some() {
+                drop(core);
+                return self.consume_chunks(key, input);
+            }
+        }
+        let head_bytes_max = self.core.borrow().config.head_bytes_max;
+        let mut storage = HeaderStorage::new();
+        match decode_head(input, head_bytes_max, &mut storage) {
+            Ok(None) => Step::Wait,
+            Err(error) => {
+                self.core.borrow_mut().note_origin_of_partial(key, input);
+                self.refuse(key, error)
+            }
+            Ok(Some((head, head_len))) => self.consume_request(key, &head, head_len, input),
+        }
+    }
+
+    /// A whole head is there: wait for the body, or answer.
+    fn consume_request(&mut self, key: Key, head: &Head<'_, '_>, head_len: usize, input: &[u8]) -> Step {
+        let destination = self.destination(head);
+        if let Destination::Foreign(to) = destination {
+            self.core.borrow_mut().hand_off(key, to, input);
+            return Step::Used(input.len());
+        }
+        let framing = RequestFraming {
+            is_http10: head.version == Version::Http10,
+            keep_alive: head.keep_alive,
+            is_head: head.method == Method::Head,
+            coding: Coding::choose(head.headers.get_all("accept-encoding")),
+        };
+        let body_bytes_max = {
+            let mut core = self.core.borrow_mut();
+            let body_bytes_max = core.body_bytes_max(&destination);
+            core.note_origin(key, destination.endpoint(), head);
+            core.note_host(key, head);
+            let Some(http) = core.http_mut(key) else { return Step::Used(input.len()) };
+            http.framing = framing;
+            body_bytes_max
+        };
+        if !self.core.borrow().allowed_hosts.allows(head.host) {
+            tracing::warn!(
+                target: ENGINEIO,
+                host = cors_pattern::shown(head.host.unwrap_or_default()),
+                "refused: the request is for a host that is not in allowed_hosts; add it there if it is this server's"
+            );
+            self.refuse_request(key, Status::FORBIDDEN, "this host is not in allowed_hosts");
+            return Step::Used(0);
+        }
+        match head.body {
+            BodyLength::None => {
+                self.answer(key, &destination, head, &[]);
+                Step::Used(head_len)
+            }
+            BodyLength::Length(len) if len > body_bytes_max => {
+                // The session whose POST it is ends with it.
+                if let Destination::Engine(endpoint) = destination
+                    && !self.begin_post(key, endpoint, head)
+                {
+                    return Step::Used(input.len());
+                }
+                self.refuse(key, HttpError::BodyTooLarge)
+            }
+            BodyLength::Length(len) => {
+                let Some(body) = input.get(head_len..head_len + len) else {
+                    self.await_body(key, &destination, head, head_len + len);
+                    return Step::Wait;
+                };
+                self.answer(key, &destination, head, body);
+                Step::Used(head_len + len)
+            }
+            BodyLength::Chunked => {
+                self.await_body(key, &destination, head, 0);
+                let chunked = ChunkedBody {
+                    bytes_max: body_bytes_max,
+                    head: input[..head_len].to_vec(),
+                    decoder: ChunkedDecoder::new(),
+                    body: Vec::new(),
+                };
+                let mut core = self.core.borrow_mut();
+                if let Some(http) = core.http_mut(key) {
+                    http.chunked = Some(Box::new(chunked));
+                }
+                core.count_partial(key);
+                Step::Used(head_len)
+            }
+        }
+    }
+
+    fn consume_chunks(&mut self, key: Key, input: &[u8]) -> Step {
+        let chunked = self.core.borrow_mut().http_mut(key).and_then(|http| http.chunked.take());
+        let Some(mut chunked) = chunked else { return Step::Wait };
+        match chunked.decoder.decode(input, &mut chunked.body, chunked.bytes_max) {
+            Err(error) => self.refuse(key, error),
+            Ok((used, false)) => {
+                {
+                    let mut core = self.core.borrow_mut();
+                    if let Some(http) = core.http_mut(key) {
+                        http.chunked = Some(chunked);
+                    }
+                    core.count_partial(key);
+                }
+                if used == 0 { Step::Wait } else { Step::Used(used) }
+            }
+            Ok((used, true)) => {
+                self.core.borrow_mut().count_partial(key);
+                let mut storage = HeaderStorage::new();
+                if let Ok(Some((head, _))) = decode_head(&chunked.head, chunked.head.len(), &mut storage) {
+                    let destination = self.destination(&head);
+                    self.answer(key, &destination, &head, &chunked.body);
+                }
+                Step::Used(used)
+            }
+        }
+    }
+
+    fn destination(&self, head: &Head<'_, '_>) -> Destination {
+        let Some(endpoint) = self.core.borrow().endpoint_at(head.path) else { return Destination::Site };
+        self.foreign_owner(head.query).map_or(Destination::Engine(endpoint), Destination::Foreign)
+    }
+
+    /// The rest of a request is on its way: say so to its session and to a client that waits for our word.
+    fn await_body(&mut self, key: Key, destination: &Destination, head: &Head<'_, '_>, needed: usize) {
+        if let Destination::Engine(endpoint) = destination
+            && !self.begin_post(key, *endpoint, head)
+        {
+            return;
+        }
+        let mut core = self.core.borrow_mut();
+        let (timeout, now) = (core.config.header_timeout, core.now);
+        let Some(http) = core.http_mut(key) else { return };
+        http.needed = needed;
+        http.body_started = now;
+        let must_continue = head.expects_continue && !std::mem::replace(&mut http.is_continue_sent, true);
+        core.arm_connection(key, timeout);
+        if must_continue {
+            core.write_to(key, |out| out.extend_from_slice(CONTINUE_100));
+        }
+    }
+
+    fn answer(&mut self, key: Key, destination: &Destination, head: &Head<'_, '_>, body: &[u8]) {
+        {
+            let mut core = self.core.borrow_mut();
+            let Some(http) = core.http_mut(key) else { return };
+            http.is_answering = true;
+            http.needed = 0;
+            http.is_continue_sent = false;
+            http.is_head_timed = false;
+        }
+        match destination {
+            Destination::Engine(endpoint) => self.answer_engine(key, *endpoint, head, body),
+            Destination::Site | Destination::Foreign(_) => self.answer_site(key, head, body),
+        }
+    }
+
+    fn refuse(&mut self, key: Key, error: HttpError) -> Step {
+        self.refuse_request(key, error.status(), error.reason());
+        Step::Used(0)
+    }
+
+    /// Answers a request that broke the rules, and closes the connection: what follows it cannot be trusted.
+    pub(crate) fn refuse_request(&mut self, key: Key, status: Status, reason: &'static str) {
+        let mut core = self.core.borrow_mut();
+        let peer = core.connections.get(key).map(|connection| connection.peer);
+        tracing::info!(target: ENGINEIO, peer = peer.map(tracing::field::display), status = status.code(), reason, "request refused");
+        core.counters.requests_refused.add(1);
+        let session = core.http_mut(key).and_then(|http| http.session.take());
+        core.respond_and_close(key, &Response::text(reason).with_status(status));
+        // What the POST carried is lost, so its session cannot go on: the client would never learn of the gap.
+        if let Some(session) = session {
+            drop(core);
+            self.carrier_lost(session, key);
+        }
+    }
+}
+
+impl Core {
+    fn body_bytes_max(&self, destination: &Destination) -> usize {
+        self.endpoint(destination.endpoint()).options.max_http_buffer_size
+    }
+}

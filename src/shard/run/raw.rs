@@ -1,0 +1,109 @@
+//! Raw WebSocket routes: their functions are called.
+
+use crate::base::guard::guarded;
+use crate::base::slab::Key;
+use crate::protocol::websocket::close::CloseCode;
+use crate::protocol::websocket::frame::{self, Opcode};
+use crate::shard::Shard;
+use crate::shard::user::websocket::Message;
+use crate::shard::user::websocket::WebSocket;
+use crate::shard::user::websocket::WebSocketRoute;
+use crate::shard::value::connection::{Kind, Role};
+use crate::shard::value::raw::RawState;
+use std::rc::Rc;
+
+impl Shard {
+    pub(crate) fn raw_opened(&mut self, connection: Key, route: &Rc<WebSocketRoute>) {
+        self.core.borrow_mut().arm_raw(connection);
+        if let Some(handler) = &route.open {
+            let websocket = WebSocket { core: Rc::clone(&self.core), connection };
+            self.guard_raw(connection, || handler(&websocket));
+        }
+    }
+
+    /// Looks after a raw connection: a peer that has gone silent is closed, any other is pinged, and looked at again.
+    pub(crate) fn check_raw(&mut self, connection: Key, is_lost: bool) {
+        if is_lost {
+            return self.connection_lost(connection);
+        }
+        let mut core = self.core.borrow_mut();
+        core.write_to(connection, |out| frame::append(out, Opcode::Ping, &[]));
+        core.arm_raw(connection);
+    }
+
+    /// A frame of any kind came.
+    pub(crate) fn raw_seen(&mut self, connection: Key) {
+        let mut core = self.core.borrow_mut();
+        let now = core.now;
+        if let Some(connection) = core.connections.get_mut(connection)
+            && let Kind::WebSocket(websocket) = &mut connection.kind
+            && let Role::Raw(raw) = &mut websocket.role
+        {
+            raw.last_seen = now;
+        }
+    }
+
+    pub(crate) fn raw_text(&mut self, connection: Key, text: &str) {
+        self.raw_message(connection, Message::Text(text));
+    }
+
+    pub(crate) fn raw_binary(&mut self, connection: Key, bytes: &[u8]) {
+        self.raw_message(connection, Message::Binary(bytes));
+    }
+
+    fn raw_message(&mut self, connection: Key, message: Message<'_>) {
+        let Some(route) = self.raw_route(connection) else { return };
+        if let Some(handler) = &route.message {
+            let websocket = WebSocket { core: Rc::clone(&self.core), connection };
+            self.guard_raw(connection, || handler(&websocket, message));
+        }
+    }
+
+    /// The closing handshake has begun: the route hears of it now, once.
+    pub(crate) fn raw_ended(&mut self, connection: Key) {
+        let state = {
+            let mut core = self.core.borrow_mut();
+            let Some(connection) = core.connections.get_mut(connection) else { return };
+            match std::mem::replace(&mut connection.kind, Kind::Http(Default::default())) {
+                Kind::WebSocket(crate::shard::value::connection::WebSocketState {
+                    role: Role::Raw(raw),
+                    ..
+                }) => raw,
+                other => {
+                    connection.kind = other;
+                    return;
+                }
+            }
+        };
+        self.raw_closed(*state);
+    }
+
+    pub(crate) fn raw_closed(&mut self, state: RawState) {
+        if let Some(handler) = &state.route.close {
+            let websocket = WebSocket { core: Rc::clone(&self.core), connection: state.connection };
+            self.guard_raw(state.connection, || handler(&websocket));
+        }
+    }
+
+    fn raw_route(&self, connection: Key) -> Option<Rc<WebSocketRoute>> {
+        let core = self.core.borrow();
+        match &core.connections.get(connection)?.kind {
+            Kind::WebSocket(websocket) => match &websocket.role {
+                Role::Raw(raw) => Some(Rc::clone(&raw.route)),
+                _ => None,
+            },
+            Kind::Http(_) => None,
+        }
+    }
+
+    fn guard_raw(&mut self, connection: Key, run: impl FnOnce()) {
+        let done = guarded(run);
+        self.watched(|| "a handler of a raw WebSocket".to_owned());
+        if let Err(panic) = done {
+            tracing::error!(message = %panic, "a WebSocket handler panicked; its connection is closed");
+            let mut core = self.core.borrow_mut();
+            core.counters.handler_panics.add(1);
+            core.close_websocket(connection, Some(CloseCode::INTERNAL_ERROR), "internal error");
+        }
+    }
+}

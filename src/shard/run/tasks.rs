@@ -1,0 +1,126 @@
+//! Futures are polled, and what they own ends with them.
+
+use crate::base::guard::{discard, guarded};
+use crate::base::log::SOCKETIO;
+use crate::base::slab::Key;
+use crate::shard::Shard;
+use crate::shard::TaskOwner;
+use crate::shard::core::lives::REFUSED;
+use crate::shard::feature::tasks::LocalFuture;
+use crate::shard::feature::tasks::Task;
+use crate::shard::feature::tasks::TaskWake;
+use crate::shard::value::error::Refused;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context as PollContext, Poll, Waker};
+
+impl Shard {
+    /// Wakes everybody whose time has come.
+    pub(crate) fn wake_sleepers(&mut self) {
+        loop {
+            // The waker may be the user's own code, so nothing is borrowed while it runs.
+            let woken = self.core.borrow_mut().wake_sleeper();
+            match woken {
+                Some(Some(waker)) => waker.wake(),
+                Some(None) => {}
+                None => return,
+            }
+        }
+    }
+
+    /// Starts a future; it runs until it first waits before this returns.
+    pub(crate) fn start_task(&mut self, future: LocalFuture, owner: TaskOwner) {
+        let session = self.core.borrow().session_of(owner);
+        if let Some(session) = session
+            && !self.core.borrow_mut().count_task(session)
+        {
+            discard(future);
+            return self.break_session(
+                session,
+                "the client left and joined again while more of its asynchronous handlers ran than HANDLERS_LEFT_MAX",
+            );
+        }
+        let key = {
+            let mut core = self.core.borrow_mut();
+            if let TaskOwner::Handler(socket, _) = owner
+                && let Some(socket) = core.sockets.get_mut(socket)
+            {
+                socket.is_busy = true;
+            }
+            let wake = Arc::new(TaskWake {
+                mesh: Arc::clone(&core.mesh),
+                shard: core.id,
+                key: std::sync::OnceLock::new(),
+                is_woken: AtomicBool::new(false),
+            });
+            let waker = Waker::from(Arc::clone(&wake));
+            let task =
+                Task { future: Some(future), owner, session, waker: Some(waker), wake: Arc::clone(&wake) };
+            let key = core.tasks.insert(task);
+            wake.key.set(key).expect("the key is set once");
+            key
+        };
+        self.run_task(key);
+    }
+
+    /// Lets a task go on.
+    pub(crate) fn run_task(&mut self, key: Key) {
+        let taken = {
+            let mut core = self.core.borrow_mut();
+            core.tasks.get_mut(key).and_then(|task| {
+                task.wake.is_woken.store(false, Ordering::Release);
+                Some((task.future.take()?, task.waker.clone()?, task.owner))
+            })
+        };
+        let Some((mut future, waker, owner)) = taken else { return };
+        let mut cx = PollContext::from_waker(&waker);
+        let polled = guarded(|| future.as_mut().poll(&mut cx));
+        self.watched(|| owner.describe());
+        match polled {
+            Ok(Poll::Pending) => {
+                let mut future = Some(future);
+                if let Some(task) = self.core.borrow_mut().tasks.get_mut(key) {
+                    task.future = future.take();
+                }
+                discard(future);
+            }
+            Ok(Poll::Ready(())) => {
+                discard(future);
+                self.finish_task(key, owner);
+            }
+            Err(panic) => {
+                discard(future);
+                match owner {
+                    TaskOwner::Handler(socket, _) => {
+                        self.handler_panicked(socket, "(asynchronous handler)", &panic);
+                    }
+                    TaskOwner::Connect(socket) => {
+                        tracing::error!(target: SOCKETIO, message = %panic, "a connect handler panicked; the client is refused");
+                        self.core.borrow().counters.handler_panics.add(1);
+                        self.decide(socket, Err(Refused::new(REFUSED)));
+                    }
+                    TaskOwner::Nobody => {
+                        tracing::error!(message = %panic, "a background task panicked");
+                        self.core.borrow().counters.handler_panics.add(1);
+                    }
+                }
+                self.finish_task(key, owner);
+            }
+        }
+    }
+
+    fn finish_task(&mut self, key: Key, owner: TaskOwner) {
+        let mut core = self.core.borrow_mut();
+        let session = core.tasks.remove(key).and_then(|task| task.session);
+        if let Some(session) = session.and_then(|session| core.sessions.get_mut(session)) {
+            session.tasks -= 1;
+        }
+        if let TaskOwner::Handler(socket, _) = owner {
+            if let Some(socket) = core.sockets.get_mut(socket) {
+                socket.is_busy = false;
+            }
+            drop(core);
+            self.run_waiting(socket);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Tickers are started and called.
+
+use crate::base::guard::guarded;
+use crate::shard::Shard;
+use crate::shard::feature::ticks::Progress;
+use crate::shard::user::tick::Tick;
+use crate::shard::user::tick::Ticker;
+use std::rc::Rc;
+
+impl Shard {
+    /// Starts the ticks of every namespace, the first one period from now.
+    pub(crate) fn start_tickers(&mut self) {
+        let mut core = self.core.borrow_mut();
+        let start = core.now;
+        for (namespace, handlers) in self.app.namespaces.iter().enumerate() {
+            for (ticker, registered) in handlers.tickers.iter().enumerate() {
+                let period = registered.period;
+                core.tickers.push(Progress { namespace, ticker, period, start, next: 0 });
+            }
+        }
+        core.note_next_tick();
+    }
+
+    /// Runs whatever tick is due.
+    pub(crate) fn run_ticks(&mut self) {
+        let count = {
+            let core = self.core.borrow();
+            if core.tick_due <= core.now { core.tickers.len() } else { 0 }
+        };
+        (0..count).for_each(|index| self.run_ticker(index));
+        if count > 0 {
+            self.core.borrow_mut().note_next_tick();
+        }
+    }
+
+    fn run_ticker(&mut self, index: usize) {
+        let core = Rc::clone(&self.core);
+        let mut skipped = core.borrow_mut().skip_ticks(index);
+        loop {
+            let Some((number, lateness)) = core.borrow_mut().take_tick(index) else { return };
+            let (namespace, ticker) = {
+                let progress = &core.borrow().tickers[index];
+                (progress.namespace, progress.ticker)
+            };
+            let handlers = Rc::clone(&self.app.namespaces[namespace]);
+            let Some(Ticker { period, handler }) = handlers.tickers.get(ticker) else { return };
+            let skipped = std::mem::take(&mut skipped);
+            let here = core.borrow().namespaces.of_setup(namespace);
+            for namespace in &here {
+                let tick = Tick { core: &core, namespace, number, period: *period, lateness, skipped };
+                let done = guarded(|| handler(&tick));
+                self.watched(|| format!("a tick of {}", namespace.name));
+                if let Err(panic) = done {
+                    tracing::error!(namespace = %namespace.name, message = %panic, "a tick panicked");
+                    core.borrow_mut().counters.handler_panics.add(1);
+                }
+                self.settle();
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The browser client's files below an endpoint's path, as Node's `serveClient` serves them.
+
+use crate::base::log::ENGINEIO;
+use crate::base::slab::Key;
+use crate::protocol::http::etag;
+use crate::protocol::http::head::Head;
+use crate::protocol::http::method::Method;
+use crate::protocol::http::response::Response;
+use crate::protocol::http::status::Status;
+use crate::shard::core::Core;
+use crate::shard::value::files::FileRequest;
+use std::borrow::Cow;
+
+/// The files of the bundle; nothing else of its folder is served.
+const FILES: [&str; 8] = [
+    "socket.io.js",
+    "socket.io.js.map",
+    "socket.io.min.js",
+    "socket.io.min.js.map",
+    "socket.io.esm.min.js",
+    "socket.io.esm.min.js.map",
+    "socket.io.msgpack.min.js",
+    "socket.io.msgpack.min.js.map",
+];
+
+/// What every answer but a 304 carries: the browser asks each time whether its copy is the present one.
+pub(crate) const CACHE_CONTROL: &str = "public, max-age=0";
+
+impl Core {
+    /// Answers a request for a file of the client bundle. False when it is for something else.
+    pub(crate) fn answer_bundle(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>) -> bool {
+        let table = self.endpoint(endpoint);
+        let rest = head.path.strip_prefix(table.options.path.as_str());
+        let Some(name) = FILES.into_iter().find(|name| rest == Some(name)) else { return false };
+        if table.options.client_bundle.as_os_str().is_empty() {
+            self.refuse_bundle(key, head);
+            return true;
+        }
+        if !matches!(head.method, Method::Get | Method::Head) {
+            self.respond(key, &Response::new(Status::METHOD_NOT_ALLOWED).header("allow", "GET, HEAD"));
+            return true;
+        }
+        let known = head.headers.get("if-none-match");
+        if let (Some(known), Some(tag)) = (known, &table.bundle_tag)
+            && etag::if_none_match(known, tag)
+        {
+            let response = self.vary_headers(key, endpoint).into_iter();
+            let response = response.fold(Response::new(Status::NOT_MODIFIED), |response, (name, value)| {
+                response.header(name, value)
+            });
+            self.respond(key, &response);
+            return true;
+        }
+        let folder = table.options.client_bundle.clone();
+        let request = FileRequest {
+            content_type: Cow::Borrowed(content_type(name)),
+            if_none_match: known.map(str::to_owned),
+            tag: table.bundle_tag.clone(),
+            headers: self.vary_headers(key, endpoint),
+            missing: Some(folder.join(name)),
+        };
+        self.await_file(key, request, name, folder);
+        true
+    }
+
+    /// A cache must not give a page of another origin what it kept from one without: the grant says so where there is one.
+    fn vary_headers(&self, key: Key, endpoint: u8) -> Vec<(&'static str, String)> {
+        let is_unsaid = self.heeds_origins(endpoint) && !self.has_grant(key);
+        is_unsaid.then(|| ("Vary", "Origin".to_owned())).into_iter().collect()
+    }
+
+    /// A page asks for the client, as Node's server would serve it, and this server was given none.
+    fn refuse_bundle(&mut self, key: Key, head: &Head<'_, '_>) {
+        tracing::warn!(
+            target: ENGINEIO,
+            path = head.path,
+            "answered 404: the server has no copy of the browser client; let client_bundle name a folder like npm's \
+             socket.io-client/dist, or load the client from elsewhere"
+        );
+        self.counters.requests_refused.add(1);
+        let response = Response::text(
+            "this server has no copy of the browser client: set client_bundle to a folder like npm's \
+             socket.io-client/dist, or load the client from elsewhere",
+        );
+        self.respond(key, &response.with_status(Status::NOT_FOUND));
+    }
+}
+
+fn content_type(name: &str) -> &'static str {
+    if name.ends_with(".map") {
+        "application/json; charset=utf-8"
+    } else {
+        "application/javascript; charset=utf-8"
+    }
+}

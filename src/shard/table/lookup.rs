@@ -1,0 +1,95 @@
+//! Looking things up: sessions and sockets by id, endpoints by path.
+
+use crate::base::ids::{SID_RANDOM_BYTES, Sid};
+use crate::base::sid_index::SidIndex;
+use crate::base::slab::{Key, Slab};
+use crate::shard::core::Core;
+use crate::shard::value::endpoint::EndpointTable;
+use crate::shard::value::recovery::RecoveryState;
+use crate::shard::value::recovery::state_of;
+use crate::shard::value::session::Session;
+use crate::shard::value::socket::SocketEntry;
+use rand_core::RngCore;
+use smallvec::SmallVec;
+
+impl Core {
+    /// An endpoint by the number that a session or a request has.
+    #[inline]
+    pub(crate) fn endpoint(&self, endpoint: u8) -> &EndpointTable {
+        &self.endpoints[usize::from(endpoint)]
+    }
+
+    /// A new id that names this shard.
+    pub(crate) fn new_sid(&mut self) -> Sid {
+        let mut bytes = [0; SID_RANDOM_BYTES];
+        self.random.fill_bytes(&mut bytes);
+        Sid::new(self.id, bytes)
+    }
+
+    /// The session of this shard with that id.
+    pub(crate) fn session_by_sid(&self, sid: &Sid) -> Option<Key> {
+        let sid_at = |place| self.sessions.at(place).map(|session: &Session| session.sid);
+        self.sessions.key_at(self.session_ids.find(sid, sid_at)?)
+    }
+
+    /// The place of this shard's socket with that id.
+    pub(crate) fn socket_by_sid(&self, sid: &Sid) -> Option<u32> {
+        find_socket(&self.socket_ids, &self.sockets, sid)
+    }
+
+    /// Whole seconds since 1970.
+    pub(crate) fn unix_seconds(&self) -> u64 {
+        (self.unix_origin + self.now.0) / 1000
+    }
+
+    /// Notes that a connection is owed bytes. Called before they are queued: what is there is from earlier turns.
+    #[inline]
+    pub(crate) fn mark_dirty(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.mark_dirty(key, &mut self.dirty);
+        }
+    }
+
+    /// Notes that a session's poll can be answered at the end of the turn. Called before bytes are queued.
+    pub(crate) fn mark_poll_due(&mut self, key: Key) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.mark_poll_due(key, &mut self.polls_due);
+        }
+    }
+
+    /// The sockets of a session, by namespace.
+    pub(crate) fn sockets_of(&self, session: Key) -> SmallVec<[Key; 4]> {
+        self.sessions
+            .get(session)
+            .map(|session| session.sockets.iter().map(|(_, key)| *key).collect())
+            .unwrap_or_default()
+    }
+}
+
+/// The place of the socket with that id, for those who hold parts of the core only.
+pub(crate) fn find_socket(ids: &SidIndex, sockets: &Slab<SocketEntry>, sid: &Sid) -> Option<u32> {
+    ids.find(sid, |place| sockets.at(place).map(|socket| socket.sid))
+}
+
+impl Core {
+    /// Whether a session is open for its peer.
+    pub(crate) fn is_session_live(&self, key: Key) -> bool {
+        self.sessions.get(key).is_some_and(|session| !session.is_over)
+    }
+
+    /// The endpoint at which a session opened.
+    pub(crate) fn endpoint_of(&self, session: Key) -> Option<u8> {
+        self.sessions.get(session).map(|session| session.endpoint)
+    }
+
+    /// The endpoint that a path belongs to: of several the one with the longest path.
+    pub(crate) fn endpoint_at(&self, path: &str) -> Option<u8> {
+        let paths = self.endpoints.iter().map(|endpoint| endpoint.options.path.as_str());
+        let found = paths.enumerate().filter(|(_, prefix)| path.starts_with(prefix));
+        found.max_by_key(|(_, prefix)| prefix.len()).map(|(number, _)| number as u8)
+    }
+
+    pub(crate) fn is_lost(&self, key: Key) -> bool {
+        self.sockets.get(key).and_then(state_of).is_some_and(RecoveryState::is_lost)
+    }
+}

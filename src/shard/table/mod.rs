@@ -1,0 +1,32 @@
+//! The tables of a shard, and what works on several of them.
+
+pub(crate) mod answer;
+pub(crate) mod bundle;
+pub(crate) mod connections;
+pub(crate) mod delivery;
+pub(crate) mod ends;
+pub(crate) mod expiry;
+pub(crate) mod files;
+pub(crate) mod input;
+pub(crate) mod lookup;
+pub(crate) mod namespaces;
+pub(crate) mod opening;
+pub(crate) mod origin;
+pub(crate) mod partial;
+pub(crate) mod polling;
+pub(crate) mod post;
+pub(crate) mod proxied;
+pub(crate) mod raw;
+pub(crate) mod revision3;
+pub(crate) mod rooms;
+pub(crate) mod send;
+pub(crate) mod shed;
+pub(crate) mod slow;
+pub(crate) mod slow_polls;
+pub(crate) mod switching;
+pub(crate) mod timers;
+pub(crate) mod trace;
+pub(crate) mod transport;
+pub(crate) mod unjoined;
+pub(crate) mod upgrade;
+pub(crate) mod waiting;

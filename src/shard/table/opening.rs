@@ -1,0 +1,170 @@
+//! The beginning of a session, by either transport, and what refuses one.
+
+use crate::base::log::ENGINEIO;
+use crate::base::slab::Key;
+use crate::base::time::Time;
+use crate::config::Parser;
+use crate::protocol::engineio::packet::Open;
+use crate::protocol::engineio::polling::PollForm;
+use crate::protocol::engineio::revision::Revision;
+use crate::protocol::engineio::session::Heartbeat;
+use crate::protocol::http::head::Head;
+use crate::protocol::http::response::Response;
+use crate::protocol::http::status::Status;
+use crate::shard::core::Core;
+use crate::shard::table::polling::{one_packet, poll_response};
+use crate::shard::table::switching::Accepted;
+use crate::shard::value::connection::{Kind, Role};
+use crate::shard::value::form::Wire;
+use crate::shard::value::handshake::Handshake;
+use crate::shard::value::outbox::Outbox;
+use crate::shard::value::session::{Left, Link, Session};
+use crate::shard::value::share::SessionShare;
+use smallvec::SmallVec;
+use std::rc::Rc;
+
+impl Core {
+    /// Whether no further session may open here.
+    pub(crate) fn is_full(&self) -> bool {
+        let has_room = self.sessions.len() < self.config.sessions_max || self.unjoined.len() > 0;
+        !has_room || self.is_draining()
+    }
+
+    pub(crate) fn refuse_session(&mut self, key: Key) {
+        self.counters.requests_refused.add(1);
+        let reason = if self.is_draining() {
+            tracing::info!(target: ENGINEIO, "session refused: the server is shutting down");
+            "shutting down"
+        } else {
+            tracing::warn!(
+                target: ENGINEIO,
+                sessions_max = self.config.sessions_max,
+                "session refused: this shard holds sessions_max; raise it, or add shards"
+            );
+            "too many sessions"
+        };
+        let response = Response::text(reason).with_status(Status::SERVICE_UNAVAILABLE);
+        self.respond(key, &response.header("retry-after", "5"));
+    }
+
+    pub(crate) fn open_polling(
+        &mut self,
+        key: Key,
+        endpoint: u8,
+        head: &Head<'_, '_>,
+        form: PollForm,
+    ) -> Key {
+        let link = Link::Polling { poll: None, post: None };
+        let session_key = self.open_session(key, endpoint, head, (link, form));
+        let table = self.endpoint(endpoint);
+        let open = self.open_packet(session_key, table.options.websocket && table.options.allow_upgrades);
+        let mut response = poll_response(one_packet(form, &open));
+        if let Some(sid) = self.sessions.get(session_key).map(|session| session.sid)
+            && let Some(Ok(cookie)) = table.cookie.as_ref().map(|cookie| cookie.encode(sid.as_str()))
+        {
+            response = response.header("set-cookie", cookie);
+        }
+        self.respond(key, &response);
+        session_key
+    }
+
+    pub(crate) fn open_websocket(
+        &mut self,
+        key: Key,
+        endpoint: u8,
+        head: &Head<'_, '_>,
+        (form, accepted): (PollForm, &Accepted),
+    ) -> Key {
+        let session_key = self.open_session(key, endpoint, head, (Link::WebSocket(key), form));
+        self.become_websocket(key, endpoint, (head, accepted), Role::Session(session_key));
+        self.note_text_only(key, form);
+        self.adopt_wire(session_key, key);
+        let open = self.open_packet(session_key, false);
+        self.send_packet(session_key, &open);
+        session_key
+    }
+
+    /// A WebSocket whose client reads no bytes, which revision 3 may say, gets binary as text.
+    pub(crate) fn note_text_only(&mut self, key: Key, form: PollForm) {
+        if form.revision == Revision::Three
+            && form.is_text_only
+            && let Some(Kind::WebSocket(websocket)) =
+                self.connections.get_mut(key).map(|connection| &mut connection.kind)
+        {
+            websocket.wire = websocket.wire | Wire::BASE64;
+        }
+    }
+
+    fn open_session(
+        &mut self,
+        key: Key,
+        endpoint: u8,
+        head: &Head<'_, '_>,
+        (link, form): (Link, PollForm),
+    ) -> Key {
+        let sid = self.new_sid();
+        let peer =
+            self.connections.get(key).map_or(crate::message::peer::Peer::Unix, |connection| connection.peer);
+        let address = self.client_address(peer, head.headers);
+        let issued = self.unix_origin + self.now.0;
+        let handshake = Handshake::new(head.target, head.headers.iter_bytes(), (peer, address), issued);
+        let table = self.endpoint(endpoint);
+        // Raw endpoints have no namespaces to join.
+        let connect_by = if table.is_raw { Time::NEVER } else { self.now + table.options.connect_timeout };
+        let heartbeat = Heartbeat::new(form.revision, table.heartbeat_times(), self.now);
+        let is_packed = self.config.parser == Parser::Msgpack && !table.is_raw;
+        let parser = if is_packed { Wire::MSGPACK } else { Wire::default() };
+        let typed = if form.revision == Revision::Three { Wire::TYPED } else { Wire::default() };
+        let session_key = self.sessions.insert(Session {
+            sid,
+            endpoint,
+            is_traced: false,
+            link,
+            poll_form: form,
+            wire: parser | typed,
+            upgrade: None,
+            heartbeat,
+            connect_by,
+            armed: Time::NEVER,
+            backlog: Outbox::default(),
+            may_compress: false,
+            is_poll_due: false,
+            behind: 0,
+            awaits_drain: false,
+            parked: None,
+            is_over: false,
+            is_given_up: false,
+            is_ending: false,
+            left: Left::None,
+            is_sent_away: false,
+            is_told: false,
+            is_unjoined: false,
+            sockets: SmallVec::new(),
+            share: SessionShare::default(),
+            tasks: 0,
+            pending_binary: None,
+            partial: 0,
+            handshake: Rc::new(handshake),
+        });
+        let Core { session_ids, sessions, .. } = &mut *self;
+        session_ids.insert(&sid, session_key.index, |place| sessions.at(place).map(|session| session.sid));
+        self.counters.sessions.add(1);
+        self.make_room_for(session_key, connect_by != Time::NEVER);
+        self.arm_session(session_key);
+        tracing::debug!(target: ENGINEIO, session = %sid.brief(), %peer, "session opened");
+        session_key
+    }
+
+    fn open_packet(&self, session_key: Key, can_upgrade: bool) -> String {
+        let session = self.sessions.get(session_key).expect("the session was just opened");
+        let options = &self.endpoint(session.endpoint).options;
+        Open {
+            sid: session.sid.as_str(),
+            can_upgrade,
+            ping_interval: options.ping_interval,
+            ping_timeout: options.ping_timeout,
+            payload_bytes_max: options.max_http_buffer_size,
+        }
+        .encode()
+    }
+}

@@ -1,0 +1,99 @@
+//! What all clients of a shard have sent of messages that are not whole, and who is closed when it is too much.
+//!
+//! A frame, a body or a packet with attachments is bounded by itself; many clients who each keep one back by a byte are not.
+//! What a connection and a session keep is counted when it changes, and never on the way of a message that arrives whole.
+
+use crate::base::slab::Key;
+use crate::shard::core::Core;
+use crate::shard::value::connection::clamped;
+use crate::shard::value::connection::{Connection, Kind, Role};
+
+/// A shard's part of `partial_bytes_max` is never less than so many messages of the greatest size: else none could arrive.
+const MESSAGES_MIN: usize = 4;
+
+/// Who is closed because all together keep too much.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Keeper {
+    Session(Key),
+    Connection(Key),
+}
+
+impl Connection {
+    /// Bytes of its input that are kept: incomplete, or waiting for their turn.
+    fn partial_now(&self) -> usize {
+        let within = match &self.kind {
+            Kind::Http(http) => {
+                let chunked =
+                    http.chunked.as_ref().map_or(0, |chunked| chunked.head.len() + chunked.body.len());
+                chunked + http.post.as_ref().map_or(0, |post| post.len_bytes())
+            }
+            Kind::WebSocket(websocket) => websocket.decoder.len_bytes(),
+        };
+        self.inbound.len() + within
+    }
+}
+
+impl Core {
+    /// This shard's part of what all may keep.
+    pub(crate) fn partial_part(&mut self) {
+        let largest = self.endpoints.iter().map(|endpoint| endpoint.options.max_http_buffer_size).max();
+        let part = self.config.partial_bytes_max / self.mesh.len().max(1);
+        self.partial_bytes_max = part.max(largest.unwrap_or(0).saturating_mul(MESSAGES_MIN));
+    }
+
+    /// What a connection keeps of its input may have changed.
+    pub(crate) fn count_partial(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let now = clamped(connection.partial_now());
+        self.partial_bytes = self.partial_bytes - connection.partial as usize + now as usize;
+        connection.partial = now;
+    }
+
+    /// The attachments that a session waits for may have changed.
+    pub(crate) fn count_session_partial(&mut self, key: Key) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let now = clamped(session.pending_binary.as_ref().map_or(0, |pending| pending.len_bytes()));
+        self.partial_bytes = self.partial_bytes - session.partial as usize + now as usize;
+        session.partial = now;
+    }
+
+    /// Those who keep most, until enough is gone.
+    pub(crate) fn largest_partial(&self) -> Vec<Keeper> {
+        let mut keepers: Vec<(u32, Keeper)> = Vec::new();
+        for key in self.connections.keys() {
+            let connection = self.connections.get(key).expect("the key was just listed");
+            let keeper = match &connection.kind {
+                Kind::WebSocket(websocket) => match websocket.role {
+                    Role::Session(session) => Keeper::Session(session),
+                    Role::Probe(_) | Role::Raw(_) => Keeper::Connection(key),
+                },
+                Kind::Http(_) => Keeper::Connection(key),
+            };
+            keepers.push((connection.partial, keeper));
+        }
+        for key in self.sessions.keys() {
+            let session = self.sessions.get(key).expect("the key was just listed");
+            keepers.push((session.partial, Keeper::Session(key)));
+        }
+        keepers.retain(|(bytes, _)| *bytes > 0);
+        keepers.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        // A little more than must be, so that not every turn closes somebody.
+        let mut excess = self.partial_bytes.saturating_sub(self.partial_bytes_max / 8 * 7);
+        let enough = keepers.into_iter().take_while(|(bytes, _)| {
+            let is_needed = excess > 0;
+            excess = excess.saturating_sub(*bytes as usize);
+            is_needed
+        });
+        enough.map(|(_, keeper)| keeper).collect()
+    }
+
+    /// What every connection and session keeps, added up.
+    #[cfg(test)]
+    pub(crate) fn partial_of_all(&self) -> usize {
+        let connections = self.connections.keys().filter_map(|key| self.connections.get(key));
+        let sessions = self.sessions.keys().filter_map(|key| self.sessions.get(key));
+        let pending = sessions.filter_map(|session| session.pending_binary.as_ref());
+        connections.map(Connection::partial_now).sum::<usize>()
+            + pending.map(|pending| pending.len_bytes()).sum::<usize>()
+    }
+}

@@ -1,0 +1,29 @@
+//! What raw WebSockets are sent.
+
+use crate::base::slab::Key;
+use crate::protocol::engineio::session::HeartbeatTimes;
+use crate::protocol::websocket::frame::Opcode;
+use crate::shard::core::Core;
+use crate::shard::value::connection::Ending;
+use crate::shard::value::endpoint::MAIN;
+
+impl Core {
+    /// Queues one message on a raw connection.
+    pub(crate) fn send_frame(&mut self, key: Key, opcode: Opcode, payload: &[u8]) {
+        self.mark_dirty(key);
+        let Core { connections, transcoder, buffers, owed, .. } = &mut *self;
+        let Some(connection) = connections.get_mut(key) else { return };
+        if connection.ending == Ending::Open {
+            let wire = connection.wire();
+            let before = connection.outbox.len();
+            connection.outbox.write(buffers, |out| transcoder.append(opcode, payload, wire, out));
+            owed.add_own(connection.outbox.len() - before);
+        }
+    }
+
+    /// Has a raw connection looked after once in a while.
+    pub(crate) fn arm_raw(&mut self, connection: Key) {
+        let HeartbeatTimes { interval, timeout } = self.endpoint(MAIN).heartbeat_times();
+        self.arm_connection(connection, interval.min(timeout));
+    }
+}

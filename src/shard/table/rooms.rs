@@ -1,0 +1,157 @@
+//! Rooms of one shard: join, leave, list.
+//!
+//! A socket's own id is a room that always has that one member; it has no entry in the table. A room's first member and its last
+//! leave are also noted where other shards look (`mesh/interest`).
+
+use crate::base::ids::Sid;
+use crate::base::log::SOCKETIO;
+use crate::base::slab::Key;
+use crate::mesh::interest::Slot;
+use crate::message::recovery::LostSocket;
+use crate::shard::core::Core;
+use crate::shard::value::room::JoinError;
+use crate::shard::value::room::ROOM_NAME_BYTES_MAX;
+use crate::shard::value::room::Room;
+
+impl Core {
+    /// Puts a socket into a room, which exists from its first member on.
+    pub(crate) fn join(&mut self, socket_key: Key, name: &str) -> Result<(), JoinError> {
+        let rooms_max = self.config.rooms_per_socket_max;
+        let socket = self.sockets.get_mut(socket_key).ok_or(JoinError::NoSuchSocket)?;
+        if socket.sid.as_str() == name {
+            return Ok(());
+        }
+        if name.len() > ROOM_NAME_BYTES_MAX {
+            tracing::warn!(target: SOCKETIO, sid = %socket.sid.brief(), bytes = name.len(), "not joined: a room's name has at most {ROOM_NAME_BYTES_MAX} bytes");
+            return Err(JoinError::NameTooLong);
+        }
+        let namespace = socket.namespace;
+        let table = &mut self.namespaces[namespace];
+        let known = table.room_ids.get(name).copied();
+        if known.is_some_and(|room| socket.rooms.contains(&room)) {
+            return Ok(());
+        }
+        if socket.rooms.len() >= rooms_max {
+            tracing::warn!(target: SOCKETIO, sid = %socket.sid.brief(), room = name, rooms_max, "not joined: rooms_per_socket_max is reached");
+            return Err(JoinError::TooManyRooms);
+        }
+        let room = known.unwrap_or_else(|| {
+            // Before the socket is a member for anybody: see `mesh/interest`.
+            let slot = self.mesh.interest.slot(&table.namespace.address, name);
+            self.holdings.add(&self.mesh.interest, slot);
+            let room = self.rooms.insert(Room {
+                namespace,
+                name: name.into(),
+                members: Default::default(),
+                lost: 0,
+                is_alias: false,
+                slot,
+            });
+            table.room_ids.insert(name.into(), room);
+            room
+        });
+        socket.rooms.push(room);
+        let is_lost = self.is_lost(socket_key);
+        let entry = self.rooms.get_mut(room).expect("a room named in the table exists");
+        let is_new = entry.members.insert(socket_key.index);
+        debug_assert!(is_new, "whoever had the place before has left its rooms");
+        entry.lost += usize::from(is_lost);
+        if !self.states.is_empty() {
+            self.welcome_to_state(socket_key, namespace, name);
+        }
+        Ok(())
+    }
+
+    /// Puts a socket into a room that stands for itself, and is in no list of rooms.
+    pub(crate) fn join_alias(&mut self, socket: Key, name: &str) {
+        // A name too long is logged, and then nobody can write to it.
+        let _ = self.join(socket, name);
+        let Some(namespace) = self.sockets.get(socket).map(|socket| socket.namespace) else { return };
+        let room = self.namespaces[namespace].room_ids.get(name).copied();
+        if let Some(room) = room.and_then(|room| self.rooms.get_mut(room)) {
+            room.is_alias = true;
+        }
+    }
+
+    /// The names of a namespace's rooms that have members on this shard. What stands for one socket is left out.
+    pub(crate) fn listed_rooms(&self, namespace: u16) -> impl Iterator<Item = &str> {
+        let rooms = self.namespaces[namespace].room_ids.values().filter_map(|room| self.rooms.get(*room));
+        rooms.filter(|room| room.is_listed()).map(|room| &*room.name)
+    }
+
+    /// Takes a socket out of a room; the room goes with its last member.
+    pub(crate) fn leave(&mut self, socket_key: Key, name: &str) {
+        let Some(socket) = self.sockets.get_mut(socket_key) else { return };
+        let Some(&room) = self.namespaces[socket.namespace].room_ids.get(name) else { return };
+        let before = socket.rooms.len();
+        socket.rooms.retain(|joined| *joined != room);
+        if socket.rooms.len() < before {
+            self.remove_member(room, socket_key.index);
+        }
+    }
+
+    /// Takes a socket out of every room it is in.
+    pub(crate) fn leave_all(&mut self, socket_key: Key) {
+        let Some(socket) = self.sockets.get_mut(socket_key) else { return };
+        for room in std::mem::take(&mut socket.rooms) {
+            self.remove_member(room, socket_key.index);
+        }
+    }
+
+    /// The rooms of a socket, its own id first. The id by which an old client knows it is no further one.
+    pub(crate) fn rooms_of(&self, socket_key: Key) -> Vec<String> {
+        let Some(socket) = self.sockets.get(socket_key) else { return Vec::new() };
+        let rooms = socket.rooms.iter().filter_map(|room| self.rooms.get(*room));
+        let joined = rooms.filter(|room| !room.is_alias).map(|room| room.name.to_string());
+        std::iter::once(socket.sid.to_string()).chain(joined).collect()
+    }
+
+    fn remove_member(&mut self, key: Key, socket_index: u32) {
+        let is_lost = self.sockets.key_at(socket_index).is_some_and(|socket| self.is_lost(socket));
+        let Some(room) = self.rooms.get_mut(key) else { return };
+        room.members.remove(&socket_index);
+        room.lost -= usize::from(is_lost);
+        if room.members.is_empty()
+            && let Some(room) = self.rooms.remove(key)
+        {
+            self.namespaces[room.namespace].room_ids.remove(&room.name);
+            self.holdings.remove(&self.mesh.interest, room.slot);
+        }
+    }
+
+    /// A socket has an id, its own or its private one, that names another shard: it came back here after it was lost there. The
+    /// table of rooms says so, as if the id were a room.
+    pub(crate) fn hold_id(&mut self, namespace: u16, id: Sid) {
+        if id.shard() != self.id {
+            let slot = self.slot_of(namespace, id.as_str());
+            self.holdings.add(&self.mesh.interest, slot);
+        }
+    }
+
+    /// The socket is gone.
+    pub(crate) fn release_id(&mut self, namespace: u16, id: Sid) {
+        if id.shard() != self.id {
+            let slot = self.slot_of(namespace, id.as_str());
+            self.holdings.remove(&self.mesh.interest, slot);
+        }
+    }
+
+    /// Holds all that a lost socket is in while another takes its place: between the two, other threads must not find that nobody
+    /// is there.
+    pub(crate) fn hold_places(&mut self, namespace: u16, lost: &LostSocket) -> Vec<Slot> {
+        let ids = [lost.sid.as_str(), lost.pid.as_str()];
+        let names = lost.rooms.iter().map(String::as_str).chain(ids);
+        let slots: Vec<Slot> = names.map(|name| self.slot_of(namespace, name)).collect();
+        slots.iter().for_each(|slot| self.holdings.add(&self.mesh.interest, *slot));
+        slots
+    }
+
+    /// The other has taken it.
+    pub(crate) fn release_places(&mut self, held: &[Slot]) {
+        held.iter().for_each(|slot| self.holdings.remove(&self.mesh.interest, *slot));
+    }
+
+    fn slot_of(&self, namespace: u16, name: &str) -> Slot {
+        self.mesh.interest.slot(&self.namespaces[namespace].namespace.address, name)
+    }
+}

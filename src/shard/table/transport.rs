@@ -1,0 +1,102 @@
+//! The end of a session: what its client is still told, on whichever transport it is.
+//!
+//! Stock clients must come back from every end that the application did not ask for. A packet `1` by polling is one from
+//! which python-socketio does not, so a pending poll takes what is owed, or `6`, and the request after it is a 400 for an
+//! unknown session. A WebSocket gets a close frame. A client that is switching (`3probe` is on its way, `5` has not come) has
+//! stopped polling, and has not begun to listen: its WebSocket stays until it has.
+
+use crate::base::slab::Key;
+use crate::protocol::websocket::close::CloseCode;
+use crate::shard::core::Core;
+use crate::shard::value::session::{CloseReason, Link, Session};
+use std::time::Duration;
+
+/// How long an ended session keeps what it owes for the next poll. A client polls again as soon as a poll is answered.
+const LAST_POLL_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Session {
+    /// Its client may have left polling for a WebSocket that it has not taken into use yet.
+    pub(crate) fn is_switching(&self) -> bool {
+        self.upgrade.is_some_and(|upgrade| upgrade.is_probed)
+    }
+}
+
+impl Core {
+    /// Ends the transport of a session that is over.
+    pub(crate) fn end_transport(&mut self, session_key: Key, reason: CloseReason) {
+        let Some(session) = self.sessions.get_mut(session_key) else { return };
+        session.is_over = true;
+        session.is_sent_away = reason == CloseReason::ServerDisconnect;
+        match session.link {
+            Link::WebSocket(key) => {
+                self.close_transport(key, reason);
+                self.remove_session(session_key);
+            }
+            Link::Polling { poll, .. } => {
+                self.resume_input(session_key);
+                self.end_polling(session_key, reason, poll.is_some());
+            }
+        }
+    }
+
+    fn close_transport(&mut self, key: Key, reason: CloseReason) {
+        match reason {
+            CloseReason::ServerShutdown => {
+                self.close_websocket(key, Some(CloseCode::GOING_AWAY), reason.as_str());
+            }
+            _ => self.close_websocket(key, None, ""),
+        }
+    }
+
+    fn end_polling(&mut self, session_key: Key, reason: CloseReason, has_poll: bool) {
+        let now = self.now;
+        let Some(session) = self.sessions.get_mut(session_key) else { return };
+        let times = self.endpoints[usize::from(session.endpoint)].heartbeat_times();
+        // Who has said goodbye waits for nothing.
+        let is_switching = session.is_switching() && reason != CloseReason::TransportClose;
+        // A client that we send away may still fetch what it was sent before, or that it is sent away.
+        let may_fetch = match reason {
+            CloseReason::ServerDisconnect => true,
+            CloseReason::ServerShutdown | CloseReason::ForcedClose => !session.backlog.is_empty(),
+            _ => false,
+        };
+        let last_poll = (now + LAST_POLL_TIMEOUT).min(session.heartbeat.expiry(times));
+        let switched_by = session.upgrade.map_or(now, |upgrade| upgrade.until);
+        session.connect_by = if is_switching { switched_by.max(last_poll) } else { last_poll };
+        if !is_switching && let Some(upgrade) = session.upgrade.take() {
+            self.close_transport(upgrade.connection, reason);
+        }
+        if has_poll {
+            self.mark_poll_due(session_key);
+        } else if !is_switching && !may_fetch {
+            return self.remove_session(session_key);
+        }
+        self.arm_session(session_key);
+    }
+
+    /// The `5` of a client whose session ended while it switched: here is what it is owed, and that it is over.
+    pub(crate) fn end_switched(&mut self, session_key: Key, key: Key) {
+        self.close_websocket(key, Some(CloseCode::GOING_AWAY), "the session has ended");
+        self.remove_session(session_key);
+    }
+
+    /// What a session is owed by polling is forgotten.
+    pub(crate) fn forget_backlog(&mut self, session_key: Key) {
+        let Core { sessions, buffers, owed, .. } = &mut *self;
+        if let Some(session) = sessions.get_mut(session_key) {
+            owed.remove(session.backlog.len());
+            session.backlog.clear(buffers);
+        }
+    }
+
+    pub(crate) fn remove_session(&mut self, session_key: Key) {
+        let Some(mut session) = self.sessions.remove(session_key) else { return };
+        if let Some(upgrade) = session.upgrade {
+            self.close_websocket(upgrade.connection, None, "");
+        }
+        self.owed.remove(session.parked.map_or(0, |parked| parked.bytes) + session.backlog.len());
+        session.backlog.clear(&mut self.buffers);
+        self.partial_bytes -= session.partial as usize;
+        self.session_ids.remove(&session.sid, session_key.index);
+    }
+}

@@ -1,0 +1,154 @@
+//! What the user registered, as the shard calls it: one set of handlers for each shard.
+
+pub(crate) use crate::Refused;
+use crate::base::limits::NAMESPACES_REGISTERED_MAX;
+use crate::config::engine::EngineOptions;
+use crate::protocol::flask::signer::CookieSigner;
+use crate::protocol::socketio::event::Args;
+pub(crate) use crate::shard::feature::tasks::LocalFuture;
+use crate::shard::is_pattern;
+use crate::shard::user::context::Context;
+use crate::shard::user::engine_socket::EngineRoute;
+use crate::shard::user::request::Request;
+use crate::shard::user::request::Site;
+use crate::shard::user::subprotocol::ChooseProtocol;
+use crate::shard::user::tick::Ticker;
+use crate::shard::value::error::HandlerError;
+use crate::shard::value::parked::SlowRules;
+use crate::shard::value::session::CloseReason;
+use crate::shard::value::state::StateRoom;
+use rustc_hash::FxHashMap;
+use std::rc::Rc;
+
+pub(crate) type EventHandler = Box<dyn Fn(&mut Context<'_>, Args<'_>) -> Result<Flow, HandlerError>>;
+
+pub(crate) type ConnectHandler = Box<dyn Fn(&mut Context<'_>, Args<'_>) -> Result<ConnectFlow, Refused>>;
+
+pub(crate) type DisconnectHandler = Box<dyn Fn(&mut Context<'_>, CloseReason)>;
+
+pub(crate) type Check = Box<dyn Fn(&mut Context<'_>, Args<'_>) -> Result<(), HandlerError>>;
+
+pub(crate) type SocketHandler = Box<dyn Fn(&mut Context<'_>)>;
+
+pub(crate) type ErrorHandler = Box<dyn Fn(&mut Context<'_>, &HandlerError) -> Result<(), HandlerError>>;
+
+/// Whether a handler is done.
+#[doc(hidden)]
+pub enum Flow {
+    /// Nothing is left to do.
+    Done,
+    /// It goes on as a task; the socket's later events wait for it.
+    Later(LocalFuture),
+}
+
+/// Whether a connect handler has decided. A later decision arrives as `Deferred::Decided`.
+#[doc(hidden)]
+pub enum ConnectFlow {
+    /// The client is accepted.
+    Done,
+    /// The decision follows.
+    Later(LocalFuture),
+}
+
+/// Everything registered for one server, on one shard.
+#[derive(Default)]
+pub(crate) struct App {
+    /// By the endpoint's number. An empty list means the one endpoint of the configuration.
+    pub(crate) endpoints: Vec<EndpointHandlers>,
+    /// In the order of registration.
+    pub(crate) namespaces: Vec<Rc<NamespaceHandlers>>,
+    /// For each endpoint, from the names that are patterns to places in `namespaces`.
+    pub(crate) patterns: Vec<matchit::Router<u16>>,
+    pub(crate) default_error: Option<ErrorHandler>,
+    pub(crate) site: Site,
+    pub(crate) signer: Option<CookieSigner>,
+}
+
+impl App {
+    /// Adds the handlers of a namespace, or of all that a pattern matches.
+    ///
+    /// # Errors
+    /// What is wrong with the name, in words for whoever registered it.
+    pub(crate) fn add_namespace(&mut self, handlers: NamespaceHandlers) -> Result<(), String> {
+        let name = &handlers.name;
+        if !name.starts_with('/') || name.contains(',') || name.contains(char::is_control) {
+            let advice = if name == "*" {
+                "; every namespace that has no handlers of its own is /{*name}"
+            } else {
+                ""
+            };
+            return Err(format!("namespace {name:?}: a name starts with / and has no comma{advice}"));
+        }
+        if self.namespaces.iter().any(|other| other.endpoint == handlers.endpoint && other.name == *name) {
+            return Err(format!("namespace {name:?} is registered twice; put its handlers into one closure"));
+        }
+        if self.namespaces.len() >= NAMESPACES_REGISTERED_MAX {
+            return Err(format!(
+                "namespace {name:?}: the most that can be registered is {NAMESPACES_REGISTERED_MAX}"
+            ));
+        }
+        if is_pattern(name) {
+            let setup = self.namespaces.len() as u16;
+            let endpoint = usize::from(handlers.endpoint);
+            if self.patterns.len() <= endpoint {
+                self.patterns.resize_with(endpoint + 1, matchit::Router::new);
+            }
+            self.patterns[endpoint]
+                .insert(name, setup)
+                .map_err(|error| format!("namespace {name:?}: {error}"))?;
+        }
+        self.namespaces.push(Rc::new(handlers));
+        Ok(())
+    }
+
+    pub(crate) fn endpoint(&self, endpoint: u8) -> Option<&EndpointHandlers> {
+        self.endpoints.get(usize::from(endpoint))
+    }
+}
+
+/// The handlers of one namespace.
+#[derive(Default)]
+pub(crate) struct NamespaceHandlers {
+    pub(crate) endpoint: u8,
+    pub(crate) name: String,
+    /// Asked one after the other until one refuses; `on_connect` is the last.
+    pub(crate) connect: Vec<ConnectHandler>,
+    pub(crate) disconnect: Option<DisconnectHandler>,
+    pub(crate) events: FxHashMap<Box<str>, EventHandler>,
+    /// Asked before any event is handled.
+    pub(crate) before: Vec<Check>,
+    /// For events without a handler of their own.
+    pub(crate) any: Option<EventHandler>,
+    pub(crate) error: Option<ErrorHandler>,
+    pub(crate) tickers: Vec<Ticker>,
+    pub(crate) state_rooms: Vec<(String, StateRoom)>,
+    pub(crate) slow: SlowRules,
+    pub(crate) drain: Option<SocketHandler>,
+    pub(crate) expiry: Option<SocketHandler>,
+}
+
+/// Whether a session may open: the error is the message of the refusal.
+pub(crate) type AllowRequest = Box<dyn Fn(&Request<'_>) -> Result<(), String>>;
+
+/// What the user registered for one endpoint, namespaces apart.
+pub(crate) struct EndpointHandlers {
+    pub(crate) options: EngineOptions,
+    /// Version of the client bundle, for its entity tag.
+    pub(crate) bundle_version: Option<String>,
+    pub(crate) allow_request: Option<AllowRequest>,
+    pub(crate) choose_protocol: Option<ChooseProtocol>,
+    /// Present where messages are given raw, with no Socket.IO above.
+    pub(crate) route: Option<EngineRoute>,
+}
+
+impl EndpointHandlers {
+    pub(crate) fn new(options: EngineOptions) -> EndpointHandlers {
+        EndpointHandlers {
+            options,
+            bundle_version: None,
+            allow_request: None,
+            choose_protocol: None,
+            route: None,
+        }
+    }
+}

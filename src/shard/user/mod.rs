@@ -1,0 +1,19 @@
+//! What users register, hold and call.
+
+pub(crate) mod app;
+pub(crate) mod context;
+pub(crate) mod current;
+pub(crate) mod engine_socket;
+pub(crate) mod expiry;
+pub(crate) mod gathering;
+pub(crate) mod login;
+pub(crate) mod question;
+pub(crate) mod recipients;
+pub(crate) mod request;
+pub(crate) mod shard_info;
+pub(crate) mod sleep;
+pub(crate) mod socket;
+pub(crate) mod state;
+pub(crate) mod subprotocol;
+pub(crate) mod tick;
+pub(crate) mod websocket;

@@ -1,0 +1,477 @@
+//! Whom a broadcast is for: rooms, exceptions, and what is to be done with those who are meant.
+
+use crate::base::buffer::{SPARE_BUFFER_BYTES_MAX, SharedFrame};
+use crate::base::ids::{ShardId, Sid};
+use crate::base::log::SOCKETIO;
+use crate::base::shown::Shown;
+use crate::base::slab::Key;
+use crate::mesh::interest::Audience;
+use crate::mesh::{InboxError, Mesh, ShardMessage};
+use crate::message::address::Address;
+use crate::message::inquiry::{AckError, Ask, Findings};
+use crate::message::target::{Broadcast, Reach, SocketCommand, Target, WhenBehind};
+use crate::protocol::socketio::encode::EncodeError;
+use crate::shard::core::{Core, SharedCore};
+use crate::shard::table::namespaces::NamespaceRef;
+use crate::shard::user::gathering::{
+    Answers, Gathering, RemoteSocket, read_count, read_ids, read_one, read_rooms, read_sockets,
+};
+use crate::shard::user::socket::{Emitted, Socket};
+use crate::shard::value::answer::Answer;
+use crate::shard::value::args::ToArgs;
+use crate::shard::value::encode::frame_event;
+use crate::shard::value::parked::Outcome;
+use crate::shard::value::socket::Change;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Targets that a shard keeps for reuse: as many as one handler has at a time, and more.
+const SPARE_TARGETS_MAX: usize = 16;
+
+/// Some sockets of one namespace, on every shard: who gets an event, joins a room or is disconnected.
+///
+/// Each socket is meant once, even when it is in several of the rooms. Rooms that do not exist mean nobody;
+/// an empty list of rooms never means everybody.
+///
+/// ```no_run
+/// # fn example(cx: &mut shardcast::Context<'_>) {
+/// cx.to("blue").to("green").except("banned").include_self(false).emit("news", "hello");
+/// cx.broadcast().emit("entered", &cx.id());
+/// # }
+/// ```
+#[must_use = "nothing happens until emit, join, fetch or another verb is called"]
+#[derive(Debug)]
+pub struct Recipients<'a> {
+    origin: Origin<'a>,
+    target: Target,
+    includes_sender: bool,
+}
+
+/// Where the call is made.
+enum Origin<'a> {
+    Shard { core: &'a SharedCore, namespace: Rc<NamespaceRef>, sender: Option<Key> },
+    Outside { mesh: &'a Arc<Mesh>, namespace: Address },
+}
+
+impl std::fmt::Debug for Origin<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Origin::Shard { .. } => "Shard",
+            Origin::Outside { .. } => "Outside",
+        })
+    }
+}
+
+impl<'a> Recipients<'a> {
+    pub(crate) fn everyone(
+        core: &'a SharedCore,
+        namespace: Rc<NamespaceRef>,
+        sender: Option<Key>,
+    ) -> Recipients<'a> {
+        let mut recipients = Recipients::rooms(core, namespace, sender);
+        recipients.target.is_everyone = true;
+        recipients
+    }
+
+    pub(crate) fn rooms(
+        core: &'a SharedCore,
+        namespace: Rc<NamespaceRef>,
+        sender: Option<Key>,
+    ) -> Recipients<'a> {
+        let target = core.borrow_mut().spare_targets.pop().unwrap_or_default();
+        Recipients { origin: Origin::Shard { core, namespace, sender }, target, includes_sender: true }
+    }
+
+    pub(crate) fn outside(mesh: &'a Arc<Mesh>, namespace: Address, is_everyone: bool) -> Recipients<'a> {
+        let target = Target { is_everyone, ..Target::default() };
+        Recipients { origin: Origin::Outside { mesh, namespace }, target, includes_sender: true }
+    }
+
+    /// Also the members of this room. A socket's id is a room.
+    pub fn to(mut self, room: impl AsRef<str>) -> Self {
+        self.target.rooms.push(room.as_ref());
+        self
+    }
+
+    /// Also the members of these rooms.
+    pub fn to_all<R: AsRef<str>>(mut self, rooms: impl IntoIterator<Item = R>) -> Self {
+        rooms.into_iter().for_each(|room| self.target.rooms.push(room.as_ref()));
+        self
+    }
+
+    /// But not the members of this room: Flask-SocketIO's `skip_sid`, for rooms too.
+    pub fn except(mut self, room: impl AsRef<str>) -> Self {
+        self.target.except.push(room.as_ref());
+        self
+    }
+
+    /// Whether the socket that sends is meant, if it is among the rest. True unless said otherwise, as in Flask-SocketIO.
+    pub fn include_self(mut self, includes_sender: bool) -> Self {
+        self.includes_sender = includes_sender;
+        self
+    }
+
+    /// Only the sockets of this process, should others be connected by a message queue: Node's `local`,
+    /// Flask-SocketIO's `ignore_queue`. All shards of the process are meant.
+    pub fn local(mut self) -> Self {
+        self.target.reach = Reach::Process;
+        self
+    }
+
+    /// Only the sockets of the shard that this is called on, with nothing said to others: for rooms whose members
+    /// all came by one `shard_key`. From a [`Handle`](crate::Handle), which is on no shard, nobody.
+    pub fn this_shard(mut self) -> Self {
+        self.target.reach = Reach::Shard;
+        self
+    }
+
+    /// Whether what they are sent may be compressed, where `permessage_deflate` or `http_compression` say so. True unless
+    /// said otherwise, as in Socket.IO. False saves the CPU for what does not shrink: pictures, say.
+    ///
+    /// ```no_run
+    /// # fn example(cx: &mut shardcast::Context<'_>, jpeg: shardcast::Binary) {
+    /// cx.to("viewers").compress(false).emit("frame", jpeg);
+    /// # }
+    /// ```
+    pub fn compress(mut self, may_compress: bool) -> Self {
+        self.target.is_uncompressed = !may_compress;
+        self
+    }
+
+    /// Leaves out who is behind: who is owed bytes from before, or has no poll waiting with something queued already. Node's
+    /// `volatile`, for what is worthless when it is late: the position of a player, say.
+    ///
+    /// ```no_run
+    /// # fn example(tick: &shardcast::Tick<'_>) {
+    /// tick.to("arena").volatile().emit("positions", [1.0, 2.0]);
+    /// # }
+    /// ```
+    pub fn volatile(mut self) -> Self {
+        self.target.when_behind = WhenBehind::Volatile;
+        self
+    }
+
+    /// For who is behind the event waits, and takes the place of the one with the same key that waits already: what they
+    /// get in the end is the latest. At most 1,024 keys and `outbox_bytes_max` bytes wait; what is more is dropped.
+    ///
+    /// ```no_run
+    /// # fn example(cx: &mut shardcast::Context<'_>) {
+    /// cx.to("prices").latest("BTC").emit("price", ("BTC", 64_000));
+    /// # }
+    /// ```
+    pub fn latest(mut self, key: impl Into<String>) -> Self {
+        self.target.when_behind = WhenBehind::Latest(key.into());
+        self
+    }
+
+    /// Sends them an event, encoded once.
+    pub fn emit(self, event: &str, args: impl ToArgs) -> Emitted {
+        let frame = match self.encode(event, None, &args) {
+            Ok(frame) => frame,
+            Err(error) => return Emitted::Refused(error),
+        };
+        match &self.origin {
+            Origin::Shard { core, namespace, sender } => {
+                let except = sender.filter(|_| !self.includes_sender);
+                match core.borrow_mut().publish(namespace, &self.target, except, &frame) {
+                    Some(outcome) => Emitted::Here(outcome),
+                    None => Emitted::ShardBusy,
+                }
+            }
+            Origin::Outside { .. } if self.target.reach == Reach::Shard => Emitted::Nobody,
+            Origin::Outside { mesh, namespace } => {
+                let broadcast = Arc::new(Broadcast {
+                    namespace: namespace.clone(),
+                    target: self.target.clone(),
+                    frame,
+                    offset: None,
+                });
+                let is_sent = match mesh.relay() {
+                    Some(relay) => send_and_ring(mesh, relay, ShardMessage::Relay(broadcast)),
+                    None => send_to_audience(mesh, namespace, &self.target, || {
+                        ShardMessage::Broadcast(Arc::clone(&broadcast))
+                    }),
+                };
+                if is_sent { Emitted::Here(Outcome::default()) } else { Emitted::ShardBusy }
+            }
+        }
+    }
+
+    /// Sends them an event and gathers what each answers, across all shards: Node's `io.to(..).emitWithAck`.
+    ///
+    /// Who leaves meanwhile is missing at once; when nobody is left to answer, the result is there.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # async fn example(socket: shardcast::Socket) -> Result<(), shardcast::AckError> {
+    /// let answers = socket.to("lobby").emit_with_ack("ready?", ()).timeout(Duration::from_secs(5)).await?;
+    /// for (sid, answer) in &answers.received {
+    ///     println!("{sid}: {:?}", answer.first::<bool>());
+    /// }
+    /// println!("{} did not answer", answers.missing.len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`AckError::NotSent`], [`AckError::Stopped`]. Answers that do not come are no error: see [`Answers`].
+    pub fn emit_with_ack(self, event: &str, args: impl ToArgs) -> Gathering<Answers> {
+        self.question(event, args, Answers::read)
+    }
+
+    /// Sends them an event and calls `then` once, on this shard, with what all have answered within `ack_timeout`.
+    ///
+    /// ```no_run
+    /// # fn example(cx: &mut shardcast::Context<'_>) {
+    /// cx.to("lobby").emit_with_callback("ready?", (), |answers| match answers {
+    ///     Ok(answers) => println!("{} are ready", answers.received.len()),
+    ///     Err(error) => println!("not asked: {error}"),
+    /// });
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// Outside a shard's handlers and tasks: there await [`emit_with_ack`](Recipients::emit_with_ack), or wait.
+    pub fn emit_with_callback(
+        self,
+        event: &str,
+        args: impl ToArgs,
+        then: impl FnOnce(Result<Answers, AckError>) + 'static,
+    ) {
+        self.emit_with_ack(event, args).then(then);
+    }
+
+    /// Sends an event to one socket of any shard, named by its id, and waits for its answer: Flask-SocketIO's `call`.
+    /// When more than one is meant, the result is one of their answers.
+    ///
+    /// ```no_run
+    /// # fn example(handle: shardcast::Handle, sid: shardcast::Sid) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// let answer = handle.to("/", sid).call("question", 42).timeout(Duration::from_secs(1)).wait()?;
+    /// let text: String = answer.first()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`AckError`]: no answer in time, or the client is gone; at once when there is none of that id.
+    pub fn call(self, event: &str, args: impl ToArgs) -> Gathering<Answer> {
+        self.question(event, args, read_one)
+    }
+
+    /// Describes each of them, wherever it is: Node's `fetchSockets`. Takes a walk over all that are meant; to know
+    /// how many, [`count`](Recipients::count).
+    ///
+    /// ```no_run
+    /// # async fn example(socket: shardcast::Socket) -> Result<(), shardcast::AckError> {
+    /// for remote in socket.to("lobby").fetch().await? {
+    ///     println!("{} on shard {}: {:?}", remote.id(), remote.shard(), remote.rooms());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A shard did not report: [`AckError::Timeout`] or [`AckError::NotSent`]. More than 64 MiB would be kept:
+    /// [`AckError::TooLarge`]. There is no list with gaps.
+    pub fn fetch(self) -> Gathering<Vec<RemoteSocket>> {
+        self.gather(Ask::Sockets, read_sockets)
+    }
+
+    /// The ids of them all, wherever they are. Errors are those of [`fetch`](Recipients::fetch).
+    pub fn ids(self) -> Gathering<Vec<Sid>> {
+        self.gather(Ask::Ids, read_ids)
+    }
+
+    /// How many they are on all shards. Everybody, or one room, is a number that each shard has; a mix of rooms or
+    /// an exception is a walk. In a room a client counts that its connect handler has put there and not let in yet.
+    /// Errors are those of [`fetch`](Recipients::fetch).
+    pub fn count(self) -> Gathering<u64> {
+        self.gather(Ask::Count, read_count)
+    }
+
+    /// Those of this shard, now: nobody else is asked. From a [`Handle`](crate::Handle), which is on no shard, nobody.
+    pub fn here(mut self) -> Vec<Socket> {
+        self.except_sender();
+        let Origin::Shard { core, namespace, .. } = &self.origin else { return Vec::new() };
+        let mut core_now = core.borrow_mut();
+        let Some(number) = core_now.namespaces.resolve(namespace) else { return Vec::new() };
+        let sids = core_now.open_sids(number, &self.target);
+        drop(core_now);
+        sids.into_iter().filter_map(|(key, _)| Socket::of(core, key)).collect()
+    }
+
+    /// How many of them are on this shard, as [`count`](Recipients::count) counts; 0 from a [`Handle`](crate::Handle).
+    pub fn count_here(mut self) -> u64 {
+        self.except_sender();
+        let Origin::Shard { core, namespace, .. } = &self.origin else { return 0 };
+        let mut core = core.borrow_mut();
+        let Some(number) = core.namespaces.resolve(namespace) else { return 0 };
+        core.count_local(number, &self.target)
+    }
+
+    /// Sends them the unnamed event, `message`.
+    pub fn send(self, args: impl ToArgs) -> Emitted {
+        self.emit("message", args)
+    }
+
+    /// Puts them all into a room.
+    pub fn join(self, room: impl AsRef<str>) {
+        self.change(Change::Join(room.as_ref()));
+    }
+
+    /// Takes them all out of a room.
+    pub fn leave(self, room: impl AsRef<str>) {
+        self.change(Change::Leave(room.as_ref()));
+    }
+
+    /// Disconnects them all from the namespace.
+    pub fn disconnect(self) {
+        self.change(Change::Disconnect { close_session: false });
+    }
+
+    /// Disconnects them all and closes their connections.
+    pub fn close(self) {
+        self.change(Change::Disconnect { close_session: true });
+    }
+
+    /// The rooms of the namespace, whoever is meant.
+    pub(crate) fn rooms_by_size(self) -> Gathering<BTreeMap<String, u64>> {
+        self.gather(Ask::Rooms, read_rooms)
+    }
+
+    fn encode(&self, event: &str, id: Option<u64>, args: &impl ToArgs) -> Result<SharedFrame, EncodeError> {
+        let frame = match &self.origin {
+            Origin::Shard { core, namespace, .. } => {
+                Core::share_frame(core, &namespace.name, id, event, args)
+            }
+            Origin::Outside { namespace, .. } => {
+                let mut bytes = Vec::new();
+                frame_event(&mut bytes, namespace.name(), id, event, args).map(|()| Arc::new(bytes))
+            }
+        };
+        frame.inspect_err(|error| tracing::error!(target: SOCKETIO, event = ?Shown(event), error = %Shown(error), "not sent"))
+    }
+
+    fn question<T>(
+        self,
+        event: &str,
+        args: impl ToArgs,
+        read: fn(Findings) -> Result<T, AckError>,
+    ) -> Gathering<T> {
+        let id = match &self.origin {
+            Origin::Shard { core, .. } => core.borrow().mesh.next_broadcast_ack_id(),
+            Origin::Outside { mesh, .. } => mesh.next_broadcast_ack_id(),
+        };
+        match self.encode(event, Some(id), &args) {
+            Ok(frame) => self.gather(Ask::Answers { id, frame }, read),
+            Err(_) => Gathering::failed(AckError::NotSent, read),
+        }
+    }
+
+    fn gather<T>(mut self, ask: Ask, read: fn(Findings) -> Result<T, AckError>) -> Gathering<T> {
+        self.except_sender();
+        let mut target = std::mem::take(&mut self.target);
+        match &self.origin {
+            Origin::Shard { core, namespace, .. } => {
+                let core = core.borrow();
+                Gathering::new(
+                    (Arc::clone(&core.mesh), core.id),
+                    namespace.address.clone(),
+                    target,
+                    ask,
+                    read,
+                )
+            }
+            Origin::Outside { mesh, namespace } => {
+                if target.reach == Reach::Shard {
+                    target.clear();
+                }
+                Gathering::new((Arc::clone(mesh), mesh.asking_shard()), namespace.clone(), target, ask, read)
+            }
+        }
+    }
+
+    /// Names the sender among the exceptions, for what does not take it apart.
+    fn except_sender(&mut self) {
+        if let Origin::Shard { core, sender: Some(sender), .. } = &self.origin
+            && !self.includes_sender
+            && let Some(socket) = core.borrow().sockets.get(*sender)
+        {
+            self.target.except.push(socket.sid.as_str());
+        }
+    }
+
+    fn change(mut self, change: Change<'_>) {
+        self.except_sender();
+        match &self.origin {
+            Origin::Shard { core, namespace, .. } => {
+                core.borrow_mut().change(namespace, &self.target, change)
+            }
+            Origin::Outside { .. } if self.target.reach == Reach::Shard => {}
+            Origin::Outside { mesh, namespace } => {
+                let relay = mesh.relay();
+                // What another shard relays, that shard announces.
+                let announcement = if relay.is_none() { change.announce(mesh, namespace) } else { None };
+                let command = || {
+                    Box::new(SocketCommand {
+                        namespace: namespace.clone(),
+                        target: self.target.clone(),
+                        change: change.to_message(),
+                    })
+                };
+                match relay {
+                    Some(relay) => send_and_ring(mesh, relay, ShardMessage::RelayCommand(command())),
+                    None => send_to_audience(mesh, namespace, &self.target, || {
+                        ShardMessage::Command(command(), announcement.clone())
+                    }),
+                };
+            }
+        }
+    }
+}
+
+impl Drop for Recipients<'_> {
+    fn drop(&mut self) {
+        if let Origin::Shard { core, .. } = &self.origin
+            && let Ok(mut core) = core.try_borrow_mut()
+        {
+            let mut target = std::mem::take(&mut self.target);
+            target.clear();
+            let is_small = target.capacity_bytes() <= SPARE_BUFFER_BYTES_MAX;
+            if is_small && core.spare_targets.len() < SPARE_TARGETS_MAX {
+                core.spare_targets.push(target);
+            }
+        }
+    }
+}
+
+/// One message for each shard that may have somebody of the target, and a ring for each. False when an inbox was full.
+fn send_to_audience(
+    mesh: &Mesh,
+    namespace: &Address,
+    target: &Target,
+    message: impl Fn() -> ShardMessage,
+) -> bool {
+    let mut audience = Audience::default();
+    let mut is_sent = true;
+    while let Some(shard) = mesh.interest.next(&mut audience, namespace, target) {
+        is_sent &= send_and_ring(mesh, shard, message());
+    }
+    is_sent
+}
+
+fn send_and_ring(mesh: &Mesh, shard: ShardId, message: ShardMessage) -> bool {
+    match mesh.send(shard, message) {
+        Ok(()) => mesh.ring(shard),
+        Err(InboxError::Full) => {
+            tracing::error!(shard = shard.0, "a shard's inbox is full: a message to it is lost");
+            return false;
+        }
+        // It has stopped, or it died, which was said then: nobody there waits for this.
+        Err(InboxError::Gone) => {}
+    }
+    true
+}

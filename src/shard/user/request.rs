@@ -1,0 +1,159 @@
+//! What is registered for paths that are not Engine.IO's, and the request that a route is given.
+
+use crate::message::peer::Peer;
+use crate::protocol::http::head::Head;
+use crate::protocol::http::headers::Headers;
+use crate::protocol::http::method::Method;
+use crate::protocol::http::response::Response;
+use crate::protocol::http::{cookies, query};
+use crate::protocol::surrogates::read_json;
+use crate::protocol::websocket::handshake;
+use crate::shard::core::SharedCore;
+use crate::shard::user::recipients::Recipients;
+use crate::shard::user::websocket::WebSocketRoute;
+use crate::shard::value::endpoint::SharedSigner;
+use std::borrow::Cow;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// Answers one request.
+pub(crate) type RouteHandler = Box<dyn Fn(&Request<'_>) -> Response>;
+
+/// What the site serves.
+#[derive(Default)]
+pub(crate) struct Site {
+    pub(crate) routes: matchit::Router<Rc<Route>>,
+    /// Prefix of the path, and the folder on disk; the longest prefix first.
+    pub(crate) folders: Vec<(String, PathBuf)>,
+}
+
+/// Everything on one path.
+#[derive(Default)]
+pub(crate) struct Route {
+    pub(crate) methods: Vec<(Method, RouteHandler)>,
+    pub(crate) websocket: Option<Rc<WebSocketRoute>>,
+}
+
+/// One HTTP request, as a route's handler sees it.
+pub struct Request<'a> {
+    pub(crate) head: &'a Head<'a, 'a>,
+    pub(crate) params: Vec<(String, String)>,
+    pub(crate) body: &'a [u8],
+    pub(crate) peer: Peer,
+    pub(crate) core: &'a SharedCore,
+    pub(crate) endpoint: u8,
+}
+
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Request").field("method", &self.method()).field("path", &self.path()).finish()
+    }
+}
+
+impl<'a> Request<'a> {
+    /// The request that would open a session of an endpoint.
+    pub(crate) fn of_handshake(
+        head: &'a Head<'a, 'a>,
+        peer: Peer,
+        core: &'a SharedCore,
+        endpoint: u8,
+    ) -> Request<'a> {
+        Request { head, params: Vec::new(), body: &[], peer, core, endpoint }
+    }
+
+    /// The request's method.
+    pub fn method(&self) -> Method {
+        self.head.method
+    }
+
+    /// The path as it came: not decoded, without the query.
+    pub fn path(&self) -> &str {
+        self.head.path
+    }
+
+    /// What stands in the place of `{name}` in the route's pattern.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.params.iter().find(|(param, _)| param == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A parameter of the query string, decoded; of a repeated one the last.
+    pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
+        query::get_last(self.head.query, name)
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> Headers<'_, '_> {
+        self.head.headers
+    }
+
+    /// A cookie's value.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        self.head.headers.get_all("cookie").find_map(|header| cookies::get(header, name))
+    }
+
+    /// The subprotocols that a WebSocket's client offers, in its order of preference; see
+    /// [`WebSocketRoute::choose_protocol`].
+    pub fn protocols(&self) -> impl Iterator<Item = &str> {
+        self.head.headers.get_all("sec-websocket-protocol").flat_map(handshake::protocols)
+    }
+
+    /// The body, whole: at most `max_http_buffer_size` bytes.
+    pub fn body(&self) -> &[u8] {
+        self.body
+    }
+
+    /// The body as JSON, with U+FFFD where a text has half a character.
+    ///
+    /// # Errors
+    /// What serde_json says of it.
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        match std::str::from_utf8(self.body) {
+            Ok(text) => read_json(text),
+            Err(_) => serde_json::from_slice(self.body),
+        }
+    }
+
+    /// The client's address: that of the TCP peer, or, when that is one of the `trusted_proxies`, what it says in
+    /// `X-Forwarded-For`. `None` for a Unix socket without that.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.core.borrow().client_address(self.peer, self.head.headers)
+    }
+
+    /// A rule of the user's panicked at it.
+    pub(crate) fn count_panic(&self) {
+        self.core.borrow().counters.handler_panics.add(1);
+    }
+
+    pub(crate) fn signer(&self) -> Option<SharedSigner> {
+        self.core.borrow().signer.clone()
+    }
+
+    pub(crate) fn unix_seconds(&self) -> u64 {
+        self.core.borrow().unix_seconds()
+    }
+
+    /// Whether the page came over https, by the word of the proxy: one of the `trusted_proxies` if there are any, or else of
+    /// any with `trust_forwarded`.
+    pub fn is_secure(&self) -> bool {
+        self.core.borrow().believes(self.peer)
+            && self
+                .head
+                .headers
+                .get("x-forwarded-proto")
+                .is_some_and(|proto| proto.eq_ignore_ascii_case("https"))
+    }
+
+    /// Everybody in a namespace: to emit from a route. `None` when there is no such namespace.
+    pub fn broadcast(&self, namespace: &str) -> Option<Recipients<'_>> {
+        let namespace = self.core.borrow().namespaces.refer(self.endpoint, namespace)?;
+        Some(Recipients::everyone(self.core, namespace, None))
+    }
+
+    /// The members of a room of a namespace. `None` when there is no such namespace.
+    pub fn to(&self, namespace: &str, room: &str) -> Option<Recipients<'_>> {
+        let namespace = self.core.borrow().namespaces.refer(self.endpoint, namespace)?;
+        Some(Recipients::rooms(self.core, namespace, None).to(room))
+    }
+}

@@ -1,0 +1,43 @@
+//! An acknowledgement, kept for whoever asked.
+
+use crate::message::inquiry::AnswerText;
+use crate::protocol::socketio::event::{Args, ArgsError};
+use crate::shard::feature::acks::PendingAck;
+use serde::de::DeserializeOwned;
+
+/// What a client answered to an emit.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    text: AnswerText,
+}
+
+impl Answer {
+    pub(crate) fn new(text: AnswerText) -> Answer {
+        Answer { text }
+    }
+
+    /// Keeps what was lent.
+    pub(crate) fn of(args: Args<'_>) -> Answer {
+        let (json, attachments) = (args.raw().to_owned(), args.attachments().to_vec());
+        Answer { text: AnswerText { json, attachments } }
+    }
+
+    /// The arguments of the answer.
+    pub fn args(&self) -> Args<'_> {
+        Args::of_elements(&self.text.json, &self.text.attachments)
+    }
+
+    /// The first argument, which is all of most answers.
+    ///
+    /// # Errors
+    /// When the client sent something else, or nothing.
+    pub fn first<T: DeserializeOwned>(&self) -> Result<T, ArgsError> {
+        self.args().read(0)
+    }
+}
+
+impl std::fmt::Debug for PendingAck {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("PendingAck").field("socket", &self.socket).field("id", &self.id).finish()
+    }
+}

@@ -1,0 +1,27 @@
+//! The body of an HTTP answer, as it goes out.
+
+use crate::message::files::FileHandle;
+use crate::protocol::http::response::{Body, Response};
+
+/// The body of an answer, as it goes out.
+#[derive(Debug)]
+pub(crate) struct Content {
+    /// All of it, or its beginning.
+    pub(crate) body: Body,
+    /// Bytes of all of it.
+    pub(crate) len: usize,
+    /// The coding in which it is, as `Content-Encoding` names it.
+    pub(crate) coding: Option<&'static str>,
+    /// Another client may get another coding.
+    pub(crate) is_negotiated: bool,
+    /// What the rest is read from.
+    pub(crate) rest: Option<FileHandle>,
+}
+
+impl Content {
+    /// The body of a response as it is.
+    pub(crate) fn plain(response: &Response, is_negotiated: bool) -> Content {
+        let body = response.shared();
+        Content { len: body.bytes().len(), body, coding: None, is_negotiated, rest: None }
+    }
+}

@@ -1,0 +1,67 @@
+//! What is to be done later: after the user code that asked for it, or when the turn ends.
+
+use crate::base::ids::ShardId;
+use crate::base::slab::Key;
+use crate::message::inquiry::{AckError, Findings, Reply};
+use crate::message::peer::Arrival;
+use crate::shard::feature::acks::PendingAck;
+use crate::shard::feature::tasks::LocalFuture;
+use crate::shard::value::answer::Answer;
+use crate::shard::value::error::{HandlerError, Refused};
+use crate::shard::value::files::FileWork;
+use crate::shard::value::outbox::Outbox;
+use crate::shard::value::session::CloseReason;
+use crate::shard::value::socket::SocketExtra;
+
+/// No place in a table.
+pub(crate) const NOWHERE: u32 = u32::MAX;
+
+/// What the shard asks of whoever drives it.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// Close the wire now. What was still owed comes along: a send of it may be under way.
+    Close { connection: Key, outbox: Outbox },
+    /// Nothing more will be written: tell the peer, keep reading.
+    ShutdownWrite(Key),
+    /// Give the connection to another shard, with what it is owed and what was read and not used.
+    Handoff { connection: Key, to: ShardId, arrival: Arrival, outbox: Outbox, unread: Vec<u8> },
+    /// Read nothing more of a connection until told otherwise.
+    StopReading(Key),
+    /// Read on.
+    StartReading(Key),
+    /// Do something on the thread of files, and deliver the outcome as a `ShardMessage::File`.
+    File { connection: Key, work: FileWork },
+}
+
+/// Work that calls handlers, noted by code that must not.
+pub(crate) enum Deferred {
+    /// Start a background task.
+    Start(LocalFuture),
+    CloseSession(Key, CloseReason),
+    /// Close a session that has joined nothing, for a newer one.
+    GiveWay(Key),
+    /// Tell a session's sockets that their client has caught up.
+    Drained(Key),
+    /// End one socket; the peer is told.
+    DisconnectSocket(Key),
+    /// Take up what a connection sent while its last request was being answered.
+    Resume(Key),
+    /// Treat a connection as lost.
+    Lost(Key),
+    /// Tell whoever awaits an answer that there will be none.
+    FailAck(PendingAck, AckError),
+    /// Tell whoever asked all shards what they know.
+    Reply(Reply, Result<Findings, AckError>),
+    /// Drop the values a user kept in a socket: their destructors may use the API.
+    Discard(Box<SocketExtra>),
+    /// An asynchronous handler failed at this event.
+    Failed {
+        socket: Key,
+        event: String,
+        id: Option<u64>,
+        args: Answer,
+        error: HandlerError,
+    },
+    /// A connect handler that took its time has decided.
+    Decided(Key, Result<(), Refused>),
+}

@@ -1,0 +1,133 @@
+//! What a socket keeps of what it is sent, for its recovery; and how an event is given its offset.
+
+use crate::config::Config;
+use crate::message::recovery::{Kept, Offset};
+use crate::protocol::websocket::frame::{self, Opcode, server_frames};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// The last events of a socket, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct KeptEvents {
+    events: VecDeque<Kept>,
+    bytes: usize,
+    /// The newest that is not kept any more.
+    let_go: Option<Offset>,
+}
+
+/// How much a socket keeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    events_max: usize,
+    bytes_max: usize,
+    age_max: Duration,
+}
+
+impl Limits {
+    pub(crate) fn new(config: &Config) -> Limits {
+        // A lost connection is noticed one interval and one timeout after its last sign of life.
+        let unnoticed = config.engine.ping_interval + config.engine.ping_timeout;
+        Limits {
+            events_max: config.recovery_events_max,
+            bytes_max: config.recovery_bytes_max,
+            age_max: config.recovery_max_disconnection + unnoticed,
+        }
+    }
+}
+
+impl KeptEvents {
+    /// What came after an offset, which the client has got.
+    pub(crate) fn after(offset: Option<Offset>, events: VecDeque<Kept>) -> KeptEvents {
+        let bytes = events.iter().map(|kept| kept.frame.len()).sum();
+        KeptEvents { events, bytes, let_go: offset }
+    }
+
+    /// The newest event that is not kept any more.
+    pub(crate) fn let_go(&self) -> Option<Offset> {
+        self.let_go
+    }
+
+    /// Whether an event is among these.
+    pub(crate) fn has(&self, offset: Offset) -> bool {
+        self.events.iter().any(|kept| kept.offset == offset)
+    }
+
+    /// Gives all away.
+    pub(crate) fn take(&mut self) -> VecDeque<Kept> {
+        self.bytes = 0;
+        std::mem::take(&mut self.events)
+    }
+
+    /// Puts earlier events, none of which is here, before these.
+    pub(crate) fn put_before(&mut self, earlier: Vec<Kept>) {
+        let mut all = VecDeque::from(earlier);
+        all.append(&mut self.take());
+        *self = KeptEvents::after(self.let_go, all);
+    }
+
+    /// Keeps one more event; what is too old or too much is let go.
+    pub(crate) fn keep(&mut self, kept: Kept, limits: Limits) {
+        while let Some(oldest) = self.events.front()
+            && (self.events.len() >= limits.events_max
+                || self.bytes + kept.frame.len() > limits.bytes_max
+                || oldest.at + limits.age_max < kept.at)
+        {
+            self.bytes -= oldest.frame.len();
+            self.let_go = self.events.pop_front().map(|oldest| oldest.offset);
+        }
+        if kept.frame.len() > limits.bytes_max {
+            self.let_go = Some(kept.offset);
+            return;
+        }
+        self.bytes += kept.frame.len();
+        self.events.push_back(kept);
+    }
+
+    /// The offset that a client names, if it is of these events. Stock clients go on naming the last event of an earlier
+    /// socket until they get one of the new; nothing of these has arrived then.
+    pub(crate) fn known(&self, offset: Option<Offset>) -> Option<Offset> {
+        let is_of_these = self.let_go.is_some() || self.events.iter().any(|kept| Some(kept.offset) == offset);
+        offset.filter(|_| is_of_these)
+    }
+
+    /// Whether all that came after an offset is kept. Without one the client has got nothing.
+    pub(crate) fn has_all_after(&self, offset: Option<Offset>) -> bool {
+        self.let_go == offset
+            || offset.is_some_and(|offset| self.events.iter().any(|kept| kept.offset == offset))
+    }
+
+    /// What came after an offset; what is kept up to there is forgotten.
+    pub(crate) fn forget_until(&mut self, offset: Option<Offset>) {
+        while offset.is_some()
+            && self.let_go != offset
+            && let Some(oldest) = self.events.pop_front()
+        {
+            self.bytes -= oldest.frame.len();
+            self.let_go = Some(oldest.offset);
+        }
+    }
+}
+
+/// The same event with one more argument: JSON.
+pub(crate) fn with_argument(frames: &[u8], argument: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(frames.len() + argument.len() + 16);
+    for (place, (opcode, payload)) in server_frames(frames).enumerate() {
+        match payload.strip_suffix(b"]").filter(|_| place == 0) {
+            Some(open) => {
+                let start = frame::begin(&mut out);
+                out.extend_from_slice(open);
+                out.push(b',');
+                out.extend_from_slice(argument.as_bytes());
+                out.push(b']');
+                frame::finish(&mut out, start, Opcode::Text);
+            }
+            None => frame::append(&mut out, opcode, payload),
+        }
+    }
+    out
+}
+
+/// Whether a client would take an event's last argument for an offset.
+pub(crate) fn ends_with_text(frames: &[u8]) -> bool {
+    server_frames(frames).next().is_some_and(|(_, payload)| payload.ends_with(b"\"]"))
+}

@@ -1,0 +1,34 @@
+//! Plain data of one shard, with the methods that need nothing else.
+
+pub(crate) mod answer;
+pub(crate) mod args;
+pub(crate) mod connection;
+pub(crate) mod content;
+pub(crate) mod deadlines;
+pub(crate) mod effect;
+pub(crate) mod encode;
+pub(crate) mod endpoint;
+pub(crate) mod error;
+pub(crate) mod expiry;
+pub(crate) mod files;
+pub(crate) mod form;
+pub(crate) mod handshake;
+pub(crate) mod kept;
+pub(crate) mod outbox;
+pub(crate) mod owed;
+pub(crate) mod parked;
+pub(crate) mod post;
+pub(crate) mod raw;
+pub(crate) mod recovery;
+pub(crate) mod room;
+pub(crate) mod seen;
+pub(crate) mod session;
+pub(crate) mod shard_key;
+pub(crate) mod share;
+pub(crate) mod socket;
+pub(crate) mod state;
+pub(crate) mod stats;
+pub(crate) mod trace;
+pub(crate) mod unjoined;
+pub(crate) mod watch;
+pub(crate) mod wheel;

@@ -1,0 +1,139 @@
+//! What one socket has for its recovery, and what a client claims.
+
+use crate::base::buffer::SharedFrame;
+use crate::base::ids::{ShardId, Sid};
+use crate::message::address::Address;
+use crate::message::recovery::{Asker, Kept, Offset};
+use crate::shard::value::kept::{KeptEvents, Limits};
+use crate::shard::value::socket::{SocketEntry, SocketState};
+use serde::{Deserialize, Deserializer};
+
+/// Whether a socket is one that was there before: see `recovery_max_disconnection` of [`Config`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Recovery {
+    /// The client has not asked: it is new, or recovery is off.
+    #[default]
+    NotAsked,
+    /// The socket has its id, its rooms and its public data again, and the client gets what it has missed.
+    Recovered,
+    /// The client has asked in vain, and is a new socket: it was gone for too long, or had left; its id was used already; it
+    /// was another process's.
+    Unknown,
+    /// The client has asked in vain: it has missed more than is kept.
+    TooMuchMissed,
+    /// A shard did not answer in time.
+    NoAnswer,
+}
+
+/// What a client says in its CONNECT.
+#[derive(Deserialize)]
+pub(crate) struct Claim {
+    pub(crate) pid: serde_json::Value,
+    /// `None` when the client names no offset: it has got no event yet. `null` counts as named.
+    #[serde(default, deserialize_with = "said")]
+    pub(crate) offset: Option<serde_json::Value>,
+}
+
+pub(crate) fn said<'de, D: Deserializer<'de>>(value: D) -> Result<Option<serde_json::Value>, D::Error> {
+    serde_json::Value::deserialize(value).map(Some)
+}
+
+/// What one socket has for its recovery.
+#[derive(Debug)]
+pub(crate) struct RecoveryState {
+    pub(crate) pid: Sid,
+    pub(crate) outcome: Recovery,
+    pub(crate) events: KeptEvents,
+    pub(crate) stage: Stage,
+}
+
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// The client is there, or is about to be.
+    Present,
+    /// It may come back. `GiveUp` has come for the seen numbers, which must be seen here first.
+    Lost { asker: Option<Reserved>, seen: Option<Box<[u64]>> },
+    /// The shards are asked who keeps the socket; so many have not answered.
+    Asking { left: usize, auth: String, offset: Option<Offset>, outcome: Recovery },
+    /// It is the old socket; what it has missed is here, or with its keeper. What comes now is held back until it is let in, and
+    /// kept in `events` as ever.
+    Restoring {
+        keeper: Option<ShardId>,
+        offset: Option<Offset>,
+        is_accepted: bool,
+        missed: Option<Vec<Kept>>,
+    },
+}
+
+/// For whom a lost socket is reserved, and the last event that its client has got.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reserved {
+    pub(crate) asker: Asker,
+    pub(crate) offset: Option<Offset>,
+}
+
+/// A client's claim to a lost socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claimed<'a> {
+    pub(crate) pid: Sid,
+    pub(crate) namespace: &'a Address,
+    pub(crate) offset: Option<Offset>,
+}
+
+impl RecoveryState {
+    pub(crate) fn new(pid: Sid) -> RecoveryState {
+        RecoveryState {
+            pid,
+            outcome: Recovery::NotAsked,
+            events: KeptEvents::default(),
+            stage: Stage::Present,
+        }
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self.stage, Stage::Lost { .. })
+    }
+
+    /// Ends a restoring: what the client has missed comes before what came here since, and is returned. An event that is in
+    /// both is one that came here since: it is held back, and follows.
+    pub(crate) fn join_missed(&mut self) -> Vec<SharedFrame> {
+        let Stage::Restoring { offset, missed, .. } = std::mem::replace(&mut self.stage, Stage::Present)
+        else {
+            return Vec::new();
+        };
+        let mut missed = missed.unwrap_or_default();
+        missed.retain(|kept| !self.events.has(kept.offset));
+        let frames = missed.iter().map(|kept| kept.frame.clone()).collect();
+        // With a gap between the two, the earlier are of no use for the next recovery.
+        if self.events.let_go() == offset {
+            self.events.put_before(missed);
+        }
+        frames
+    }
+}
+
+/// The private id that a client claims in its CONNECT.
+pub(crate) fn claimed_pid(auth: &str) -> Option<Sid> {
+    match serde_json::from_str(auth) {
+        Ok(Claim { pid: serde_json::Value::String(pid), .. }) => Sid::parse(&pid),
+        _ => None,
+    }
+}
+
+/// The state of a socket that takes part.
+pub(crate) fn state_of(socket: &SocketEntry) -> Option<&RecoveryState> {
+    socket.extra.as_ref()?.recovery.as_deref()
+}
+
+pub(crate) fn state_of_mut(socket: &mut SocketEntry) -> Option<&mut RecoveryState> {
+    socket.extra.as_mut()?.recovery.as_deref_mut()
+}
+
+/// Lets a socket keep an event that it is sent, or would be. True if that is all that is to be done with it.
+pub(crate) fn keep(socket: &mut SocketEntry, kept: Kept, limits: Limits) -> bool {
+    if let Some(state) = state_of_mut(socket) {
+        state.events.keep(kept, limits);
+    }
+    socket.state == SocketState::Closed
+}

@@ -1,0 +1,70 @@
+//! Which events of each shard have been seen here: what recovery waits for before a socket changes its shard.
+//!
+//! An event that comes says it of all before it from the same shard. Where none comes, because this shard has nobody whom that shard's
+//! events concern, the shard reads how far the others have got and sends that to itself: when it takes the message out of
+//! its inbox, nothing up to those numbers is in there any more (`mesh/published`). It does so only while a socket waits.
+
+use crate::base::time::Time;
+use crate::message::recovery::Offset;
+use std::time::Duration;
+
+/// When to look again if that was not enough: another shard is in the middle of sending an event, which takes microseconds
+/// unless its thread was interrupted there.
+pub(crate) const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
+
+/// For each shard the number up to which everything has come that comes here.
+///
+/// While sockets wait, either a message to itself is on its way or `again` is set.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) numbers: Box<[u64]>,
+    pub(crate) is_asking: bool,
+    pub(crate) again: Time,
+}
+
+impl Seen {
+    pub(crate) fn new(shards: usize) -> Seen {
+        Seen { numbers: vec![0; shards].into(), is_asking: false, again: Time::NEVER }
+    }
+
+    /// An event has come, or was published here.
+    pub(crate) fn note(&mut self, offset: Offset) {
+        if let Some(seen) = self.numbers.get_mut(offset.origin.index()).filter(|_| !offset.is_local) {
+            *seen = offset.number.max(*seen);
+        }
+    }
+
+    pub(crate) fn has(&self, offset: Offset) -> bool {
+        offset.is_local || self.numbers.get(offset.origin.index()).is_none_or(|seen| *seen >= offset.number)
+    }
+
+    pub(crate) fn has_all(&self, numbers: &[u64]) -> bool {
+        self.numbers.iter().zip(numbers).all(|(own, other)| own >= other)
+    }
+
+    /// When to look again; `NEVER` when nobody waits, or the answer is on its way.
+    pub(crate) fn again(&self) -> Time {
+        self.again
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::ShardId;
+
+    #[test]
+    fn gaps_are_no_loss_and_what_was_seen_stays_seen() {
+        let mut seen = Seen::new(2);
+        let offset = |number, is_local| Offset { origin: ShardId(1), number, is_local };
+        for (number, is_local, expected) in
+            [(3, false, [0, 3]), (9, true, [0, 3]), (7, false, [0, 7]), (5, false, [0, 7])]
+        {
+            seen.note(offset(number, is_local));
+            assert_eq!(*seen.numbers, expected);
+        }
+        assert!(seen.has(offset(6, false)) && seen.has(offset(8, true)) && !seen.has(offset(8, false)));
+        assert!(seen.has(Offset { origin: ShardId(9), number: 1, is_local: false }), "no such shard");
+        assert!(seen.has_all(&[0, 7]) && !seen.has_all(&[1, 7]) && !seen.has_all(&[0, 8]));
+    }
+}

@@ -1,0 +1,162 @@
+//! How much of a turn one connection may have, and what it waits for when it has had it.
+
+use crate::base::slab::Key;
+use crate::shard::value::connection::{Connection, Kind};
+
+/// Frames, requests and packets of one connection in one turn. With handlers that take 100 us each, this is what somebody else
+/// waits for.
+pub(crate) const SHARE_EVENTS_MAX: u16 = 16;
+
+/// Bytes of one connection in one turn.
+pub(crate) const SHARE_BYTES_MAX: usize = 256 * 1024;
+
+/// When more than this is unread, the driver reads no more.
+pub(crate) const UNREAD_BYTES_MAX: usize = 64 * 1024;
+
+/// What one peer has had of a turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spent {
+    /// The turn that `events` and `bytes` are about.
+    turn: u32,
+    bytes: u32,
+    events: u16,
+}
+
+impl Spent {
+    pub(crate) fn enter(&mut self, turn: u32) {
+        if self.turn != turn {
+            self.begin(turn);
+        }
+    }
+
+    /// A new share, in whichever turn.
+    pub(crate) fn begin(&mut self, turn: u32) {
+        *self = Spent { turn, bytes: 0, events: 0 };
+    }
+
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.events >= SHARE_EVENTS_MAX || self.bytes as usize >= SHARE_BYTES_MAX
+    }
+
+    pub(crate) fn add_event(&mut self) {
+        self.events = self.events.saturating_add(1);
+    }
+
+    pub(crate) fn add_bytes(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+}
+
+/// The share of a session that polls: of what has waited behind its handlers.
+#[derive(Debug, Default)]
+pub(crate) struct SessionShare {
+    pub(crate) spent: Spent,
+    /// It has its place in `Core::unfinished`.
+    pub(crate) is_queued: bool,
+    /// What it sends goes on when a poll has taken some of its backlog.
+    pub(crate) is_paused: bool,
+    /// It has been paused for long: it gets one share, however much its backlog is.
+    pub(crate) is_granted: bool,
+    /// Its client has been seen to poll while a POST of it was under way.
+    pub(crate) polls_beside: bool,
+    /// The connection on which its last poll was answered.
+    pub(crate) last_poll: Option<Key>,
+}
+
+impl SessionShare {
+    /// Whether what has waited behind its handlers waits for the next share.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.is_queued || self.is_paused
+    }
+}
+
+/// Who goes on in a later turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unfinished {
+    Connection(Key),
+    Session(Key),
+}
+
+/// What one connection has had of its turn, and what it waits for.
+#[derive(Debug, Default)]
+pub(crate) struct Share {
+    pub(crate) spent: Spent,
+    /// It has its place in `Core::unfinished`.
+    pub(crate) is_queued: bool,
+    /// It goes on when its outbox is less than half full; one with a POST, when a poll has taken enough.
+    pub(crate) is_paused: bool,
+    /// The driver was told to read no more.
+    pub(crate) is_stopped: bool,
+    /// While it was paused, its peer has taken something: it is alive, although nothing of it is read.
+    pub(crate) has_progress: bool,
+    /// The wire is over, and this is still to be said once everything that came before is handled.
+    pub(crate) end: Option<WireEnd>,
+    /// How much of the inbound buffer is used already.
+    pub(crate) used: u32,
+}
+
+/// How a wire ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WireEnd {
+    /// The peer says no more.
+    Ended,
+    /// It is closed or broken.
+    Closed,
+}
+
+/// Why no more input is handled now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pause {
+    /// The share is used up.
+    Turn,
+    /// Its peer is owed more than half of what it may be: the connection's own outbox, or the backlog for its polls.
+    Outbox,
+}
+
+impl Share {
+    /// Whether something waits for this connection's next share.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.is_queued || self.is_paused
+    }
+
+    /// What came last was not whole: looking at it cost nothing.
+    pub(crate) fn give_back(&mut self) {
+        self.spent.events = self.spent.events.saturating_sub(1);
+    }
+
+    /// Whether the peer is alive although it is not heard: its input waits for us, or it takes what it is owed.
+    pub(crate) fn take_sign_of_life(&mut self) -> bool {
+        std::mem::take(&mut self.has_progress) || self.is_queued
+    }
+
+    /// Its peer has taken something, on whichever connection.
+    pub(crate) fn note_sign_of_life(&mut self) {
+        self.has_progress = true;
+    }
+}
+
+impl Connection {
+    /// Takes one event from the share of this turn, or says why there is none now.
+    #[inline]
+    pub(crate) fn take_event(&mut self, turn: u32, outbox_bytes_max: usize) -> Result<(), Pause> {
+        self.share.spent.enter(turn);
+        if self.share.spent.is_used_up() || self.share.is_queued {
+            return Err(Pause::Turn);
+        }
+        if self.outbox.len() > outbox_bytes_max / 2 && (self.share.end.is_none() || self.still_reads()) {
+            return Err(Pause::Outbox);
+        }
+        self.share.spent.add_event();
+        Ok(())
+    }
+
+    /// Whether the peer has said all it will, and takes what it has asked for: a client of HTTP may.
+    pub(crate) fn still_reads(&self) -> bool {
+        self.share.end == Some(WireEnd::Ended) && matches!(self.kind, Kind::Http(_))
+    }
+
+    /// Input that is not handled yet.
+    pub(crate) fn unread(&self) -> usize {
+        self.inbound.len() - self.share.used as usize
+    }
+}

@@ -1,0 +1,157 @@
+//! A socket: one session's presence in one namespace.
+
+use crate::base::ids::Sid;
+use crate::base::slab::Key;
+use crate::mesh::Mesh;
+use crate::mesh::interest::Announcement;
+use crate::message::address::Address;
+use crate::message::target::SocketChange;
+use crate::shard::value::effect::NOWHERE;
+use crate::shard::value::expiry::Expiry;
+use crate::shard::value::form::Wire;
+use crate::shard::value::outbox::Outbox;
+use crate::shard::value::recovery::RecoveryState;
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+use std::any::{Any, TypeId};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// How far a socket has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SocketState {
+    /// The connect handler has not decided: what is sent to the socket is held back.
+    Connecting,
+    Open,
+    /// Ended: its disconnect handler is about to run, or its client may come back.
+    Closed,
+}
+
+/// One session in one namespace. The fields that a broadcast touches come first.
+#[derive(Debug)]
+pub(crate) struct SocketEntry {
+    /// The last broadcast that served (or skipped) this socket.
+    pub(crate) mark: u32,
+    /// The WebSocket connection's place; `NOWHERE` while the session polls.
+    ///
+    /// A place has no generation, as a key has, so these must hold: it is that of the session's own WebSocket as long as the socket
+    /// is open (an upgrade writes it, `detach_socket` takes it away), and between the end of a connection and that of its sockets
+    /// no user code runs and nothing opens. A delivery asserts it. The places of sockets in namespaces and rooms are as
+    /// safe: a socket leaves both in the call that frees its place, which `add_socket` and `join` assert.
+    pub(crate) connection: u32,
+    pub(crate) session: Key,
+    pub(crate) namespace: u16,
+    pub(crate) state: SocketState,
+    /// An asynchronous handler runs: later events wait.
+    pub(crate) is_busy: bool,
+    /// Its end is noted: nothing reaches its handlers any more.
+    pub(crate) is_ending: bool,
+    /// The session's: here, because every broadcast asks.
+    pub(crate) wire: Wire,
+    pub(crate) sid: Sid,
+    pub(crate) rooms: SmallVec<[Key; 2]>,
+    pub(crate) extra: Option<Box<SocketExtra>>,
+}
+
+/// What most sockets never need.
+#[derive(Debug, Default)]
+pub(crate) struct SocketExtra {
+    /// The connect handler to ask once the running one has accepted, and the client's auth.
+    pub(crate) connect_step: Option<(usize, String)>,
+    /// Canonical frames held back until the connect handler accepts.
+    pub(crate) held: Outbox,
+    /// Events that wait behind an asynchronous handler, or for the socket to open; they go with it.
+    pub(crate) waiting: VecDeque<Waiting>,
+    pub(crate) waiting_bytes: usize,
+    /// Acknowledgements this socket still owes: wire id to table key.
+    pub(crate) acks: SmallVec<[(u64, Key); 2]>,
+    pub(crate) next_ack: u64,
+    /// When its time is over.
+    pub(crate) expiry: Option<Expiry>,
+    /// What a client needs that comes back.
+    pub(crate) recovery: Option<Box<RecoveryState>>,
+    /// JSON that other shards may see.
+    pub(crate) data: Option<Box<str>>,
+    /// The user's values, by type; each is in a `RefCell`.
+    pub(crate) values: FxHashMap<TypeId, Rc<dyn Any>>,
+}
+
+/// An event that waits behind an asynchronous handler, or for its socket to open.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) payload: String,
+    pub(crate) id: Option<u64>,
+    pub(crate) attachments: Vec<Bytes>,
+}
+
+impl Waiting {
+    /// What it counts towards `pending_bytes_max`.
+    pub(crate) fn len_bytes(&self) -> usize {
+        let attachments = self.attachments.iter().map(Bytes::len).sum::<usize>();
+        self.payload.len() + attachments + size_of::<Waiting>()
+    }
+}
+
+/// A change to a socket that needs no answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Change<'a> {
+    Join(&'a str),
+    Leave(&'a str),
+    Disconnect { close_session: bool },
+}
+
+impl Change<'_> {
+    /// Says that other shards are about to be told, if by that sockets join a room: what is emitted to the room next must reach them.
+    pub(crate) fn announce(self, mesh: &Mesh, namespace: &Address) -> Option<Arc<Announcement>> {
+        match self {
+            Change::Join(room) => Some(mesh.interest.announce(namespace, room)),
+            Change::Leave(_) | Change::Disconnect { .. } => None,
+        }
+    }
+
+    /// The same change, able to travel to another shard.
+    pub(crate) fn to_message(self) -> SocketChange {
+        match self {
+            Change::Join(room) => SocketChange::Join(room.to_owned()),
+            Change::Leave(room) => SocketChange::Leave(room.to_owned()),
+            Change::Disconnect { close_session } => SocketChange::Disconnect { close_session },
+        }
+    }
+}
+
+impl SocketChange {
+    /// The change as it is applied here.
+    pub(crate) fn as_change(&self) -> Change<'_> {
+        match self {
+            SocketChange::Join(room) => Change::Join(room),
+            SocketChange::Leave(room) => Change::Leave(room),
+            SocketChange::Disconnect { close_session } => {
+                Change::Disconnect { close_session: *close_session }
+            }
+        }
+    }
+}
+
+impl SocketEntry {
+    pub(crate) fn new(sid: Sid, namespace: u16, session: Key) -> SocketEntry {
+        SocketEntry {
+            mark: 0,
+            connection: NOWHERE,
+            session,
+            namespace,
+            state: SocketState::Connecting,
+            is_busy: false,
+            is_ending: false,
+            wire: Wire::default(),
+            sid,
+            rooms: SmallVec::new(),
+            extra: None,
+        }
+    }
+
+    pub(crate) fn extra_mut(&mut self) -> &mut SocketExtra {
+        self.extra.get_or_insert_default()
+    }
+}
