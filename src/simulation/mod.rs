@@ -108,7 +108,9 @@ impl Simulation {
 
     /// No table of any shard holds anything of any client.
     fn assert_empty(&mut self) {
-        assert_eq!(self.world.mesh.interest.announcements(), 0, "a join is said to be on its way");
+        let mesh = &self.world.mesh;
+        assert_eq!(mesh.interest.announcements(), 0, "a join is said to be on its way");
+        assert_eq!(mesh.published.begun(), mesh.published.done(), "what is numbered is begun, and then sent");
         for (index, shard) in self.world.shards.iter().enumerate() {
             let core = shard.core.borrow();
             let tables = [
