@@ -142,10 +142,10 @@ fn whoever_joins_is_told_of_every_number_that_had_not_begun() {
         scope.spawn(|| {
             let target = room(0);
             start.wait();
-            for number in 1..=NUMBERS {
+            for (number, told) in told.iter().enumerate().skip(1) {
                 published.begin(ShardId(0), number as u64);
                 if reaches(&interest, &target, ShardId(1)) {
-                    told[number].store(true, Ordering::Relaxed);
+                    told.store(true, Ordering::Relaxed);
                 }
                 published.finish(ShardId(0), number as u64);
             }
@@ -164,8 +164,8 @@ fn whoever_joins_is_told_of_every_number_that_had_not_begun() {
                 }
                 thread::yield_now();
             }
-            for number in begun + 1..=done {
-                assert!(told[number].load(Ordering::Relaxed), "{number} began after {begun}");
+            for (number, told) in told.iter().enumerate().take(done + 1).skip(begun + 1) {
+                assert!(told.load(Ordering::Relaxed), "{number} began after {begun}");
             }
             holdings.remove(&interest, slot);
         }
