@@ -34,8 +34,9 @@ const ROUNDS: usize = 4;
 const OPERATIONS_PER_ROUND: usize = 120;
 const CLIENTS_MAX: usize = 9;
 
-/// Longer than every handler of the app takes and than shards leave their inboxes alone, shorter than a ping interval.
-const SETTLING_TIME: Duration = Duration::from_secs(2);
+/// Longer than all handlers of a socket that wait for each other take, of which a question to shards may wait for three inboxes that are
+/// left alone; shorter than a ping interval.
+const SETTLING_TIME: Duration = Duration::from_secs(8);
 
 /// As long as a lost client may take to return, in worlds that wait for it.
 const RECOVERY_TIME: Duration = Duration::from_secs(60);
