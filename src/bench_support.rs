@@ -3,6 +3,7 @@
 //! Built with the feature `bench-support` only, and no part of the public interface. Nothing here measures or
 //! prints; a bench compares the answer first, and times the same call afterwards.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::io::IoSlice;
@@ -17,6 +18,7 @@ use crate::base::time::Time;
 use crate::config::Config;
 use crate::driver::clock::Clock;
 use crate::mesh::{Bell, InboxReceiver, Mesh, ShardMessage};
+use crate::message::files::FileAnswer;
 use crate::message::peer::Peer;
 use crate::message::target::{Broadcast, Target};
 use crate::protocol::engineio;
@@ -27,15 +29,17 @@ use crate::protocol::websocket::mask;
 use crate::protocol::websocket::message::{Incoming, MessageDecoder, MessageLimits};
 use crate::server::handle::Handle;
 use crate::server::namespace::Namespace;
-use crate::shard::core::CoreParts;
+use crate::shard::seam::{Leaving, Unsent, Wires};
 use crate::shard::user::app::App;
 use crate::shard::user::context::Context;
 use crate::shard::user::shard_info::ShardInfo;
 use crate::shard::value::args::ToArgs;
 use crate::shard::value::encode;
+use crate::shard::value::files::FileWork;
+use crate::shard::value::outbox::Outbox;
 use crate::shard::value::stats::ShardCounters;
 use crate::shard::value::wheel::{TimerOwner, Wheel};
-use crate::shard::{Shard, Turn};
+use crate::shard::{CoreParts, Shard};
 
 /// Bytes of the largest message that [`decode`] takes.
 const MESSAGE_BYTES_MAX: usize = 1_000_000;
@@ -175,10 +179,58 @@ impl Timers {
     }
 }
 
+/// Wires that take everything at once, and count it.
+#[derive(Default)]
+struct Sink {
+    bytes: usize,
+}
+
+impl Wires for Sink {
+    const FLUSHES_MAX: usize = usize::MAX;
+
+    fn attach(&mut self, _wire: Box<dyn Any + Send>, _key: Option<Key>) -> bool {
+        unreachable!("each connection stays where it is")
+    }
+
+    fn may_flush(&mut self, _waiting: usize) -> bool {
+        true
+    }
+
+    fn flush(&mut self, _key: Key, mut unsent: Unsent<'_>) {
+        let len = |slices: &[IoSlice<'_>]| slices.iter().map(|slice| slice.len()).sum::<usize>();
+        while let Some(count) = unsent.transmit::<FLUSH_SLICES, _>(len) {
+            self.bytes += count;
+            unsent.sent(count);
+        }
+    }
+
+    fn close_wire(&mut self, _key: Key, _outbox: Outbox) {
+        unreachable!("nobody is closed in a bench")
+    }
+
+    fn shut_down_write(&mut self, _key: Key) {
+        unreachable!("nobody is closed in a bench")
+    }
+
+    fn hand_over(&mut self, _key: Key, _to: ShardId, _leaving: Leaving) {
+        unreachable!("each connection stays where it is")
+    }
+
+    fn set_wanted(&mut self, _key: Key, _is_wanted: bool) {
+        unreachable!("nobody sends so much")
+    }
+
+    fn do_file_work(&mut self, _key: Key, _work: FileWork) -> Option<FileAnswer> {
+        unreachable!("no files are served")
+    }
+
+    fn ring_bell(&mut self, _shard: ShardId) {}
+}
+
 /// One shard and its WebSocket clients, all in the room `room`. Its bytes out are counted and thrown away.
 pub struct World {
     shard: Shard,
-    turn: Turn,
+    sink: Sink,
     clients: Vec<Key>,
     /// What the event `count` was called with, together.
     total: Rc<Cell<u64>>,
@@ -200,7 +252,7 @@ impl World {
             clock: Clock::new().coarse(),
         };
         let shard = Shard::new(parts, app(&total));
-        let mut world = World { shard, turn: Turn::default(), clients: Vec::new(), total };
+        let mut world = World { shard, sink: Sink::default(), clients: Vec::new(), total };
         for _ in 0..clients {
             world.connect();
         }
@@ -213,7 +265,7 @@ impl World {
         for text in ["40", r#"42["join","room"]"#] {
             request.extend(client_frame(text));
         }
-        self.shard.receive(key, &mut request, Time(0));
+        self.shard.receive(key, &mut request, Time(0), &mut self.sink);
         self.clients.push(key);
         self.end_turn();
     }
@@ -221,37 +273,21 @@ impl World {
     /// The first client's bytes to their handlers. Returns what `count` was called with so far, together.
     pub fn receive(&mut self, bytes: &mut [u8]) -> u64 {
         // Each read is a turn of its own: what is more than a share of one would wait.
-        self.shard.core.borrow_mut().new_turn();
-        self.shard.receive(self.clients[0], bytes, Time(0));
+        self.shard.begin_turn();
+        self.shard.receive(self.clients[0], bytes, Time(0), &mut self.sink);
         self.total.get()
     }
 
     /// Queues a frame for every member of the room. Returns how many there were.
     pub fn fan_out(&mut self, target: &Room) -> u64 {
-        let outcome =
-            self.shard.core.borrow_mut().deliver_local(0, &target.target, None, (&target.frame, None));
-        outcome.sent + outcome.queued
+        self.shard.fan_out(&target.target, &target.frame)
     }
 
     /// Ends the turn and sends what everybody is owed. Returns how many bytes that were.
     pub fn end_turn(&mut self) -> usize {
-        self.shard.end_turn(&mut self.turn);
-        assert!(self.turn.outputs.is_empty(), "nobody is closed in a bench");
-        let mut core = self.shard.core.borrow_mut();
-        let mut total = 0;
-        for key in self.turn.dirty.drain(..) {
-            while let Some(connection) = core.connections.get_mut(key)
-                && !connection.outbox.is_empty()
-            {
-                connection.is_dirty = false;
-                let mut slices = [IoSlice::new(&[]); FLUSH_SLICES];
-                let count = connection.outbox.gather(&mut slices);
-                let len = slices[..count].iter().map(|slice| slice.len()).sum();
-                total += len;
-                core.sent(key, len);
-            }
-        }
-        total
+        self.sink.bytes = 0;
+        self.shard.end_turn(&mut self.sink);
+        self.sink.bytes
     }
 }
 

@@ -36,12 +36,11 @@ use crate::driver::files::FileReader;
 use crate::driver::listener::Listeners;
 use crate::driver::machine::{Backend, IoChosen};
 use crate::mesh::{Bell, Handoff, InboxError, InboxReceiver, Mesh, MeshOptions, ShardMessage};
-use crate::shard::Shard;
-use crate::shard::core::CoreParts;
 use crate::shard::feature::tasks::LocalFuture;
 use crate::shard::user::app::App;
 use crate::shard::user::shard_info::ShardInfo;
 use crate::shard::value::stats::ShardCounters;
+use crate::shard::{CoreParts, Shard};
 
 /// Makes the handlers of one shard, on that shard's thread, or says what is wrong with them.
 pub(crate) type AppMaker = Arc<dyn Fn(ShardInfo) -> Result<App, String> + Send + Sync>;
@@ -72,7 +71,7 @@ pub(crate) struct Running {
 
 /// What one shard's thread is given.
 struct Seat {
-    core: CoreParts,
+    parts: CoreParts,
     start: Start,
     inbox: crate::mesh::InboxReceiver,
     bell: Arc<OwnedFd>,
@@ -92,7 +91,7 @@ struct Reports {
 
 /// What a wire makes a shard of, on the shard's thread.
 pub(crate) struct ShardParts {
-    pub(crate) core: CoreParts,
+    pub(crate) parts: CoreParts,
     pub(crate) app: App,
     pub(crate) start: Start,
     pub(crate) inbox: crate::mesh::InboxReceiver,
@@ -135,7 +134,7 @@ pub(crate) fn start(mut start: Start, announce: impl FnOnce(&Running)) -> Result
         let id = ShardId(index as u16);
         let (seat, listeners) = crossbeam_channel::bounded(1);
         seats.push(seat);
-        let core = CoreParts {
+        let parts = CoreParts {
             id,
             config: Arc::clone(&start.config),
             mesh: Arc::clone(&mesh),
@@ -146,7 +145,7 @@ pub(crate) fn start(mut start: Start, announce: impl FnOnce(&Running)) -> Result
             clock: clock.coarse(),
         };
         let (start, files, balance) = (start.clone(), files.clone(), balance.clone());
-        let seat = Seat { core, start, inbox, bell, files, balance, clock, listeners };
+        let seat = Seat { parts, start, inbox, bell, files, balance, clock, listeners };
         let core = cpus.core_of(index, shards);
         running.threads.push(spawn_shard(seat, running.io.backend, core, reports.clone())?);
     }
@@ -250,10 +249,10 @@ fn spawn_shard(
     core: Option<core_affinity::CoreId>,
     reports: Reports,
 ) -> Result<JoinHandle<bool>, String> {
-    let name = format!("shard-{}", seat.core.id.0);
-    let mesh = Arc::clone(&seat.core.mesh);
+    let name = format!("shard-{}", seat.parts.id.0);
+    let mesh = Arc::clone(&seat.parts.mesh);
     let retirement =
-        Retirement { balance: seat.balance.clone(), mesh: Arc::clone(&mesh), shard: seat.core.id };
+        Retirement { balance: seat.balance.clone(), mesh: Arc::clone(&mesh), shard: seat.parts.id };
     let thread = std::thread::Builder::new().name(name).spawn(move || {
         let _retirement = retirement;
         if let Some(core) = core
@@ -274,17 +273,17 @@ fn spawn_shard(
 impl Seat {
     /// Builds the shard's handlers, and waits until those of all shards are built. `None`: the start is given up.
     fn take(self, reports: Reports) -> Option<(ShardParts, Sender<Result<(), String>>)> {
-        let Seat { core, start, inbox, bell, files, balance, clock, listeners } = self;
+        let Seat { parts, start, inbox, bell, files, balance, clock, listeners } = self;
         let Reports { built, ready } = reports;
-        let (app, word) = match (start.app)(ShardInfo::new(core.id, core.mesh.len())) {
+        let (app, word) = match (start.app)(ShardInfo::new(parts.id, parts.mesh.len())) {
             Ok(app) => (Some(app), Ok(())),
             Err(fault) => (None, Err(fault)),
         };
         // The starter waits for this word from every shard.
-        let _ = built.send((core.id, word));
+        let _ = built.send((parts.id, word));
         drop(built);
         let (app, listeners) = (app?, listeners.recv().ok()?);
-        Some((ShardParts { core, app, start, inbox, bell, listeners, files, balance, clock }, ready))
+        Some((ShardParts { parts, app, start, inbox, bell, listeners, files, balance, clock }, ready))
     }
 }
 
@@ -313,10 +312,10 @@ impl Drop for Retirement {
 }
 
 /// Builds the shard of a thread, on that thread.
-pub(crate) fn build_shard(core: CoreParts, app: App, start: &Start) -> (Shard, Vec<LocalFuture>) {
-    let info = ShardInfo::new(core.id, core.mesh.len());
+pub(crate) fn build_shard(parts: CoreParts, app: App, start: &Start) -> (Shard, Vec<LocalFuture>) {
+    let info = ShardInfo::new(parts.id, parts.mesh.len());
     let tasks = (start.tasks)(info);
-    (Shard::new(core, app), tasks)
+    (Shard::new(parts, app), tasks)
 }
 
 /// The shard where a connection that `here` accepted shall live; it is counted there. One that comes while the server stops

@@ -4,6 +4,7 @@
 //! connection at rest owns no buffer, and dropping a wait never loses bytes. One task flushes everything that
 //! a turn left, so a connection gets one send whatever was queued for it.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::IoSlice;
@@ -33,11 +34,14 @@ use crate::driver::notify::{Notify, either};
 use crate::driver::polled::Polled;
 use crate::driver::stop::{close_listener, empty_queue};
 use crate::driver::{ShardParts, build_shard, place_connection, send_connection};
-use crate::mesh::{Bell, Handoff, InboxReceiver, Mesh, ShardMessage};
-use crate::message::peer::{Arrival, Peer};
-use crate::shard::value::effect::Output;
+use crate::mesh::{Bell, Handoff, InboxReceiver, Mesh};
+use crate::message::files::FileAnswer;
+use crate::message::peer::Peer;
+use crate::shard::Shard;
+use crate::shard::seam::{Leaving, Unsent, Wires};
+use crate::shard::value::files::FileWork;
+use crate::shard::value::outbox::Outbox;
 use crate::shard::value::share::SHARE_BYTES_MAX;
-use crate::shard::{Shard, Turn};
 
 /// Entries of the ring: polls in flight beyond it wait for the next submission.
 const RING_ENTRIES: u32 = 4096;
@@ -54,14 +58,8 @@ const READS_IN_A_ROW_MAX: usize = 1024;
 /// Accepted connections in a row before the others get their turn.
 const ACCEPTS_PER_WAKE_MAX: usize = 64;
 
-/// Messages taken from the inbox before connections get their turn.
-const MESSAGES_PER_WAKE_MAX: usize = 1024;
-
 /// Pieces of an outbox in one send.
 const SLICES_PER_SEND_MAX: usize = 64;
-
-/// Connections flushed in a row before the others get their turn.
-const FLUSHES_PER_TURN_MAX: usize = 1024;
 
 /// How long a turn goes on with what is unread before its sends go out and others have their turn.
 const TURN_TIME: Duration = Duration::from_millis(1);
@@ -136,7 +134,6 @@ struct World {
     balance: Balance,
     clock: Clock,
     wall: WallWatch,
-    turn: RefCell<Turn>,
     read_buffer: RefCell<Vec<u8>>,
     flush: Notify,
     timer: Notify,
@@ -194,10 +191,10 @@ pub(crate) fn run(parts: ShardParts, backend: Backend, ready: Sender<Result<(), 
 }
 
 async fn serve(parts: ShardParts, ready: Sender<Result<(), String>>) {
-    let ShardParts { core, app, start, inbox, bell, listeners, files, balance, clock } = parts;
-    let (id, mesh) = (core.id, std::sync::Arc::clone(&core.mesh));
+    let ShardParts { parts, app, start, inbox, bell, listeners, files, balance, clock } = parts;
+    let (id, mesh) = (parts.id, std::sync::Arc::clone(&parts.mesh));
     let (shutdown_patience, flush_window) = (start.config.shutdown_patience(), start.config.flush_window);
-    let (shard, tasks) = build_shard(core, app, &start);
+    let (shard, tasks) = build_shard(parts, app, &start);
     let way_round = match WayRound::new() {
         Ok(way_round) => way_round,
         Err(error) => {
@@ -216,7 +213,6 @@ async fn serve(parts: ShardParts, ready: Sender<Result<(), String>>) {
         balance,
         clock,
         wall: WallWatch::default(),
-        turn: RefCell::default(),
         read_buffer: RefCell::new(vec![0; READ_BUFFER_BYTES]),
         flush: Notify::default(),
         timer: Notify::default(),
@@ -270,15 +266,6 @@ impl World {
         result
     }
 
-    /// Bytes for a connection; what they lead to is done before more are received.
-    fn receive(self: &Rc<Self>, key: Key, bytes: &mut [u8]) {
-        self.work(|shard, now| shard.receive(key, bytes, now));
-        let outputs = self.shard.borrow_mut().take_outputs();
-        for output in outputs {
-            self.do_output(output);
-        }
-    }
-
     fn wire(&self, key: Key) -> Option<Rc<Wire>> {
         match self.wires.borrow().get(key.index) {
             Some((owner, wire)) if *owner == key => Some(Rc::clone(wire)),
@@ -296,55 +283,33 @@ impl World {
         Some(wire)
     }
 
-    /// Does what the shard left: outputs, bells, and one slice of sends unless they are to gather. True when there are sends left
-    /// that are due.
+    /// Does what the shard left to do. True when there are sends left that are due.
     fn end_turn(self: &Rc<Self>) -> bool {
-        let mut turn = std::mem::take(&mut *self.turn.borrow_mut());
-        let mut left = FLUSHES_PER_TURN_MAX;
-        let is_due = loop {
-            self.shard.borrow_mut().end_turn(&mut turn);
-            for shard in turn.bells.drain(..) {
-                self.mesh.ring(shard);
-            }
-            let has_outputs = !turn.outputs.is_empty();
-            for output in turn.outputs.drain(..) {
-                self.do_output(output);
-            }
-            let is_due = turn.dirty.is_empty() || self.is_flush_due();
-            let count = if is_due { turn.dirty.len().min(left) } else { 0 };
-            if count == 0 && !has_outputs {
-                break is_due;
-            }
-            left -= count;
-            for key in turn.dirty.drain(..count) {
-                self.flush_connection(key);
-            }
-        };
-        if turn.dirty.is_empty() {
-            self.unflushed_since.set(None);
-        }
-        let is_more = is_due && !turn.dirty.is_empty();
-        *self.turn.borrow_mut() = turn;
+        let is_more = self.shard.borrow_mut().end_turn(&mut Hands(self));
         if self.shard.borrow().next_timeout() < self.timer_target.get() {
             self.timer.notify();
         }
         if self.stopping.get() {
-            if self.shard.borrow().core.borrow().has_drained() && !self.is_closing.replace(true) {
+            if self.shard.borrow().has_drained() && !self.is_closing.replace(true) {
                 self.stop_accepting.iter().for_each(Notify::notify);
             }
             self.done.notify();
         }
         if let Some(started) = self.turn_started.take() {
             let busy = self.clock.elapsed().saturating_sub(started);
-            self.shard.borrow().core.borrow().counters.busy_micros.add(busy.as_micros() as u64);
+            self.shard.borrow().count_busy(busy);
         }
         is_more
     }
 
     /// Whether sends may go: at once, unless they are to gather for `flush_window`. The first that must not yet has a task come
     /// back when its time is over; everything else of a turn is done meanwhile.
-    fn is_flush_due(self: &Rc<Self>) -> bool {
+    fn is_flush_due(self: &Rc<Self>, waiting: usize) -> bool {
         if self.flush_window.is_zero() {
+            return true;
+        }
+        if waiting == 0 {
+            self.unflushed_since.set(None);
             return true;
         }
         let now = self.clock.elapsed();
@@ -359,6 +324,17 @@ impl World {
         });
         // The runtime's timer and this clock may differ by a part of a millisecond.
         now + FLUSH_WINDOW_SLACK >= since + self.flush_window
+    }
+
+    /// Handles a part of what waits in the inbox. True when more is there.
+    fn take_mail(self: &Rc<Self>) -> bool {
+        let inbox = self.inbox.borrow();
+        let Some(inbox) = inbox.as_ref() else { return false };
+        let is_more = self.work(|shard, _| shard.take_mail(inbox, || self.clock.now(), &mut Hands(self)));
+        if self.shard.borrow().is_asked_to_stop() {
+            self.stopping.set(true);
+        }
+        is_more
     }
 
     /// Waits until everybody else has had a turn: for a task whose descriptor may always be ready.
@@ -382,61 +358,14 @@ impl World {
             return false;
         }
         let started = self.clock.elapsed();
-        while self.work(Shard::go_on) {
-            let outputs = self.shard.borrow_mut().take_outputs();
-            for output in outputs {
-                self.do_output(output);
-            }
-            if self.clock.elapsed().saturating_sub(started) >= TURN_TIME {
-                break;
-            }
-        }
+        let is_over = || self.clock.elapsed().saturating_sub(started) >= TURN_TIME;
+        self.work(|shard, now| shard.go_on(now, is_over, &mut Hands(self)));
         true
-    }
-
-    fn do_output(self: &Rc<Self>, output: Output) {
-        match output {
-            Output::Close { connection, .. } => {
-                if let Some(wire) = self.take_wire(connection) {
-                    // A task may hold the descriptor a moment longer; the peer learns of the end now.
-                    let _ = shutdown(wire.stream_fd(), Shutdown::Both);
-                }
-            }
-            Output::ShutdownWrite(key) => {
-                if let Some(wire) = self.wire(key) {
-                    let _ = shutdown(wire.stream_fd(), Shutdown::Write);
-                }
-            }
-            Output::Handoff { connection, to, arrival, outbox, unread } => {
-                let Some(wire) = self.take_wire(connection) else { return };
-                self.hand_off(
-                    &wire,
-                    to,
-                    Handoff { wire: Box::new(()), arrival, owed: outbox.to_bytes(), unread },
-                );
-            }
-            Output::StopReading(key) => {
-                if let Some(wire) = self.wire(key) {
-                    wire.want(false);
-                }
-            }
-            Output::StartReading(key) => {
-                if let Some(wire) = self.wire(key) {
-                    wire.want(true);
-                }
-            }
-            Output::File { connection, work } => {
-                let job = FileJob { shard: self.id, connection, work };
-                if let Err(answer) = self.files.submit(job) {
-                    self.work(|shard, now| shard.deliver(ShardMessage::File(Box::new(answer)), now));
-                }
-            }
-        }
     }
 
     /// Sends a connection to another shard. The descriptor is duplicated: a task of this shard may hold the
     /// old one until it next runs.
-    fn hand_off(&self, wire: &Wire, to: ShardId, handoff: Handoff) {
+    fn hand_over(&self, wire: &Wire, to: ShardId, leaving: Leaving) {
         let descriptor = match wire.stream_fd().try_clone_to_owned() {
             Ok(descriptor) => descriptor,
             Err(error) => {
@@ -445,14 +374,14 @@ impl World {
             }
         };
         self.balance.arrive(to);
-        send_connection(&self.mesh, &self.balance, to, Handoff { wire: Box::new(descriptor), ..handoff });
+        send_connection(&self.mesh, &self.balance, to, leaving.with_wire(Box::new(descriptor)));
     }
 
     /// Keeps an accepted connection, or gives it to a shard that has fewer.
     fn place_connection(self: &Rc<Self>, descriptor: OwnedFd, peer: Peer) {
         let place = place_connection(&self.balance, &self.mesh, self.id);
         if place == self.id {
-            self.add_connection(descriptor, peer.into(), &[], Vec::new());
+            self.add_connection(descriptor, peer);
         } else {
             let handoff = Handoff {
                 wire: Box::new(descriptor),
@@ -464,25 +393,25 @@ impl World {
         }
     }
 
-    /// Takes over a connection: accepted, or handed over with what was read elsewhere.
-    fn add_connection(
-        self: &Rc<Self>,
-        descriptor: OwnedFd,
-        arrival: Arrival,
-        owed: &[u8],
-        mut unread: Vec<u8>,
-    ) {
-        let Some(key) = self.work(|shard, now| shard.adopt(arrival, owed, &unread, now)) else {
+    /// Takes over a connection that was accepted.
+    fn add_connection(self: &Rc<Self>, descriptor: OwnedFd, peer: Peer) {
+        let Some(key) = self.work(|shard, now| shard.open(peer, now)) else {
             self.balance.leave(self.id);
             return;
         };
+        if !self.add_wire(key, descriptor) {
+            self.work(|shard, now| shard.closed(key, now));
+        }
+    }
+
+    /// Watches a connection's descriptor; false when that cannot be.
+    fn add_wire(self: &Rc<Self>, key: Key, descriptor: OwnedFd) -> bool {
         let stream = match Polled::new(descriptor) {
             Ok(stream) => stream,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be watched; it is closed");
                 self.balance.leave(self.id);
-                self.work(|shard, now| shard.closed(key, now));
-                return;
+                return false;
             }
         };
         let wire = Rc::new(Wire {
@@ -494,35 +423,39 @@ impl World {
             read_on: Notify::default(),
         });
         self.wires.borrow_mut().put(key.index, (key, Rc::clone(&wire)));
-        if !unread.is_empty() {
-            self.receive(key, &mut unread);
-        }
         monoio::spawn(read(Rc::clone(self), wire, key));
+        true
+    }
+}
+
+/// The wires as the shard sees them while it is borrowed: what is done here must not call it.
+struct Hands<'a>(&'a Rc<World>);
+
+impl Wires for Hands<'_> {
+    fn attach(&mut self, wire: Box<dyn Any + Send>, key: Option<Key>) -> bool {
+        let (Ok(descriptor), Some(key)) = (wire.downcast::<OwnedFd>(), key) else {
+            self.0.balance.leave(self.0.id);
+            return false;
+        };
+        self.0.add_wire(key, *descriptor)
     }
 
-    /// Sends what a connection is owed, as much as the kernel takes.
-    fn flush_connection(self: &Rc<Self>, key: Key) {
-        let shard = self.shard.borrow();
-        let mut core = shard.core.borrow_mut();
-        if let Some(connection) = core.connections.get_mut(key) {
-            connection.is_dirty = false;
-        }
-        let Some(wire) = self.wire(key) else { return };
-        if wire.is_blocked.get() {
-            return;
-        }
-        loop {
-            let Some(connection) = core.connections.get(key) else { return };
-            if connection.outbox.is_empty() {
-                core.finish_flush(key);
-                return;
-            }
-            let mut slices = [IoSlice::new(&[]); SLICES_PER_SEND_MAX];
-            let count = connection.outbox.gather(&mut slices);
-            match send_now(wire.stream_fd(), &slices[..count]) {
-                Ok(sent) => core.sent(key, sent),
-                Err(Errno::AGAIN) => break,
+    fn may_flush(&mut self, waiting: usize) -> bool {
+        self.0.is_flush_due(waiting)
+    }
+
+    fn flush(&mut self, key: Key, mut unsent: Unsent<'_>) {
+        let Some(wire) = self.0.wire(key).filter(|wire| !wire.is_blocked.get()) else { return };
+        let send = |slices: &[IoSlice<'_>]| send_now(wire.stream_fd(), slices);
+        while let Some(sent) = unsent.transmit::<SLICES_PER_SEND_MAX, _>(send) {
+            match sent {
+                Ok(count) => unsent.sent(count),
                 Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    wire.is_blocked.set(true);
+                    monoio::spawn(await_writable(Rc::clone(self.0), wire, key));
+                    return;
+                }
                 Err(_) => {
                     // The reading task learns of the break and tells the shard.
                     wire.want(true);
@@ -531,8 +464,39 @@ impl World {
                 }
             }
         }
-        wire.is_blocked.set(true);
-        monoio::spawn(await_writable(Rc::clone(self), wire, key));
+    }
+
+    fn close_wire(&mut self, key: Key, _outbox: Outbox) {
+        if let Some(wire) = self.0.take_wire(key) {
+            // A task may hold the descriptor a moment longer; the peer learns of the end now.
+            let _ = shutdown(wire.stream_fd(), Shutdown::Both);
+        }
+    }
+
+    fn shut_down_write(&mut self, key: Key) {
+        if let Some(wire) = self.0.wire(key) {
+            let _ = shutdown(wire.stream_fd(), Shutdown::Write);
+        }
+    }
+
+    fn hand_over(&mut self, key: Key, to: ShardId, leaving: Leaving) {
+        if let Some(wire) = self.0.take_wire(key) {
+            self.0.hand_over(&wire, to, leaving);
+        }
+    }
+
+    fn set_wanted(&mut self, key: Key, is_wanted: bool) {
+        if let Some(wire) = self.0.wire(key) {
+            wire.want(is_wanted);
+        }
+    }
+
+    fn do_file_work(&mut self, key: Key, work: FileWork) -> Option<FileAnswer> {
+        self.0.files.submit(FileJob { shard: self.0.id, connection: key, work }).err()
+    }
+
+    fn ring_bell(&mut self, shard: ShardId) {
+        self.0.mesh.ring(shard);
     }
 }
 
@@ -612,25 +576,11 @@ async fn answer_bell(world: Rc<World>, bell: std::sync::Arc<OwnedFd>) {
         }
     };
     loop {
-        let mut taken = 0;
         world.mesh.wake_up(world.id);
-        while taken < MESSAGES_PER_WAKE_MAX {
-            let message = world.inbox.borrow().as_ref().and_then(InboxReceiver::next_message);
-            let wake = world.inbox.borrow().as_ref().and_then(InboxReceiver::next_wake);
-            if message.is_none() && wake.is_none() {
-                break;
-            }
-            taken += 1;
-            if let Some(message) = message {
-                receive_message(&world, message);
-            }
-            if let Some(task) = wake {
-                world.work(|shard, now| shard.wake(task, now));
-            }
-        }
+        let is_more = world.take_mail();
         let may_sleep =
             world.inbox.borrow().as_ref().is_none_or(|inbox| world.mesh.fall_asleep(world.id, inbox));
-        if taken == MESSAGES_PER_WAKE_MAX || !may_sleep {
+        if is_more || !may_sleep {
             world.let_others_go_first().await;
             continue;
         }
@@ -640,22 +590,6 @@ async fn answer_bell(world: Rc<World>, bell: std::sync::Arc<OwnedFd>) {
             return;
         }
         silence(&bell);
-    }
-}
-
-fn receive_message(world: &Rc<World>, message: ShardMessage) {
-    match message {
-        ShardMessage::Handoff(handoff) => {
-            let Handoff { wire, arrival, owed, unread } = *handoff;
-            if let Ok(descriptor) = wire.downcast::<OwnedFd>() {
-                world.add_connection(*descriptor, arrival, &owed, unread);
-            }
-        }
-        ShardMessage::Shutdown => {
-            world.stopping.set(true);
-            world.work(|shard, now| shard.deliver(ShardMessage::Shutdown, now));
-        }
-        message => world.work(|shard, now| shard.deliver(message, now)),
     }
 }
 
@@ -704,7 +638,7 @@ async fn accept(world: Rc<World>, listener: OwnedFd, index: usize) {
     // Closing resets whoever waits in the queue, and they have done nothing wrong.
     for (connection, peer) in empty_queue(&listener) {
         world.balance.arrive(world.id);
-        world.add_connection(connection, peer.into(), &[], Vec::new());
+        world.add_connection(connection, peer);
     }
     close_listener(&listener);
     drop(listener);
@@ -750,7 +684,8 @@ async fn read(world: Rc<World>, wire: Rc<Wire>, key: Key) {
                 Ok((_, count)) => {
                     bytes += count;
                     reads += 1;
-                    world.receive(key, &mut buffer[..count]);
+                    let bytes = &mut buffer[..count];
+                    world.work(|shard, now| shard.receive(key, bytes, now, &mut Hands(&world)));
                     if count < READ_BUFFER_BYTES {
                         break;
                     }
@@ -771,7 +706,6 @@ async fn await_writable(world: Rc<World>, wire: Rc<Wire>, key: Key) {
     let is_writable = either(wire.stream.writable(), wire.stop_writer.notified()).await;
     wire.is_blocked.set(false);
     if is_writable.is_some() && world.wire(key).is_some() {
-        world.flush_connection(key);
-        world.flush.notify();
+        world.work(|shard, now| shard.writable(key, now));
     }
 }

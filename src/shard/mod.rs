@@ -5,9 +5,12 @@
 //! `take_outputs` in the middle of a turn, and through `end_turn` at its end. It does no IO, reads no clock and
 //! blocks on nothing. The two wires of the driver, the test kit, the simulation and the benches drive it alike.
 
-pub(crate) mod core;
+mod core;
 pub(crate) mod feature;
+#[cfg(any(test, feature = "bench-support"))]
+mod inspect;
 pub(crate) mod run;
+pub(crate) mod seam;
 pub(crate) mod table;
 pub(crate) mod user;
 pub(crate) mod value;
@@ -16,18 +19,19 @@ use crate::base::log::ENGINEIO;
 use crate::base::log::SOCKETIO;
 use crate::shard::user::app;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::guard::discard;
-use crate::base::ids::ShardId;
 use crate::base::shown::Shown;
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::mesh::ShardMessage;
 use crate::message::peer::{Arrival, Peer};
-use crate::shard::core::{Core, CoreParts, SharedCore};
+pub(crate) use crate::shard::core::CoreParts;
+use crate::shard::core::{Core, SharedCore};
 use crate::shard::feature::states::StateTable;
 use crate::shard::feature::tasks::TaskOwner;
 use crate::shard::run::dispatch::words;
@@ -58,8 +62,10 @@ pub(crate) enum Step {
 
 /// One core's world, with the user's handlers.
 pub(crate) struct Shard {
-    pub(crate) core: SharedCore,
-    pub(crate) app: Rc<App>,
+    core: SharedCore,
+    app: Rc<App>,
+    /// Connections that are owed bytes, in the order in which they became so; some may be gone.
+    unflushed: VecDeque<Key>,
     due: Vec<(TimerOwner, Time)>,
     is_settling: bool,
     watch: Watch,
@@ -98,7 +104,15 @@ impl Shard {
             }
         }
         let (core, app) = (Rc::new(RefCell::new(core)), Rc::new(app));
-        let mut shard = Shard { core, app, due: Vec::new(), is_settling: false, watch, running: None };
+        let mut shard = Shard {
+            core,
+            app,
+            unflushed: VecDeque::new(),
+            due: Vec::new(),
+            is_settling: false,
+            watch,
+            running: None,
+        };
         shard.start_tickers();
         shard
     }
@@ -113,14 +127,9 @@ impl Shard {
         core.open_proxied(peer)
     }
 
-    /// A connection's wire brought bytes; they are decoded in place.
-    pub(crate) fn receive(&mut self, connection: Key, bytes: &mut [u8], now: Time) {
-        self.work(now, |shard| shard.receive_bytes(connection, bytes));
-    }
-
     /// A connection came from another shard with what was read there. It is like one that was accepted and
     /// has already sent `unread`; `owed` is written first. Nothing of either: it was accepted for this shard.
-    pub(crate) fn adopt(&mut self, arrival: Arrival, owed: &[u8], unread: &[u8], now: Time) -> Option<Key> {
+    fn adopt(&mut self, arrival: Arrival, owed: &[u8], unread: &[u8], now: Time) -> Option<Key> {
         if owed.is_empty() && unread.is_empty() {
             return self.open(arrival.peer, now);
         }
@@ -168,7 +177,7 @@ impl Shard {
         });
     }
 
-    /// Another shard or thread has something for this one. Handoffs carry a wire and are the driver's.
+    /// Another shard or thread has something for this one. What may be a handover is for [`take_message`](Shard::take_message).
     pub(crate) fn deliver(&mut self, message: ShardMessage, now: Time) {
         self.work(now, |shard| match message {
             ShardMessage::Broadcast(broadcast) => {
@@ -199,7 +208,7 @@ impl Shard {
             ShardMessage::Shutdown => shard.ask_to_stop(),
             ShardMessage::StopInTurn(number) => shard.heed_stops(number),
             ShardMessage::Handoff(_) => {
-                debug_assert!(false, "a driver adopts handed over connections itself")
+                debug_assert!(false, "a handover carries a wire, so it is for `take_message`")
             }
         });
     }
@@ -269,44 +278,19 @@ impl Shard {
         });
     }
 
-    /// What must be done before more bytes of the same connection are received: after a handoff they belong elsewhere.
-    pub(crate) fn take_outputs(&mut self) -> Vec<Output> {
-        std::mem::take(&mut self.core.borrow_mut().outputs)
-    }
-
-    /// Everything that came in has been handled: polls are answered, and what is to be done moves into `turn`.
-    pub(crate) fn end_turn(&mut self, turn: &mut Turn) {
-        let is_settled = {
-            let core = self.core.borrow();
-            core.polls_due.is_empty()
-                && core.deferred.is_empty()
-                && !core.owed.is_too_much()
-                && core.partial_bytes <= core.partial_bytes_max
-        };
-        if !is_settled {
-            // An answered poll lets the next request of its connection in, and a client that has caught up may be
-            // waited for, so handlers may run here too.
-            let core = Rc::clone(&self.core);
-            with_current(&core, || {
-                self.settle();
-                self.answer_polls();
-                self.shed_if_due();
-                self.close_partial();
-                self.settle();
-            });
-        }
-        let mut core = self.core.borrow_mut();
-        core.counters.owed_bytes.set(core.owed.bytes() as u64);
-        core.counters.partial_bytes.set(core.partial_bytes as u64);
-        core.new_turn();
-        turn.dirty.append(&mut core.dirty);
-        turn.outputs.append(&mut core.outputs);
-        turn.bells.append(&mut core.bells);
-    }
-
     /// Whether anything is left of this shard's clients; a shutdown waits for none.
     pub(crate) fn is_empty(&self) -> bool {
         self.core.borrow().connections.len() == 0
+    }
+
+    /// Whether the shard was asked to stop, and its sessions have ended.
+    pub(crate) fn has_drained(&self) -> bool {
+        self.core.borrow().has_drained()
+    }
+
+    /// The shard's thread has worked for so long since it last slept.
+    pub(crate) fn count_busy(&self, busy: Duration) {
+        self.core.borrow().counters.busy_micros.add(busy.as_micros() as u64);
     }
 
     pub(crate) fn work(&mut self, now: Time, work: impl FnOnce(&mut Shard)) {
@@ -390,14 +374,4 @@ impl Shard {
             }
         }
     }
-}
-
-/// What a turn leaves to do.
-#[derive(Debug, Default)]
-pub(crate) struct Turn {
-    /// Connections that are owed bytes, each once.
-    pub(crate) dirty: Vec<Key>,
-    pub(crate) outputs: Vec<Output>,
-    /// Shards to wake, each once.
-    pub(crate) bells: Vec<ShardId>,
 }

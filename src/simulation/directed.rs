@@ -585,7 +585,7 @@ fn what_a_handle_says_before_it_stops_the_server_reaches_everybody() {
             let received = simulation.take_received(id);
             assert_eq!(events(&received, "news"), ["bye"], "seed {seed}, {shards} shards");
         }
-        assert!(simulation.world.shards.iter().all(|shard| shard.core.borrow().is_shutting_down));
+        assert!(simulation.world.shards.iter().all(|shard| shard.has_drained()));
         end(simulation);
     }
 }
@@ -597,7 +597,7 @@ fn a_shard_that_relays_and_is_stuck_keeps_nobody_from_stopping() {
     let deaf = |simulation: &mut Simulation| {
         simulation.world.work(1, |shard, now| shard.deliver(ShardMessage::Shutdown, now));
     };
-    let has_stopped = |simulation: &Simulation| simulation.world.shards[1].core.borrow().is_shutting_down;
+    let has_stopped = |simulation: &Simulation| simulation.world.shards[1].has_drained();
     deaf(&mut simulation);
     simulation.run(Duration::from_millis(500));
     assert!(!has_stopped(&simulation), "what was said before may still come");
@@ -671,13 +671,9 @@ fn an_ended_session_that_nobody_polls_is_forgotten() {
     }
     simulation.clients[id].is_over = true;
     simulation.world.work(0, |shard, now| {
-        let session = shard.core.borrow().sessions.keys().next().unwrap();
-        shard.core.borrow_mut().send_packet(session, "4last words");
-        shard.core.borrow_mut().deferred.push(crate::shard::value::effect::Deferred::CloseSession(
-            session,
-            crate::shard::value::session::CloseReason::ServerDisconnect,
-        ));
-        shard.handle_timeout(now);
+        let session = shard.sessions()[0];
+        shard.send_packet(session, "4last words");
+        shard.end_session(session, crate::shard::value::session::CloseReason::ServerDisconnect, now);
     });
     end(simulation);
 }

@@ -118,7 +118,7 @@ fn whereabouts(simulation: &mut Simulation, client: usize) -> (String, usize) {
     let answer = received.iter().find(|one| one.kind == '3').expect("an answer");
     let sid = answer.payload[0].as_str().expect("an id").to_owned();
     let parsed = Sid::parse(&sid).expect("an id");
-    let is_here = |shard: &crate::shard::Shard| shard.core.borrow().socket_by_sid(&parsed).is_some();
+    let is_here = |shard: &crate::shard::Shard| shard.has_socket(&parsed);
     let shard = simulation.world.shards.iter().position(is_here).expect("some shard has it");
     (sid, shard)
 }

@@ -19,7 +19,7 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::base::time::Time;
+use crate::base::ids::ShardId;
 use crate::shard::user::app::App;
 use crate::shard::user::shard_info::ShardInfo;
 use crate::simulation::client::{Client, Habits, Message};
@@ -112,33 +112,11 @@ impl Simulation {
         assert_eq!(mesh.interest.announcements(), 0, "a join is said to be on its way");
         assert_eq!(mesh.published.begun(), mesh.published.done(), "what is numbered is begun, and then sent");
         for (index, shard) in self.world.shards.iter().enumerate() {
-            let core = shard.core.borrow();
-            let tables = [
-                ("connections", core.connections.len()),
-                ("sessions", core.sessions.len()),
-                ("session_ids", core.session_ids.len()),
-                ("sockets", core.sockets.len()),
-                ("socket_ids", core.socket_ids.len()),
-                ("rooms", core.rooms.len()),
-                ("room_ids", core.namespaces.tables().iter().map(|table| table.room_ids.len()).sum()),
-                ("members", core.namespaces.tables().iter().map(|table| table.members.len()).sum()),
-                ("namespaces of patterns", core.namespaces.made()),
-                ("acks", core.acks.len()),
-                ("inquiries", core.inquiries.len()),
-                (
-                    "open_sockets",
-                    core.namespaces.tables().iter().map(|table| table.open_sockets as usize).sum(),
-                ),
-                ("tasks", core.tasks.len()),
-                ("sleeps", core.sleeps.len()),
-                ("deferred", core.deferred.len()),
-                ("polls_due", core.polls_due.len()),
-                ("timers", usize::from(core.wheel.next_timeout() != Time::NEVER)),
-            ];
+            let tables = shard.tables();
             let left: Vec<_> = tables.iter().filter(|(_, len)| *len > 0).collect();
             assert!(left.is_empty(), "shard {index} keeps {left:?}");
             let stats = self.world.counters[index].snapshot();
-            let held = (core.holdings.len(), self.world.mesh.interest.slots_of(core.id));
+            let held = (shard.holdings(), self.world.mesh.interest.slots_of(ShardId(index as u16)));
             assert_eq!(held, (0, 0), "shard {index} is told what is for rooms that it has not");
             assert_eq!((stats.connections, stats.sessions, stats.sockets), (0, 0, 0), "shard {index} counts");
             let is_lossy = self.world.weather().inbox_messages_max.is_some();

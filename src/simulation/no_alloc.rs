@@ -1,10 +1,11 @@
 //! In steady state, receive, dispatch and fan-out allocate nothing.
 //!
 //! The allocator of the tests counts what the current thread asks for. Shards are driven directly, as a driver
-//! would: the measured part is `receive`, `deliver`, `end_turn` and the flush, and nothing of the test.
+//! would: the measured part is `receive`, `take_mail` and `end_turn`, and nothing of the test.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::any::Any;
 use std::cell::Cell;
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -14,13 +15,16 @@ use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::config::Config;
 use crate::mesh::{Bell, InboxReceiver, Mesh};
+use crate::message::files::FileAnswer;
 use crate::message::peer::Peer;
 use crate::protocol::websocket::client::encode_request;
 use crate::protocol::websocket::frame::{self, Opcode};
-use crate::shard::core::CoreParts;
+use crate::shard::seam::{Leaving, Unsent, Wires};
 use crate::shard::user::shard_info::ShardInfo;
+use crate::shard::value::files::FileWork;
+use crate::shard::value::outbox::Outbox;
 use crate::shard::value::stats::ShardCounters;
-use crate::shard::{Shard, Turn};
+use crate::shard::{CoreParts, Shard};
 use crate::simulation::app::app;
 
 /// Events of each kind that are measured, after as many to warm up.
@@ -82,10 +86,55 @@ impl Bell for NoBell {
 struct Bench {
     shards: Vec<Shard>,
     inboxes: Vec<InboxReceiver>,
-    turn: Turn,
     /// The members' connections: shard by shard.
     connections: Vec<(usize, Key)>,
-    bytes_out: usize,
+    sink: Sink,
+}
+
+/// Wires that take everything at once, and count it.
+#[derive(Default)]
+struct Sink {
+    bytes: usize,
+}
+
+impl Wires for Sink {
+    fn attach(&mut self, _wire: Box<dyn Any + Send>, _key: Option<Key>) -> bool {
+        unreachable!("each connection stays where it is")
+    }
+
+    fn may_flush(&mut self, _waiting: usize) -> bool {
+        true
+    }
+
+    fn flush(&mut self, _key: Key, mut unsent: Unsent<'_>) {
+        let len = |slices: &[IoSlice<'_>]| slices.iter().map(|slice| slice.len()).sum::<usize>();
+        while let Some(count) = unsent.transmit::<64, _>(len) {
+            self.bytes += count;
+            unsent.sent(count);
+        }
+    }
+
+    fn close_wire(&mut self, _key: Key, _outbox: Outbox) {
+        unreachable!("nobody is closed")
+    }
+
+    fn shut_down_write(&mut self, _key: Key) {
+        unreachable!("nobody is closed")
+    }
+
+    fn hand_over(&mut self, _key: Key, _to: ShardId, _leaving: Leaving) {
+        unreachable!("each connection stays where it is")
+    }
+
+    fn set_wanted(&mut self, _key: Key, _is_wanted: bool) {
+        unreachable!("nobody sends so much")
+    }
+
+    fn do_file_work(&mut self, _key: Key, _work: FileWork) -> Option<FileAnswer> {
+        unreachable!("no files are served")
+    }
+
+    fn ring_bell(&mut self, _shard: ShardId) {}
 }
 
 impl Bench {
@@ -109,8 +158,7 @@ impl Bench {
             Shard::new(parts, app(ShardInfo::new(id, shards)))
         });
         let shards: Vec<Shard> = made.collect();
-        let mut bench =
-            Bench { shards, inboxes, turn: Turn::default(), connections: Vec::new(), bytes_out: 0 };
+        let mut bench = Bench { shards, inboxes, connections: Vec::new(), sink: Sink::default() };
         for shard in 0..bench.shards.len() {
             for _ in 0..MEMBERS {
                 bench.connect(shard);
@@ -127,7 +175,7 @@ impl Bench {
         for text in ["40", r#"42["join","room"]"#] {
             request.extend(frames(&[text]));
         }
-        self.shards[shard].receive(key, &mut request, Time(0));
+        self.shards[shard].receive(key, &mut request, Time(0), &mut self.sink);
         self.connections.push((shard, key));
         self.end_turns();
     }
@@ -135,37 +183,18 @@ impl Bench {
     /// Bytes for one member, then everything that follows from them, on every shard.
     fn receive(&mut self, member: usize, bytes: &mut [u8]) {
         let (shard, key) = self.connections[member];
-        self.shards[shard].receive(key, bytes, Time(0));
+        self.shards[shard].receive(key, bytes, Time(0), &mut self.sink);
         self.end_turns();
     }
 
     fn end_turns(&mut self) {
-        for index in 0..self.shards.len() {
-            self.end_turn(index);
+        for shard in &mut self.shards {
+            shard.end_turn(&mut self.sink);
         }
-        for index in 0..self.shards.len() {
-            while let Some(message) = self.inboxes[index].next_message() {
-                self.shards[index].deliver(message, Time(0));
-            }
-            self.end_turn(index);
+        for (shard, inbox) in self.shards.iter_mut().zip(&self.inboxes) {
+            shard.take_mail(inbox, || Time(0), &mut self.sink);
+            shard.end_turn(&mut self.sink);
         }
-    }
-
-    fn end_turn(&mut self, index: usize) {
-        let shard = &mut self.shards[index];
-        shard.end_turn(&mut self.turn);
-        let mut core = shard.core.borrow_mut();
-        for key in self.turn.dirty.drain(..) {
-            let Some(connection) = core.connections.get_mut(key) else { continue };
-            connection.is_dirty = false;
-            let mut slices = [IoSlice::new(&[]); 64];
-            let count = connection.outbox.gather(&mut slices);
-            let len = slices[..count].iter().map(|slice| slice.len()).sum();
-            self.bytes_out += len;
-            core.sent(key, len);
-        }
-        assert!(self.turn.outputs.is_empty(), "nobody is closed");
-        self.turn.bells.clear();
     }
 }
 
@@ -190,9 +219,9 @@ fn measure(shards: usize, text: &str) -> (usize, usize) {
         }
     };
     play(&mut bench);
-    let (before, sent_before) = (ALLOCATIONS.with(Cell::get), bench.bytes_out);
+    let (before, sent_before) = (ALLOCATIONS.with(Cell::get), bench.sink.bytes);
     play(&mut bench);
-    (ALLOCATIONS.with(Cell::get) - before, bench.bytes_out - sent_before)
+    (ALLOCATIONS.with(Cell::get) - before, bench.sink.bytes - sent_before)
 }
 
 #[test]

@@ -345,7 +345,7 @@ fn a_shard_with_a_full_inbox_is_missing_and_holds_nobody_up() {
     assert_eq!(answers.shards_missing, 1);
     assert!(!answers.is_complete());
     for shard in &crowd.simulation.world.shards {
-        assert_eq!(shard.core.borrow().inquiries.len(), 0);
+        assert_eq!(shard.inquiries(), 0);
     }
 }
 
@@ -381,7 +381,7 @@ fn an_answer_that_weighs_too_much_is_missing() {
     let questions: Vec<u64> = (1..5).map(|id| crowd.questions(id)[0]).collect();
     let full = |crowd: &mut Crowd, is_full| {
         for shard in &crowd.simulation.world.shards {
-            shard.core.borrow_mut().inquiries.pretend_full(is_full);
+            shard.pretend_inquiries_full(is_full);
         }
     };
     full(&mut crowd, true);

@@ -3,6 +3,7 @@
 //! A [`World`] does what a driver does, but each step is drawn from one seed: which wire brings how many bytes,
 //! how much of an outbox leaves, when a turn ends, when mail is read. Bytes on one wire keep their order.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -15,22 +16,27 @@ use crate::base::ids::ShardId;
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::config::Config;
-use crate::mesh::{Bell, Handoff, INBOX_MESSAGES_MAX, InboxReceiver, Mesh, MeshOptions, ShardMessage};
+use crate::mesh::{Bell, INBOX_MESSAGES_MAX, InboxReceiver, Mesh, MeshOptions, ShardMessage};
+use crate::message::files::FileAnswer;
 use crate::message::peer::Peer;
 use crate::server::Shared;
 use crate::server::handle::Handle;
-use crate::shard::core::CoreParts;
+use crate::shard::seam::{Leaving, Unsent, Wires};
 use crate::shard::user::app::App;
 use crate::shard::user::shard_info::ShardInfo;
-use crate::shard::value::effect::Output;
+use crate::shard::value::files::FileWork;
+use crate::shard::value::outbox::Outbox;
 use crate::shard::value::stats::ShardCounters;
-use crate::shard::{Shard, Turn};
+use crate::shard::{CoreParts, Shard};
 
 /// What the kernel takes for a peer that does not read.
 const WINDOW_BYTES: usize = 64 * 1024;
 
 /// Pieces of an outbox that one send carries.
 const SLICES_PER_SEND_MAX: usize = 8;
+
+/// Connections that one turn sends to: few, so that turns with more are looked at too.
+const FLUSHES_PER_TURN_MAX: usize = 4;
 
 /// Steps without a pause of the clock after which a world is said to be running in circles.
 const STEPS_PER_INSTANT_MAX: usize = 2_000_000;
@@ -414,8 +420,11 @@ impl World {
             Action::Receive(id) => self.receive(id),
             Action::EndOfInput(id) => self.end_input(id),
             Action::GoOnSending(id) => {
-                self.wires[id.0].is_blocked = false;
-                self.flush(id);
+                let wire = &mut self.wires[id.0];
+                wire.is_blocked = false;
+                if let ServerEnd::At(shard, key) = wire.server {
+                    self.work(shard, |shard, now| shard.writable(key, now));
+                }
             }
             Action::FinishSend(id) => self.finish_send(id),
             Action::Arrive(id) => {
@@ -430,10 +439,7 @@ impl World {
             }
             Action::EndTurn(shard) => self.end_turn(shard),
             Action::GoOn(shard) => {
-                self.work(shard, Shard::go_on);
-                for output in self.shards[shard].take_outputs() {
-                    self.do_output(shard, output);
-                }
+                self.work_on_wires(shard, |shard, now, wires| shard.go_on(now, || true, wires));
             }
             Action::Mail(shard) => self.read_mail(shard),
             Action::Wake(shard) => {
@@ -462,7 +468,7 @@ impl World {
     /// A shard takes one message out of its inbox, if there is one.
     pub(super) fn read_mail(&mut self, shard: usize) {
         if let Some(message) = self.inboxes[shard].next_message() {
-            self.receive_message(shard, message);
+            self.work_on_wires(shard, |shard, now, wires| shard.take_message(message, now, wires));
         }
     }
 
@@ -475,105 +481,26 @@ impl World {
         let ServerEnd::At(shard, key) = self.wires[id.0].server else { return };
         let len = self.random.part(self.wires[id.0].to_server.len(), self.weather.is_cutting);
         let mut bytes: Vec<u8> = self.wires[id.0].to_server.drain(..len).collect();
-        self.bring(shard, key, &mut bytes);
+        self.work_on_wires(shard, |shard, now, wires| shard.receive(key, &mut bytes, now, wires));
     }
 
-    /// Bytes for a connection. What they lead to is done before more are received: a wire may change hands.
-    fn bring(&mut self, shard: usize, key: Key, bytes: &mut [u8]) {
-        self.work(shard, |shard, now| shard.receive(key, bytes, now));
-        for output in self.shards[shard].take_outputs() {
-            self.do_output(shard, output);
-        }
+    /// The same for what may need wires.
+    fn work_on_wires<R>(
+        &mut self,
+        shard: usize,
+        work: impl FnOnce(&mut Shard, Time, &mut ShardWires<'_>) -> R,
+    ) -> R {
+        self.has_work[shard] = true;
+        let World { now, random, shards, mesh, wires, places, weather, .. } = self;
+        work(&mut shards[shard], *now, &mut ShardWires { shard, random, mesh, wires, places, weather })
     }
 
-    fn receive_message(&mut self, shard: usize, message: ShardMessage) {
-        let ShardMessage::Handoff(handoff) = message else {
-            return self.work(shard, |shard, now| shard.deliver(message, now));
-        };
-        let Handoff { wire, arrival, owed, mut unread } = *handoff;
-        let id = *wire.downcast::<WireId>().expect("the simulation's handoffs carry a wire's id");
-        let Some(key) = self.work(shard, |shard, now| shard.adopt(arrival, &owed, &unread, now)) else {
-            self.wires[id.0].server = ServerEnd::Closed;
-            self.wires[id.0].is_server_done = true;
-            return;
-        };
-        self.places.insert((shard, key), id);
-        self.wires[id.0].server = ServerEnd::At(shard, key);
-        if !unread.is_empty() {
-            self.bring(shard, key, &mut unread);
-        }
-    }
-
-    /// Does everything that a shard's turn left to do, in the driver's order.
+    /// Ends a shard's turn, and looks whether all is counted.
     pub(super) fn end_turn(&mut self, shard: usize) {
-        self.has_work[shard] = false;
-        let mut turn = Turn::default();
-        loop {
-            self.shards[shard].end_turn(&mut turn);
-            if turn.dirty.is_empty() && turn.outputs.is_empty() {
-                let core = self.shards[shard].core.borrow();
-                assert_eq!(
-                    core.owed.bytes(),
-                    core.owed_by_all(),
-                    "bytes that are owed are counted otherwise"
-                );
-                let partial = core.partial_of_all();
-                assert_eq!(core.partial_bytes, partial, "bytes of what is not whole are counted otherwise");
-                return;
-            }
-            for output in std::mem::take(&mut turn.outputs) {
-                self.do_output(shard, output);
-            }
-            for key in std::mem::take(&mut turn.dirty) {
-                if let Some(connection) = self.shards[shard].core.borrow_mut().connections.get_mut(key) {
-                    connection.is_dirty = false;
-                }
-                if let Some(&id) = self.places.get(&(shard, key)) {
-                    self.flush(id);
-                }
-            }
-        }
-    }
-
-    fn do_output(&mut self, shard: usize, output: Output) {
-        match output {
-            Output::Close { connection, .. } => {
-                if let Some(&id) = self.places.get(&(shard, connection)) {
-                    self.finish_send(id);
-                    self.forget(id);
-                    self.wires[id.0].is_server_done = true;
-                }
-            }
-            Output::ShutdownWrite(connection) => {
-                if let Some(id) = self.places.get(&(shard, connection)) {
-                    self.wires[id.0].is_server_done = true;
-                }
-            }
-            Output::Handoff { connection, to, arrival, outbox, unread } => {
-                let Some(&id) = self.places.get(&(shard, connection)) else { return };
-                // A send under way is waited for; the rest of the outbox travels.
-                let sent = self.wires[id.0].sending.take().unwrap_or_default();
-                let owed = outbox.to_bytes();
-                assert!(owed.starts_with(&sent), "what is being sent changed under the send");
-                self.wires[id.0].to_client.extend_from_slice(&sent);
-                let owed = owed[sent.len()..].to_vec();
-                self.forget(id);
-                self.wires[id.0].server = ServerEnd::Travelling;
-                self.wires[id.0].is_blocked = false;
-                let handoff = Handoff { wire: Box::new(id), arrival, owed, unread };
-                if self.mesh.send(to, ShardMessage::Handoff(Box::new(handoff))).is_err() {
-                    self.wires[id.0].server = ServerEnd::Closed;
-                    self.wires[id.0].is_server_done = true;
-                }
-            }
-            Output::StopReading(connection) | Output::StartReading(connection) => {
-                if let Some(id) = self.places.get(&(shard, connection)) {
-                    self.wires[id.0].is_unwanted = matches!(output, Output::StopReading(_));
-                }
-            }
-            Output::File { .. } => {
-                unreachable!("the simulation serves no files, and its clients take no coding")
-            }
+        let is_more = self.work_on_wires(shard, |shard, _, wires| shard.end_turn(wires));
+        self.has_work[shard] = is_more;
+        if !is_more {
+            self.shards[shard].check_counts();
         }
     }
 
@@ -585,80 +512,142 @@ impl World {
         wire.sending = None;
     }
 
-    /// Sends what a connection is owed, or a part of it.
-    fn flush(&mut self, id: WireId) {
-        let ServerEnd::At(shard, key) = self.wires[id.0].server else { return };
-        if self.wires[id.0].is_blocked || self.wires[id.0].sending.is_some() {
-            return;
-        }
-        loop {
-            let mut core = self.shards[shard].core.borrow_mut();
-            let Some(connection) = core.connections.get_mut(key) else { return };
-            if connection.outbox.is_empty() {
-                core.finish_flush(key);
-                drop(core);
-                self.has_work[shard] = true;
-                return;
-            }
-            let room = WINDOW_BYTES.saturating_sub(self.wires[id.0].to_client.len());
-            let mut slices = [IoSlice::new(&[]); SLICES_PER_SEND_MAX];
-            let count = connection.outbox.gather(&mut slices);
-            let mut bytes = slices[..count].iter().map(|slice| &**slice).collect::<Vec<_>>().concat();
-            if self.weather.has_slow_sends {
-                connection.outbox.lock(count);
-                self.wires[id.0].sending = Some(bytes);
-                return;
-            }
-            let is_all = bytes.len() <= room;
-            let taken = self.random.part(bytes.len().min(room), self.weather.is_cutting);
-            let is_cut = !is_all || taken < bytes.len();
-            bytes.truncate(taken);
-            if self.wires[id.0].is_client_gone {
-                bytes.clear();
-            }
-            self.wires[id.0].to_client.extend_from_slice(&bytes);
-            if taken > 0 {
-                core.sent(key, taken);
-            }
-            if is_cut {
-                self.wires[id.0].is_blocked = true;
-                return;
-            }
-        }
-    }
-
     /// A send that was under way is done, with all or a part of its bytes.
     fn finish_send(&mut self, id: WireId) {
-        let Some(mut bytes) = self.wires[id.0].sending.take() else { return };
-        let room = WINDOW_BYTES.saturating_sub(self.wires[id.0].to_client.len());
-        let taken = self.random.part(bytes.len().min(room), self.weather.is_cutting);
-        let is_blocked = taken < bytes.len();
-        if let ServerEnd::At(shard, key) = self.wires[id.0].server {
-            let mut core = self.shards[shard].core.borrow_mut();
-            if let Some(connection) = core.connections.get_mut(key) {
-                assert!(
-                    connection.outbox.to_bytes().starts_with(&bytes),
-                    "what is being sent changed under the send"
-                );
-                core.sent(key, taken);
-                if let Some(connection) = core.connections.get_mut(key) {
-                    connection.outbox.unlock();
-                }
-            }
-            self.has_work[shard] = true;
+        let Some(bytes) = self.wires[id.0].sending.take() else { return };
+        let taken = self.wires[id.0].carry(&bytes, &mut self.random, self.weather.is_cutting);
+        let ServerEnd::At(shard, key) = self.wires[id.0].server else { return };
+        if let Some(owed) = self.shards[shard].owed_bytes(key) {
+            assert!(owed.starts_with(&bytes), "what is being sent changed under the send");
         }
-        bytes.truncate(taken);
-        if !self.wires[id.0].is_client_gone {
-            self.wires[id.0].to_client.extend_from_slice(&bytes);
-        }
-        self.wires[id.0].is_blocked = is_blocked;
-        if !is_blocked {
-            self.flush(id);
-        }
+        self.work(shard, |shard, now| shard.sent(key, taken, now));
     }
 }
 
+/// The wires of one shard.
+struct ShardWires<'a> {
+    shard: usize,
+    random: &'a mut Random,
+    mesh: &'a Mesh,
+    wires: &'a mut [Wire],
+    places: &'a mut HashMap<(usize, Key), WireId>,
+    weather: &'a Weather,
+}
+
+impl ShardWires<'_> {
+    fn wire(&mut self, key: Key) -> Option<&mut Wire> {
+        let id = self.places.get(&(self.shard, key))?;
+        Some(&mut self.wires[id.0])
+    }
+
+    /// Takes the wire of a connection out of the shard's hands.
+    fn take(&mut self, key: Key) -> Option<WireId> {
+        let id = self.places.remove(&(self.shard, key))?;
+        self.wires[id.0].server = ServerEnd::Closed;
+        Some(id)
+    }
+}
+
+impl Wires for ShardWires<'_> {
+    const FLUSHES_MAX: usize = FLUSHES_PER_TURN_MAX;
+
+    fn attach(&mut self, wire: Box<dyn Any + Send>, key: Option<Key>) -> bool {
+        let id = *wire.downcast::<WireId>().expect("the simulation's handoffs carry a wire's id");
+        let wire = &mut self.wires[id.0];
+        wire.is_unwanted = false;
+        match key {
+            Some(key) => {
+                wire.server = ServerEnd::At(self.shard, key);
+                self.places.insert((self.shard, key), id);
+            }
+            None => {
+                wire.server = ServerEnd::Closed;
+                wire.is_server_done = true;
+            }
+        }
+        true
+    }
+
+    fn may_flush(&mut self, _waiting: usize) -> bool {
+        true
+    }
+
+    /// Sends all, or a part.
+    fn flush(&mut self, key: Key, mut unsent: Unsent<'_>) {
+        let Some(&id) = self.places.get(&(self.shard, key)) else { return };
+        let ShardWires { wires, random, weather, .. } = self;
+        let wire = &mut wires[id.0];
+        let join = |slices: &[IoSlice<'_>]| slices.iter().map(|slice| &**slice).collect::<Vec<_>>().concat();
+        if weather.has_slow_sends && !wire.is_blocked && wire.sending.is_none() {
+            unsent.begin_send::<SLICES_PER_SEND_MAX>(|slices| wire.sending = Some(join(slices)));
+        }
+        while !wire.is_blocked && wire.sending.is_none() {
+            let Some(bytes) = unsent.transmit::<SLICES_PER_SEND_MAX, _>(join) else { return };
+            match wire.carry(&bytes, random, weather.is_cutting) {
+                0 => {}
+                taken => unsent.sent(taken),
+            }
+        }
+    }
+
+    fn close_wire(&mut self, key: Key, _outbox: Outbox) {
+        let Some(id) = self.take(key) else { return };
+        let wire = &mut self.wires[id.0];
+        if let Some(bytes) = wire.sending.take() {
+            wire.carry(&bytes, self.random, self.weather.is_cutting);
+        }
+        wire.is_server_done = true;
+    }
+
+    fn shut_down_write(&mut self, key: Key) {
+        if let Some(wire) = self.wire(key) {
+            wire.is_server_done = true;
+        }
+    }
+
+    fn hand_over(&mut self, key: Key, to: ShardId, leaving: Leaving) {
+        let Some(id) = self.take(key) else { return };
+        let wire = &mut self.wires[id.0];
+        // A send under way is waited for; the rest of the outbox travels.
+        let sent = wire.sending.take().unwrap_or_default();
+        let mut handoff = leaving.with_wire(Box::new(id));
+        assert!(handoff.owed.starts_with(&sent), "what is being sent changed under the send");
+        handoff.owed.drain(..sent.len());
+        wire.to_client.extend_from_slice(&sent);
+        wire.server = ServerEnd::Travelling;
+        wire.is_blocked = false;
+        if self.mesh.send(to, ShardMessage::Handoff(Box::new(handoff))).is_err() {
+            wire.server = ServerEnd::Closed;
+            wire.is_server_done = true;
+        }
+    }
+
+    fn set_wanted(&mut self, key: Key, is_wanted: bool) {
+        if let Some(wire) = self.wire(key) {
+            wire.is_unwanted = !is_wanted;
+        }
+    }
+
+    fn do_file_work(&mut self, _key: Key, _work: FileWork) -> Option<FileAnswer> {
+        unreachable!("the simulation serves no files, and its clients take no coding")
+    }
+
+    /// The scheduler looks into every inbox.
+    fn ring_bell(&mut self, _shard: ShardId) {}
+}
+
 impl Wire {
+    /// Takes bytes on their way to the client, all or a part; the wire is blocked unless it is all. Says how many.
+    fn carry(&mut self, bytes: &[u8], random: &mut Random, is_cutting: bool) -> usize {
+        let room = WINDOW_BYTES.saturating_sub(self.to_client.len());
+        let taken = random.part(bytes.len().min(room), is_cutting);
+        if !self.is_client_gone {
+            self.to_client.extend_from_slice(&bytes[..taken]);
+        }
+        self.is_blocked = taken < bytes.len();
+        taken
+    }
+
     fn is_dead(&self) -> bool {
         self.server == ServerEnd::Closed && self.is_over && self.to_client.is_empty()
     }

@@ -110,7 +110,7 @@ fn a_long_file_arrives_whole_and_a_slow_reader_holds_two_pieces_of_it() {
     site.settle();
     assert!(site.owed() < 150_000, "{} bytes of a file are held for one who reads none", site.owed());
     for _ in 0..5 {
-        site.server.host.borrow_mut().read_some(wire, 100_000);
+        site.server.host.borrow_mut().take_part(wire, 100_000);
         site.settle();
         assert!(site.owed() < 300_000, "{}", site.owed());
     }
@@ -162,7 +162,7 @@ fn pipelined_requests_for_much_are_answered_as_their_client_reads() {
         drop(host);
         assert!(site.owed() < 11_000_000, "{} bytes for one who reads none", site.owed());
         for _ in 0..200 {
-            site.server.host.borrow_mut().read_some(wire, 200_000);
+            site.server.host.borrow_mut().take_part(wire, 200_000);
             site.advance(Duration::from_millis(200));
         }
         let lens: Vec<usize> = answers(&site.arrived(wire)).iter().map(|(_, body)| body.len()).collect();
@@ -275,7 +275,7 @@ fn is_served(target: &str, headers: &str, bytes_per_second: usize, seconds: u32)
     site.server.host.borrow_mut().set_reading(wire, false);
     site.settle();
     for _ in 0..seconds {
-        site.server.host.borrow_mut().read_some(wire, bytes_per_second);
+        site.server.host.borrow_mut().take_part(wire, bytes_per_second);
         site.advance(SECOND);
     }
     site.connections() == 1
@@ -298,7 +298,7 @@ fn an_idle_connection_has_its_time_from_the_end_of_its_answer_on() {
     site.server.host.borrow_mut().set_reading(wire, false);
     site.settle();
     for _ in 0..50 {
-        site.server.host.borrow_mut().read_some(wire, 250_000);
+        site.server.host.borrow_mut().take_part(wire, 250_000);
         site.advance(SECOND);
     }
     assert_eq!(site.owed(), 0);

@@ -2,6 +2,7 @@
 //!
 //! Does what a driver does, in one thread and one order: whatever is sent arrives, whole and at once.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::IoSlice;
@@ -17,17 +18,17 @@ use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::driver::files::FileDesk;
 use crate::driver::setups_agree;
-use crate::mesh::{Bell, Handoff, InboxReceiver, Mesh, ShardMessage};
+use crate::mesh::{Bell, InboxReceiver, Mesh, ShardMessage};
 use crate::message::files::FileAnswer;
 use crate::message::peer::Peer;
 use crate::server::{Parts, Shared};
-use crate::shard::core::CoreParts;
+use crate::shard::seam::{Leaving, Unsent, Wires};
 use crate::shard::user::shard_info::ShardInfo;
-use crate::shard::value::effect::Output;
 use crate::shard::value::files::FileWork;
+use crate::shard::value::outbox::Outbox;
 use crate::shard::value::stats::ShardCounters;
 use crate::shard::value::watch::ClockReader;
-use crate::shard::{Shard, Turn};
+use crate::shard::{CoreParts, Shard};
 use crate::testing::session::Session;
 
 /// Pieces of an outbox that are taken at a time.
@@ -93,6 +94,27 @@ struct Wire {
     is_stalled: bool,
     /// The shard takes nothing more for now.
     is_unwanted: bool,
+    /// Sends that it has carried.
+    #[cfg(test)]
+    sends: usize,
+}
+
+/// Every connection, and the thread of files.
+struct Lines {
+    wires: Vec<Wire>,
+    places: HashMap<(usize, Key), WireId>,
+    mesh: Arc<Mesh>,
+    files: FileDesk,
+    /// Work for the thread of files that a test holds up.
+    held_files: Option<Vec<(usize, Key, FileWork)>>,
+    /// Something was done for a shard since this was last looked at.
+    has_worked: bool,
+}
+
+/// The wires of one shard.
+struct ShardLines<'a> {
+    lines: &'a mut Lines,
+    shard: usize,
 }
 
 pub(super) struct Host {
@@ -102,12 +124,7 @@ pub(super) struct Host {
     unix_origin: u64,
     shards: Vec<Shard>,
     inboxes: Vec<InboxReceiver>,
-    mesh: Arc<Mesh>,
-    wires: Vec<Wire>,
-    places: HashMap<(usize, Key), WireId>,
-    files: FileDesk,
-    /// Work for the thread of files that a test holds up.
-    held_files: Option<Vec<(usize, Key, FileWork)>>,
+    lines: Lines,
     /// Every client's session: pings are answered while time passes.
     pub(super) sessions: Vec<Session>,
 }
@@ -129,7 +146,7 @@ impl Host {
         let clock = Arc::new(AtomicU64::new(now.0));
         let made = counters.iter().zip(apps).enumerate().map(|(index, (counters, app))| {
             let id = ShardId(index as u16);
-            let core = CoreParts {
+            let parts_of_shard = CoreParts {
                 id,
                 config: Arc::clone(&parts.config),
                 mesh: Arc::clone(&mesh),
@@ -140,7 +157,7 @@ impl Host {
                 clock: reader(&clock),
             };
             let info = ShardInfo::new(id, shards);
-            let mut shard = Shard::new(core, app);
+            let mut shard = Shard::new(parts_of_shard, app);
             (parts.tasks)(info).into_iter().for_each(|task| shard.spawn(task, now));
             shard
         });
@@ -151,11 +168,14 @@ impl Host {
             unix_origin: unix_millis - now.0,
             shards,
             inboxes,
-            mesh,
-            wires: Vec::new(),
-            places: HashMap::new(),
-            files: FileDesk::new(parts.config.static_file_bytes_max),
-            held_files: None,
+            lines: Lines {
+                wires: Vec::new(),
+                places: HashMap::new(),
+                mesh,
+                files: FileDesk::new(parts.config.static_file_bytes_max),
+                held_files: None,
+                has_worked: false,
+            },
             sessions: Vec::new(),
         })
     }
@@ -190,13 +210,13 @@ impl Host {
     /// The encoded snapshots that state rooms keep.
     #[cfg(test)]
     pub(super) fn snapshots(&self) -> Vec<SharedFrame> {
-        self.shards.iter().flat_map(|shard| shard.core.borrow().states.snapshots()).collect()
+        self.shards.iter().flat_map(Shard::snapshots).collect()
     }
 
     /// How many walks have slices to come.
     #[cfg(test)]
     pub(super) fn walks(&self) -> usize {
-        self.shards.iter().map(|shard| shard.core.borrow().walks.len()).sum()
+        self.shards.iter().map(Shard::walks).sum()
     }
 
     #[cfg(test)]
@@ -208,17 +228,17 @@ impl Host {
     /// How many timers there are, those whose owner is gone included.
     #[cfg(test)]
     pub(super) fn timers(&self) -> usize {
-        self.shards.iter().map(|shard| shard.core.borrow().timers()).sum()
+        self.shards.iter().map(Shard::timers).sum()
     }
 
     /// Connects to a shard. A connection that the shard refuses is over at once.
     pub(super) fn dial(&mut self, shard: usize, peer: Peer) -> WireId {
-        let id = WireId(self.wires.len());
+        let id = WireId(self.lines.wires.len());
         let at = self.shards[shard].open(peer, self.now).map(|key| (shard, key));
         if let Some(at) = at {
-            self.places.insert(at, id);
+            self.lines.places.insert(at, id);
         }
-        self.wires.push(Wire {
+        self.lines.wires.push(Wire {
             at,
             to_server: Vec::new(),
             arrived: Vec::new(),
@@ -227,12 +247,14 @@ impl Host {
             is_ended: false,
             is_stalled: false,
             is_unwanted: false,
+            #[cfg(test)]
+            sends: 0,
         });
         id
     }
 
     pub(super) fn write(&mut self, id: WireId, bytes: &[u8]) {
-        let wire = &mut self.wires[id.0];
+        let wire = &mut self.lines.wires[id.0];
         if !wire.is_over && !wire.is_dropped {
             wire.to_server.extend_from_slice(bytes);
         }
@@ -240,12 +262,12 @@ impl Host {
 
     /// What has arrived and is not yet taken.
     pub(super) fn arrived(&mut self, id: WireId) -> &mut Vec<u8> {
-        &mut self.wires[id.0].arrived
+        &mut self.lines.wires[id.0].arrived
     }
 
     /// Whether the server has closed the connection.
     pub(super) fn is_over(&self, id: WireId) -> bool {
-        self.wires[id.0].is_over
+        self.lines.wires[id.0].is_over
     }
 
     /// Asks the shards to stop.
@@ -258,44 +280,47 @@ impl Host {
 
     /// Closes the client's end.
     pub(super) fn drop_wire(&mut self, id: WireId) {
-        self.wires[id.0].is_dropped = true;
+        self.lines.wires[id.0].is_dropped = true;
     }
 
     /// Closes the half of a client's end that sends.
     #[cfg(test)]
     pub(super) fn end_wire(&mut self, id: WireId) {
-        self.wires[id.0].is_ended = true;
+        self.lines.wires[id.0].is_ended = true;
     }
 
     /// From now on, what the thread of files has to do waits.
     #[cfg(test)]
     pub(super) fn hold_files(&mut self) {
-        self.held_files = Some(Vec::new());
+        self.lines.held_files = Some(Vec::new());
     }
 
     /// It goes on.
     #[cfg(test)]
     pub(super) fn release_files(&mut self) {
-        for (shard, connection, work) in self.held_files.take().unwrap_or_default() {
-            self.do_file_work(shard, connection, work);
+        for (shard, connection, work) in self.lines.held_files.take().unwrap_or_default() {
+            let answer = FileAnswer { connection, outcome: self.lines.files.perform(work) };
+            self.shards[shard].deliver(ShardMessage::File(Box::new(answer)), self.now);
         }
     }
 
-    /// Takes at most so many bytes of what a client that does not read is owed.
+    /// A client that reads nothing takes at most so many bytes of what it is owed.
     #[cfg(test)]
-    pub(super) fn read_some(&mut self, id: WireId, count: usize) {
-        let Some((shard, key)) = self.wires[id.0].at else { return };
-        let mut core = self.shards[shard].core.borrow_mut();
-        let Some(connection) = core.connections.get_mut(key) else { return };
-        let bytes = connection.outbox.to_bytes();
-        let bytes = &bytes[..count.min(bytes.len())];
-        self.wires[id.0].arrived.extend_from_slice(bytes);
-        core.sent(key, bytes.len());
+    pub(super) fn take_part(&mut self, id: WireId, count: usize) {
+        let Some((shard, key)) = self.lines.wires[id.0].at else { return };
+        let shard = &mut self.shards[shard];
+        let owed = shard.owed_bytes(key).unwrap_or_default();
+        let taken = &owed[..count.min(owed.len())];
+        self.lines.wires[id.0].arrived.extend_from_slice(taken);
+        shard.sent(key, taken.len(), self.now);
     }
 
     /// Whether the client reads what is sent to it.
     pub(super) fn set_reading(&mut self, id: WireId, is_reading: bool) {
-        self.wires[id.0].is_stalled = !is_reading;
+        self.lines.wires[id.0].is_stalled = !is_reading;
+        if let Some((shard, key)) = self.lines.wires[id.0].at.filter(|_| is_reading) {
+            self.shards[shard].writable(key, self.now);
+        }
     }
 
     /// Lets everything happen that can happen now.
@@ -323,37 +348,14 @@ impl Host {
     pub(super) fn carry_once(&mut self) {
         self.carry();
         for shard in 0..self.shards.len() {
-            let mut turn = Turn::default();
-            self.shards[shard].end_turn(&mut turn);
-            self.finish_turn(shard, turn);
+            self.end_turn(shard);
         }
-    }
-
-    /// A client that reads nothing takes this much all the same.
-    #[cfg(test)]
-    pub(super) fn take_part(&mut self, id: WireId, bytes: usize) {
-        let Some((shard, key)) = self.wires[id.0].at else { return };
-        let mut core = self.shards[shard].core.borrow_mut();
-        core.now = self.now;
-        let owed =
-            core.connections.get(key).map(|connection| connection.outbox.to_bytes()).unwrap_or_default();
-        let taken = bytes.min(owed.len());
-        self.wires[id.0].arrived.extend_from_slice(&owed[..taken]);
-        core.sent(key, taken);
     }
 
     /// What is counted as owed must be what is queued.
     fn check_counts(&self) {
         #[cfg(test)]
-        for shard in &self.shards {
-            let core = shard.core.borrow();
-            assert_eq!(core.owed.bytes(), core.owed_by_all(), "bytes that are owed are counted otherwise");
-            assert_eq!(
-                core.partial_bytes,
-                core.partial_of_all(),
-                "bytes of what is not whole are counted otherwise"
-            );
-        }
+        self.shards.iter().for_each(Shard::check_counts);
     }
 
     /// Moves the clock, and does what falls due on the way, each at its time.
@@ -374,161 +376,136 @@ impl Host {
     /// Brings what clients sent to the shards.
     fn carry(&mut self) -> bool {
         let mut has_worked = false;
-        for index in 0..self.wires.len() {
-            let wire = &mut self.wires[index];
-            let Some((shard, key)) = wire.at else { continue };
-            if !wire.to_server.is_empty() && !wire.is_unwanted {
+        for index in 0..self.lines.wires.len() {
+            let wire = &mut self.lines.wires[index];
+            let Some((shard, key)) = wire.at.filter(|_| !wire.is_unwanted) else { continue };
+            if !wire.to_server.is_empty() {
                 let mut bytes = std::mem::take(&mut wire.to_server);
-                self.shards[shard].receive(key, &mut bytes, self.now);
-                has_worked = true;
-            } else if !wire.is_unwanted && std::mem::take(&mut wire.is_ended) {
+                self.shards[shard].receive(key, &mut bytes, self.now, &mut self.lines.of(shard));
+            } else if std::mem::take(&mut wire.is_ended) {
                 self.shards[shard].ended(key, self.now);
-                has_worked = true;
-            } else if wire.is_dropped && !wire.is_unwanted {
-                self.forget(WireId(index));
+            } else if wire.is_dropped {
+                self.lines.forget(shard, key);
                 self.shards[shard].closed(key, self.now);
-                has_worked = true;
-            } else if !wire.is_stalled {
-                has_worked |= self.flush(WireId(index));
+            } else {
+                continue;
             }
-            self.do_outputs(shard);
+            has_worked = true;
         }
         has_worked
     }
 
-    /// One turn of a shard: its mail, its tasks, its timers, and what they leave to do.
+    /// One turn of a shard, in a driver's order: its mail, its timers, what waits for a share, and what they leave to do.
     fn run(&mut self, shard: usize) -> bool {
-        let mut has_worked = false;
-        while let Some(message) = self.inboxes[shard].next_message() {
-            self.receive_message(shard, message);
+        let (now, wires) = (self.now, &mut self.lines.of(shard));
+        let (shard_at, inbox) = (&mut self.shards[shard], &self.inboxes[shard]);
+        let mut has_worked = !inbox.is_empty();
+        while shard_at.take_mail(inbox, || now, wires) {}
+        if shard_at.next_timeout() <= now {
+            shard_at.handle_timeout(now);
             has_worked = true;
         }
-        while let Some(task) = self.inboxes[shard].next_wake() {
-            self.shards[shard].wake(task, self.now);
-            has_worked = true;
-        }
-        if self.shards[shard].next_timeout() <= self.now {
-            self.shards[shard].handle_timeout(self.now);
-            has_worked = true;
-        }
-        while self.shards[shard].go_on(self.now) {
-            self.do_outputs(shard);
-            has_worked = true;
-        }
-        let mut turn = Turn::default();
-        self.shards[shard].end_turn(&mut turn);
+        has_worked |= shard_at.is_unfinished();
+        shard_at.go_on(now, || false, wires);
+        self.end_turn(shard);
         has_worked |= self.shards[shard].is_unfinished();
-        has_worked |= !turn.dirty.is_empty() || !turn.outputs.is_empty();
-        self.finish_turn(shard, turn);
-        has_worked
+        std::mem::take(&mut self.lines.has_worked) || has_worked
     }
 
-    fn finish_turn(&mut self, shard: usize, turn: Turn) {
-        for output in turn.outputs {
-            self.do_output(shard, output);
-        }
-        for key in turn.dirty {
-            if let Some(connection) = self.shards[shard].core.borrow_mut().connections.get_mut(key) {
-                connection.is_dirty = false;
-            }
-            if let Some(&id) = self.places.get(&(shard, key)) {
-                self.flush(id);
-            }
-        }
+    fn end_turn(&mut self, shard: usize) {
+        while self.shards[shard].end_turn(&mut self.lines.of(shard)) {}
+    }
+}
+
+impl Lines {
+    /// The wires of a shard.
+    fn of(&mut self, shard: usize) -> ShardLines<'_> {
+        ShardLines { lines: self, shard }
     }
 
-    fn receive_message(&mut self, shard: usize, message: ShardMessage) {
-        let ShardMessage::Handoff(handoff) = message else {
-            return self.shards[shard].deliver(message, self.now);
-        };
-        let Handoff { wire, arrival, owed, mut unread } = *handoff;
-        let id = *wire.downcast::<WireId>().expect("a test's handoffs carry a wire's id");
-        let adopted = self.shards[shard].adopt(arrival, &owed, &unread, self.now);
-        let Some(key) = adopted else {
-            self.wires[id.0].is_over = true;
-            return;
-        };
-        self.places.insert((shard, key), id);
-        self.wires[id.0].at = Some((shard, key));
-        self.wires[id.0].is_unwanted = false;
-        self.shards[shard].receive(key, &mut unread, self.now);
-        self.do_outputs(shard);
-    }
-
-    fn do_outputs(&mut self, shard: usize) {
-        for output in self.shards[shard].take_outputs() {
-            self.do_output(shard, output);
-        }
-    }
-
-    fn do_output(&mut self, shard: usize, output: Output) {
-        match output {
-            // What has not left yet is lost, as with the real wires.
-            Output::Close { connection, .. } => {
-                if let Some(id) = self.forget_key(shard, connection) {
-                    self.wires[id.0].is_over = true;
-                }
-            }
-            Output::ShutdownWrite(connection) => {
-                if let Some(id) = self.places.get(&(shard, connection)) {
-                    self.wires[id.0].is_over = true;
-                }
-            }
-            Output::Handoff { connection, to, arrival, outbox, unread } => {
-                let Some(id) = self.forget_key(shard, connection) else { return };
-                let handoff = Handoff { wire: Box::new(id), arrival, owed: outbox.to_bytes(), unread };
-                let sent = self.mesh.send(to, ShardMessage::Handoff(Box::new(handoff)));
-                self.wires[id.0].is_over = sent.is_err();
-            }
-            Output::StopReading(connection) | Output::StartReading(connection) => {
-                if let Some(id) = self.places.get(&(shard, connection)) {
-                    self.wires[id.0].is_unwanted = matches!(output, Output::StopReading(_));
-                }
-            }
-            Output::File { connection, work } => match &mut self.held_files {
-                Some(held) => held.push((shard, connection, work)),
-                None => self.do_file_work(shard, connection, work),
-            },
-        }
-    }
-
-    fn do_file_work(&mut self, shard: usize, connection: Key, work: FileWork) {
-        let answer = FileAnswer { connection, outcome: self.files.perform(work) };
-        self.shards[shard].deliver(ShardMessage::File(Box::new(answer)), self.now);
-    }
-
-    /// Carries what a connection is owed to its client, unless that reads nothing.
-    fn flush(&mut self, id: WireId) -> bool {
-        let wire = &mut self.wires[id.0];
-        let Some((shard, key)) = wire.at.filter(|_| !wire.is_stalled) else { return false };
-        let mut core = self.shards[shard].core.borrow_mut();
-        let mut has_sent = false;
-        while let Some(connection) = core.connections.get_mut(key) {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let count = connection.outbox.gather(&mut slices);
-            let bytes = slices[..count].iter().map(|slice| &**slice).collect::<Vec<_>>().concat();
-            if bytes.is_empty() {
-                core.finish_flush(key);
-                break;
-            }
-            wire.arrived.extend_from_slice(&bytes);
-            core.sent(key, bytes.len());
-            has_sent = true;
-        }
-        has_sent
-    }
-
-    fn forget(&mut self, id: WireId) {
-        if let Some(at) = self.wires[id.0].at.take() {
-            self.places.remove(&at);
-        }
-    }
-
-    fn forget_key(&mut self, shard: usize, key: Key) -> Option<WireId> {
-        let id = self.places.get(&(shard, key)).copied()?;
-        self.forget(id);
+    fn forget(&mut self, shard: usize, key: Key) -> Option<WireId> {
+        let id = self.places.remove(&(shard, key))?;
+        self.wires[id.0].at = None;
         Some(id)
     }
+}
+
+impl ShardLines<'_> {
+    fn wire(&mut self, key: Key) -> Option<&mut Wire> {
+        let id = self.lines.places.get(&(self.shard, key))?;
+        Some(&mut self.lines.wires[id.0])
+    }
+}
+
+impl Wires for ShardLines<'_> {
+    fn attach(&mut self, wire: Box<dyn Any + Send>, key: Option<Key>) -> bool {
+        let id = *wire.downcast::<WireId>().expect("a test's handoffs carry a wire's id");
+        let wire = &mut self.lines.wires[id.0];
+        wire.is_unwanted = false;
+        wire.is_over = key.is_none();
+        wire.at = key.map(|key| (self.shard, key));
+        self.lines.places.extend(wire.at.map(|at| (at, id)));
+        true
+    }
+
+    fn may_flush(&mut self, waiting: usize) -> bool {
+        self.lines.has_worked |= waiting > 0;
+        true
+    }
+
+    fn flush(&mut self, key: Key, mut unsent: Unsent<'_>) {
+        let Some(wire) = self.wire(key).filter(|wire| !wire.is_stalled) else { return };
+        let take = |slices: &[IoSlice<'_>]| slices.iter().map(|slice| &**slice).collect::<Vec<_>>().concat();
+        while let Some(bytes) = unsent.transmit::<SLICES_MAX, _>(take) {
+            wire.arrived.extend_from_slice(&bytes);
+            unsent.sent(bytes.len());
+            #[cfg(test)]
+            {
+                wire.sends += 1;
+            }
+        }
+    }
+
+    /// What has not left yet is lost, as with the real wires.
+    fn close_wire(&mut self, key: Key, _outbox: Outbox) {
+        self.lines.has_worked = true;
+        if let Some(id) = self.lines.forget(self.shard, key) {
+            self.lines.wires[id.0].is_over = true;
+        }
+    }
+
+    fn shut_down_write(&mut self, key: Key) {
+        self.lines.has_worked = true;
+        if let Some(wire) = self.wire(key) {
+            wire.is_over = true;
+        }
+    }
+
+    fn hand_over(&mut self, key: Key, to: ShardId, leaving: Leaving) {
+        self.lines.has_worked = true;
+        let Some(id) = self.lines.forget(self.shard, key) else { return };
+        let handoff = ShardMessage::Handoff(Box::new(leaving.with_wire(Box::new(id))));
+        self.lines.wires[id.0].is_over = self.lines.mesh.send(to, handoff).is_err();
+    }
+
+    fn set_wanted(&mut self, key: Key, is_wanted: bool) {
+        self.lines.has_worked = true;
+        if let Some(wire) = self.wire(key) {
+            wire.is_unwanted = !is_wanted;
+        }
+    }
+
+    fn do_file_work(&mut self, key: Key, work: FileWork) -> Option<FileAnswer> {
+        self.lines.has_worked = true;
+        if let Some(held) = &mut self.lines.held_files {
+            held.push((self.shard, key, work));
+            return None;
+        }
+        Some(FileAnswer { connection: key, outcome: self.lines.files.perform(work) })
+    }
+
+    /// The host looks into every inbox.
+    fn ring_bell(&mut self, _shard: ShardId) {}
 }
 
 impl Drop for Host {
@@ -563,14 +540,13 @@ mod tests {
         assert_eq!(next, Time(21), "a tick is on time to the millisecond");
         host.now = next;
         host.shards[0].handle_timeout(next);
-        let mut turn = Turn::default();
-        host.shards[0].end_turn(&mut turn);
-        assert_eq!(turn.dirty.len(), clients.len(), "each connection is to be sent to once");
-        let core = host.shards[0].core.borrow();
-        for key in turn.dirty {
-            let owed = core.connections.get(key).expect("a client is there").outbox.to_bytes();
-            assert_eq!(crate::protocol::websocket::frame::server_frames(&owed).count(), 10);
+        let before: Vec<usize> = host.lines.wires.iter().map(|wire| wire.sends).collect();
+        host.end_turn(0);
+        for (wire, before) in host.lines.wires.iter().zip(before) {
+            assert_eq!(wire.sends, before + 1, "each connection is sent to once");
+            assert_eq!(crate::protocol::websocket::frame::server_frames(&wire.arrived).count(), 10);
         }
+        assert_eq!(host.lines.wires.len(), clients.len());
     }
 
     #[test]

@@ -10,10 +10,11 @@ mod demand;
 mod submission;
 #[cfg(test)]
 mod tests;
+mod wires;
 
-use std::collections::{HashMap, VecDeque};
-use std::io::IoSlice;
+use std::cell::RefCell;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,42 +22,23 @@ use crossbeam_channel::Sender;
 use rustix::io::Errno;
 use rustix::net::{Shutdown, getpeername, shutdown};
 
-use crate::base::ids::ShardId;
-use crate::base::places::Places;
 use crate::base::slab::Key;
 use crate::base::time::Time;
-use crate::driver::balance::Balance;
-use crate::driver::clock::{Clock, WallWatch};
+use crate::driver::clock::WallWatch;
 use crate::driver::doorbell::silence;
-use crate::driver::files::{FileJob, FileReader};
-use crate::driver::portable::{peer_of, send_now};
-use crate::driver::ring::submission::{
-    Completion, Kind, PIECES_PER_SEND_MAX, Ring, SendPieces, Token, adopt_descriptor,
-};
+use crate::driver::portable::peer_of;
+use crate::driver::ring::buffers::BufferRing;
+use crate::driver::ring::submission::{Completion, Kind, Ring, adopt_descriptor};
+use crate::driver::ring::wires::{RingWires, Surroundings};
 use crate::driver::stop::{close_listener, empty_queue};
 use crate::driver::{ShardParts, build_shard, place_connection, send_connection};
-use crate::mesh::{Handoff, InboxReceiver, Mesh, ShardMessage};
-use crate::message::peer::Arrival;
-use crate::shard::value::effect::Output;
-use crate::shard::value::outbox::Outbox;
+use crate::mesh::{Handoff, InboxReceiver};
+use crate::message::peer::Peer;
+use crate::shard::Shard;
 use crate::shard::value::share::SHARE_EVENTS_MAX;
-use crate::shard::{Shard, Turn};
 
 /// Completions handled before the shard's turn ends and its sends go out.
 const COMPLETIONS_PER_TURN_MAX: usize = 1024;
-
-/// Messages taken from the inbox in one turn.
-const MESSAGES_PER_TURN_MAX: usize = 1024;
-
-/// Connections flushed in one turn: a broadcast to a huge room goes out in slices, and what arrives meanwhile waits
-/// for one slice only.
-const FLUSHES_PER_TURN_MAX: usize = 1024;
-
-/// Up to this many connections are flushed by plain sends: for one or two a ring operation costs more.
-const DIRECT_SENDS_MAX: usize = 2;
-
-/// Bytes of one piece in one send.
-const SEND_BYTES_MAX: usize = 256 * 1024;
 
 /// How long a turn takes in, and goes on with what is unread, before its sends go out. It is looked at the clock only after
 /// as many events as one connection may have of a turn.
@@ -70,34 +52,6 @@ pub(crate) fn probe() -> std::io::Result<()> {
     Ring::new().map(drop)
 }
 
-/// A connection's descriptor and what the kernel is doing with it.
-struct Wire {
-    key: Key,
-    descriptor: OwnedFd,
-    is_receiving: bool,
-    /// The shard takes what comes; if not, no receive is begun.
-    is_wanted: bool,
-    is_sending: bool,
-    /// Lent to the kernel while a send of several pieces is under way.
-    pieces: Option<Box<SendPieces>>,
-}
-
-/// A wire that its shard has given up, until the kernel is done with it.
-struct DyingWire {
-    wire: Wire,
-    /// What a send may still be reading.
-    outbox: Outbox,
-    /// Where the connection goes; nowhere when it closes.
-    destination: Option<Destination>,
-}
-
-/// The rest of a handoff.
-struct Destination {
-    to: ShardId,
-    arrival: Arrival,
-    unread: Vec<u8>,
-}
-
 struct Listener {
     /// `None` once it is closed.
     descriptor: Option<OwnedFd>,
@@ -107,31 +61,19 @@ struct Listener {
 
 /// One shard with its ring.
 struct Pump {
-    // Declared first so that the kernel is done with everything below before it is freed.
-    ring: Ring,
-    id: ShardId,
+    // Declared first: the kernel must be done with what the ring was lent before anything else is freed.
+    wires: RingWires,
+    buffers: Rc<RefCell<BufferRing>>,
     shard: Shard,
-    wires: Places<Wire>,
-    dying: HashMap<u64, DyingWire>,
-    // Boxed, because the kernel is told where they are and they must not move.
-    #[allow(clippy::vec_box)]
-    spare_pieces: Vec<Box<SendPieces>>,
     listeners: Vec<Listener>,
     /// When accepting goes on after the process ran out of descriptors.
     accept_again: Time,
-    mesh: Arc<Mesh>,
     inbox: InboxReceiver,
     bell: Arc<OwnedFd>,
     is_bell_watched: bool,
-    files: FileReader,
-    balance: Balance,
-    clock: Clock,
     wall: WallWatch,
-    turn: Turn,
-    /// Connections that are owed bytes, in the order in which they became so.
-    unflushed: VecDeque<Key>,
-    unflushed_since: Duration,
-    flush_window: Duration,
+    /// Connections are left that may be sent to.
+    must_flush: bool,
     /// Set once the shard is asked to stop: when it stops waiting for its clients.
     stop_by: Option<Time>,
     shutdown_patience: Duration,
@@ -147,40 +89,30 @@ pub(crate) fn run(parts: ShardParts, ready: Sender<Result<(), String>>) {
             return;
         }
     };
-    let ShardParts { core, app, start, inbox, bell, listeners, files, balance, clock } = parts;
-    let (id, mesh) = (core.id, Arc::clone(&core.mesh));
+    let ShardParts { parts, app, start, inbox, bell, listeners, files, balance, clock } = parts;
+    let (id, mesh) = (parts.id, Arc::clone(&parts.mesh));
     let (shutdown_patience, flush_window) = (start.config.shutdown_patience(), start.config.flush_window);
-    let (shard, tasks) = build_shard(core, app, &start);
+    let (shard, tasks) = build_shard(parts, app, &start);
     let listeners = listeners
         .into_iter()
         .map(|one| Listener { descriptor: Some(one), is_accepting: false, is_cancelled: false })
         .collect();
     let mut pump = Pump {
-        ring,
-        id,
+        buffers: Rc::clone(&ring.buffers),
+        wires: RingWires::new(ring, Surroundings { id, mesh, files, balance, clock, flush_window }),
         shard,
-        wires: Places::default(),
-        dying: HashMap::new(),
-        spare_pieces: Vec::new(),
         listeners,
         accept_again: Time(0),
-        mesh,
         inbox,
         bell,
         is_bell_watched: false,
-        files,
-        balance,
-        clock,
         wall: WallWatch::default(),
-        turn: Turn::default(),
-        unflushed: VecDeque::new(),
-        unflushed_since: Duration::ZERO,
-        flush_window,
+        must_flush: false,
         stop_by: None,
         shutdown_patience,
     };
     for task in tasks {
-        let now = pump.clock.now();
+        let now = pump.wires.clock.now();
         pump.shard.spawn(task, now);
     }
     // The starter waits for this word from every shard; it is there as long as nobody failed.
@@ -192,29 +124,33 @@ pub(crate) fn run(parts: ShardParts, ready: Sender<Result<(), String>>) {
 
 impl Pump {
     fn run(&mut self) {
-        let mut woken = self.clock.elapsed();
+        let mut woken = self.wires.clock.elapsed();
         loop {
-            let is_more_mail = self.take_mail();
-            let now = self.clock.now();
+            let clock = self.wires.clock;
+            let is_more_mail = self.shard.take_mail(&self.inbox, || clock.now(), &mut self.wires);
+            let now = clock.now();
+            if self.stop_by.is_none() && self.shard.is_asked_to_stop() {
+                self.stop_by = Some(now + self.shutdown_patience);
+            }
             if self.shard.next_timeout() <= now {
                 self.shard.handle_timeout(now);
             }
             self.close_listeners();
             self.arm_listeners(now);
-            self.end_turn();
+            self.must_flush = self.shard.end_turn(&mut self.wires);
             if self.is_done(now) {
                 return;
             }
-            let busy = self.clock.elapsed().saturating_sub(woken);
-            self.shard.core.borrow().counters.busy_micros.add(busy.as_micros() as u64);
+            let busy = self.wires.clock.elapsed().saturating_sub(woken);
+            self.shard.count_busy(busy);
             let entered = self.enter(is_more_mail);
-            woken = self.clock.elapsed();
+            woken = self.wires.clock.elapsed();
             if let Err(error) = entered {
                 tracing::error!(%error, "io_uring failed; the shard stops");
                 return;
             }
             if let Some(unix_millis) = self.wall.take_due(woken) {
-                self.shard.set_wall_clock(unix_millis, self.clock.now());
+                self.shard.set_wall_clock(unix_millis, self.wires.clock.now());
             }
             self.take_completions();
             self.go_on();
@@ -223,29 +159,25 @@ impl Pump {
 
     /// Goes into the kernel: to sleep, unless there is something left to do.
     fn enter(&mut self, is_more_mail: bool) -> std::io::Result<()> {
-        let must_flush = !self.unflushed.is_empty() && self.is_flush_due();
-        let is_busy = must_flush || is_more_mail || self.shard.is_unfinished() || self.ring.completions() > 0;
-        if is_busy || !self.mesh.fall_asleep(self.id, &self.inbox) {
-            return self.ring.poll();
+        let ring_is_busy = self.wires.ring.completions() > 0;
+        let is_busy = self.must_flush || is_more_mail || self.shard.is_unfinished() || ring_is_busy;
+        if is_busy || !self.wires.mesh.fall_asleep(self.wires.id, &self.inbox) {
+            return self.wires.ring.poll();
         }
-        let entered = self.ring.wait(self.patience());
-        self.mesh.wake_up(self.id);
+        let entered = self.wires.ring.wait(self.patience());
+        self.wires.mesh.wake_up(self.wires.id);
         entered
     }
 
     /// How long to sleep when nothing happens; `None` is for ever.
     fn patience(&self) -> Option<Duration> {
         let until = self.wake_by();
-        let timer = (until != Time::NEVER).then(|| until.since(self.clock.now()));
-        if self.unflushed.is_empty() {
-            return timer;
-        }
-        let flush = (self.unflushed_since + self.flush_window).saturating_sub(self.clock.elapsed());
-        Some(timer.map_or(flush, |timer| timer.min(flush)))
+        let timer = (until != Time::NEVER).then(|| until.since(self.wires.clock.now()));
+        timer.into_iter().chain(self.wires.until_flush()).min()
     }
 
     fn wake_by(&self) -> Time {
-        let mut until = self.shard.next_timeout().min(self.ring.buffers.demand.shrinks_at());
+        let mut until = self.shard.next_timeout().min(self.buffers.borrow().demand.shrinks_at());
         if self.listeners.iter().any(|listener| !listener.is_accepting) && !self.has_drained() {
             until = until.min(self.accept_again);
         }
@@ -254,13 +186,13 @@ impl Pump {
 
     fn is_done(&self, now: Time) -> bool {
         let is_closed = || self.listeners.iter().all(|listener| listener.descriptor.is_none());
-        let is_at_rest = || is_closed() && self.shard.is_empty() && self.dying.is_empty();
+        let is_at_rest = || is_closed() && self.shard.is_empty() && self.wires.dying.is_empty();
         self.stop_by.is_some_and(|stop_by| now >= stop_by || is_at_rest())
     }
 
     /// Whether the shard was asked to stop and its sessions have ended.
     fn has_drained(&self) -> bool {
-        self.stop_by.is_some() && self.shard.core.borrow().has_drained()
+        self.stop_by.is_some() && self.shard.has_drained()
     }
 
     /// Closes what a shard listens on once its sessions have ended. Clients that the kernel holds in its queue are taken
@@ -274,57 +206,22 @@ impl Pump {
             if listener.is_accepting {
                 // It answers when nothing more comes of it; until then connections may.
                 if !std::mem::replace(&mut listener.is_cancelled, true) {
-                    self.ring.cancel_accept(index);
+                    self.wires.ring.cancel_accept(index);
                 }
                 continue;
             }
             let Some(descriptor) = listener.descriptor.take() else { continue };
             for (connection, peer) in empty_queue(&descriptor) {
-                self.balance.arrive(self.id);
-                self.add_connection(connection, peer.into(), &[], Vec::new());
+                self.wires.balance.arrive(self.wires.id);
+                self.add_connection(connection, peer);
             }
             close_listener(&descriptor);
         }
     }
 
-    /// Messages of other shards and tasks that can go on. True when some are left for the next turn.
-    fn take_mail(&mut self) -> bool {
-        for _ in 0..MESSAGES_PER_TURN_MAX {
-            let message = self.inbox.next_message();
-            let wake = self.inbox.next_wake();
-            if message.is_none() && wake.is_none() {
-                return false;
-            }
-            let now = self.clock.now();
-            if let Some(message) = message {
-                self.receive_message(message, now);
-            }
-            if let Some(task) = wake {
-                self.shard.wake(task, now);
-            }
-        }
-        true
-    }
-
-    fn receive_message(&mut self, message: ShardMessage, now: Time) {
-        match message {
-            ShardMessage::Handoff(handoff) => {
-                let Handoff { wire, arrival, owed, unread } = *handoff;
-                if let Ok(descriptor) = wire.downcast::<OwnedFd>() {
-                    self.add_connection(*descriptor, arrival, &owed, unread);
-                }
-            }
-            ShardMessage::Shutdown => {
-                self.stop_by = Some(now + self.shutdown_patience);
-                self.shard.deliver(ShardMessage::Shutdown, now);
-            }
-            message => self.shard.deliver(message, now),
-        }
-    }
-
     fn arm_listeners(&mut self, now: Time) {
         if !std::mem::replace(&mut self.is_bell_watched, true) {
-            self.ring.watch_bell(self.bell.as_fd());
+            self.wires.ring.watch_bell(self.bell.as_fd());
         }
         if now < self.accept_again || self.has_drained() {
             return;
@@ -333,24 +230,24 @@ impl Pump {
             if let Some(descriptor) = &listener.descriptor
                 && !std::mem::replace(&mut listener.is_accepting, true)
             {
-                self.ring.accept(descriptor.as_fd(), index);
+                self.wires.ring.accept(descriptor.as_fd(), index);
             }
         }
     }
 
     fn take_completions(&mut self) {
-        let now = self.clock.now();
-        let started = self.clock.elapsed();
+        let now = self.wires.clock.now();
+        let started = self.wires.clock.elapsed();
         let mut looked = self.shard.events_taken();
         for _ in 0..COMPLETIONS_PER_TURN_MAX {
             let taken = self.shard.events_taken();
             if taken.wrapping_sub(looked) >= u64::from(SHARE_EVENTS_MAX) {
                 looked = taken;
-                if self.clock.elapsed().saturating_sub(started) >= TURN_TIME {
+                if self.wires.clock.elapsed().saturating_sub(started) >= TURN_TIME {
                     break;
                 }
             }
-            let Some(completion) = self.ring.next_completion() else { break };
+            let Some(completion) = self.wires.ring.next_completion() else { break };
             match completion.token.kind() {
                 Some(Kind::Receive) => self.received(completion, now),
                 Some(Kind::Send) => self.sent(completion, now),
@@ -362,7 +259,7 @@ impl Pump {
                 Some(Kind::Cancel) | None => {}
             }
         }
-        self.ring.end_receives(now);
+        self.wires.ring.end_receives(now);
     }
 
     /// Goes on with connections that sent more than their share of a turn, one share after another, until the turn's time is
@@ -371,16 +268,10 @@ impl Pump {
         if !self.shard.is_unfinished() {
             return;
         }
-        let started = self.clock.elapsed();
-        let now = self.clock.now();
-        while self.shard.go_on(now) {
-            for output in self.shard.take_outputs() {
-                self.do_output(output);
-            }
-            if self.clock.elapsed().saturating_sub(started) >= TURN_TIME {
-                return;
-            }
-        }
+        let clock = self.wires.clock;
+        let started = clock.elapsed();
+        let is_over = || clock.elapsed().saturating_sub(started) >= TURN_TIME;
+        self.shard.go_on(clock.now(), is_over, &mut self.wires);
     }
 
     fn accepted(&mut self, completion: Completion, now: Time) {
@@ -394,9 +285,10 @@ impl Pump {
             // Without an address it is reset already, whatever it has sent.
             let Ok(address) = getpeername(&descriptor) else { return };
             let peer = peer_of(address);
-            let place = place_connection(&self.balance, &self.mesh, self.id);
-            if place == self.id {
-                self.add_connection(descriptor, peer.into(), &[], Vec::new());
+            let RingWires { balance, mesh, id, .. } = &self.wires;
+            let place = place_connection(balance, mesh, *id);
+            if place == *id {
+                self.add_connection(descriptor, peer);
             } else {
                 let handoff = Handoff {
                     wire: Box::new(descriptor),
@@ -404,7 +296,7 @@ impl Pump {
                     owed: Vec::new(),
                     unread: Vec::new(),
                 };
-                send_connection(&self.mesh, &self.balance, place, handoff);
+                send_connection(mesh, balance, place, handoff);
             }
             return;
         }
@@ -420,34 +312,24 @@ impl Pump {
     fn received(&mut self, completion: Completion, now: Time) {
         let Completion { token, result, buffer, has_more } = completion;
         let len = usize::try_from(result).unwrap_or(0);
-        let key = match self.wires.get_mut(token.index()) {
-            Some(wire) if token.is_of(wire.key) => {
-                wire.is_receiving = has_more;
-                Some(wire.key)
-            }
-            _ => None,
-        };
+        let key = self.wires.of_token(token).map(|wire| {
+            wire.is_receiving = has_more;
+            wire.key
+        });
         if let Some(buffer) = buffer {
-            let bytes = self.ring.buffers.bytes(buffer, len);
-            match (key, self.dying.get_mut(&token.owner())) {
-                (Some(key), _) => {
-                    self.shard.receive(key, bytes, now);
-                    for output in self.shard.take_outputs() {
-                        self.do_output(output);
-                    }
-                }
-                (None, Some(DyingWire { destination: Some(destination), .. })) => {
-                    destination.unread.extend_from_slice(bytes);
-                }
-                (None, _) => {}
+            let mut buffers = self.buffers.borrow_mut();
+            let bytes = buffers.bytes(buffer, len);
+            match key {
+                Some(key) => self.shard.receive(key, bytes, now, &mut self.wires),
+                None => self.wires.receive_dying(token, bytes),
             }
-            self.ring.buffers.give_back(buffer);
+            buffers.give_back(buffer);
         }
         if result == -libc::ENOBUFS {
-            self.ring.buffers.demand.refused();
+            self.buffers.borrow_mut().demand.refused();
         }
-        let Some(key) = key.filter(|key| self.wire_mut(*key).is_some()) else {
-            return self.dying_answered(token, |wire| wire.is_receiving = has_more);
+        let Some(key) = key.filter(|key| self.wires.get_mut(*key).is_some()) else {
+            return self.wires.dying_answered(token, None, Some(has_more));
         };
         if has_more {
             return;
@@ -459,234 +341,40 @@ impl Pump {
         } else if is_broken {
             self.shard.closed(key, now);
         } else {
-            self.receive_if_wanted(key);
-        }
-    }
-
-    fn receive_if_wanted(&mut self, key: Key) {
-        let Some(wire) = self.wires.get_mut(key.index) else { return };
-        if wire.key == key && wire.is_wanted && !wire.is_receiving {
-            wire.is_receiving = true;
-            self.ring.receive(wire.descriptor.as_fd(), key);
+            self.wires.receive_if_wanted(key);
         }
     }
 
     fn sent(&mut self, completion: Completion, now: Time) {
         let Completion { token, result, .. } = completion;
-        let live = match self.wires.get_mut(token.index()) {
-            Some(wire) if token.is_of(wire.key) => Some(wire),
-            _ => None,
-        };
-        let Some(wire) = live else {
-            if let Some(dying) = self.dying.get_mut(&token.owner()) {
-                let mut pool = std::mem::take(&mut self.shard.core.borrow_mut().buffers);
-                dying.outbox.advance(usize::try_from(result).unwrap_or(0), &mut pool);
-                self.shard.core.borrow_mut().buffers = pool;
+        let Some(wire) = self.wires.of_token(token) else {
+            if let Some(dying) = self.wires.dying.get_mut(&token.owner()) {
+                self.shard.sent_at_last(&mut dying.outbox, usize::try_from(result).unwrap_or(0));
             }
-            return self.dying_answered(token, |wire| wire.is_sending = false);
+            return self.wires.dying_answered(token, Some(false), None);
         };
-        wire.is_sending = false;
-        self.spare_pieces.extend(wire.pieces.take());
         let key = wire.key;
-        let Ok(count) = usize::try_from(result) else {
-            // The receive that is under way answers too, and ends the connection.
-            let is_receiving = wire.is_receiving;
-            let _ = shutdown(&wire.descriptor, Shutdown::Both);
-            if !is_receiving {
-                self.shard.closed(key, now);
-            }
-            return;
-        };
-        let mut core = self.shard.core.borrow_mut();
-        core.now = now;
-        core.sent(key, count);
-        if let Some(connection) = core.connections.get_mut(key) {
-            connection.outbox.unlock();
-            if !connection.outbox.is_empty() {
-                core.mark_dirty(key);
-            }
+        self.wires.send_ended(key);
+        match usize::try_from(result) {
+            Ok(count) => self.shard.sent(key, count, now),
+            Err(_) => self.send_failed(key, now),
         }
     }
 
-    /// A wire that was given up has one operation less under way.
-    fn dying_answered(&mut self, token: Token, change: impl FnOnce(&mut Wire)) {
-        if let Some(dying) = self.dying.get_mut(&token.owner()) {
-            change(&mut dying.wire);
-            self.bury(token.owner());
+    fn send_failed(&mut self, key: Key, now: Time) {
+        let Some(wire) = self.wires.get_mut(key) else { return };
+        // The receive that is under way answers too, and ends the connection.
+        let _ = shutdown(&wire.descriptor, Shutdown::Both);
+        if !wire.is_receiving {
+            self.shard.closed(key, now);
         }
     }
 
-    /// Closes or sends away a wire once the kernel does nothing with it any more.
-    fn bury(&mut self, owner: u64) {
-        let is_at_rest = |dying: &DyingWire| !dying.wire.is_receiving && !dying.wire.is_sending;
-        if !self.dying.get(&owner).is_some_and(is_at_rest) {
-            return;
+    /// Takes over a connection that was accepted.
+    fn add_connection(&mut self, descriptor: OwnedFd, peer: Peer) {
+        match self.shard.open(peer, self.wires.clock.now()) {
+            Some(key) => self.wires.add(key, descriptor),
+            None => self.wires.balance.leave(self.wires.id),
         }
-        let Some(DyingWire { wire, outbox, destination }) = self.dying.remove(&owner) else { return };
-        self.spare_pieces.extend(wire.pieces);
-        self.balance.leave(self.id);
-        let Some(Destination { to, arrival, unread }) = destination else { return };
-        self.balance.arrive(to);
-        let handoff = Handoff { wire: Box::new(wire.descriptor), arrival, owed: outbox.to_bytes(), unread };
-        send_connection(&self.mesh, &self.balance, to, handoff);
-    }
-
-    /// Takes over a connection: accepted, or handed over with what was read elsewhere.
-    fn add_connection(&mut self, descriptor: OwnedFd, arrival: Arrival, owed: &[u8], mut unread: Vec<u8>) {
-        let now = self.clock.now();
-        let Some(key) = self.shard.adopt(arrival, owed, &unread, now) else {
-            return self.balance.leave(self.id);
-        };
-        self.ring.receive(descriptor.as_fd(), key);
-        let wire =
-            Wire { key, descriptor, is_receiving: true, is_wanted: true, is_sending: false, pieces: None };
-        self.wires.put(key.index, wire);
-        if !unread.is_empty() {
-            self.shard.receive(key, &mut unread, now);
-            for output in self.shard.take_outputs() {
-                self.do_output(output);
-            }
-        }
-    }
-
-    /// Does what the shard left: outputs, one slice of sends, bells.
-    fn end_turn(&mut self) {
-        let mut turn = std::mem::take(&mut self.turn);
-        let mut left = FLUSHES_PER_TURN_MAX;
-        loop {
-            self.shard.end_turn(&mut turn);
-            for shard in turn.bells.drain(..) {
-                self.mesh.ring(shard);
-            }
-            let has_outputs = !turn.outputs.is_empty();
-            for output in turn.outputs.drain(..) {
-                self.do_output(output);
-            }
-            if self.unflushed.is_empty() && !turn.dirty.is_empty() {
-                self.unflushed_since = self.clock.elapsed();
-            }
-            self.unflushed.extend(turn.dirty.drain(..));
-            let count = if self.is_flush_due() { self.unflushed.len().min(left) } else { 0 };
-            if count == 0 && !has_outputs {
-                break;
-            }
-            left -= count;
-            let is_direct = self.unflushed.len() <= DIRECT_SENDS_MAX;
-            for _ in 0..count {
-                if let Some(key) = self.unflushed.pop_front() {
-                    self.flush_connection(key, is_direct);
-                }
-            }
-        }
-        self.turn = turn;
-    }
-
-    /// Whether sends may go: at once, unless they are to gather for `flush_window`.
-    fn is_flush_due(&self) -> bool {
-        self.flush_window.is_zero() || self.clock.elapsed() >= self.unflushed_since + self.flush_window
-    }
-
-    fn wire_mut(&mut self, key: Key) -> Option<&mut Wire> {
-        self.wires.get_mut(key.index).filter(|wire| wire.key == key)
-    }
-
-    fn do_output(&mut self, output: Output) {
-        match output {
-            Output::Close { connection, outbox } => self.give_up(connection, outbox, None),
-            Output::Handoff { connection, to, arrival, outbox, unread } => {
-                self.give_up(connection, outbox, Some(Destination { to, arrival, unread }));
-            }
-            Output::ShutdownWrite(connection) => {
-                if let Some(wire) = self.wire_mut(connection) {
-                    // A peer that is gone already needs no word.
-                    let _ = shutdown(&wire.descriptor, Shutdown::Write);
-                }
-            }
-            Output::StopReading(connection) => {
-                let Some(wire) = self.wire_mut(connection) else { return };
-                wire.is_wanted = false;
-                if wire.is_receiving {
-                    self.ring.cancel(Token::new(Kind::Receive, connection));
-                }
-            }
-            Output::StartReading(connection) => {
-                if let Some(wire) = self.wire_mut(connection) {
-                    wire.is_wanted = true;
-                }
-                self.receive_if_wanted(connection);
-            }
-            Output::File { connection, work } => {
-                let job = FileJob { shard: self.id, connection, work };
-                if let Err(answer) = self.files.submit(job) {
-                    self.shard.deliver(ShardMessage::File(Box::new(answer)), self.clock.now());
-                }
-            }
-        }
-    }
-
-    /// The shard is done with a connection; the kernel may not be.
-    fn give_up(&mut self, key: Key, outbox: Outbox, destination: Option<Destination>) {
-        if self.wire_mut(key).is_none() {
-            return;
-        }
-        let Some(wire) = self.wires.take(key.index) else { return };
-        let token = Token::new(Kind::Receive, key);
-        match destination {
-            Some(_) => {
-                if wire.is_receiving {
-                    self.ring.cancel(token);
-                }
-                if wire.is_sending {
-                    // It answers with what is out already; the rest travels along.
-                    self.ring.cancel(Token::new(Kind::Send, key));
-                }
-            }
-            // Both a receive and a send that are under way answer to this.
-            None if wire.is_receiving || wire.is_sending => drop(shutdown(&wire.descriptor, Shutdown::Both)),
-            None => {}
-        }
-        if let Some(old) = self.dying.insert(token.owner(), DyingWire { wire, outbox, destination }) {
-            // 2^24 tenants later on the same place: the kernel may still read what the old one owes.
-            tracing::error!("a connection's end was never answered; its memory is given up");
-            std::mem::forget(old);
-        }
-        self.bury(token.owner());
-    }
-
-    /// Sends what a connection is owed: one operation, whatever was queued.
-    fn flush_connection(&mut self, key: Key, is_direct: bool) {
-        let mut core = self.shard.core.borrow_mut();
-        let Some(connection) = core.connections.get_mut(key) else { return };
-        connection.is_dirty = false;
-        let Some(wire) = self.wires.get_mut(key.index) else { return };
-        if wire.key != key || wire.is_sending {
-            return;
-        }
-        if is_direct {
-            let mut slices = [IoSlice::new(&[]); PIECES_PER_SEND_MAX];
-            let count = connection.outbox.gather(&mut slices);
-            // What the kernel does not take now, and any error, is the ring's business below.
-            if let Ok(sent) = send_now(wire.descriptor.as_fd(), &slices[..count]) {
-                core.sent(key, sent);
-            }
-        }
-        let Some(connection) = core.connections.get_mut(key) else { return };
-        if connection.outbox.is_empty() {
-            core.finish_flush(key);
-            return;
-        }
-        wire.is_sending = true;
-        if connection.outbox.segments_len() == 1 {
-            connection.outbox.lock(1);
-            let front = connection.outbox.front().expect("an outbox that is owed bytes has a front");
-            // A send answers when it is done: one of bounded size shows that the peer makes progress.
-            self.ring.send(wire.descriptor.as_fd(), key, &front[..front.len().min(SEND_BYTES_MAX)]);
-            return;
-        }
-        let mut slices = [IoSlice::new(&[]); PIECES_PER_SEND_MAX];
-        let count = connection.outbox.gather(&mut slices);
-        let pieces = wire.pieces.insert(self.spare_pieces.pop().unwrap_or_else(SendPieces::new));
-        self.ring.send_pieces(wire.descriptor.as_fd(), key, pieces, &slices[..count]);
-        connection.outbox.lock(count);
     }
 }

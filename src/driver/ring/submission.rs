@@ -4,9 +4,11 @@
 //! that an answer finds its connection, or finds that it is gone.
 #![allow(unsafe_code)]
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::rc::Rc;
 use std::time::Duration;
 
 use io_uring::types::{Fd, SubmitArgs, Timespec};
@@ -111,7 +113,8 @@ impl SendPieces {
 pub(crate) struct Ring {
     // Declared first so that it is closed before the buffers are freed.
     uring: IoUring,
-    pub(crate) buffers: BufferRing,
+    /// Shared with the loop that reads what arrived: whoever goes first, they outlive the ring.
+    pub(crate) buffers: Rc<RefCell<BufferRing>>,
     /// Operations that found no room: they go first as soon as there is some. None is ever dropped, because a wire waits for
     /// the answer of each.
     waiting: VecDeque<squeue::Entry>,
@@ -127,7 +130,7 @@ impl Ring {
         let uring =
             builder.setup_single_issuer().setup_defer_taskrun().setup_cqsize(completions).build(batch)?;
         let buffers = BufferRing::register(&uring.submitter())?;
-        Ok(Ring { uring, buffers, waiting: VecDeque::new() })
+        Ok(Ring { uring, buffers: Rc::new(RefCell::new(buffers)), waiting: VecDeque::new() })
     }
 
     /// Receives into the shared buffers until told otherwise.
@@ -231,7 +234,7 @@ impl Ring {
     /// Ends a turn's receives: the kernel has their buffers again.
     pub(crate) fn end_receives(&mut self, now: Time) {
         let is_all_read = self.completions() == 0 && !self.uring.submission().cq_overflow();
-        self.buffers.end_turn(now, is_all_read);
+        self.buffers.borrow_mut().end_turn(now, is_all_read);
     }
 
     /// Answers that wait to be taken.

@@ -78,14 +78,15 @@ impl Crowd {
             assert_eq!(completion.token.kind(), Some(Kind::Receive));
             let index = completion.token.index() as usize;
             if let Some(buffer) = completion.buffer {
-                let bytes = self.ring.buffers.bytes(buffer, completion.result as usize);
+                let mut buffers = self.ring.buffers.borrow_mut();
+                let bytes = buffers.bytes(buffer, completion.result as usize);
                 let places = self.read[index]..;
                 assert!(bytes.iter().zip(places).all(|(byte, place)| *byte == byte_at(index, place)));
                 self.read[index] += bytes.len();
-                self.ring.buffers.give_back(buffer);
+                buffers.give_back(buffer);
             } else {
                 assert_eq!(completion.result, -libc::ENOBUFS);
-                self.ring.buffers.demand.refused();
+                self.ring.buffers.borrow_mut().demand.refused();
                 self.refused += 1;
             }
             if !completion.has_more {
@@ -98,25 +99,28 @@ impl Crowd {
 #[test]
 fn a_pool_that_runs_dry_loses_nothing_grows_and_is_small_again_after_a_quiet_time() {
     let Some(mut crowd) = Crowd::new() else { return };
-    assert_eq!(crowd.ring.buffers.resident(), 0, "a ring at rest has no buffer in memory");
+    assert_eq!(crowd.ring.buffers.borrow().resident(), 0, "a ring at rest has no buffer in memory");
     for round in 0..2 {
         let start = Time(round * 1_000_000);
         crowd.exchange(300_000, start);
         // In the second round the kernel still has the buffers of the first.
         assert!(round > 0 || crowd.refused > 0, "the pool ran dry");
-        let wanted = crowd.ring.buffers.demand.wanted();
+        let wanted = crowd.ring.buffers.borrow().demand.wanted();
         assert!(wanted > BUFFERS_MIN && wanted <= BUFFERS_MAX);
-        let shrinks_at = crowd.ring.buffers.demand.shrinks_at();
+        let shrinks_at = crowd.ring.buffers.borrow().demand.shrinks_at();
         assert_eq!(shrinks_at, start + BUFFERS_QUIET);
         crowd.ring.end_receives(shrinks_at);
         crowd.ring.end_receives(shrinks_at + BUFFERS_QUIET);
-        assert_eq!(crowd.ring.buffers.demand.wanted(), BUFFERS_MIN);
-        assert_eq!((crowd.ring.buffers.resident(), crowd.ring.buffers.demand.shrinks_at()), (0, Time::NEVER));
+        assert_eq!(crowd.ring.buffers.borrow().demand.wanted(), BUFFERS_MIN);
+        assert_eq!(
+            (crowd.ring.buffers.borrow().resident(), crowd.ring.buffers.borrow().demand.shrinks_at()),
+            (0, Time::NEVER)
+        );
     }
     // The kernel still has the buffers that were added. Those it fills now do not stay.
     for _ in 0..2 * usize::from(BUFFERS_MAX) / SOCKETS {
         crowd.exchange(10, Time(3_000_000));
     }
     let most = usize::from(BUFFERS_MIN) * crate::driver::ring::buffers::BUFFER_BYTES;
-    assert!(crowd.ring.buffers.resident() <= most, "{}", crowd.ring.buffers.resident());
+    assert!(crowd.ring.buffers.borrow().resident() <= most, "{}", crowd.ring.buffers.borrow().resident());
 }

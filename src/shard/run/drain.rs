@@ -12,6 +12,11 @@ use crate::shard::value::session::CloseReason;
 use crate::shard::value::wheel::TimerOwner;
 
 impl Shard {
+    /// Whether the server was asked to stop.
+    pub(crate) fn is_asked_to_stop(&self) -> bool {
+        self.core.borrow().stops.asked > 0
+    }
+
     /// The server is asked to stop. What other threads have said before is passed on first, by the shard that relays it.
     pub(crate) fn ask_to_stop(&mut self) {
         let asked = {

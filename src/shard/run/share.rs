@@ -20,7 +20,7 @@ impl Shard {
 
     /// Gives the connection that waits longest its next share. False when there is none, or this turn owes so much that it must
     /// be sent first.
-    pub(crate) fn go_on(&mut self, now: Time) -> bool {
+    pub(crate) fn give_share(&mut self, now: Time) -> bool {
         let next = {
             let mut core = self.core.borrow_mut();
             if core.owed.is_turn_full() { None } else { core.unfinished.pop_front() }
