@@ -19,39 +19,43 @@ impl Shard {
     /// How many entries each table has that belong to clients.
     pub(crate) fn tables(&self) -> [(&'static str, usize); 17] {
         let core = self.core.borrow();
-        let namespaces = core.namespaces.tables();
+        let namespaces = core.tables.namespaces.tables();
         [
-            ("connections", core.connections.len()),
-            ("sessions", core.sessions.len()),
-            ("session_ids", core.session_ids.len()),
-            ("sockets", core.sockets.len()),
-            ("socket_ids", core.socket_ids.len()),
-            ("rooms", core.rooms.len()),
+            ("connections", core.tables.connections.len()),
+            ("sessions", core.tables.sessions.len()),
+            ("session_ids", core.tables.session_ids.len()),
+            ("sockets", core.tables.sockets.len()),
+            ("socket_ids", core.tables.socket_ids.len()),
+            ("rooms", core.tables.rooms.len()),
             ("room_ids", namespaces.iter().map(|table| table.room_ids.len()).sum()),
             ("members", namespaces.iter().map(|table| table.members.len()).sum()),
-            ("namespaces of patterns", core.namespaces.made()),
+            ("namespaces of patterns", core.tables.namespaces.made()),
             ("acks", core.acks.len()),
             ("inquiries", core.inquiries.len()),
             ("open_sockets", namespaces.iter().map(|table| table.open_sockets as usize).sum()),
             ("tasks", core.tasks.len()),
             ("sleeps", core.sleeps.len()),
-            ("deferred", core.deferred.len()),
-            ("polls_due", core.polls_due.len()),
-            ("timers", usize::from(core.wheel.next_timeout() != Time::NEVER)),
+            ("deferred", core.tables.deferred.len()),
+            ("polls_due", core.tables.polls_due.len()),
+            ("timers", usize::from(core.tables.wheel.next_timeout() != Time::NEVER)),
         ]
     }
 
     /// Fails unless what is counted is what there is.
     pub(crate) fn check_counts(&self) {
         let core = self.core.borrow();
-        assert_eq!(core.owed.bytes(), core.owed_by_all(), "bytes that are owed are counted otherwise");
-        let partial = core.partial_of_all();
-        assert_eq!(core.partial_bytes, partial, "bytes of what is not whole are counted otherwise");
+        assert_eq!(
+            core.tables.owed.bytes(),
+            core.tables.owed_by_all(),
+            "bytes that are owed are counted otherwise"
+        );
+        let partial = core.tables.partial_of_all();
+        assert_eq!(core.tables.partial_bytes, partial, "bytes of what is not whole are counted otherwise");
     }
 
     /// Everything that a connection is owed.
     pub(crate) fn owed_bytes(&self, key: Key) -> Option<Vec<u8>> {
-        self.core.borrow().connections.get(key).map(|connection| connection.outbox.to_bytes())
+        self.core.borrow().tables.connections.get(key).map(|connection| connection.outbox.to_bytes())
     }
 
     /// The encoded snapshots that state rooms keep.
@@ -81,38 +85,38 @@ impl Shard {
 
     /// Every session.
     pub(crate) fn sessions(&self) -> Vec<Key> {
-        self.core.borrow().sessions.keys().collect()
+        self.core.borrow().tables.sessions.keys().collect()
     }
 
     /// The session with that id.
     pub(crate) fn session_by_sid(&self, sid: &Sid) -> Option<Key> {
-        self.core.borrow().session_by_sid(sid)
+        self.core.borrow().tables.session_by_sid(sid)
     }
 
     /// Whether a socket with that id is here.
     pub(crate) fn has_socket(&self, sid: &Sid) -> bool {
-        self.core.borrow().socket_by_sid(sid).is_some()
+        self.core.borrow().tables.socket_by_sid(sid).is_some()
     }
 
     /// How many slots of the mesh's table of rooms this shard holds.
     pub(crate) fn holdings(&self) -> usize {
-        self.core.borrow().holdings.len()
+        self.core.borrow().tables.holdings.len()
     }
 
     /// The next deadline of a session.
     pub(crate) fn session_deadline(&self, session: Key) -> Option<Time> {
-        self.core.borrow().sessions.get(session).map(|session| session.deadline())
+        self.core.borrow().tables.sessions.get(session).map(|session| session.deadline())
     }
 
     /// Queues a packet for a session.
     pub(crate) fn send_packet(&self, session: Key, packet: &str) {
-        self.core.borrow_mut().send_packet(session, packet);
+        self.core.borrow_mut().tables.send_packet(session, packet);
     }
 
     /// Closes a session, for any reason that there is.
     pub(crate) fn end_session(&mut self, session: Key, reason: CloseReason, now: Time) {
         self.work(now, |shard| {
-            shard.core.borrow_mut().deferred.push(Deferred::CloseSession(session, reason));
+            shard.core.borrow_mut().tables.deferred.push(Deferred::CloseSession(session, reason));
         });
     }
 }
@@ -121,7 +125,7 @@ impl Shard {
 impl Shard {
     /// Gives everybody a new share: what a turn's end does, without the rest of it.
     pub(crate) fn begin_turn(&mut self) {
-        self.core.borrow_mut().new_turn();
+        self.core.borrow_mut().tables.new_turn();
     }
 
     /// Queues a frame for every socket of the first namespace that is meant. Returns for how many that was.
@@ -130,7 +134,7 @@ impl Shard {
         target: &crate::message::target::Target,
         frame: &crate::base::buffer::SharedFrame,
     ) -> u64 {
-        let outcome = self.core.borrow_mut().deliver_local(0, target, None, (frame, None));
+        let outcome = self.core.borrow_mut().tables.deliver_local(0, target, None, (frame, None));
         outcome.sent + outcome.queued
     }
 }

@@ -41,7 +41,7 @@ use crate::shard::user::app::EndpointHandlers;
 use crate::shard::user::context::Context;
 use crate::shard::user::current::with_current;
 use crate::shard::user::socket::Socket;
-use crate::shard::value::effect::{Deferred, Output};
+use crate::shard::value::effect::Deferred;
 use crate::shard::value::endpoint::EndpointTable;
 use crate::shard::value::parked::SlowConsumers;
 use crate::shard::value::session::CloseReason;
@@ -81,24 +81,24 @@ impl Shard {
         }
         let watch = Watch::new(Arc::clone(&parts.clock), parts.config.slow_handler);
         let mut core = Core::new(parts, app.endpoints.iter().map(EndpointTable::new).collect());
-        core.partial_part();
-        core.signer = app.signer.clone().map(Rc::new);
+        core.tables.partial_part();
+        core.tables.signer = app.signer.clone().map(Rc::new);
         if core.recovery.is_on {
-            core.mesh.begin_relaying();
+            core.tables.mesh.begin_relaying();
         }
         let mut patterns = std::mem::take(&mut app.patterns).into_iter();
         for endpoint in &app.endpoints {
-            core.namespaces.add_endpoint(&endpoint.options.path, patterns.next().unwrap_or_default());
+            core.tables.namespaces.add_endpoint(&endpoint.options.path, patterns.next().unwrap_or_default());
         }
         for (setup, handlers) in (0..).zip(&app.namespaces) {
-            core.has_slow_rules |= handlers.slow.namespace != SlowConsumers::Close;
-            core.slow_rules.push(handlers.slow.clone());
+            core.tables.has_slow_rules |= handlers.slow.namespace != SlowConsumers::Close;
+            core.tables.slow_rules.push(handlers.slow.clone());
             if !is_pattern(&handlers.name) {
-                core.namespaces.register(handlers.endpoint, &handlers.name, setup);
-                let number = core.namespaces.find(handlers.endpoint, &handlers.name);
+                core.tables.namespaces.register(handlers.endpoint, &handlers.name, setup);
+                let number = core.tables.namespaces.find(handlers.endpoint, &handlers.name);
                 for (room, options) in &handlers.state_rooms {
                     let number = number.expect("the namespace was just registered");
-                    let now = core.now;
+                    let now = core.tables.now;
                     core.states.push(StateTable::new(number, room, options.clone(), now));
                 }
             }
@@ -120,11 +120,11 @@ impl Shard {
     /// A connection was accepted. `None`: there are too many, close it.
     pub(crate) fn open(&mut self, peer: Peer, now: Time) -> Option<Key> {
         let mut core = self.core.borrow_mut();
-        core.now = now;
-        if !core.config.proxy_protocol {
-            return core.open_connection(peer);
+        core.tables.now = now;
+        if !core.tables.config.proxy_protocol {
+            return core.tables.open_connection(peer);
         }
-        core.open_proxied(peer)
+        core.tables.open_proxied(peer)
     }
 
     /// A connection came from another shard with what was read there. It is like one that was accepted and
@@ -134,14 +134,14 @@ impl Shard {
             return self.open(arrival.peer, now);
         }
         let mut core = self.core.borrow_mut();
-        core.now = now;
-        let key = core.open_connection(arrival.peer)?;
-        if let Some(http) = core.http_mut(key) {
+        core.tables.now = now;
+        let key = core.tables.open_connection(arrival.peer)?;
+        if let Some(http) = core.tables.http_mut(key) {
             http.moves = arrival.moves;
             http.has_moved = true;
         }
         if !owed.is_empty() {
-            core.write_to(key, |out| out.extend_from_slice(owed));
+            core.tables.write_to(key, |out| out.extend_from_slice(owed));
         }
         Some(key)
     }
@@ -149,7 +149,7 @@ impl Shard {
     /// The peer closed a connection, or its wire broke.
     pub(crate) fn closed(&mut self, connection: Key, now: Time) {
         self.work(now, |shard| {
-            let is_postponed = shard.core.borrow_mut().postpone_end(connection, WireEnd::Closed);
+            let is_postponed = shard.core.borrow_mut().tables.postpone_end(connection, WireEnd::Closed);
             if !is_postponed {
                 shard.connection_lost(connection);
             }
@@ -159,7 +159,7 @@ impl Shard {
     /// The peer has said all it will. An HTTP client may still read the answer that it is owed.
     pub(crate) fn ended(&mut self, connection: Key, now: Time) {
         self.work(now, |shard| {
-            let is_postponed = shard.core.borrow_mut().postpone_end(connection, WireEnd::Ended);
+            let is_postponed = shard.core.borrow_mut().tables.postpone_end(connection, WireEnd::Ended);
             if !is_postponed {
                 shard.connection_ended(connection);
             }
@@ -191,7 +191,7 @@ impl Shard {
             ShardMessage::Recovery(message) => shard.recover(*message),
             ShardMessage::Command(command, announcement) => {
                 let mut core = shard.core.borrow_mut();
-                if let Some(namespace) = core.namespaces.find_address(&command.namespace) {
+                if let Some(namespace) = core.tables.namespaces.find_address(&command.namespace) {
                     core.change_local(namespace, &command.target, command.change.as_change());
                 }
                 // Not before: who has joined by it is found from now on.
@@ -203,8 +203,8 @@ impl Shard {
                 shard.core.borrow_mut().add_report(report.number, report.findings)
             }
             ShardMessage::State(message) => shard.core.borrow_mut().receive_state(message),
-            ShardMessage::File(answer) => shard.core.borrow_mut().deliver_file(*answer),
-            ShardMessage::Trace { sid, is_on } => shard.core.borrow_mut().trace(&sid, is_on),
+            ShardMessage::File(answer) => shard.core.borrow_mut().tables.deliver_file(*answer),
+            ShardMessage::Trace { sid, is_on } => shard.core.borrow_mut().tables.trace(&sid, is_on),
             ShardMessage::Shutdown => shard.ask_to_stop(),
             ShardMessage::StopInTurn(number) => shard.heed_stops(number),
             ShardMessage::Handoff(_) => {
@@ -216,8 +216,8 @@ impl Shard {
     /// The time of the wall clock: told now and then, as somebody may set it.
     pub(crate) fn set_wall_clock(&mut self, unix_millis: u64, now: Time) {
         let mut core = self.core.borrow_mut();
-        core.now = now;
-        core.set_wall_clock(unix_millis);
+        core.tables.now = now;
+        core.tables.set_wall_clock(unix_millis);
     }
 
     /// A task of this shard was woken.
@@ -233,7 +233,8 @@ impl Shard {
     /// When `handle_timeout` wants to be called next.
     pub(crate) fn next_timeout(&self) -> Time {
         let core = self.core.borrow();
-        core.wheel
+        core.tables
+            .wheel
             .next_timeout()
             .min(core.sleeps.next())
             .min(core.acks_due.next())
@@ -242,7 +243,7 @@ impl Shard {
             .min(core.next_tick())
             .min(core.next_state_flush())
             .min(core.next_lost_expiry())
-            .min(core.next_owed_check())
+            .min(core.tables.next_owed_check())
     }
 
     /// Time passed: everything due is done.
@@ -259,7 +260,7 @@ impl Shard {
             shard.core.borrow_mut().expire_lost();
             shard.shed_if_due();
             let mut due = std::mem::take(&mut shard.due);
-            shard.core.borrow_mut().wheel.expire(now, &mut due);
+            shard.core.borrow_mut().tables.wheel.expire(now, &mut due);
             for (owner, deadline) in due.drain(..) {
                 match owner {
                     TimerOwner::Connection(key) => shard.connection_timeout(key, deadline, stall),
@@ -269,32 +270,32 @@ impl Shard {
                     TimerOwner::Recovery(key) => shard.recovery_timeout(key),
                 }
                 // What a handler asked for holds before the next one is called.
-                if !shard.core.borrow().deferred.is_empty() {
+                if !shard.core.borrow().tables.deferred.is_empty() {
                     shard.settle();
                 }
             }
             shard.due = due;
-            shard.core.borrow_mut().sweep_wheel();
+            shard.core.borrow_mut().tables.sweep_wheel();
         });
     }
 
     /// Whether anything is left of this shard's clients; a shutdown waits for none.
     pub(crate) fn is_empty(&self) -> bool {
-        self.core.borrow().connections.len() == 0
+        self.core.borrow().tables.connections.len() == 0
     }
 
     /// Whether the shard was asked to stop, and its sessions have ended.
     pub(crate) fn has_drained(&self) -> bool {
-        self.core.borrow().has_drained()
+        self.core.borrow().tables.has_drained()
     }
 
     /// The shard's thread has worked for so long since it last slept.
     pub(crate) fn count_busy(&self, busy: Duration) {
-        self.core.borrow().counters.busy_micros.add(busy.as_micros() as u64);
+        self.core.borrow().tables.counters.busy_micros.add(busy.as_micros() as u64);
     }
 
     pub(crate) fn work(&mut self, now: Time, work: impl FnOnce(&mut Shard)) {
-        self.core.borrow_mut().now = now;
+        self.core.borrow_mut().tables.now = now;
         self.watch.begin(now);
         let core = Rc::clone(&self.core);
         with_current(&core, || {
@@ -305,14 +306,14 @@ impl Shard {
 
     pub(crate) fn answer_polls(&mut self) {
         loop {
-            let mut polls = std::mem::take(&mut self.core.borrow_mut().polls_due);
+            let mut polls = std::mem::take(&mut self.core.borrow_mut().tables.polls_due);
             if polls.is_empty() {
                 return;
             }
             for session in polls.drain(..) {
-                self.core.borrow_mut().answer_poll(session);
+                self.core.borrow_mut().tables.answer_poll(session);
             }
-            self.core.borrow_mut().polls_due = polls;
+            self.core.borrow_mut().tables.polls_due = polls;
             self.settle();
         }
     }
@@ -323,7 +324,7 @@ impl Shard {
             return;
         }
         loop {
-            let noted = std::mem::take(&mut self.core.borrow_mut().deferred);
+            let noted = std::mem::take(&mut self.core.borrow_mut().tables.deferred);
             if noted.is_empty() {
                 break;
             }
@@ -358,7 +359,8 @@ impl Shard {
             }
             Deferred::Decided(socket, decision) => self.decide(socket, decision),
             Deferred::Failed { socket, event, id, args, error } => {
-                let found = Socket::of(&self.core, socket).filter(|_| !self.core.borrow().is_ending(socket));
+                let found =
+                    Socket::of(&self.core, socket).filter(|_| !self.core.borrow().tables.is_ending(socket));
                 if let Some(socket) = found {
                     let handlers = self.handlers_of(&socket);
                     self.handler_failed(

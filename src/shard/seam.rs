@@ -91,21 +91,21 @@ impl Unsent<'_> {
     /// Lets `send` take the next bytes, in at most `N` pieces. `None`: nothing is left to send.
     #[inline]
     pub(crate) fn transmit<const N: usize, R>(&self, send: impl FnOnce(&[IoSlice<'_>]) -> R) -> Option<R> {
-        let outbox = &self.core.connections.get(self.key)?.outbox;
+        let outbox = &self.core.tables.connections.get(self.key)?.outbox;
         if outbox.is_empty() { None } else { Some(with_pieces::<N, R>(outbox, send)) }
     }
 
     /// So many of the bytes are out.
     #[inline]
     pub(crate) fn sent(&mut self, count: usize) {
-        self.core.sent(self.key, count);
+        self.core.tables.sent(self.key, count);
     }
 
     /// Lets `begin` start a send that ends later, of at most `N` pieces. They stay as they are, and where they are, until
     /// [`Shard::sent`] says how it ended. False: nothing is left to send, and nothing was begun.
     #[inline]
     pub(crate) fn begin_send<const N: usize>(&mut self, begin: impl FnOnce(&[IoSlice<'_>])) -> bool {
-        let Some(connection) = self.core.connections.get_mut(self.key) else { return false };
+        let Some(connection) = self.core.tables.connections.get_mut(self.key) else { return false };
         if connection.outbox.is_empty() {
             return false;
         }
@@ -198,9 +198,9 @@ impl Shard {
     /// A send that was under way has ended: so many bytes are out. What is left is sent at the turn's end.
     pub(crate) fn sent(&mut self, key: Key, count: usize, now: Time) {
         let mut core = self.core.borrow_mut();
-        core.now = now;
-        core.sent(key, count);
-        if let Some(connection) = core.connections.get_mut(key) {
+        core.tables.now = now;
+        core.tables.sent(key, count);
+        if let Some(connection) = core.tables.connections.get_mut(key) {
             connection.outbox.unlock();
             core.flush_later(key);
         }
@@ -209,13 +209,13 @@ impl Shard {
     /// A wire takes bytes again after it took no more.
     pub(crate) fn writable(&mut self, key: Key, now: Time) {
         let mut core = self.core.borrow_mut();
-        core.now = now;
+        core.tables.now = now;
         core.flush_later(key);
     }
 
     /// So many bytes are out of what a connection was still owed when it was given up.
     pub(crate) fn sent_at_last(&mut self, outbox: &mut Outbox, count: usize) {
-        outbox.advance(count, &mut self.core.borrow_mut().buffers);
+        outbox.advance(count, &mut self.core.borrow_mut().tables.buffers);
     }
 }
 
@@ -248,10 +248,10 @@ impl Shard {
     fn end_work(&mut self) {
         let is_settled = {
             let core = self.core.borrow();
-            core.polls_due.is_empty()
-                && core.deferred.is_empty()
-                && !core.owed.is_too_much()
-                && core.partial_bytes <= core.partial_bytes_max
+            core.tables.polls_due.is_empty()
+                && core.tables.deferred.is_empty()
+                && !core.tables.owed.is_too_much()
+                && core.tables.partial_bytes <= core.tables.partial_bytes_max
         };
         if !is_settled {
             // An answered poll lets the next request of its connection in, and a client that has caught up may be
@@ -266,25 +266,25 @@ impl Shard {
             });
         }
         let mut core = self.core.borrow_mut();
-        core.counters.owed_bytes.set(core.owed.bytes() as u64);
-        core.counters.partial_bytes.set(core.partial_bytes as u64);
-        core.new_turn();
-        self.unflushed.extend(&core.dirty);
-        core.dirty.clear();
+        core.tables.counters.owed_bytes.set(core.tables.owed.bytes() as u64);
+        core.tables.counters.partial_bytes.set(core.tables.partial_bytes as u64);
+        core.tables.new_turn();
+        self.unflushed.extend(&core.tables.dirty);
+        core.tables.dirty.clear();
     }
 
     fn ring_bells(&mut self, wires: &mut impl Wires) {
-        for shard in self.core.borrow_mut().bells.drain(..) {
+        for shard in self.core.borrow_mut().tables.bells.drain(..) {
             wires.ring_bell(shard);
         }
     }
 
     /// Does what was noted for the wires so far; false when that was nothing.
     fn do_outputs(&mut self, wires: &mut impl Wires) -> bool {
-        if self.core.borrow().outputs.is_empty() {
+        if self.core.borrow().tables.outputs.is_empty() {
             return false;
         }
-        let mut outputs = std::mem::take(&mut self.core.borrow_mut().outputs);
+        let mut outputs = std::mem::take(&mut self.core.borrow_mut().tables.outputs);
         for output in outputs.drain(..) {
             match output {
                 Output::Close { connection, outbox } => wires.close_wire(connection, outbox),
@@ -296,15 +296,15 @@ impl Shard {
                 Output::StartReading(connection) => wires.set_wanted(connection, true),
                 Output::File { connection, work } => {
                     if let Some(answer) = wires.do_file_work(connection, work) {
-                        let now = self.core.borrow().now;
+                        let now = self.core.borrow().tables.now;
                         self.deliver(ShardMessage::File(Box::new(answer)), now);
                     }
                 }
             }
         }
         let mut core = self.core.borrow_mut();
-        if core.outputs.is_empty() {
-            core.outputs = outputs;
+        if core.tables.outputs.is_empty() {
+            core.tables.outputs = outputs;
         }
         true
     }
@@ -313,10 +313,10 @@ impl Shard {
     fn flush(&mut self, count: usize, wires: &mut impl Wires) {
         let mut core = self.core.borrow_mut();
         for key in self.unflushed.drain(..count) {
-            let Some(connection) = core.connections.get_mut(key) else { continue };
+            let Some(connection) = core.tables.connections.get_mut(key) else { continue };
             connection.is_dirty = false;
             if connection.outbox.is_empty() {
-                core.finish_flush(key);
+                core.tables.finish_flush(key);
             } else {
                 wires.flush(key, Unsent { core: &mut core, key });
             }
@@ -327,8 +327,8 @@ impl Shard {
 impl Core {
     /// A connection is sent to at the turn's end if it is owed anything.
     fn flush_later(&mut self, key: Key) {
-        if self.connections.get(key).is_some_and(|connection| !connection.outbox.is_empty()) {
-            self.mark_dirty(key);
+        if self.tables.connections.get(key).is_some_and(|connection| !connection.outbox.is_empty()) {
+            self.tables.mark_dirty(key);
         }
     }
 }

@@ -7,9 +7,11 @@ use crate::base::time::Time;
 use crate::message::inquiry::AckError;
 use crate::protocol::socketio::encode;
 use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::table::namespaces::NamespaceError;
 use crate::shard::value::effect::{Deferred, NOWHERE};
 use crate::shard::value::error::Refused;
+use crate::shard::value::room::JoinError;
 use crate::shard::value::session::CloseReason;
 use crate::shard::value::session::Left;
 use crate::shard::value::socket::Change;
@@ -21,12 +23,22 @@ use std::rc::Rc;
 pub(crate) const REFUSED: &str = "Connection refused by server";
 
 impl Core {
+    /// Puts a socket into a room. If that is a state room, the client gets the values that there are.
+    pub(crate) fn join(&mut self, socket: Key, name: &str) -> Result<(), JoinError> {
+        if self.tables.enter(socket, name)? && !self.states.is_empty() {
+            self.welcome_to_state(socket, name);
+        }
+        Ok(())
+    }
+
     /// The number of the namespace that a client asks for. One that a pattern makes gets its first member at once.
     pub(crate) fn open_namespace(&mut self, session: Key, name: &str) -> Result<u16, Refused> {
-        let Some(session) = self.sessions.get(session) else { return Err(Refused::new("Invalid namespace")) };
+        let Some(session) = self.tables.sessions.get(session) else {
+            return Err(Refused::new("Invalid namespace"));
+        };
         let (endpoint, joined) = (session.endpoint, session.sockets.len());
-        let here = self.namespaces.find(endpoint, name);
-        let is_registered = here.is_some_and(|number| !self.namespaces[number].is_made);
+        let here = self.tables.namespaces.find(endpoint, name);
+        let is_registered = here.is_some_and(|number| !self.tables.namespaces[number].is_made);
         if joined >= NAMESPACES_PER_SESSION_MAX && !is_registered {
             tracing::info!(
                 target: SOCKETIO,
@@ -35,18 +47,18 @@ impl Core {
             );
             return Err(Refused::new("Too many namespaces"));
         }
-        self.namespaces.open(endpoint, name).map_err(|error| match error {
+        self.tables.namespaces.open(endpoint, name).map_err(|error| match error {
             NamespaceError::Unknown => {
                 tracing::info!(
                     target: SOCKETIO,
                     namespace = without_query(name),
-                    endpoint = self.endpoint(endpoint).options.path,
+                    endpoint = self.tables.endpoint(endpoint).options.path,
                     "refused with \"Invalid namespace\": none is registered by this name at this endpoint"
                 );
                 Refused::new("Invalid namespace")
             }
             NamespaceError::Full => {
-                let namespaces_max = self.config.namespaces_max;
+                let namespaces_max = self.tables.config.namespaces_max;
                 let namespace = without_query(name);
                 tracing::warn!(target: SOCKETIO, namespace, namespaces_max, "refused: namespaces_max is reached");
                 Refused::new("Too many namespaces")
@@ -55,13 +67,13 @@ impl Core {
     }
 
     pub(crate) fn add_socket(&mut self, session: Key, namespace: u16) -> Key {
-        let sid = self.new_sid();
-        let key = self.sockets.insert(SocketEntry::new(sid, namespace, session));
-        let Core { socket_ids, sockets, .. } = &mut *self;
+        let sid = self.tables.new_sid();
+        let key = self.tables.sockets.insert(SocketEntry::new(sid, namespace, session));
+        let Tables { socket_ids, sockets, .. } = &mut self.tables;
         socket_ids.insert(&sid, key.index, |place| sockets.at(place).map(|socket| socket.sid));
-        let is_new = self.namespaces[namespace].members.insert(key.index);
+        let is_new = self.tables.namespaces[namespace].members.insert(key.index);
         debug_assert!(is_new, "whoever had the place before has left its namespace");
-        if let Some(session) = self.sessions.get_mut(session) {
+        if let Some(session) = self.tables.sessions.get_mut(session) {
             session.sockets.push((namespace, key));
         }
         self.begin_keeping(key);
@@ -78,41 +90,41 @@ impl Core {
     /// CONNECT is answered first, then follows what was missed, then what the connect handler sent. Node sends first what was missed: stock
     /// clients keep that until CONNECT comes, without its offsets, and have it twice when they lose the connection in between.
     pub(crate) fn open_socket(&mut self, key: Key) {
-        let Some(socket) = self.sockets.get_mut(key) else { return };
+        let Some(socket) = self.tables.sockets.get_mut(key) else { return };
         if socket.state != SocketState::Connecting {
             return;
         }
         socket.state = SocketState::Open;
         let (session, sid, namespace) = (socket.session, socket.sid, socket.namespace);
         let mut held = socket.extra.as_mut().map(|extra| std::mem::take(&mut extra.held)).unwrap_or_default();
-        let place = self.websocket_place(session);
-        let wire = self.sessions.get(session).map(|session| session.wire).unwrap_or_default();
-        if let Some(socket) = self.sockets.get_mut(key) {
+        let place = self.tables.websocket_place(session);
+        let wire = self.tables.sessions.get(session).map(|session| session.wire).unwrap_or_default();
+        if let Some(socket) = self.tables.sockets.get_mut(key) {
             socket.connection = place;
             socket.wire = wire;
         }
-        self.namespaces[namespace].open_sockets += 1;
+        self.tables.namespaces[namespace].open_sockets += 1;
         self.join_client_id(key);
         self.send_connect(key, session, namespace, sid);
         for frame in self.take_missed(key) {
-            self.send_frames(session, frame.to_vec());
+            self.tables.send_frames(session, frame.to_vec());
         }
-        if let Some(session) = self.sessions.get_mut(session) {
+        if let Some(session) = self.tables.sessions.get_mut(session) {
             session.connect_by = Time::NEVER;
         }
-        self.leave_unjoined(session);
-        self.counters.sockets.add(1);
+        self.tables.leave_unjoined(session);
+        self.tables.counters.sockets.add(1);
         while let Some(front) = held.front() {
             let frames = front.to_vec();
-            held.advance(frames.len(), &mut self.buffers);
-            self.send_frames(session, frames);
+            held.advance(frames.len(), &mut self.tables.buffers);
+            self.tables.send_frames(session, frames);
         }
     }
 
     pub(crate) fn refuse_socket(&mut self, key: Key, refused: &Refused) {
-        let Some(socket) = self.sockets.get(key) else { return };
+        let Some(socket) = self.tables.sockets.get(key) else { return };
         let (session, namespace) = (socket.session, socket.namespace);
-        let namespace = Rc::clone(&self.namespaces[namespace].namespace);
+        let namespace = Rc::clone(&self.tables.namespaces[namespace].namespace);
         self.send_connect_error(session, &namespace.name, refused);
         self.detach_socket(key);
         self.remove_socket(key);
@@ -144,11 +156,11 @@ impl Core {
                 // A socket that is gone or in too many rooms does not join, which `join` logs.
                 let _ = self.join(socket, room);
             }
-            Change::Leave(room) => self.leave(socket, room),
-            Change::Disconnect { close_session: false } => self.end_soon(socket),
+            Change::Leave(room) => self.tables.leave(socket, room),
+            Change::Disconnect { close_session: false } => self.tables.end_soon(socket),
             Change::Disconnect { close_session: true } => {
-                if let Some(session) = self.sockets.get(socket).map(|socket| socket.session) {
-                    self.close_soon(session, CloseReason::ServerDisconnect);
+                if let Some(session) = self.tables.sockets.get(socket).map(|socket| socket.session) {
+                    self.tables.close_soon(session, CloseReason::ServerDisconnect);
                 }
             }
         }
@@ -157,9 +169,9 @@ impl Core {
     /// The first half of a socket's end: it is out of its session, and what waited for its handlers is dropped. True if it was
     /// open: then its disconnect handler is to be called.
     pub(crate) fn cut_off(&mut self, key: Key, reason: CloseReason, must_tell: bool) -> bool {
-        let Some(socket) = self.sockets.get(key) else { return false };
+        let Some(socket) = self.tables.sockets.get(key) else { return false };
         let state = socket.state;
-        if let Some(session) = self.sessions.get_mut(socket.session) {
+        if let Some(session) = self.tables.sessions.get_mut(socket.session) {
             let is_by_itself = reason == CloseReason::ClientDisconnect;
             session.left = session.left.max(if is_by_itself { Left::ByItself } else { Left::SentAway });
         }
@@ -185,19 +197,19 @@ impl Core {
 
     /// Tells the peer that a socket is over.
     fn send_disconnect(&mut self, key: Key) {
-        let Some(socket) = self.sockets.get(key) else { return };
+        let Some(socket) = self.tables.sockets.get(key) else { return };
         let (session, namespace) = (socket.session, socket.namespace);
-        let namespace = Rc::clone(&self.namespaces[namespace].namespace);
-        self.send_message(session, |out| encode::encode_disconnect(out, &namespace.name));
+        let namespace = Rc::clone(&self.tables.namespaces[namespace].namespace);
+        self.tables.send_message(session, |out| encode::encode_disconnect(out, &namespace.name));
     }
 
     /// From here on nothing reaches the socket's peer, and nothing of the peer's reaches the socket.
     pub(crate) fn detach_socket(&mut self, key: Key) {
-        let Some(socket) = self.sockets.get_mut(key) else { return };
+        let Some(socket) = self.tables.sockets.get_mut(key) else { return };
         let (sid, was_open) = (socket.sid, socket.state == SocketState::Open);
         if was_open {
-            self.counters.sockets.subtract(1);
-            self.namespaces[socket.namespace].open_sockets -= 1;
+            self.tables.counters.sockets.subtract(1);
+            self.tables.namespaces[socket.namespace].open_sockets -= 1;
         }
         socket.state = SocketState::Closed;
         socket.connection = NOWHERE;
@@ -207,27 +219,27 @@ impl Core {
             extra.waiting_bytes = 0;
         }
         let (session, namespace) = (socket.session, socket.namespace);
-        if let Some(session) = self.sessions.get_mut(session) {
+        if let Some(session) = self.tables.sessions.get_mut(session) {
             session.sockets.retain(|(_, socket)| *socket != key);
         }
-        self.forget_parked(session, namespace);
+        self.tables.forget_parked(session, namespace);
         self.forget_receiver(key, sid, was_open);
     }
 
     pub(crate) fn remove_socket(&mut self, key: Key) {
         self.end_keeping(key);
-        self.leave_all(key);
+        self.tables.leave_all(key);
         // A socket that was never let in may have been asked something, too.
         for ack in self.take_acks(key) {
-            self.deferred.push(Deferred::FailAck(ack, AckError::Disconnected));
+            self.tables.deferred.push(Deferred::FailAck(ack, AckError::Disconnected));
         }
-        let Some(mut socket) = self.sockets.remove(key) else { return };
+        let Some(mut socket) = self.tables.sockets.remove(key) else { return };
         if let Some(extra) = socket.extra.take().filter(|extra| !extra.values.is_empty()) {
-            self.deferred.push(Deferred::Discard(extra));
+            self.tables.deferred.push(Deferred::Discard(extra));
         }
-        self.socket_ids.remove(&socket.sid, key.index);
-        self.release_id(socket.namespace, socket.sid);
-        self.namespaces[socket.namespace].members.remove(&key.index);
-        self.namespaces.release(socket.namespace);
+        self.tables.socket_ids.remove(&socket.sid, key.index);
+        self.tables.release_id(socket.namespace, socket.sid);
+        self.tables.namespaces[socket.namespace].members.remove(&key.index);
+        self.tables.namespaces.release(socket.namespace);
     }
 }

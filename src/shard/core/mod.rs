@@ -7,21 +7,8 @@ pub(crate) mod publish;
 pub(crate) mod recover;
 pub(crate) mod revision3;
 
-use crate::base::buffer::{BufferPool, SharedPool};
-use crate::base::ids::ShardId;
-use crate::base::sid_index::SidIndex;
-use crate::base::slab::{Key, Slab};
+use crate::base::slab::Slab;
 use crate::base::time::Time;
-use crate::config::Config;
-use crate::mesh::Mesh;
-use crate::mesh::interest::Holdings;
-use crate::message::target::{Broadcast, Target};
-use crate::protocol::http::coding::BodyEncoder;
-use crate::protocol::http::forwarded::TrustedProxies;
-use crate::protocol::http::hosts::{AllowedHosts, HostWatch};
-use crate::protocol::websocket::deflate::Inflater;
-use crate::shard::Deferred;
-use crate::shard::Output;
 use crate::shard::feature::acks::PendingAck;
 use crate::shard::feature::drain::{Drain, Stops};
 use crate::shard::feature::inquiries::Inquiries;
@@ -31,54 +18,19 @@ use crate::shard::feature::states::StateTables;
 use crate::shard::feature::tasks::Task;
 use crate::shard::feature::ticks::Progress;
 use crate::shard::feature::walks::Walks;
-use crate::shard::table::namespaces::Namespaces;
-use crate::shard::value::connection::Connection;
+pub(crate) use crate::shard::table::CoreParts;
+use crate::shard::table::Tables;
 use crate::shard::value::deadlines::Deadlines;
 use crate::shard::value::endpoint::EndpointTable;
-use crate::shard::value::endpoint::SharedSigner;
-use crate::shard::value::form::Transcoder;
-use crate::shard::value::owed::Owed;
-use crate::shard::value::parked::SlowRules;
-use crate::shard::value::room::Room;
-use crate::shard::value::session::Session;
-use crate::shard::value::share::Unfinished;
-use crate::shard::value::socket::SocketEntry;
-use crate::shard::value::stats::ShardCounters;
-use crate::shard::value::unjoined::Unjoined;
-use crate::shard::value::watch::ClockReader;
-use crate::shard::value::wheel::Wheel;
-use rand_chacha::ChaCha12Rng;
-use rand_core::{RngCore, SeedableRng};
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
 
 /// The world, shared between the shard and the handles that user code holds on the same thread.
 pub(crate) type SharedCore = Rc<RefCell<Core>>;
 
-/// One core's tables.
+/// One core's world: the tables, and the features that work on them.
 pub(crate) struct Core {
-    pub(crate) id: ShardId,
-    pub(crate) config: Arc<Config>,
-    pub(crate) now: Time,
-    /// Unix time of `Time(0)`, in milliseconds, as the wall clock last said.
-    pub(crate) unix_origin: u64,
-    /// The same when deadlines that are times of the wall clock were last worked out.
-    pub(crate) expiry_origin: u64,
-    pub(crate) connections: Slab<Connection>,
-    pub(crate) sessions: Slab<Session>,
-    pub(crate) session_ids: SidIndex,
-    pub(crate) unjoined: Unjoined,
-    pub(crate) sockets: Slab<SocketEntry>,
-    pub(crate) socket_ids: SidIndex,
-    pub(crate) namespaces: Namespaces,
-    /// The first is the configuration's own.
-    pub(crate) endpoints: Vec<EndpointTable>,
-    pub(crate) rooms: Slab<Room>,
-    /// What of the mesh's table of rooms is this shard's doing.
-    pub(crate) holdings: Holdings,
+    pub(crate) tables: Tables,
     pub(crate) acks: Slab<PendingAck>,
     /// When each of the `acks` is given up.
     pub(crate) acks_due: Deadlines,
@@ -86,142 +38,38 @@ pub(crate) struct Core {
     pub(crate) walks: Walks,
     pub(crate) tasks: Slab<Task>,
     pub(crate) sleeps: Sleeps,
-    pub(crate) wheel: Wheel,
     pub(crate) tickers: Vec<Progress>,
     /// When the first of them is due.
     pub(crate) tick_due: Time,
     pub(crate) states: StateTables,
-    /// What becomes of events for slow clients, by the place of the namespace's handlers.
-    pub(crate) slow_rules: Vec<SlowRules>,
-    /// A namespace has a rule of its own.
-    pub(crate) has_slow_rules: bool,
-    pub(crate) owed: Owed,
-    pub(crate) trusted_proxies: TrustedProxies,
-    pub(crate) allowed_hosts: AllowedHosts,
-    pub(crate) host_watch: HostWatch,
     pub(crate) recovery: RecoveryTable,
-    pub(crate) buffers: BufferPool,
-    pub(crate) frames: SharedPool<Vec<u8>>,
-    pub(crate) broadcasts: SharedPool<Broadcast>,
-    pub(crate) spare_targets: Vec<Target>,
-    pub(crate) transcoder: Transcoder,
-    /// Made for the first compressed message.
-    pub(crate) inflater: Option<Inflater>,
-    pub(crate) body_encoder: BodyEncoder,
-    /// What clients have sent of messages that are not whole, or wait for their turn.
-    pub(crate) partial_bytes: usize,
-    /// This shard's part of what that may be.
-    pub(crate) partial_bytes_max: usize,
-    /// Frames, requests and packets handled so far.
-    pub(crate) events_taken: u64,
-    /// Counts turns: a connection's share is for one.
-    pub(crate) turn: u32,
-    /// Whose input waits for their next share, longest first. Some may be gone.
-    pub(crate) unfinished: VecDeque<Unfinished>,
-    /// Connections that are owed bytes since the last flush.
-    pub(crate) dirty: Vec<Key>,
-    /// Sessions whose pending poll has something to take, since the last turn's end.
-    pub(crate) polls_due: Vec<Key>,
-    pub(crate) outputs: Vec<Output>,
-    pub(crate) deferred: Vec<Deferred>,
-    /// Shards that have mail from this turn.
-    pub(crate) bells: Vec<ShardId>,
-    pub(crate) mesh: Arc<Mesh>,
-    pub(crate) counters: Arc<ShardCounters>,
     /// Set once the shard is asked to stop.
     pub(crate) drain: Option<Drain>,
     pub(crate) stops: Stops,
-    pub(crate) is_shutting_down: bool,
-    /// Believes cookie sessions, if the server has any.
-    pub(crate) signer: Option<SharedSigner>,
-    /// The last broadcast's mark: a socket that bears it has been served.
-    pub(crate) mark: u32,
-    pub(crate) random: ChaCha12Rng,
-}
-
-/// What a shard is made of.
-pub(crate) struct CoreParts {
-    pub(crate) id: ShardId,
-    pub(crate) config: Arc<Config>,
-    pub(crate) mesh: Arc<Mesh>,
-    pub(crate) counters: Arc<ShardCounters>,
-    /// From the operating system's random source; the simulation uses a chosen one.
-    pub(crate) seed: [u8; 32],
-    pub(crate) now: Time,
-    pub(crate) unix_origin: u64,
-    /// Asked how long user code took.
-    pub(crate) clock: ClockReader,
 }
 
 impl Core {
     pub(crate) fn new(parts: CoreParts, endpoints: Vec<EndpointTable>) -> Core {
-        let shortest_time = endpoints.iter().map(|endpoint| endpoint.options.shortest_time());
-        let shortest_time = shortest_time.fold(parts.config.shortest_time(), Duration::min);
-        let mut random = ChaCha12Rng::from_seed(parts.seed);
-        let [one, two, three, four] = [0; 4].map(|_: u8| random.next_u64());
-        let hasher = ahash::RandomState::with_seeds(one, two, three, four);
         Core {
-            id: parts.id,
-            now: parts.now,
-            unix_origin: parts.unix_origin,
-            expiry_origin: parts.unix_origin,
-            connections: Slab::default(),
-            sessions: Slab::default(),
-            session_ids: SidIndex::default(),
-            unjoined: Unjoined::default(),
-            sockets: Slab::default(),
-            socket_ids: SidIndex::default(),
-            namespaces: Namespaces::new(parts.config.namespaces_max, hasher),
-            endpoints,
-            rooms: Slab::default(),
-            holdings: Holdings::new(parts.id),
             acks: Slab::default(),
             acks_due: Deadlines::default(),
             inquiries: Inquiries::default(),
             walks: Walks::default(),
             tasks: Slab::default(),
             sleeps: Sleeps::default(),
-            wheel: Wheel::new(shortest_time, parts.now),
             tickers: Vec::new(),
             tick_due: Time::NEVER,
             states: StateTables::default(),
-            slow_rules: Vec::new(),
-            has_slow_rules: false,
-            owed: Owed::new(match parts.config.outboxes_bytes_max {
-                0 => usize::MAX,
-                bytes_max => bytes_max / parts.mesh.len().max(1),
-            }),
-            // What the configuration says was checked when the server was made.
-            trusted_proxies: TrustedProxies::parse(&parts.config.trusted_proxies).unwrap_or_default(),
-            allowed_hosts: AllowedHosts::parse(&parts.config.allowed_hosts).unwrap_or_default(),
-            host_watch: HostWatch::new(&parts.config.allowed_hosts, &parts.config.bind),
             recovery: RecoveryTable::new(&parts.config, parts.mesh.len()),
-            buffers: BufferPool::default(),
-            frames: SharedPool::default(),
-            broadcasts: SharedPool::default(),
-            spare_targets: Vec::new(),
-            inflater: None,
-            body_encoder: BodyEncoder::default(),
-            transcoder: Transcoder::new(parts.config.compression_threshold),
-            partial_bytes: 0,
-            partial_bytes_max: usize::MAX,
-            events_taken: 0,
-            turn: 0,
-            unfinished: VecDeque::new(),
-            dirty: Vec::new(),
-            polls_due: Vec::new(),
-            outputs: Vec::new(),
-            deferred: Vec::new(),
-            bells: Vec::new(),
-            mesh: parts.mesh,
-            counters: parts.counters,
             drain: None,
             stops: Stops::default(),
-            is_shutting_down: false,
-            signer: None,
-            mark: 0,
-            config: parts.config,
-            random,
+            tables: Tables::new(parts, endpoints),
         }
+    }
+
+    /// How many timers there are, those whose owner is gone included.
+    #[cfg(test)]
+    pub(crate) fn timers(&self) -> usize {
+        self.tables.wheel.len() + self.acks_due.len() + self.sleeps.timers() + self.inquiries.timers()
     }
 }

@@ -11,6 +11,7 @@ use crate::protocol::socketio::encode::EncodeError;
 use crate::shard::core::Core;
 use crate::shard::core::SharedCore;
 use crate::shard::feature::recovery::Stamped;
+use crate::shard::table::Tables;
 use crate::shard::table::namespaces::NamespaceRef;
 use crate::shard::value::args::ToArgs;
 use crate::shard::value::encode::frame_event;
@@ -31,7 +32,7 @@ impl Core {
         sender: Option<Key>,
         frame: &SharedFrame,
     ) -> Option<Outcome> {
-        let here = self.namespaces.resolve(namespace);
+        let here = self.tables.namespaces.resolve(namespace);
         self.publish_at(here, &namespace.address, target, (sender, frame))
     }
 
@@ -46,8 +47,8 @@ impl Core {
         let stamped;
         let (frame, offset) = if self.recovery.is_on {
             let setup = match here {
-                Some(number) => Some(self.namespaces[number].namespace.setup),
-                None => self.namespaces.setup_at(address),
+                Some(number) => Some(self.tables.namespaces[number].namespace.setup),
+                None => self.tables.namespaces.setup_at(address),
             };
             stamped = self.stamp(setup, target, frame);
             (&stamped.0, stamped.1)
@@ -55,12 +56,12 @@ impl Core {
             (frame, None)
         };
         let outcome = here
-            .map(|number| self.deliver_local(number, target, sender, (frame, offset)))
+            .map(|number| self.tables.deliver_local(number, target, sender, (frame, offset)))
             .unwrap_or_default();
-        let has_others = self.mesh.len() > 1 && target.reach != Reach::Shard;
+        let has_others = self.tables.mesh.len() > 1 && target.reach != Reach::Shard;
         let is_sent = !has_others || self.publish_elsewhere(address, target, sender, (frame, offset));
         if let Some(offset) = offset.filter(|offset| !offset.is_local) {
-            self.mesh.published.finish(self.id, offset.number);
+            self.tables.mesh.published.finish(self.tables.id, offset.number);
         }
         is_sent.then_some(outcome)
     }
@@ -73,13 +74,13 @@ impl Core {
         sender: Option<Key>,
         (frame, offset): (&SharedFrame, Option<Offset>),
     ) -> bool {
-        let mut audience = Audience::but(self.id);
-        let mut next = self.mesh.interest.next(&mut audience, address, target);
+        let mut audience = Audience::but(self.tables.id);
+        let mut next = self.tables.mesh.interest.next(&mut audience, address, target);
         if next.is_none() {
             return true;
         }
-        let except_sender = sender.and_then(|key| self.sockets.get(key)).map(|socket| socket.sid);
-        let broadcast = self.broadcasts.share(|broadcast: &mut Broadcast| {
+        let except_sender = sender.and_then(|key| self.tables.sockets.get(key)).map(|socket| socket.sid);
+        let broadcast = self.tables.broadcasts.share(|broadcast: &mut Broadcast| {
             broadcast.namespace.clone_from(address);
             broadcast.target.clone_from(target);
             if let Some(sid) = except_sender {
@@ -90,8 +91,8 @@ impl Core {
         });
         let mut is_sent = true;
         while let Some(shard) = next {
-            is_sent &= self.send_to_shard(shard, ShardMessage::Broadcast(Arc::clone(&broadcast)));
-            next = self.mesh.interest.next(&mut audience, address, target);
+            is_sent &= self.tables.send_to_shard(shard, ShardMessage::Broadcast(Arc::clone(&broadcast)));
+            next = self.tables.mesh.interest.next(&mut audience, address, target);
         }
         is_sent
     }
@@ -101,21 +102,21 @@ impl Core {
         if let Some(offset) = broadcast.offset {
             self.recovery.seen.note(offset);
         }
-        if let Some(namespace) = self.namespaces.find_address(&broadcast.namespace) {
+        if let Some(namespace) = self.tables.namespaces.find_address(&broadcast.namespace) {
             let event = (&broadcast.frame, broadcast.offset);
-            self.deliver_local(namespace, &broadcast.target, None, event);
+            self.tables.deliver_local(namespace, &broadcast.target, None, event);
         }
     }
 
     /// Applies a change to every socket of a target, here and on the other shards.
     pub(crate) fn change(&mut self, namespace: &Rc<NamespaceRef>, target: &Target, change: Change<'_>) {
-        let here = self.namespaces.resolve(namespace);
+        let here = self.tables.namespaces.resolve(namespace);
         self.change_at(here, &namespace.address, target, change);
     }
 
     /// Makes a change for another thread, after what it has had published before.
     pub(crate) fn relay_command(&mut self, command: &SocketCommand) {
-        let here = self.namespaces.find_address(&command.namespace);
+        let here = self.tables.namespaces.find_address(&command.namespace);
         self.change_at(here, &command.namespace, &command.target, command.change.as_change());
     }
 
@@ -127,18 +128,18 @@ impl Core {
         if target.reach == Reach::Shard {
             return;
         }
-        let announcement = change.announce(&self.mesh, address);
-        let mut audience = Audience::but(self.id);
-        while let Some(shard) = self.mesh.interest.next(&mut audience, address, target) {
+        let announcement = change.announce(&self.tables.mesh, address);
+        let mut audience = Audience::but(self.tables.id);
+        while let Some(shard) = self.tables.mesh.interest.next(&mut audience, address, target) {
             let (namespace, target) = (address.clone(), target.clone());
             let command = SocketCommand { namespace, target, change: change.to_message() };
-            self.send_to_shard(shard, ShardMessage::Command(Box::new(command), announcement.clone()));
+            self.tables.send_to_shard(shard, ShardMessage::Command(Box::new(command), announcement.clone()));
         }
     }
 
     /// Applies a change to every local socket of a target.
     pub(crate) fn change_local(&mut self, namespace: u16, target: &Target, change: Change<'_>) {
-        for socket in self.members_of(namespace, target) {
+        for socket in self.tables.members_of(namespace, target) {
             self.apply_change(socket, &change);
         }
     }
@@ -158,7 +159,7 @@ impl Core {
                 Stamped::Gone => return None,
             };
         }
-        let Core { sockets, buffers, namespaces, slow_rules, has_slow_rules, .. } = &mut *self;
+        let Tables { sockets, buffers, namespaces, slow_rules, has_slow_rules, .. } = &mut self.tables;
         let Some(socket) = sockets.get_mut(key) else {
             buffers.give(frames);
             return None;
@@ -169,19 +170,19 @@ impl Core {
                 if *has_slow_rules && !must_arrive {
                     let setup = namespaces[socket.namespace].namespace.setup;
                     if slow_rules[usize::from(setup)].namespace != SlowConsumers::Close {
-                        return Some(self.deliver_by_rule(key, frames));
+                        return Some(self.tables.deliver_by_rule(key, frames));
                     }
                 }
                 let session = socket.session;
-                self.counters.messages_sent.add(1);
-                outcome.count(self.send_frames(session, frames));
+                self.tables.counters.messages_sent.add(1);
+                outcome.count(self.tables.send_frames(session, frames));
             }
             SocketState::Connecting => {
                 let session = socket.session;
                 let held = &mut socket.extra_mut().held;
                 held.push_own(frames, buffers);
-                if held.len() > self.config.outbox_bytes_max {
-                    self.close_soon(session, CloseReason::SlowConsumer);
+                if held.len() > self.tables.config.outbox_bytes_max {
+                    self.tables.close_soon(session, CloseReason::SlowConsumer);
                 }
                 outcome.count(true);
             }
@@ -202,19 +203,19 @@ impl Core {
         args: &impl ToArgs,
     ) -> Result<SharedFrame, EncodeError> {
         // The pool is taken out while user code encodes; a nested emit makes do without.
-        let mut frames = std::mem::take(&mut core.borrow_mut().frames);
+        let mut frames = std::mem::take(&mut core.borrow_mut().tables.frames);
         let mut result = Ok(());
         let frame = frames.share(|bytes| {
             bytes.clear();
             result = frame_event(bytes, namespace, id, event, args);
         });
-        core.borrow_mut().frames = frames;
+        core.borrow_mut().tables.frames = frames;
         result.map(|()| frame)
     }
 
     /// Publishes what another thread emits, with an offset of this shard.
     pub(crate) fn relay(&mut self, broadcast: &Broadcast) {
-        let here = self.namespaces.find_address(&broadcast.namespace);
+        let here = self.tables.namespaces.find_address(&broadcast.namespace);
         self.publish_at(here, &broadcast.namespace, &broadcast.target, (None, &broadcast.frame));
     }
 }

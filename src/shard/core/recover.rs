@@ -5,6 +5,7 @@ use crate::base::slab::Key;
 use crate::message::inquiry::AckError;
 use crate::message::recovery::{Asker, Kept, LostSocket, NotKept, Offset, RecoveryMessage};
 use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::value::effect::Deferred;
 use crate::shard::value::kept::KeptEvents;
 use crate::shard::value::outbox::Outbox;
@@ -29,8 +30,8 @@ impl Core {
                 | CloseReason::ForcedClose
                 | CloseReason::SlowConsumer
         );
-        let is_stopping = self.is_shutting_down || self.is_draining();
-        let Some(socket) = self.sockets.get_mut(key).filter(|_| may_come_back && !is_stopping) else {
+        let is_stopping = self.tables.is_shutting_down || self.tables.is_draining;
+        let Some(socket) = self.tables.sockets.get_mut(key).filter(|_| may_come_back && !is_stopping) else {
             return false;
         };
         let Some(state) = state_of_mut(socket) else { return false };
@@ -38,29 +39,29 @@ impl Core {
         state.join_missed();
         state.stage = Stage::Lost { asker: None, seen: None };
         for ack in self.take_acks(key) {
-            self.deferred.push(Deferred::FailAck(ack, AckError::Disconnected));
+            self.tables.deferred.push(Deferred::FailAck(ack, AckError::Disconnected));
         }
-        let Some(socket) = self.sockets.get_mut(key) else { return false };
+        let Some(socket) = self.tables.sockets.get_mut(key) else { return false };
         // All that a handler left there goes; what the next needs stays.
         let SocketExtra { recovery, data, .. } = socket.extra_mut();
         let left = SocketExtra { recovery: recovery.take(), data: data.take(), ..SocketExtra::default() };
         let gone = std::mem::replace(socket.extra_mut(), left);
-        self.deferred.push(Deferred::Discard(Box::new(gone)));
+        self.tables.deferred.push(Deferred::Discard(Box::new(gone)));
         for room in socket.rooms.clone() {
-            if let Some(room) = self.rooms.get_mut(room) {
+            if let Some(room) = self.tables.rooms.get_mut(room) {
                 room.lost += 1;
             }
         }
-        let until = self.now + self.config.recovery_max_disconnection;
+        let until = self.tables.now + self.tables.config.recovery_max_disconnection;
         self.recovery.lost.push_back((until, key));
         self.recovery.lost_now += 1;
-        let sessions_max = self.config.recovery_sessions_max;
+        let sessions_max = self.tables.config.recovery_sessions_max;
         while self.recovery.lost_now > sessions_max {
             self.forget_oldest();
         }
         if self.recovery.lost.len() > 2 * sessions_max {
             let mut lost = std::mem::take(&mut self.recovery.lost);
-            lost.retain(|(_, key)| self.is_lost(*key));
+            lost.retain(|(_, key)| self.tables.is_lost(*key));
             self.recovery.lost = lost;
         }
         true
@@ -68,7 +69,7 @@ impl Core {
 
     /// Gives up those whose time is over.
     pub(crate) fn expire_lost(&mut self) {
-        while self.recovery.lost.front().is_some_and(|(until, _)| *until <= self.now) {
+        while self.recovery.lost.front().is_some_and(|(until, _)| *until <= self.tables.now) {
             self.forget_oldest();
         }
         self.look_again();
@@ -82,15 +83,15 @@ impl Core {
 
     /// A lost socket is not waited for any more.
     pub(crate) fn forget_lost(&mut self, key: Key) {
-        if self.is_lost(key) {
+        if self.tables.is_lost(key) {
             self.remove_socket(key);
         }
     }
 
     /// A socket is removed: its private id is valid no longer.
     pub(crate) fn end_keeping(&mut self, key: Key) {
-        let Some(state) = self.sockets.get(key).and_then(state_of) else { return };
-        let namespace = self.sockets.get(key).map(|socket| socket.namespace);
+        let Some(state) = self.tables.sockets.get(key).and_then(state_of) else { return };
+        let namespace = self.tables.sockets.get(key).map(|socket| socket.namespace);
         let (pid, keeper) = match state.stage {
             Stage::Restoring { keeper: Some(keeper), .. } => (state.pid, Some(keeper)),
             _ => (state.pid, None),
@@ -101,7 +102,7 @@ impl Core {
             self.recovery.by_pid.remove(&pid);
         }
         if let Some(namespace) = namespace {
-            self.release_id(namespace, pid);
+            self.tables.release_id(namespace, pid);
         }
         if let Some(keeper) = keeper {
             self.send_recovery(keeper, RecoveryMessage::Release { pid });
@@ -111,8 +112,8 @@ impl Core {
     /// Looks for a lost socket here that a client claims, and reserves it for the asker.
     fn reserve(&mut self, claim: Claimed<'_>, asker: Asker) -> Result<Key, NotKept> {
         let key = *self.recovery.by_pid.get(&claim.pid).ok_or(NotKept::Unknown)?;
-        let socket = self.sockets.get_mut(key).ok_or(NotKept::Unknown)?;
-        let is_here = self.namespaces[socket.namespace].namespace.address == *claim.namespace;
+        let socket = self.tables.sockets.get_mut(key).ok_or(NotKept::Unknown)?;
+        let is_here = self.tables.namespaces[socket.namespace].namespace.address == *claim.namespace;
         let state = state_of_mut(socket).filter(|_| is_here).ok_or(NotKept::Unknown)?;
         let offset = state.events.known(claim.offset);
         let has_all = state.events.has_all_after(offset);
@@ -138,7 +139,7 @@ impl Core {
         offset: Option<Offset>,
         (keeper, missed): (Option<ShardId>, Option<Vec<Kept>>),
     ) {
-        let Some(socket) = self.sockets.get_mut(key) else { return };
+        let Some(socket) = self.tables.sockets.get_mut(key) else { return };
         let (own, namespace) = (std::mem::replace(&mut socket.sid, lost.sid), socket.namespace);
         let extra = socket.extra_mut();
         extra.data = lost.data;
@@ -151,11 +152,11 @@ impl Core {
         state.events = KeptEvents::after(offset, VecDeque::new());
         self.recovery.by_pid.remove(&own_pid);
         self.recovery.by_pid.insert(lost.pid, key);
-        let Core { socket_ids, sockets, .. } = &mut *self;
+        let Tables { socket_ids, sockets, .. } = &mut self.tables;
         socket_ids.remove(&own, key.index);
         socket_ids.insert(&lost.sid, key.index, |place| sockets.at(place).map(|socket| socket.sid));
-        self.hold_id(namespace, lost.sid);
-        self.hold_id(namespace, lost.pid);
+        self.tables.hold_id(namespace, lost.sid);
+        self.tables.hold_id(namespace, lost.pid);
         for room in lost.rooms {
             // It was in as many before.
             let _ = self.join(key, &room);
@@ -164,7 +165,7 @@ impl Core {
 
     /// Gives the asker what its client has missed, once this shard has seen all that the asker may not get.
     pub(crate) fn give_up_if_due(&mut self, key: Key) -> bool {
-        let Some(state) = self.sockets.get_mut(key).and_then(state_of_mut) else { return true };
+        let Some(state) = self.tables.sockets.get_mut(key).and_then(state_of_mut) else { return true };
         let Stage::Lost { asker: Some(asker), seen: Some(seen) } = &state.stage else { return true };
         if !self.recovery.seen.has_all(seen) {
             return false;
@@ -179,25 +180,26 @@ impl Core {
 
     pub(crate) fn restore_from_here(&mut self, key: Key, pid: Sid, offset: Option<Offset>) -> Recovery {
         let Some(namespace) = self.address_of(key) else { return Recovery::Unknown };
-        let asker = Asker { shard: self.id, socket: key };
+        let asker = Asker { shard: self.tables.id, socket: key };
         let found = match self.reserve(Claimed { pid, namespace: &namespace, offset }, asker) {
             Ok(found) => found,
             Err(NotKept::Unknown) => return Recovery::Unknown,
             Err(NotKept::TooOld) => return Recovery::TooMuchMissed,
         };
         let Some(lost) = self.describe_lost(found) else { return Recovery::Unknown };
-        let events = self.sockets.get_mut(found).and_then(state_of_mut).map(|state| state.events.take());
-        let place = self.sockets.get(found).map(|socket| socket.namespace);
-        let held = place.map(|namespace| self.hold_places(namespace, &lost)).unwrap_or_default();
+        let events =
+            self.tables.sockets.get_mut(found).and_then(state_of_mut).map(|state| state.events.take());
+        let place = self.tables.sockets.get(found).map(|socket| socket.namespace);
+        let held = place.map(|namespace| self.tables.hold_places(namespace, &lost)).unwrap_or_default();
         self.remove_socket(found);
         let missed = events.unwrap_or_default();
         self.restore(key, lost, offset, (None, Some(missed.into())));
-        self.release_places(&held);
+        self.tables.release_places(&held);
         Recovery::Recovered
     }
 
     pub(crate) fn answer_asker(&mut self, claim: Claimed<'_>, asker: Asker) {
-        let (to, keeper) = (asker.socket, self.id);
+        let (to, keeper) = (asker.socket, self.tables.id);
         let found = self.reserve(claim, asker).map(|key| self.describe_lost(key));
         let answer = match found {
             Ok(Some(lost)) => RecoveryMessage::Found { to, keeper, lost: Box::new(lost) },
@@ -209,7 +211,7 @@ impl Core {
 
     pub(crate) fn give_up(&mut self, pid: Sid, asker: Asker, seen_there: Box<[u64]>) {
         let key = self.recovery.by_pid.get(&pid).copied();
-        let state = key.and_then(|key| self.sockets.get_mut(key)).and_then(state_of_mut);
+        let state = key.and_then(|key| self.tables.sockets.get_mut(key)).and_then(state_of_mut);
         match (key, state.map(|state| &mut state.stage)) {
             (Some(key), Some(Stage::Lost { asker: Some(reserved), seen })) if reserved.asker == asker => {
                 *seen = Some(seen_there);

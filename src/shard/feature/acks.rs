@@ -31,7 +31,7 @@ impl Core {
         socket: Key,
         callback: AckCallback,
     ) -> Result<(Key, u64), AckCallback> {
-        let Some(entry) = self.sockets.get_mut(socket) else { return Err(callback) };
+        let Some(entry) = self.tables.sockets.get_mut(socket) else { return Err(callback) };
         let extra = entry.extra_mut();
         if extra.acks.len() >= ACKS_PER_SOCKET_MAX {
             return Err(callback);
@@ -46,7 +46,7 @@ impl Core {
     /// Says how long the answer may take, once its question is sent.
     pub(crate) fn arm_ack(&mut self, key: Key, timeout: Duration) {
         // A callback that asks again without any time would otherwise be due again at once, for ever.
-        let due = self.now + timeout.max(Duration::from_millis(1));
+        let due = self.tables.now + timeout.max(Duration::from_millis(1));
         if let Some(ack) = self.acks.get_mut(key) {
             ack.due = due;
             self.acks_due.arm(key, due);
@@ -54,7 +54,7 @@ impl Core {
     }
 
     pub(crate) fn take_ack(&mut self, socket: Key, id: u64) -> Option<PendingAck> {
-        let extra = self.sockets.get_mut(socket)?.extra.as_mut()?;
+        let extra = self.tables.sockets.get_mut(socket)?.extra.as_mut()?;
         let place = extra.acks.iter().position(|(owed, _)| *owed == id)?;
         let (_, key) = extra.acks.swap_remove(place);
         self.remove_ack(key)
@@ -62,7 +62,7 @@ impl Core {
 
     /// Everything a socket still owes.
     pub(crate) fn take_acks(&mut self, socket: Key) -> SmallVec<[PendingAck; 2]> {
-        let Some(extra) = self.sockets.get_mut(socket).and_then(|socket| socket.extra.as_mut()) else {
+        let Some(extra) = self.tables.sockets.get_mut(socket).and_then(|socket| socket.extra.as_mut()) else {
             return SmallVec::new();
         };
         let keys = std::mem::take(&mut extra.acks);

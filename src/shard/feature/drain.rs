@@ -1,11 +1,6 @@
 //! How far the end of a shard has come.
 
-use crate::base::slab::Key;
 use crate::base::time::Time;
-use crate::protocol::websocket::close::CloseCode;
-use crate::shard::core::Core;
-use crate::shard::value::connection::{Ending, FIRST_REQUEST_PATIENCE, Kind, Role, WebSocketState};
-use crate::shard::value::session::Session;
 use std::time::Duration;
 
 /// How often sessions are sent away while a shard drains.
@@ -41,45 +36,6 @@ impl Drain {
         let left = if self.until > now { self.until.since(now) } else { Duration::ZERO };
         let kept = (self.sessions as u128 * left.as_micros()).div_ceil(spread.as_micros().max(1));
         self.sessions.saturating_sub(kept as usize)
-    }
-}
-
-impl Core {
-    /// No session opens any more.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.drain.is_some()
-    }
-
-    /// Ends a connection. A raw WebSocket hears why (RFC 6455 §7.4.1), a request that is there or about to be is answered
-    /// first, and a session that is switching to its WebSocket finds it there.
-    pub(crate) fn say_goodbye(&mut self, key: Key) {
-        let header_timeout = self.config.header_timeout;
-        let (now, Some(connection)) = (self.now, self.connections.get(key)) else { return };
-        match &connection.kind {
-            Kind::WebSocket(WebSocketState { role: Role::Raw(_), .. }) => {
-                self.close_websocket(key, Some(CloseCode::GOING_AWAY), "server shutting down");
-            }
-            Kind::WebSocket(WebSocketState { role: Role::Probe(session), .. })
-                if self.sessions.get(*session).is_some_and(Session::is_switching) => {}
-            // Its answer closes it: none keeps a connection from now on.
-            Kind::Http(http) if http.is_answering => {}
-            Kind::Http(http) => {
-                let is_arriving = !connection.inbound.is_empty() || http.chunked.is_some();
-                let is_new = !http.has_served
-                    && connection.deadline >= now + header_timeout.saturating_sub(FIRST_REQUEST_PATIENCE);
-                if connection.ending == Ending::Open && (is_arriving || is_new) {
-                    self.arm_connection(key, FIRST_REQUEST_PATIENCE);
-                } else {
-                    self.close_after_flush(key);
-                }
-            }
-            Kind::WebSocket(_) => self.close_after_flush(key),
-        }
-    }
-
-    /// Whether the sessions of a shard that stops have all ended: it needs no listeners any more.
-    pub(crate) fn has_drained(&self) -> bool {
-        self.is_shutting_down
     }
 }
 

@@ -16,6 +16,7 @@ use crate::message::target::{Reach, Target};
 use crate::protocol::socketio::event::Args;
 use crate::shard::core::Core;
 use crate::shard::feature::walks::{Over, Walk};
+use crate::shard::table::Tables;
 use crate::shard::value::deadlines::Deadlines;
 use crate::shard::value::effect::Deferred;
 use crate::shard::value::socket::SocketState;
@@ -111,8 +112,8 @@ impl Core {
     /// Asks every shard that may have somebody of the target, and this one.
     pub(crate) fn ask(&mut self, request: Request) {
         let Request { namespace, target, ask, timeout, reply } = request;
-        if self.is_shutting_down {
-            return self.deferred.push(Deferred::Reply(reply, Err(AckError::Stopped)));
+        if self.tables.is_shutting_down {
+            return self.tables.deferred.push(Deferred::Reply(reply, Err(AckError::Stopped)));
         }
         if self.inquiries.asked.len() >= INQUIRIES_MAX {
             tracing::error!(
@@ -120,22 +121,22 @@ impl Core {
                 %namespace,
                 "not sent: too many questions wait for the answers of many"
             );
-            return self.deferred.push(Deferred::Reply(reply, Err(AckError::NotSent)));
+            return self.tables.deferred.push(Deferred::Reply(reply, Err(AckError::NotSent)));
         }
         let is_for_clients = matches!(ask, Ask::Answers { .. });
-        let usual = if is_for_clients { self.config.ack_timeout } else { FACTS_TIMEOUT };
+        let usual = if is_for_clients { self.tables.config.ack_timeout } else { FACTS_TIMEOUT };
         let timeout = timeout.unwrap_or(usual);
         let patience = timeout.saturating_add(if is_for_clients { REPORT_GRACE } else { Duration::ZERO });
         let others = self.shards_to_ask(&namespace, &target, &ask);
         let shards_awaited = 1 + others.len();
         let findings = Findings::default();
-        let due = self.now + patience;
+        let due = self.tables.now + patience;
         let number = self.inquiries.asked.insert(Asked { shards_awaited, findings, reply, due });
         self.inquiries.asked_due.arm(number, due);
-        let inquiry = Arc::new(Inquiry { namespace, target, ask, timeout, home: self.id, number });
+        let inquiry = Arc::new(Inquiry { namespace, target, ask, timeout, home: self.tables.id, number });
         self.inquire(&inquiry);
         for shard in others {
-            if !self.send_to_shard(shard, ShardMessage::Inquiry(Arc::clone(&inquiry))) {
+            if !self.tables.send_to_shard(shard, ShardMessage::Inquiry(Arc::clone(&inquiry))) {
                 self.add_report(number, Findings { shards_unreached: 1, ..Findings::default() });
             }
         }
@@ -147,15 +148,15 @@ impl Core {
             return Vec::new();
         }
         if matches!(ask, Ask::Rooms) {
-            return self.other_shards().collect();
+            return self.tables.other_shards().collect();
         }
-        let mut audience = Audience::but(self.id);
-        std::iter::from_fn(|| self.mesh.interest.next(&mut audience, namespace, target)).collect()
+        let mut audience = Audience::but(self.tables.id);
+        std::iter::from_fn(|| self.tables.mesh.interest.next(&mut audience, namespace, target)).collect()
     }
 
     /// Finds out what is asked, and reports it now or once it is known.
     pub(crate) fn inquire(&mut self, inquiry: &Inquiry) {
-        let Some(namespace) = self.namespaces.find_address(&inquiry.namespace) else {
+        let Some(namespace) = self.tables.namespaces.find_address(&inquiry.namespace) else {
             return self.report(inquiry.home, inquiry.number, Findings::default());
         };
         let target = &inquiry.target;
@@ -172,7 +173,7 @@ impl Core {
             }
             Ask::Count => Findings { count: self.count_local(namespace, target), ..Findings::default() },
             Ask::Rooms => {
-                let namespace = Rc::clone(&self.namespaces[namespace].namespace);
+                let namespace = Rc::clone(&self.tables.namespaces[namespace].namespace);
                 return self.walk(Walk::new(inquiry, Over::Rooms { namespace, next: 0 }));
             }
         };
@@ -181,7 +182,7 @@ impl Core {
 
     /// An answer to a broadcast has come. One that nobody awaits is ignored.
     pub(crate) fn receive_broadcast_ack(&mut self, socket: Key, id: u64, args: Args<'_>) {
-        let Core { inquiries, sockets, .. } = &mut *self;
+        let Core { inquiries, tables: Tables { sockets, .. }, .. } = &mut *self;
         let Some(&key) = inquiries.open_by_id.get(&id) else { return };
         let Some(open) = inquiries.open.get_mut(key) else { return };
         if !open.waiting.remove(&socket) {
@@ -225,17 +226,17 @@ impl Core {
 
     /// Gives up what has taken too long.
     pub(crate) fn inquiry_timeouts(&mut self) {
-        while let Some(key) = self.inquiries.open_due.take_due(self.now) {
+        while let Some(key) = self.inquiries.open_due.take_due(self.tables.now) {
             self.question_timeout(key);
         }
-        while let Some(number) = self.inquiries.asked_due.take_due(self.now) {
+        while let Some(number) = self.inquiries.asked_due.take_due(self.tables.now) {
             self.inquiry_timeout(number);
         }
     }
 
     /// The clients' time is over.
     fn question_timeout(&mut self, key: Key) {
-        let Core { inquiries, sockets, .. } = &mut *self;
+        let Core { inquiries, tables: Tables { sockets, .. }, .. } = &mut *self;
         let Some(open) = inquiries.open.get_mut(key) else { return };
         let late = open.waiting.drain().filter_map(|socket| sockets.get(socket));
         open.findings.missing.extend(late.map(|socket| (socket.sid, AckError::Timeout)));
@@ -280,14 +281,14 @@ impl Core {
     /// How many sockets of this shard a target means. Everybody and the members of one room are not walked; in a
     /// room a client counts whose connect handler has put it there and not decided yet.
     pub(crate) fn count_local(&mut self, namespace: u16, target: &Target) -> u64 {
-        let table = &self.namespaces[namespace];
+        let table = &self.tables.namespaces[namespace];
         let mut rooms = target.rooms.iter();
         if target.except.iter().next().is_none() {
             match (target.is_everyone, rooms.next(), rooms.next()) {
                 (true, ..) => return table.open_sockets,
                 (false, None, _) => return 0,
                 (false, Some(name), None) if Sid::parse(name).is_none() => {
-                    let room = table.room_ids.get(name).and_then(|room| self.rooms.get(*room));
+                    let room = table.room_ids.get(name).and_then(|room| self.tables.rooms.get(*room));
                     return room.map_or(0, |room| room.present());
                 }
                 _ => {}
@@ -298,9 +299,9 @@ impl Core {
 
     /// The sockets of a target on this shard that were let in, by place and id.
     pub(crate) fn open_sids(&mut self, namespace: u16, target: &Target) -> Vec<(Key, Sid)> {
-        let keys = self.members_of(namespace, target);
+        let keys = self.tables.members_of(namespace, target);
         let sid_of = |key: Key| {
-            let socket = self.sockets.get(key).filter(|socket| socket.state == SocketState::Open)?;
+            let socket = self.tables.sockets.get(key).filter(|socket| socket.state == SocketState::Open)?;
             Some((key, socket.sid))
         };
         keys.into_iter().filter_map(sid_of).collect()
@@ -308,9 +309,10 @@ impl Core {
 
     fn ask_clients(&mut self, namespace: u16, inquiry: &Inquiry, id: u64, frame: &SharedFrame) {
         let mut findings = Findings::default();
-        let mut receivers = self.members_of(namespace, &inquiry.target);
-        receivers
-            .retain(|key| self.sockets.get(*key).is_some_and(|socket| socket.state != SocketState::Closed));
+        let mut receivers = self.tables.members_of(namespace, &inquiry.target);
+        receivers.retain(|key| {
+            self.tables.sockets.get(*key).is_some_and(|socket| socket.state != SocketState::Closed)
+        });
         let is_full = self.inquiries.receivers + receivers.len() > RECEIVERS_MAX;
         if is_full || self.inquiries.open.len() >= INQUIRIES_MAX {
             tracing::error!(
@@ -318,16 +320,16 @@ impl Core {
                 RECEIVERS_MAX,
                 "not sent: clients of this shard owe answers to too many broadcasts; shorten their timeout"
             );
-            let sids = receivers.drain(..).filter_map(|key| self.sockets.get(key));
+            let sids = receivers.drain(..).filter_map(|key| self.tables.sockets.get(key));
             findings.missing.extend(sids.map(|socket| (socket.sid, AckError::NotSent)));
         }
         if receivers.is_empty() {
             return self.report(inquiry.home, inquiry.number, findings);
         }
-        self.deliver_to(&receivers, &inquiry.target, frame);
+        self.tables.deliver_to(&receivers, &inquiry.target, frame);
         let (home, number) = (inquiry.home, inquiry.number);
         let (receivers, waiting) = (receivers.len(), receivers.into_iter().collect());
-        let due = self.now + inquiry.timeout;
+        let due = self.tables.now + inquiry.timeout;
         let open = Open { id, home, number, receivers, waiting, findings, due };
         self.inquiries.receivers += receivers;
         let key = self.inquiries.open.insert(open);
@@ -345,11 +347,11 @@ impl Core {
     }
 
     pub(crate) fn report(&mut self, home: ShardId, number: Key, findings: Findings) {
-        if home == self.id {
+        if home == self.tables.id {
             self.add_report(number, findings);
         } else {
             // A report that is lost is counted there; its home gives up in time.
-            self.send_to_shard(home, ShardMessage::Report(Box::new(Report { number, findings })));
+            self.tables.send_to_shard(home, ShardMessage::Report(Box::new(Report { number, findings })));
         }
     }
 
@@ -357,6 +359,6 @@ impl Core {
         let Some(asked) = self.inquiries.asked.remove(number) else { return };
         self.inquiries.asked_due.cancel(number, asked.due);
         self.inquiries.bytes -= asked.findings.bytes;
-        self.deferred.push(Deferred::Reply(asked.reply, Ok(asked.findings)));
+        self.tables.deferred.push(Deferred::Reply(asked.reply, Ok(asked.findings)));
     }
 }

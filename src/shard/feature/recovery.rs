@@ -17,6 +17,7 @@ use crate::message::address::Address;
 use crate::message::recovery::{Asker, Kept, LostSocket, NotKept, Offset, RecoveryMessage};
 use crate::message::target::{Reach, Target, WhenBehind};
 use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::value::kept::{Limits, ends_with_text, with_argument};
 use crate::shard::value::parked::SlowConsumers;
 use crate::shard::value::recovery::Recovery;
@@ -86,7 +87,7 @@ impl Core {
         target: &Target,
         frame: &SharedFrame,
     ) -> (SharedFrame, Option<Offset>) {
-        let rules = setup.map(|setup| &self.slow_rules[usize::from(setup)]);
+        let rules = setup.map(|setup| &self.tables.slow_rules[usize::from(setup)]);
         let has_rule = rules.is_some_and(|rules| {
             rules.namespace != SlowConsumers::Close
                 || target.rooms.iter().any(|room| rules.rooms.iter().any(|(name, _)| name == room))
@@ -99,10 +100,10 @@ impl Core {
         }
         let is_local = target.reach == Reach::Shard;
         let next = if is_local { &mut self.recovery.next_local } else { &mut self.recovery.next };
-        let offset = Offset { origin: self.id, number: *next, is_local };
+        let offset = Offset { origin: self.tables.id, number: *next, is_local };
         *next += 1;
         if !is_local {
-            self.mesh.published.begin(self.id, offset.number);
+            self.tables.mesh.published.begin(self.tables.id, offset.number);
         }
         self.recovery.seen.note(offset);
         (SharedFrame::new(with_argument(frame, &format!("\"{offset}\""))), Some(offset))
@@ -111,11 +112,11 @@ impl Core {
     /// Gives an event for one socket its offset, and lets the socket keep it.
     pub(crate) fn stamp_for(&mut self, key: Key, frames: Vec<u8>) -> Stamped {
         let target = Target { reach: Reach::Shard, ..Target::default() };
-        let Some(socket) = self.sockets.get(key) else { return Stamped::Gone };
-        let setup = self.namespaces[socket.namespace].namespace.setup;
+        let Some(socket) = self.tables.sockets.get(key) else { return Stamped::Gone };
+        let setup = self.tables.namespaces[socket.namespace].namespace.setup;
         let (frame, offset) = self.stamp(Some(setup), &target, &SharedFrame::new(frames));
-        let (at, limits) = (self.now, self.recovery.limits);
-        if let (Some(offset), Some(socket)) = (offset, self.sockets.get_mut(key)) {
+        let (at, limits) = (self.tables.now, self.recovery.limits);
+        if let (Some(offset), Some(socket)) = (offset, self.tables.sockets.get_mut(key)) {
             let takes_part = state_of(socket).is_some();
             if keep(socket, Kept { offset, at, frame: frame.clone() }, limits) {
                 return if takes_part { Stamped::Kept } else { Stamped::Gone };
@@ -126,12 +127,12 @@ impl Core {
 
     /// Lets a socket that is not open yet take part in recovery: it gets a private id.
     pub(crate) fn begin_keeping(&mut self, key: Key) {
-        let Some(session) = self.sockets.get(key).map(|socket| socket.session) else { return };
-        if !self.recovery.is_on || self.is_revision_3(session) {
+        let Some(session) = self.tables.sockets.get(key).map(|socket| socket.session) else { return };
+        if !self.recovery.is_on || self.tables.is_revision_3(session) {
             return;
         }
-        let pid = self.new_sid();
-        if let Some(socket) = self.sockets.get_mut(key) {
+        let pid = self.tables.new_sid();
+        if let Some(socket) = self.tables.sockets.get_mut(key) {
             socket.extra_mut().recovery = Some(Box::new(RecoveryState::new(pid)));
             self.recovery.by_pid.insert(pid, key);
         }
@@ -143,51 +144,57 @@ impl Core {
     }
 
     pub(crate) fn send_recovery(&mut self, to: ShardId, message: RecoveryMessage) -> bool {
-        self.send_to_shard(to, ShardMessage::Recovery(Box::new(message)))
+        self.tables.send_to_shard(to, ShardMessage::Recovery(Box::new(message)))
     }
 
     pub(crate) fn describe_lost(&self, key: Key) -> Option<LostSocket> {
-        let socket = self.sockets.get(key)?;
+        let socket = self.tables.sockets.get(key)?;
         let extra = socket.extra.as_ref()?;
-        let rooms = self.rooms_of(key).into_iter().skip(1).collect();
+        let rooms = self.tables.rooms_of(key).into_iter().skip(1).collect();
         Some(LostSocket { pid: state_of(socket)?.pid, sid: socket.sid, rooms, data: extra.data.clone() })
     }
 
     /// Whether a socket that is let in must first be given what it has missed; that is asked for.
     pub(crate) fn must_await_missed(&mut self, key: Key) -> bool {
-        let Some(state) = self.sockets.get_mut(key).and_then(state_of_mut) else { return false };
+        let Some(state) = self.tables.sockets.get_mut(key).and_then(state_of_mut) else { return false };
         let pid = state.pid;
         let Stage::Restoring { keeper: Some(keeper), is_accepted, .. } = &mut state.stage else {
             return false;
         };
         let keeper = *keeper;
         if !std::mem::replace(is_accepted, true) {
-            let (asker, seen) = (Asker { shard: self.id, socket: key }, self.mesh.published.begun());
+            let (asker, seen) =
+                (Asker { shard: self.tables.id, socket: key }, self.tables.mesh.published.begun());
             self.send_recovery(keeper, RecoveryMessage::GiveUp { pid, asker, seen });
-            let deadline = self.now + PATIENCE;
-            self.wheel.arm(TimerOwner::Recovery(key), deadline);
+            let deadline = self.tables.now + PATIENCE;
+            self.tables.wheel.arm(TimerOwner::Recovery(key), deadline);
         }
         true
     }
 
     /// What the client of a socket has missed, and gets as soon as it is let in.
     pub(crate) fn take_missed(&mut self, key: Key) -> Vec<SharedFrame> {
-        self.sockets.get_mut(key).and_then(state_of_mut).map(RecoveryState::join_missed).unwrap_or_default()
+        self.tables
+            .sockets
+            .get_mut(key)
+            .and_then(state_of_mut)
+            .map(RecoveryState::join_missed)
+            .unwrap_or_default()
     }
 
     /// How a client's recovery went.
     pub(crate) fn recovery_of(&self, key: Key) -> Recovery {
-        self.sockets.get(key).and_then(state_of).map(|state| state.outcome).unwrap_or_default()
+        self.tables.sockets.get(key).and_then(state_of).map(|state| state.outcome).unwrap_or_default()
     }
 
     /// The private id that a client is told.
     pub(crate) fn pid_of(&self, key: Key) -> Option<Sid> {
-        self.sockets.get(key).and_then(state_of).map(|state| state.pid)
+        self.tables.sockets.get(key).and_then(state_of).map(|state| state.pid)
     }
 
     /// Notes how the recovery ended; false, which callers return, because no other shard is being waited for.
     pub(crate) fn set_outcome(&mut self, key: Key, outcome: Recovery) -> bool {
-        let Some(socket) = self.sockets.get_mut(key) else { return false };
+        let Some(socket) = self.tables.sockets.get_mut(key) else { return false };
         let sid = socket.sid;
         if let Some(state) = state_of_mut(socket) {
             state.outcome = outcome;
@@ -198,18 +205,18 @@ impl Core {
 
     /// The namespace that a socket is in, or asks to be let into.
     pub(crate) fn address_of(&self, key: Key) -> Option<Address> {
-        let socket = self.sockets.get(key)?;
-        Some(self.namespaces[socket.namespace].namespace.address.clone())
+        let socket = self.tables.sockets.get(key)?;
+        Some(self.tables.namespaces[socket.namespace].namespace.address.clone())
     }
 
     pub(crate) fn ask_others(&mut self, key: Key, pid: Sid, offset: Option<Offset>, auth: &str) -> bool {
         let Some(namespace) = self.address_of(key) else { return false };
-        let asker = Asker { shard: self.id, socket: key };
+        let asker = Asker { shard: self.tables.id, socket: key };
         let mut left = 0;
         // The private id names its keeper, unless the socket has come back elsewhere before: then that shard has said so.
         let target = Target { rooms: [pid.as_str()].into_iter().collect(), ..Target::default() };
-        let mut audience = Audience::but(self.id);
-        while let Some(shard) = self.mesh.interest.next(&mut audience, &namespace, &target) {
+        let mut audience = Audience::but(self.tables.id);
+        while let Some(shard) = self.tables.mesh.interest.next(&mut audience, &namespace, &target) {
             let namespace = namespace.clone();
             left += usize::from(
                 self.send_recovery(shard, RecoveryMessage::Ask { pid, namespace, offset, asker }),
@@ -218,17 +225,17 @@ impl Core {
         if left == 0 {
             return self.set_outcome(key, Recovery::Unknown);
         }
-        if let Some(state) = self.sockets.get_mut(key).and_then(state_of_mut) {
+        if let Some(state) = self.tables.sockets.get_mut(key).and_then(state_of_mut) {
             state.stage = Stage::Asking { left, auth: auth.to_owned(), offset, outcome: Recovery::Unknown };
         }
-        let deadline = self.now + PATIENCE;
-        self.wheel.arm(TimerOwner::Recovery(key), deadline);
+        let deadline = self.tables.now + PATIENCE;
+        self.tables.wheel.arm(TimerOwner::Recovery(key), deadline);
         true
     }
 
     /// The auth and the offset of a client for which shards were asked; nothing if they were not, or it is settled.
     pub(crate) fn end_asking(&mut self, key: Key) -> Option<(String, Option<Offset>)> {
-        let state = self.sockets.get_mut(key).and_then(state_of_mut)?;
+        let state = self.tables.sockets.get_mut(key).and_then(state_of_mut)?;
         match std::mem::replace(&mut state.stage, Stage::Present) {
             Stage::Asking { auth, offset, .. } => Some((auth, offset)),
             other => {
@@ -240,7 +247,7 @@ impl Core {
 
     /// A shard does not keep the socket. The auth of the client when that was the last.
     pub(crate) fn count_answer(&mut self, key: Key, reason: NotKept) -> Option<String> {
-        let state = self.sockets.get_mut(key).and_then(state_of_mut)?;
+        let state = self.tables.sockets.get_mut(key).and_then(state_of_mut)?;
         let Stage::Asking { left, outcome, .. } = &mut state.stage else { return None };
         *left -= 1;
         if reason == NotKept::TooOld {
@@ -256,7 +263,7 @@ impl Core {
 
     pub(crate) fn unreserve(&mut self, pid: Sid) {
         let key = self.recovery.by_pid.get(&pid).copied();
-        let state = key.and_then(|key| self.sockets.get_mut(key)).and_then(state_of_mut);
+        let state = key.and_then(|key| self.tables.sockets.get_mut(key)).and_then(state_of_mut);
         if let Some(Stage::Lost { asker, .. }) = state.map(|state| &mut state.stage) {
             *asker = None;
         }
@@ -264,7 +271,7 @@ impl Core {
 
     /// Takes in what a socket has missed. False if its events are lost; `None` if the socket does not wait for any.
     pub(crate) fn add_missed(&mut self, key: Key, events: Option<Vec<Kept>>) -> Option<bool> {
-        let state = self.sockets.get_mut(key).and_then(state_of_mut)?;
+        let state = self.tables.sockets.get_mut(key).and_then(state_of_mut)?;
         let Stage::Restoring { keeper, missed, .. } = &mut state.stage else { return None };
         *keeper = None;
         let is_there = events.is_some();
@@ -275,7 +282,7 @@ impl Core {
     /// Whether what a socket has missed is here and has been seen by this shard, so that none of it comes again; with `must`, seen
     /// or not. One that waits for that is looked at again.
     pub(crate) fn has_missed(&mut self, key: Key, must: bool) -> bool {
-        let Core { sockets, recovery, .. } = &mut *self;
+        let Core { recovery, tables: Tables { sockets, .. }, .. } = &mut *self;
         let Some(state) = sockets.get_mut(key).and_then(state_of_mut) else { return false };
         let Stage::Restoring { missed: Some(missed), is_accepted: true, .. } = &state.stage else {
             return false;
@@ -289,7 +296,7 @@ impl Core {
 
     /// Whether a socket that is let in waits for its keeper.
     pub(crate) fn is_awaiting_keeper(&self, key: Key) -> bool {
-        let state = self.sockets.get(key).and_then(state_of);
+        let state = self.tables.sockets.get(key).and_then(state_of);
         matches!(
             state.map(|state| &state.stage),
             Some(Stage::Restoring { keeper: Some(_), is_accepted: true, .. })
@@ -298,7 +305,7 @@ impl Core {
 
     /// Whether a socket that is coming back was lost on this very shard: if its connection ends now, it is lost again.
     pub(crate) fn is_restored_here(&self, key: Key) -> bool {
-        let state = self.sockets.get(key).and_then(state_of);
+        let state = self.tables.sockets.get(key).and_then(state_of);
         matches!(
             state.map(|state| &state.stage),
             Some(Stage::Restoring { keeper: None, missed: Some(_), .. })
@@ -315,7 +322,7 @@ impl Core {
 
     /// Looks again, if it is time and somebody waits still.
     pub(crate) fn look_again(&mut self) {
-        if self.recovery.seen.again <= self.now {
+        if self.recovery.seen.again <= self.tables.now {
             self.recovery.seen.again = Time::NEVER;
             if !self.recovery.waiting.is_empty() {
                 self.look_for_seen();
@@ -324,12 +331,12 @@ impl Core {
     }
 
     fn look_for_seen(&mut self) {
-        let numbers = self.mesh.published.done();
+        let numbers = self.tables.mesh.published.done();
         let word = ShardMessage::Recovery(Box::new(RecoveryMessage::SeenUntil { numbers }));
         // A full inbox is no loss here: it is emptied, and then there is room.
-        self.recovery.seen.is_asking = self.mesh.send(self.id, word).is_ok();
+        self.recovery.seen.is_asking = self.tables.mesh.send(self.tables.id, word).is_ok();
         if !self.recovery.seen.is_asking {
-            self.recovery.seen.again = self.now + LOOK_AGAIN_AFTER;
+            self.recovery.seen.again = self.tables.now + LOOK_AGAIN_AFTER;
         }
     }
 }

@@ -54,7 +54,7 @@ impl Sleeps {
 impl Core {
     /// Takes a sleeper whose time has come, with whom to wake.
     pub(crate) fn wake_sleeper(&mut self) -> Option<Option<Waker>> {
-        let key = self.sleeps.due.take_due(self.now)?;
+        let key = self.sleeps.due.take_due(self.tables.now)?;
         let sleeper = self.sleeps.sleepers.get_mut(key)?;
         sleeper.is_over = true;
         Some(sleeper.waker.take())

@@ -215,20 +215,20 @@ impl Core {
     ) -> Result<(), StateError> {
         let place = self.states.find(namespace, room).ok_or(StateError::NoSuchRoom)?;
         self.states.get(place).check(&change)?;
-        let home = shard_of_key(room, self.mesh.len());
-        if home == self.id {
+        let home = shard_of_key(room, self.tables.mesh.len());
+        if home == self.tables.id {
             self.order_state(namespace, room, change);
             return Ok(());
         }
-        let address = &self.namespaces[namespace].namespace.address;
+        let address = &self.tables.namespaces[namespace].namespace.address;
         let message = ShardMessage::State(Arc::new(message(address, room, change, false)));
-        if self.send_to_shard(home, message) { Ok(()) } else { Err(StateError::ShardBusy) }
+        if self.tables.send_to_shard(home, message) { Ok(()) } else { Err(StateError::ShardBusy) }
     }
 
     /// A change has come from another shard or thread.
     pub(crate) fn receive_state(&mut self, message: Arc<StateMessage>) {
         let StateMessage { namespace, room, is_ordered, .. } = &*message;
-        let number = self.namespaces.find_address(namespace);
+        let number = self.tables.namespaces.find_address(namespace);
         let place = number.and_then(|number| self.states.find(number, room));
         let (Some(number), Some(place)) = (number, place) else {
             tracing::error!(target: SOCKETIO, %namespace, room, "a change to a state room that is not registered is lost");
@@ -236,7 +236,7 @@ impl Core {
         };
         let change = message.change.clone();
         if *is_ordered {
-            let now = self.now;
+            let now = self.tables.now;
             return self.states.apply(place, change, now);
         }
         match self.states.get(place).check(&change) {
@@ -250,14 +250,15 @@ impl Core {
     /// On the room's own shard: makes a change, and tells the others.
     fn order_state(&mut self, namespace: u16, room: &str, change: StateChange) {
         let Some(place) = self.states.find(namespace, room) else { return };
-        let now = self.now;
-        if self.mesh.len() > 1 {
-            let address = &self.namespaces[namespace].namespace.address;
+        let now = self.tables.now;
+        if self.tables.mesh.len() > 1 {
+            let address = &self.tables.namespaces[namespace].namespace.address;
             let ordered = Arc::new(message(address, room, change.clone(), true));
-            for shard in self.other_shards() {
+            for shard in self.tables.other_shards() {
                 // A shard that has missed one is told everything at the next flush.
                 let has_missed = self.states.get(place).missed.contains(&shard);
-                if !has_missed && !self.send_to_shard(shard, ShardMessage::State(Arc::clone(&ordered))) {
+                if !has_missed && !self.tables.send_to_shard(shard, ShardMessage::State(Arc::clone(&ordered)))
+                {
                     self.states.tables[place].missed.push(shard);
                     self.states.arm(place, now);
                 }
@@ -268,11 +269,11 @@ impl Core {
 
     /// Tells subscribers what has changed, where it is time.
     pub(crate) fn flush_states(&mut self) {
-        if self.next_state_flush() > self.now {
+        if self.next_state_flush() > self.tables.now {
             return;
         }
         for place in 0..self.states.tables.len() {
-            if self.states.get(place).due <= self.now {
+            if self.states.get(place).due <= self.tables.now {
                 self.flush_state(place);
             }
         }
@@ -280,23 +281,23 @@ impl Core {
     }
 
     fn flush_state(&mut self, place: usize) {
-        let now = self.now;
+        let now = self.tables.now;
         let table = &mut self.states.tables[place];
         table.due = Time::NEVER;
         table.flushed = now;
         let before = std::mem::take(&mut table.behind);
         let namespace = table.namespace;
-        let members = self.namespaces[namespace].room_ids.get(table.room.as_str()).copied();
-        let members = members.and_then(|room| self.rooms.get(room));
+        let members = self.tables.namespaces[namespace].room_ids.get(table.room.as_str()).copied();
+        let members = members.and_then(|room| self.tables.rooms.get(room));
         let (mut keeping, mut caught_up, mut behind) = (Vec::new(), Vec::new(), BTreeSet::new());
         for &index in members.iter().flat_map(|room| &room.members) {
-            let is_behind = self.sockets.at(index).is_some_and(|socket| self.is_behind(socket));
+            let is_behind = self.tables.sockets.at(index).is_some_and(|socket| self.is_behind(socket));
             // Seldom is anybody behind: then a member costs no more than this.
             if !is_behind && before.is_empty() {
                 keeping.push(index);
                 continue;
             }
-            let Some(key) = self.sockets.key_at(index) else { continue };
+            let Some(key) = self.tables.sockets.key_at(index) else { continue };
             if is_behind {
                 behind.insert(key);
             } else if before.contains(&key) {
@@ -307,12 +308,12 @@ impl Core {
         }
         if !self.states.get(place).changed.is_empty() {
             if let Some(frame) = self.frame_state(place, false) {
-                self.deliver_places(&keeping, &frame);
+                self.tables.deliver_places(&keeping, &frame);
             }
             self.states.tables[place].changed.clear();
         }
         if let Some(frame) = (!caught_up.is_empty()).then(|| self.snapshot(place)).flatten() {
-            self.deliver_places(&caught_up, &frame);
+            self.tables.deliver_places(&caught_up, &frame);
         }
         self.resend_state(place);
         let table = &mut self.states.tables[place];
@@ -326,24 +327,25 @@ impl Core {
     fn resend_state(&mut self, place: usize) {
         for shard in std::mem::take(&mut self.states.tables[place].missed) {
             let table = self.states.get(place);
-            let address = &self.namespaces[table.namespace].namespace.address;
+            let address = &self.tables.namespaces[table.namespace].namespace.address;
             let values = table.values.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
             let all = message(address, &table.room, StateChange::Replace(values), true);
-            if !self.send_to_shard(shard, ShardMessage::State(Arc::new(all))) {
+            if !self.tables.send_to_shard(shard, ShardMessage::State(Arc::new(all))) {
                 self.states.tables[place].missed.push(shard);
             }
         }
     }
 
     /// A socket has joined a room: if it is a state room, everything is told.
-    pub(crate) fn welcome_to_state(&mut self, socket: Key, namespace: u16, room: &str) {
+    pub(crate) fn welcome_to_state(&mut self, socket: Key, room: &str) {
+        let Some(namespace) = self.tables.sockets.get(socket).map(|socket| socket.namespace) else { return };
         let Some(place) = self.states.find(namespace, room) else { return };
-        if self.sockets.get(socket).is_some_and(|socket| self.is_behind(socket)) {
-            let now = self.now;
+        if self.tables.sockets.get(socket).is_some_and(|socket| self.is_behind(socket)) {
+            let now = self.tables.now;
             self.states.tables[place].behind.insert(socket);
             self.states.arm(place, now);
         } else if let Some(frame) = self.snapshot(place) {
-            self.deliver_places(&[socket.index], &frame);
+            self.tables.deliver_places(&[socket.index], &frame);
         }
     }
 
@@ -357,7 +359,7 @@ impl Core {
 
     fn frame_state(&self, place: usize, is_all: bool) -> Option<SharedFrame> {
         let table = self.states.get(place);
-        let name = &self.namespaces[table.namespace].namespace.name;
+        let name = &self.tables.namespaces[table.namespace].namespace.name;
         let args = table.args(is_all);
         let mut bytes = Vec::with_capacity(args.len() + 64);
         // The event's name was checked when the room was registered.
@@ -372,9 +374,9 @@ impl Core {
             return extra.as_ref().is_some_and(|extra| extra.held.len() > BEHIND_BYTES);
         }
         let owed = if *connection != NOWHERE {
-            self.connections.at(*connection).map_or(0, |connection| connection.outbox.len())
+            self.tables.connections.at(*connection).map_or(0, |connection| connection.outbox.len())
         } else {
-            let session = self.sessions.get(*session);
+            let session = self.tables.sessions.get(*session);
             session
                 .filter(|session| matches!(session.link, Link::Polling { .. }))
                 .map_or(0, |session| session.backlog.len())

@@ -112,14 +112,14 @@ impl Core {
         match owner {
             TaskOwner::Nobody => None,
             TaskOwner::Connect(socket) | TaskOwner::Handler(socket, _) => {
-                self.sockets.get(socket).map(|socket| socket.session)
+                self.tables.sockets.get(socket).map(|socket| socket.session)
             }
         }
     }
 
     /// Counts one more handler of a session. False when too many run for sockets that it has left.
     pub(crate) fn count_task(&mut self, session: Key) -> bool {
-        let Some(session) = self.sessions.get_mut(session) else { return true };
+        let Some(session) = self.tables.sessions.get_mut(session) else { return true };
         let is_fine = (session.tasks as usize) < session.sockets.len() + HANDLERS_LEFT_MAX;
         session.tasks += u32::from(is_fine);
         is_fine

@@ -68,10 +68,10 @@ impl Core {
 
     /// Passes over what a ticker has missed for good; says how much that is.
     pub(crate) fn skip_ticks(&mut self, index: usize) -> u64 {
-        let now = self.now;
+        let now = self.tables.now;
         let skipped = self.tickers.get_mut(index).map_or(0, |progress| progress.skip(now));
         if skipped > 0 {
-            self.counters.ticks_skipped.add(skipped);
+            self.tables.counters.ticks_skipped.add(skipped);
             tracing::warn!(skipped, "this shard was held up: ticks are left out");
         }
         skipped
@@ -79,7 +79,7 @@ impl Core {
 
     /// The number and the lateness of a tick that is due.
     pub(crate) fn take_tick(&mut self, index: usize) -> Option<(u64, Duration)> {
-        let now = self.now;
+        let now = self.tables.now;
         let progress = self.tickers.get_mut(index).filter(|progress| progress.deadline() <= now)?;
         let (number, lateness) = (progress.next, now.since(progress.deadline()));
         progress.next += 1;

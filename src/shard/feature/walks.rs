@@ -88,17 +88,17 @@ impl Core {
     /// Begins a walk. A short one is done at once.
     pub(crate) fn walk(&mut self, walk: Walk) {
         if self.walks.waiting.is_empty() {
-            self.walks.due = self.now + SLICE_PERIOD;
+            self.walks.due = self.tables.now + SLICE_PERIOD;
         }
         self.walk_slice(walk);
     }
 
     /// Goes on with the walk whose turn it is.
     pub(crate) fn walk_on(&mut self) {
-        if self.walks.next() > self.now {
+        if self.walks.next() > self.tables.now {
             return;
         }
-        self.walks.due = self.now + SLICE_PERIOD;
+        self.walks.due = self.tables.now + SLICE_PERIOD;
         if let Some(walk) = self.walks.waiting.pop_front() {
             self.walks.bytes -= walk.bytes();
             self.walk_slice(walk);
@@ -118,10 +118,11 @@ impl Core {
                 end == keys.len()
             }
             Over::Rooms { namespace, next } => {
-                let number = self.namespaces.resolve(namespace);
-                let end = self.rooms.places().min(*next + SLICE_MAX as u32);
+                let number = self.tables.namespaces.resolve(namespace);
+                let end = self.tables.rooms.places().min(*next + SLICE_MAX as u32);
                 for place in *next..end {
                     let room = self
+                        .tables
                         .rooms
                         .at(place)
                         .filter(|room| Some(room.namespace) == number && room.is_listed());
@@ -131,7 +132,7 @@ impl Core {
                     }
                 }
                 *next = end;
-                end == self.rooms.places()
+                end == self.tables.rooms.places()
             }
         };
         let is_too_much = walk.findings.bytes > FINDINGS_BYTES_MAX
@@ -147,12 +148,12 @@ impl Core {
     }
 
     fn describe_socket(&self, key: Key) -> Option<SocketFacts> {
-        let socket = self.sockets.get(key).filter(|socket| socket.state == SocketState::Open)?;
-        let session = self.sessions.get(socket.session)?;
+        let socket = self.tables.sockets.get(key).filter(|socket| socket.state == SocketState::Open)?;
+        let session = self.tables.sessions.get(socket.session)?;
         let (request, peer, issued_unix_millis) = session.handshake.parts();
         Some(SocketFacts {
             sid: socket.sid,
-            rooms: self.rooms_of(key),
+            rooms: self.tables.rooms_of(key),
             request: request.into(),
             peer,
             address: session.handshake.address(),

@@ -27,7 +27,7 @@ impl Shard {
         loop {
             let pending = {
                 let mut core = self.core.borrow_mut();
-                let now = core.now;
+                let now = core.tables.now;
                 let Some(key) = core.acks_due.take_due(now) else { return };
                 let late = core.acks.get(key).map(|ack| (ack.socket, ack.id));
                 late.and_then(|(socket, id)| core.take_ack(socket, id))

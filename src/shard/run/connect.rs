@@ -20,17 +20,17 @@ use crate::shard::value::socket::SocketState;
 impl Shard {
     /// CONNECT: the handler decides.
     pub(crate) fn connect(&mut self, session: Key, packet: &Packet<'_>) {
-        let (name, auth) = split_connect(packet, self.core.borrow().is_revision_3(session));
-        let joined = self.core.borrow().socket_of(session, name);
+        let (name, auth) = split_connect(packet, self.core.borrow().tables.is_revision_3(session));
+        let joined = self.core.borrow().tables.socket_of(session, name);
         if let Some(socket) = joined {
-            if self.core.borrow().may_repeat_connect(session, name) {
+            if self.core.borrow().tables.may_repeat_connect(session, name) {
                 return;
             }
             self.end_repeated(socket, &auth);
         }
         let socket_key = {
             let mut core = self.core.borrow_mut();
-            if core.sessions.get(session).is_none_or(|session| session.is_over || session.is_ending) {
+            if core.tables.sessions.get(session).is_none_or(|session| session.is_over || session.is_ending) {
                 return;
             }
             match core.open_namespace(session, name) {
@@ -46,7 +46,7 @@ impl Shard {
     fn end_repeated(&mut self, socket: Key, auth: &str) {
         let (is_ending, pid) = {
             let core = self.core.borrow();
-            (core.is_ending(socket), core.pid_of(socket))
+            (core.tables.is_ending(socket), core.pid_of(socket))
         };
         let reason = match claimed_pid(auth) {
             _ if is_ending => CloseReason::ServerDisconnect,
@@ -64,7 +64,7 @@ impl Shard {
         let mut cx = Context::new(socket, "connect", args, None);
         for (step, ask) in handlers.connect.iter().enumerate().skip(first) {
             // The handler before may have disconnected it: the next is not asked.
-            if self.core.borrow().is_ending(socket_key) {
+            if self.core.borrow().tables.is_ending(socket_key) {
                 return;
             }
             let decided = guarded(|| ask(&mut cx, args));
@@ -73,7 +73,7 @@ impl Shard {
                 Ok(Ok(ConnectFlow::Done)) => {}
                 Ok(Ok(ConnectFlow::Later(future))) => {
                     if step + 1 < handlers.connect.len()
-                        && let Some(socket) = self.core.borrow_mut().sockets.get_mut(socket_key)
+                        && let Some(socket) = self.core.borrow_mut().tables.sockets.get_mut(socket_key)
                     {
                         socket.extra_mut().connect_step = Some((step + 1, auth.to_owned()));
                     }
@@ -82,14 +82,14 @@ impl Shard {
                 Ok(Err(refused)) => return self.core.borrow_mut().refuse_socket(socket_key, &refused),
                 Err(panic) => {
                     tracing::error!(target: SOCKETIO, message = %panic, "a connect handler panicked; the client is refused");
-                    self.core.borrow_mut().counters.handler_panics.add(1);
+                    self.core.borrow_mut().tables.counters.handler_panics.add(1);
                     let refused = Refused::new(REFUSED);
                     return self.core.borrow_mut().refuse_socket(socket_key, &refused);
                 }
             }
         }
         // So may the last one have: the client is refused, as one whose handler took its time.
-        if self.core.borrow().is_ending(socket_key) {
+        if self.core.borrow().tables.is_ending(socket_key) {
             return;
         }
         self.core.borrow_mut().accept_socket(socket_key);
@@ -98,7 +98,7 @@ impl Shard {
 
     /// A connect handler that took its time has decided: ask the next, let the socket in, or send it away.
     pub(crate) fn decide(&mut self, socket_key: Key, decision: Result<(), Refused>) {
-        let state = self.core.borrow().sockets.get(socket_key).map(|socket| socket.state);
+        let state = self.core.borrow().tables.sockets.get(socket_key).map(|socket| socket.state);
         if state != Some(SocketState::Connecting) {
             return;
         }
@@ -107,7 +107,7 @@ impl Shard {
         }
         let next = {
             let mut core = self.core.borrow_mut();
-            let extra = core.sockets.get_mut(socket_key).and_then(|socket| socket.extra.as_mut());
+            let extra = core.tables.sockets.get_mut(socket_key).and_then(|socket| socket.extra.as_mut());
             extra.and_then(|extra| extra.connect_step.take())
         };
         let (first, auth) = next.unwrap_or((usize::MAX, String::new()));

@@ -18,10 +18,11 @@ impl Shard {
     pub(crate) fn connect_default(&mut self, session: Key) {
         let is_wanted = {
             let core = self.core.borrow();
-            let endpoint = core.sessions.get(session).map(|session| session.endpoint);
-            core.is_revision_3(session)
-                && endpoint
-                    .is_some_and(|endpoint| core.namespaces.find(endpoint, DEFAULT_NAMESPACE).is_some())
+            let endpoint = core.tables.sessions.get(session).map(|session| session.endpoint);
+            core.tables.is_revision_3(session)
+                && endpoint.is_some_and(|endpoint| {
+                    core.tables.namespaces.find(endpoint, DEFAULT_NAMESPACE).is_some()
+                })
         };
         if is_wanted {
             let kind = PacketKind::Connect;

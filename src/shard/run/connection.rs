@@ -15,24 +15,24 @@ impl Shard {
     pub(crate) fn receive_bytes(&mut self, key: Key, input: &mut [u8]) {
         let mut carried = {
             let mut core = self.core.borrow_mut();
-            core.counters.bytes_received.add(input.len() as u64);
-            match core.begin_input(key, input.len()) {
+            core.tables.counters.bytes_received.add(input.len() as u64);
+            match core.tables.begin_input(key, input.len()) {
                 Some(carried) => carried,
-                None => return core.keep_unread(key, input),
+                None => return core.tables.keep_unread(key, input),
             }
         };
         if carried.is_empty() {
             let (used, pause) = self.consume(key, input);
             if used < input.len() {
                 let mut core = self.core.borrow_mut();
-                let mut rest = core.buffers.take();
+                let mut rest = core.tables.buffers.take();
                 rest.extend_from_slice(&input[used..]);
-                core.keep_input(key, rest, 0, pause);
+                core.tables.keep_input(key, rest, 0, pause);
             }
         } else {
             carried.extend_from_slice(input);
             let (used, pause) = self.consume(key, &mut carried);
-            self.core.borrow_mut().keep_input(key, carried, used, pause);
+            self.core.borrow_mut().tables.keep_input(key, carried, used, pause);
         }
     }
 
@@ -40,12 +40,13 @@ impl Shard {
     pub(crate) fn resume_connection(&mut self, key: Key) {
         let taken = {
             let mut core = self.core.borrow_mut();
-            let is_waiting = core.connections.get(key).is_none_or(|connection| connection.share.is_waiting());
-            if is_waiting { None } else { core.take_inbound(key) }
+            let is_waiting =
+                core.tables.connections.get(key).is_none_or(|connection| connection.share.is_waiting());
+            if is_waiting { None } else { core.tables.take_inbound(key) }
         };
         if let Some((mut carried, done)) = taken.filter(|(carried, _)| !carried.is_empty()) {
             let (used, pause) = self.consume(key, &mut carried[done..]);
-            self.core.borrow_mut().keep_input(key, carried, done + used, pause);
+            self.core.borrow_mut().tables.keep_input(key, carried, done + used, pause);
         }
         self.end_half_closed(key);
     }
@@ -54,14 +55,14 @@ impl Shard {
     pub(crate) fn connection_ended(&mut self, key: Key) {
         {
             let mut core = self.core.borrow_mut();
-            let Some(connection) = core.connections.get_mut(key) else { return };
+            let Some(connection) = core.tables.connections.get_mut(key) else { return };
             let (ending, is_owed) = (connection.ending, !connection.outbox.is_empty());
             match &mut connection.kind {
                 Kind::Http(_) if ending == Ending::AfterFlush && is_owed => return,
                 Kind::Http(http) if ending == Ending::Open => {
                     http.is_half_closed = true;
                     if http.is_answering && http.session.is_some() {
-                        core.arm_connection(key, HALF_CLOSED_POLL_PATIENCE);
+                        core.tables.arm_connection(key, HALF_CLOSED_POLL_PATIENCE);
                     }
                 }
                 _ => {
@@ -76,7 +77,7 @@ impl Shard {
     /// Ends a connection whose peer will say no more, once all that it has asked for is answered.
     fn end_half_closed(&mut self, key: Key) {
         let mut core = self.core.borrow_mut();
-        let Some(connection) = core.connections.get(key) else { return };
+        let Some(connection) = core.tables.connections.get(key) else { return };
         let Kind::Http(http) = &connection.kind else { return };
         if !http.is_half_closed || http.is_answering || connection.ending != Ending::Open {
             return;
@@ -89,7 +90,7 @@ impl Shard {
             drop(core);
             self.connection_lost(key);
         } else {
-            core.close_after_flush(key);
+            core.tables.close_after_flush(key);
         }
     }
 
@@ -100,10 +101,10 @@ impl Shard {
         while used < bytes.len() {
             let is_http = {
                 let mut core = self.core.borrow_mut();
-                let (turn, outbox_bytes_max) = (core.turn, core.config.outbox_bytes_max);
-                let is_turn_full = core.owed.is_turn_full();
-                core.events_taken += 1;
-                match core.connections.get_mut(key) {
+                let (turn, outbox_bytes_max) = (core.tables.turn, core.tables.config.outbox_bytes_max);
+                let is_turn_full = core.tables.owed.is_turn_full();
+                core.tables.events_taken += 1;
+                match core.tables.connections.get_mut(key) {
                     Some(connection) if connection.ending == Ending::Open => {
                         if is_turn_full {
                             return (used, Some(Pause::Turn));
@@ -122,14 +123,14 @@ impl Shard {
             match step {
                 Step::Used(count) => used += count,
                 Step::Wait => {
-                    if let Some(connection) = self.core.borrow_mut().connections.get_mut(key) {
+                    if let Some(connection) = self.core.borrow_mut().tables.connections.get_mut(key) {
                         connection.share.give_back();
                     }
                     break;
                 }
             }
             // What a handler asked for holds before the next event of the same read.
-            if !self.core.borrow().deferred.is_empty() {
+            if !self.core.borrow().tables.deferred.is_empty() {
                 self.settle();
             }
         }
@@ -138,7 +139,7 @@ impl Shard {
 
     /// The peer closed, or the wire broke.
     pub(crate) fn connection_lost(&mut self, key: Key) {
-        let dropped = self.core.borrow_mut().drop_connection(key);
+        let dropped = self.core.borrow_mut().tables.drop_connection(key);
         let Some(kind) = dropped else { return };
         match kind {
             Kind::Http(http) => {
@@ -150,7 +151,7 @@ impl Shard {
                 self.close_session(session, CloseReason::TransportClose);
             }
             Kind::WebSocket(WebSocketState { role: Role::Probe(session), .. }) => {
-                self.core.borrow_mut().forget_upgrade(session, key);
+                self.core.borrow_mut().tables.forget_upgrade(session, key);
             }
             Kind::WebSocket(WebSocketState { role: Role::Raw(raw), .. }) => self.raw_closed(*raw),
         }

@@ -78,8 +78,8 @@ impl Shard {
     pub(crate) fn handler_panicked(&mut self, socket: Key, event: &str, panic: &Caught) {
         let event = Shown(event);
         tracing::error!(target: SOCKETIO, ?event, message = %panic, "a handler panicked; its client's connection is closed");
-        self.core.borrow_mut().counters.handler_panics.add(1);
-        let session = self.core.borrow().sockets.get(socket).map(|socket| socket.session);
+        self.core.borrow_mut().tables.counters.handler_panics.add(1);
+        let session = self.core.borrow().tables.sockets.get(socket).map(|socket| socket.session);
         if let Some(session) = session {
             self.close_session(session, CloseReason::TransportError);
         }

@@ -22,15 +22,15 @@ impl Shard {
         let asked = {
             let mut core = self.core.borrow_mut();
             core.stops.asked += 1;
-            let (asked, relay) = (core.stops.asked, core.mesh.relay());
-            if relay == Some(core.id) {
-                for shard in core.other_shards() {
+            let (asked, relay) = (core.stops.asked, core.tables.mesh.relay());
+            if relay == Some(core.tables.id) {
+                for shard in core.tables.other_shards() {
                     // One that cannot be told has its patience.
-                    core.send_to_shard(shard, ShardMessage::StopInTurn(asked));
+                    core.tables.send_to_shard(shard, ShardMessage::StopInTurn(asked));
                 }
             } else if relay.is_some() && asked == 1 && core.stops.done == 0 {
-                let until = core.now + RELAY_PATIENCE;
-                core.wheel.arm(TimerOwner::Drain, until);
+                let until = core.tables.now + RELAY_PATIENCE;
+                core.tables.wheel.arm(TimerOwner::Drain, until);
                 return;
             }
             asked
@@ -57,12 +57,18 @@ impl Shard {
 
     /// The server stops: with `shutdown_spread`, sessions end over that time; a second request ends it all at once.
     fn stop(&mut self) {
-        let spread = self.core.borrow().config.shutdown_spread;
+        let spread = self.core.borrow().tables.config.shutdown_spread;
         let is_second = {
             let mut core = self.core.borrow_mut();
-            let drain = Drain { until: core.now + spread, sessions: core.sessions.len(), ended: 0, next: 0 };
-            let shard = core.id.0;
+            let drain = Drain {
+                until: core.tables.now + spread,
+                sessions: core.tables.sessions.len(),
+                ended: 0,
+                next: 0,
+            };
+            let shard = core.tables.id.0;
             tracing::info!(target: ENGINEIO, shard, sessions = drain.sessions, ?spread, "stopping: the sessions of this shard end");
+            core.tables.is_draining = true;
             core.drain.replace(drain).is_some()
         };
         if spread.is_zero() || is_second { self.shut_down() } else { self.drain() }
@@ -72,11 +78,12 @@ impl Shard {
     pub(crate) fn drain(&mut self) {
         let due: Vec<Key> = {
             let mut core = self.core.borrow_mut();
-            let (now, spread) = (core.now, core.config.shutdown_spread);
-            let Some(mut drain) = core.drain.filter(|_| !core.is_shutting_down) else { return };
+            let (now, spread) = (core.tables.now, core.tables.config.shutdown_spread);
+            let Some(mut drain) = core.drain.filter(|_| !core.tables.is_shutting_down) else { return };
             let count = drain.due(now, spread).saturating_sub(drain.ended);
             drain.ended += count;
-            let live = core.sessions.keys_from(drain.next).filter(|key| core.is_session_live(*key));
+            let live =
+                core.tables.sessions.keys_from(drain.next).filter(|key| core.tables.is_session_live(*key));
             let due: Vec<Key> = live.take(count).collect();
             if let Some(last) = due.last() {
                 drain.next = last.index + 1;
@@ -95,22 +102,22 @@ impl Shard {
             return self.shut_down();
         }
         let mut core = self.core.borrow_mut();
-        let next = core.now + DRAIN_STEP;
-        core.wheel.arm(TimerOwner::Drain, next);
+        let next = core.tables.now + DRAIN_STEP;
+        core.tables.wheel.arm(TimerOwner::Drain, next);
     }
 
     fn shut_down(&mut self) {
-        self.core.borrow_mut().is_shutting_down = true;
-        let sessions: Vec<Key> = self.core.borrow().sessions.keys().collect();
+        self.core.borrow_mut().tables.is_shutting_down = true;
+        let sessions: Vec<Key> = self.core.borrow().tables.sessions.keys().collect();
         for session in sessions {
             self.close_session(session, CloseReason::ServerShutdown);
         }
         self.core.borrow_mut().end_inquiries();
         // A pending poll takes what its session is owed, before its connection may write no more.
         self.answer_polls();
-        let connections: Vec<Key> = self.core.borrow().connections.keys().collect();
+        let connections: Vec<Key> = self.core.borrow().tables.connections.keys().collect();
         for connection in connections {
-            self.core.borrow_mut().say_goodbye(connection);
+            self.core.borrow_mut().tables.say_goodbye(connection);
         }
     }
 }

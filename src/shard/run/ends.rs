@@ -25,12 +25,13 @@ use smallvec::SmallVec;
 impl Shard {
     /// Tells the sockets of a session that their client has caught up.
     pub(crate) fn drained(&mut self, session: Key) {
-        let sockets = self.core.borrow().sockets_of(session);
+        let sockets = self.core.borrow().tables.sockets_of(session);
         for key in sockets {
             let is_open = {
                 let core = self.core.borrow();
-                let is_open = core.sockets.get(key).is_some_and(|socket| socket.state == SocketState::Open);
-                is_open && !core.is_ending(key)
+                let is_open =
+                    core.tables.sockets.get(key).is_some_and(|socket| socket.state == SocketState::Open);
+                is_open && !core.tables.is_ending(key)
             };
             let Some(socket) = Socket::of(&self.core, key).filter(|_| is_open) else { continue };
             let handlers = self.handlers_of(&socket);
@@ -40,7 +41,7 @@ impl Shard {
                 self.watched(|| format!("the drain handler of {}", cx.namespace()));
                 if let Err(panic) = done {
                     tracing::error!(target: SOCKETIO, message = %panic, "a drain handler panicked");
-                    self.core.borrow_mut().counters.handler_panics.add(1);
+                    self.core.borrow_mut().tables.counters.handler_panics.add(1);
                 }
             }
         }
@@ -48,7 +49,7 @@ impl Shard {
 
     /// Ends a session for which nobody waits any more; what it is owed goes with it.
     pub(crate) fn give_up_session(&mut self, session_key: Key, reason: CloseReason) {
-        self.core.borrow_mut().forget_backlog(session_key);
+        self.core.borrow_mut().tables.forget_backlog(session_key);
         self.close_session(session_key, reason);
     }
 
@@ -58,9 +59,9 @@ impl Shard {
     pub(crate) fn end_if_due(&mut self, session_key: Key) {
         let armed = {
             let core = self.core.borrow();
-            let Some(session) = core.sessions.get(session_key) else { return };
+            let Some(session) = core.tables.sessions.get(session_key) else { return };
             let deadline = session.deadline();
-            if deadline > core.now || core.now.since(deadline) > core.wheel.tick() {
+            if deadline > core.tables.now || core.tables.now.since(deadline) > core.tables.wheel.tick() {
                 return;
             }
             session.armed
@@ -70,7 +71,7 @@ impl Shard {
 
     /// `41`: the client leaves a namespace; the connection stays.
     pub(crate) fn leave_namespace(&mut self, session: Key, packet: &Packet<'_>) {
-        let socket = self.core.borrow().socket_of(session, packet.namespace);
+        let socket = self.core.borrow().tables.socket_of(session, packet.namespace);
         match socket {
             Some(socket) => self.end_socket(socket, CloseReason::ClientDisconnect, false),
             None => self.receive_stray(
@@ -84,7 +85,7 @@ impl Shard {
     /// A packet came for a namespace that the client is not in. A client that was there, and has left as `excused` says, may send
     /// it; any other broke the protocol.
     pub(crate) fn receive_stray(&mut self, session: Key, excused: Left, reason: &str) {
-        let left = self.core.borrow().sessions.get(session).map(|session| session.left);
+        let left = self.core.borrow().tables.sessions.get(session).map(|session| session.left);
         if left.is_some_and(|left| left < excused) {
             self.break_session(session, reason);
         }
@@ -100,23 +101,23 @@ impl Shard {
     pub(crate) fn close_session(&mut self, session: Key, reason: CloseReason) {
         let (ended, is_raw) = {
             let mut core = self.core.borrow_mut();
-            let Some(entry) = core.sessions.get_mut(session) else { return };
+            let Some(entry) = core.tables.sessions.get_mut(session) else { return };
             if std::mem::replace(&mut entry.is_over, true) {
                 return;
             }
             let (endpoint, sid) = (entry.endpoint, entry.sid);
-            core.counters.sessions.subtract(1);
-            core.leave_unjoined(session);
+            core.tables.counters.sessions.subtract(1);
+            core.tables.leave_unjoined(session);
             tracing::debug!(target: ENGINEIO, session = %sid.brief(), %reason, "session closed");
             let must_tell = reason == CloseReason::ServerDisconnect;
-            let sockets = core.sockets_of(session).into_iter();
+            let sockets = core.tables.sockets_of(session).into_iter();
             let ended: SmallVec<[Key; 4]> =
                 sockets.filter(|socket| core.cut_off(*socket, reason, must_tell)).collect();
             if reason == CloseReason::SlowConsumer {
-                core.counters.slow_consumers_closed.add(1);
-                core.abandon_outbox(session);
+                core.tables.counters.slow_consumers_closed.add(1);
+                core.tables.abandon_outbox(session);
             }
-            (ended, core.endpoint(endpoint).is_raw)
+            (ended, core.tables.endpoint(endpoint).is_raw)
         };
         for socket in ended {
             self.finish_socket(socket, reason);
@@ -124,7 +125,7 @@ impl Shard {
         if is_raw {
             self.engine_closed(session, reason);
         }
-        self.core.borrow_mut().end_transport(session, reason);
+        self.core.borrow_mut().tables.end_transport(session, reason);
     }
 
     /// Ends one socket; its disconnect handler runs at once.
@@ -146,7 +147,7 @@ impl Shard {
                 self.watched(|| format!("the disconnect handler of {}", cx.namespace()));
                 if let Err(panic) = done {
                     tracing::error!(target: SOCKETIO, message = %panic, "a disconnect handler panicked");
-                    self.core.borrow_mut().counters.handler_panics.add(1);
+                    self.core.borrow_mut().tables.counters.handler_panics.add(1);
                 }
             }
         }

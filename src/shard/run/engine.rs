@@ -26,50 +26,53 @@ impl Shard {
     /// its sessions are unknown here, and its keys lead to the next shard.
     pub(crate) fn foreign_owner(&self, query: &str) -> Option<ShardId> {
         let core = self.core.borrow();
-        let mesh = &core.mesh;
+        let mesh = &core.tables.mesh;
         if mesh.len() == 1 {
             return None;
         }
         let owner = match query::get_last(query, "sid").filter(|sid| !sid.is_empty()) {
             Some(sid) => Sid::parse(&sid)?.shard(),
-            None if core.config.shard_key => {
+            None if core.tables.config.shard_key => {
                 let key = query::get_last(query, "shard_key").filter(|key| !key.is_empty())?;
                 mesh.living((hash_of_key(&key, mesh.shard_key_salt()) % mesh.len() as u64) as usize)
             }
             None => return None,
         };
-        (owner != core.id && !mesh.is_gone(owner)).then_some(owner)
+        (owner != core.tables.id && !mesh.is_gone(owner)).then_some(owner)
     }
 
     /// Answers a whole request to the Engine.IO endpoint.
     pub(crate) fn answer_engine(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>, body: &[u8]) {
         if is_preflight(head) {
-            return self.core.borrow_mut().answer_preflight(key, endpoint, head);
+            return self.core.borrow_mut().tables.answer_preflight(key, endpoint, head);
         }
-        if self.core.borrow_mut().answer_bundle(key, endpoint, head) {
+        if self.core.borrow_mut().tables.answer_bundle(key, endpoint, head) {
             return;
         }
         let query = self.engine_query(endpoint, head);
         self.look_at_deadline(&query);
         let admitted = self.admit(key, endpoint, head, &query);
         match admitted.and_then(|admission| self.allow(key, endpoint, head, admission)) {
-            Err(refusal) => self.core.borrow_mut().refuse_engine(key, head, &refusal),
-            Ok(Admission::OpenPolling(_) | Admission::OpenWebSocket(..)) if self.core.borrow().is_full() => {
+            Err(refusal) => self.core.borrow_mut().tables.refuse_engine(key, head, &refusal),
+            Ok(Admission::OpenPolling(_) | Admission::OpenWebSocket(..))
+                if self.core.borrow().tables.is_full() =>
+            {
                 let mut core = self.core.borrow_mut();
-                core.refuse_session(key);
+                core.tables.refuse_session(key);
             }
             Ok(Admission::OpenPolling(form)) => {
-                let session = self.core.borrow_mut().open_polling(key, endpoint, head, form);
+                let session = self.core.borrow_mut().tables.open_polling(key, endpoint, head, form);
                 self.engine_opened(session);
                 self.connect_default(session);
             }
             Ok(Admission::OpenWebSocket(form, accepted)) => {
-                let session = self.core.borrow_mut().open_websocket(key, endpoint, head, (form, &accepted));
+                let session =
+                    self.core.borrow_mut().tables.open_websocket(key, endpoint, head, (form, &accepted));
                 self.engine_opened(session);
                 self.connect_default(session);
             }
             Ok(Admission::Probe(session, form, accepted)) => {
-                self.core.borrow_mut().open_probe(key, head, session, (form, &accepted))
+                self.core.borrow_mut().tables.open_probe(key, head, session, (form, &accepted))
             }
             Ok(Admission::Poll(session, form)) => self.poll(key, (session, form)),
             Ok(Admission::Post(session, form)) => self.post(key, head, (session, form), body),
@@ -81,8 +84,8 @@ impl Shard {
                 );
                 let response = Response::new(Status::INTERNAL_SERVER_ERROR);
                 let mut core = self.core.borrow_mut();
-                core.counters.requests_refused.add(1);
-                core.respond(key, &response);
+                core.tables.counters.requests_refused.add(1);
+                core.tables.respond(key, &response);
             }
         }
     }
@@ -99,7 +102,7 @@ impl Shard {
         let handlers = self.app.endpoint(endpoint);
         let rule = handlers.and_then(|handlers| handlers.allow_request.as_ref());
         if let (Some(rule), Admission::OpenPolling(_) | Admission::OpenWebSocket(..)) = (rule, &admission) {
-            let peer = self.core.borrow().peer_of(key);
+            let peer = self.core.borrow().tables.peer_of(key);
             let request = Request::of_handshake(head, peer, &self.core, endpoint);
             let decided = guarded(|| rule(&request));
             self.watched(|| "allow_request".to_owned());
@@ -107,7 +110,7 @@ impl Shard {
                 Ok(outcome) => outcome.map_err(Refusal::Rule)?,
                 Err(panic) => {
                     tracing::error!(target: ENGINEIO, message = %panic, "allow_request panicked; the client is refused");
-                    self.core.borrow().counters.handler_panics.add(1);
+                    self.core.borrow().tables.counters.handler_panics.add(1);
                     return Err(Refusal::Rule(String::new()));
                 }
             }
@@ -121,7 +124,7 @@ impl Shard {
     /// What the query says, as far as this server heeds it.
     pub(crate) fn engine_query<'a>(&self, endpoint: u8, head: &Head<'a, '_>) -> RequestQuery<'a> {
         let mut query = RequestQuery::parse(head.query);
-        if !self.core.borrow().endpoint(endpoint).options.allow_eio3 {
+        if !self.core.borrow().tables.endpoint(endpoint).options.allow_eio3 {
             query.callback = None;
         }
         query
@@ -136,7 +139,7 @@ impl Shard {
         query: &RequestQuery<'_>,
     ) -> Result<Admission, Refusal> {
         let core = self.core.borrow();
-        let options = &core.endpoint(endpoint).options;
+        let options = &core.tables.endpoint(endpoint).options;
         let transport = query.transport().ok_or(RequestError::TransportUnknown)?;
         let is_served = match transport {
             Transport::Polling => options.polling,
@@ -146,8 +149,8 @@ impl Shard {
             return Err(RequestError::TransportUnknown.into());
         }
         match query.callback.filter(|_| transport == Transport::Polling) {
-            Some(_) => core.check_script_origin(key, endpoint, head).map_err(Refusal::Origin)?,
-            None => core.check_origin(key, endpoint, head).map_err(Refusal::Origin)?,
+            Some(_) => core.tables.check_script_origin(key, endpoint, head).map_err(Refusal::Origin)?,
+            None => core.tables.check_origin(key, endpoint, head).map_err(Refusal::Origin)?,
         }
         let is_upgrade = match transport {
             Transport::WebSocket => head.offers_upgrade("websocket"),
@@ -169,9 +172,9 @@ impl Shard {
                 Transport::WebSocket => Ok(Admission::OpenWebSocket(form, accept()?)),
             };
         };
-        let key = Sid::parse(sid).and_then(|sid| core.session_by_sid(&sid));
+        let key = Sid::parse(sid).and_then(|sid| core.tables.session_by_sid(&sid));
         let key = key.ok_or(RequestError::SessionUnknown)?;
-        let session = core.sessions.get(key).filter(|session| session.endpoint == endpoint);
+        let session = core.tables.sessions.get(key).filter(|session| session.endpoint == endpoint);
         let session = session.ok_or(RequestError::SessionUnknown)?;
         let form = query.poll_form(session.poll_form.revision);
         if query.revision() != Some(form.revision) {
@@ -223,7 +226,7 @@ impl Shard {
         if rule.is_none() && head.headers.get("sec-websocket-protocol").is_none() {
             return Ok(None);
         }
-        let peer = self.core.borrow().peer_of(key);
+        let peer = self.core.borrow().tables.peer_of(key);
         let served = handlers.map_or(&[][..], |handlers| &handlers.options.subprotocols);
         choose(&Request::of_handshake(head, peer, &self.core, endpoint), rule, served)
     }

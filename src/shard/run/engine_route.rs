@@ -21,7 +21,7 @@ impl Shard {
     }
 
     pub(crate) fn engine_message(&mut self, session: Key, message: Message<'_>) {
-        self.core.borrow().counters.events_received.add(1);
+        self.core.borrow().tables.counters.events_received.add(1);
         self.call_route(session, |route, socket| {
             if let Some(handler) = &route.message {
                 handler(socket, message);
@@ -39,7 +39,7 @@ impl Shard {
 
     /// Calls the user's function; a panic costs its session and nobody else.
     fn call_route(&mut self, session: Key, call: impl FnOnce(&EngineRoute, &EngineSocket)) {
-        let found = self.core.borrow().sessions.get(session).map(|entry| (entry.sid, entry.endpoint));
+        let found = self.core.borrow().tables.sessions.get(session).map(|entry| (entry.sid, entry.endpoint));
         let Some((sid, endpoint)) = found else { return };
         let app = Rc::clone(&self.app);
         let Some(route) = app.endpoint(endpoint).and_then(|handlers| handlers.route.as_ref()) else { return };
@@ -48,7 +48,7 @@ impl Shard {
         self.watched(|| "a handler of raw Engine.IO".to_owned());
         if let Err(panic) = done {
             tracing::error!(target: ENGINEIO, message = %panic, "an Engine.IO handler panicked; its session is closed");
-            self.core.borrow_mut().counters.handler_panics.add(1);
+            self.core.borrow_mut().tables.counters.handler_panics.add(1);
             self.close_session(session, CloseReason::TransportError);
         }
     }

@@ -8,7 +8,7 @@ use crate::protocol::websocket::close::{CloseCode, CloseReason as PeerClose};
 use crate::protocol::websocket::deflate::InflateLimits;
 use crate::protocol::websocket::frame::{self, FrameError, Opcode};
 use crate::protocol::websocket::message::{Incoming, MessageLimits};
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::value::connection::{Kind, Role};
 use crate::shard::value::form::Wire;
 use crate::shard::value::session::CloseReason;
@@ -27,7 +27,7 @@ impl Shard {
     pub(crate) fn consume_frame(&mut self, key: Key, input: &mut [u8]) -> Step {
         let (mut decoder, whose, limits) = {
             let mut core = self.core.borrow_mut();
-            let Core { connections, endpoints, .. } = &mut *core;
+            let Tables { connections, endpoints, .. } = &mut core.tables;
             let Some(connection) = connections.get_mut(key) else { return Step::Wait };
             let Kind::WebSocket(websocket) = &mut connection.kind else { return Step::Wait };
             let whose = match websocket.role {
@@ -47,7 +47,7 @@ impl Shard {
         let is_fragment = was_within_message || decoder.is_within_message();
         // A decoder between two messages is as good as the new one that is in its place.
         if is_fragment {
-            self.core.borrow_mut().put_back(key, decoder);
+            self.core.borrow_mut().tables.put_back(key, decoder);
         }
         match decoded {
             Ok(None) => Step::Wait,
@@ -77,21 +77,21 @@ impl Shard {
     ) {
         let (mut inflater, mut inflated, limits) = {
             let mut core = self.core.borrow_mut();
-            let debt = core.websocket_mut(key).map_or(0, |websocket| websocket.inflate_debt as usize);
-            let limits = InflateLimits { bytes_max, ratio_max: core.config.inflate_ratio_max, debt };
-            (std::mem::take(&mut core.inflater), core.buffers.take(), limits)
+            let debt = core.tables.websocket_mut(key).map_or(0, |websocket| websocket.inflate_debt as usize);
+            let limits = InflateLimits { bytes_max, ratio_max: core.tables.config.inflate_ratio_max, debt };
+            (std::mem::take(&mut core.tables.inflater), core.tables.buffers.take(), limits)
         };
         let message = inflater.get_or_insert_default().message(is_text, payload, limits, &mut inflated);
         {
             let mut core = self.core.borrow_mut();
-            core.inflater = inflater;
+            core.tables.inflater = inflater;
             let inflated_len = match &message {
                 Ok(Incoming::Text(text)) => text.len(),
                 Ok(Incoming::Binary(bytes)) => bytes.len(),
                 _ => 0,
             };
             let debt = limits.debt_after(payload.len(), inflated_len);
-            if let Some(websocket) = core.websocket_mut(key) {
+            if let Some(websocket) = core.tables.websocket_mut(key) {
                 websocket.inflate_debt = u32::try_from(debt).unwrap_or(u32::MAX);
             }
         }
@@ -100,8 +100,8 @@ impl Shard {
             Err(error) => self.break_websocket(key, whose, error),
         }
         let mut core = self.core.borrow_mut();
-        core.charge_bytes(key, inflated.len());
-        core.buffers.give(inflated);
+        core.tables.charge_bytes(key, inflated.len());
+        core.tables.buffers.give(inflated);
     }
 
     fn receive_frame(&mut self, key: Key, whose: Whose, incoming: Incoming<'_>) {
@@ -118,8 +118,8 @@ impl Shard {
             (Incoming::Binary(bytes), Whose::Raw) => self.raw_binary(key, &bytes),
             (Incoming::Ping(payload), _) => {
                 let mut core = self.core.borrow_mut();
-                if !core.is_owed_much(key) {
-                    core.write_to(key, |out| frame::append(out, Opcode::Pong, payload));
+                if !core.tables.is_owed_much(key) {
+                    core.tables.write_to(key, |out| frame::append(out, Opcode::Pong, payload));
                 }
             }
             (Incoming::Close(reason), _) => self.close_by_peer(key, whose, reason),
@@ -131,7 +131,9 @@ impl Shard {
     #[inline]
     fn receive_text(&mut self, session: Key, text: &str) {
         let packet = match packet::decode(text) {
-            Ok(Packet::Base64(_)) if self.core.borrow().is_revision_3(session) => payload3::decode(text),
+            Ok(Packet::Base64(_)) if self.core.borrow().tables.is_revision_3(session) => {
+                payload3::decode(text)
+            }
             packet => packet,
         };
         match packet {
@@ -142,10 +144,10 @@ impl Shard {
 
     fn close_by_peer(&mut self, key: Key, whose: Whose, reason: Option<PeerClose<'_>>) {
         let code = reason.and_then(|reason| CloseCode::new(reason.code));
-        self.core.borrow_mut().close_websocket(key, code, "");
+        self.core.borrow_mut().tables.close_websocket(key, code, "");
         match whose {
             Whose::Session(session) => self.close_session(session, CloseReason::TransportClose),
-            Whose::Probe(session) => self.core.borrow_mut().forget_upgrade(session, key),
+            Whose::Probe(session) => self.core.borrow_mut().tables.forget_upgrade(session, key),
             Whose::Raw => self.raw_ended(key),
         }
     }
@@ -153,10 +155,10 @@ impl Shard {
     /// The peer broke RFC 6455: say with which code, and close.
     fn break_websocket(&mut self, key: Key, whose: Whose, error: FrameError) {
         tracing::info!(target: ENGINEIO, code = error.close_code().number(), reason = error.reason(), "WebSocket closed");
-        self.core.borrow_mut().close_websocket(key, Some(error.close_code()), error.reason());
+        self.core.borrow_mut().tables.close_websocket(key, Some(error.close_code()), error.reason());
         match whose {
             Whose::Session(session) => self.close_session(session, CloseReason::TransportError),
-            Whose::Probe(session) => self.core.borrow_mut().forget_upgrade(session, key),
+            Whose::Probe(session) => self.core.borrow_mut().tables.forget_upgrade(session, key),
             Whose::Raw => self.raw_ended(key),
         }
     }

@@ -15,7 +15,7 @@ impl Shard {
 
     #[cold]
     fn tell_held(&self, held: Duration, what: impl FnOnce() -> String) {
-        self.core.borrow().counters.handlers_slow.add(1);
+        self.core.borrow().tables.counters.handlers_slow.add(1);
         if let Some(left_out) = self.watch.take_line() {
             let what = what();
             tracing::warn!(

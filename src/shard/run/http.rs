@@ -43,14 +43,14 @@ impl Shard {
     pub(crate) fn consume_http(&mut self, key: Key, input: &[u8]) -> Step {
         {
             let mut core = self.core.borrow_mut();
-            if core.is_owed_much(key) {
+            if core.tables.is_owed_much(key) {
                 tracing::info!(target: ENGINEIO, "closed: requests were pipelined, and their answers not read");
-                core.deferred.push(Deferred::Lost(key));
+                core.tables.deferred.push(Deferred::Lost(key));
                 return Step::Wait;
             }
-            let Some(http) = core.http_mut(key) else { return Step::Wait };
+            let Some(http) = core.tables.http_mut(key) else { return Step::Wait };
             if http.awaits_proxy {
-                return core.consume_proxy_header(key, input);
+                return core.tables.consume_proxy_header(key, input);
             }
             if http.is_answering || input.len() < http.needed {
                 return Step::Wait;
@@ -60,12 +60,12 @@ impl Shard {
                 return self.consume_chunks(key, input);
             }
         }
-        let head_bytes_max = self.core.borrow().config.head_bytes_max;
+        let head_bytes_max = self.core.borrow().tables.config.head_bytes_max;
         let mut storage = HeaderStorage::new();
         match decode_head(input, head_bytes_max, &mut storage) {
             Ok(None) => Step::Wait,
             Err(error) => {
-                self.core.borrow_mut().note_origin_of_partial(key, input);
+                self.core.borrow_mut().tables.note_origin_of_partial(key, input);
                 self.refuse(key, error)
             }
             Ok(Some((head, head_len))) => self.consume_request(key, &head, head_len, input),
@@ -76,7 +76,7 @@ impl Shard {
     fn consume_request(&mut self, key: Key, head: &Head<'_, '_>, head_len: usize, input: &[u8]) -> Step {
         let destination = self.destination(head);
         if let Destination::Foreign(to) = destination {
-            self.core.borrow_mut().hand_off(key, to, input);
+            self.core.borrow_mut().tables.hand_off(key, to, input);
             return Step::Used(input.len());
         }
         let framing = RequestFraming {
@@ -88,13 +88,13 @@ impl Shard {
         let body_bytes_max = {
             let mut core = self.core.borrow_mut();
             let body_bytes_max = core.body_bytes_max(&destination);
-            core.note_origin(key, destination.endpoint(), head);
-            core.note_host(key, head);
-            let Some(http) = core.http_mut(key) else { return Step::Used(input.len()) };
+            core.tables.note_origin(key, destination.endpoint(), head);
+            core.tables.note_host(key, head);
+            let Some(http) = core.tables.http_mut(key) else { return Step::Used(input.len()) };
             http.framing = framing;
             body_bytes_max
         };
-        if !self.core.borrow().allowed_hosts.allows(head.host) {
+        if !self.core.borrow().tables.allowed_hosts.allows(head.host) {
             tracing::warn!(
                 target: ENGINEIO,
                 host = cors_pattern::shown(head.host.unwrap_or_default()),
@@ -134,32 +134,32 @@ impl Shard {
                     body: Vec::new(),
                 };
                 let mut core = self.core.borrow_mut();
-                if let Some(http) = core.http_mut(key) {
+                if let Some(http) = core.tables.http_mut(key) {
                     http.chunked = Some(Box::new(chunked));
                 }
-                core.count_partial(key);
+                core.tables.count_partial(key);
                 Step::Used(head_len)
             }
         }
     }
 
     fn consume_chunks(&mut self, key: Key, input: &[u8]) -> Step {
-        let chunked = self.core.borrow_mut().http_mut(key).and_then(|http| http.chunked.take());
+        let chunked = self.core.borrow_mut().tables.http_mut(key).and_then(|http| http.chunked.take());
         let Some(mut chunked) = chunked else { return Step::Wait };
         match chunked.decoder.decode(input, &mut chunked.body, chunked.bytes_max) {
             Err(error) => self.refuse(key, error),
             Ok((used, false)) => {
                 {
                     let mut core = self.core.borrow_mut();
-                    if let Some(http) = core.http_mut(key) {
+                    if let Some(http) = core.tables.http_mut(key) {
                         http.chunked = Some(chunked);
                     }
-                    core.count_partial(key);
+                    core.tables.count_partial(key);
                 }
                 if used == 0 { Step::Wait } else { Step::Used(used) }
             }
             Ok((used, true)) => {
-                self.core.borrow_mut().count_partial(key);
+                self.core.borrow_mut().tables.count_partial(key);
                 let mut storage = HeaderStorage::new();
                 if let Ok(Some((head, _))) = decode_head(&chunked.head, chunked.head.len(), &mut storage) {
                     let destination = self.destination(&head);
@@ -171,7 +171,9 @@ impl Shard {
     }
 
     fn destination(&self, head: &Head<'_, '_>) -> Destination {
-        let Some(endpoint) = self.core.borrow().endpoint_at(head.path) else { return Destination::Site };
+        let Some(endpoint) = self.core.borrow().tables.endpoint_at(head.path) else {
+            return Destination::Site;
+        };
         self.foreign_owner(head.query).map_or(Destination::Engine(endpoint), Destination::Foreign)
     }
 
@@ -183,21 +185,21 @@ impl Shard {
             return;
         }
         let mut core = self.core.borrow_mut();
-        let (timeout, now) = (core.config.header_timeout, core.now);
-        let Some(http) = core.http_mut(key) else { return };
+        let (timeout, now) = (core.tables.config.header_timeout, core.tables.now);
+        let Some(http) = core.tables.http_mut(key) else { return };
         http.needed = needed;
         http.body_started = now;
         let must_continue = head.expects_continue && !std::mem::replace(&mut http.is_continue_sent, true);
-        core.arm_connection(key, timeout);
+        core.tables.arm_connection(key, timeout);
         if must_continue {
-            core.write_to(key, |out| out.extend_from_slice(CONTINUE_100));
+            core.tables.write_to(key, |out| out.extend_from_slice(CONTINUE_100));
         }
     }
 
     fn answer(&mut self, key: Key, destination: &Destination, head: &Head<'_, '_>, body: &[u8]) {
         {
             let mut core = self.core.borrow_mut();
-            let Some(http) = core.http_mut(key) else { return };
+            let Some(http) = core.tables.http_mut(key) else { return };
             http.is_answering = true;
             http.needed = 0;
             http.is_continue_sent = false;
@@ -217,11 +219,11 @@ impl Shard {
     /// Answers a request that broke the rules, and closes the connection: what follows it cannot be trusted.
     pub(crate) fn refuse_request(&mut self, key: Key, status: Status, reason: &'static str) {
         let mut core = self.core.borrow_mut();
-        let peer = core.connections.get(key).map(|connection| connection.peer);
+        let peer = core.tables.connections.get(key).map(|connection| connection.peer);
         tracing::info!(target: ENGINEIO, peer = peer.map(tracing::field::display), status = status.code(), reason, "request refused");
-        core.counters.requests_refused.add(1);
-        let session = core.http_mut(key).and_then(|http| http.session.take());
-        core.respond_and_close(key, &Response::text(reason).with_status(status));
+        core.tables.counters.requests_refused.add(1);
+        let session = core.tables.http_mut(key).and_then(|http| http.session.take());
+        core.tables.respond_and_close(key, &Response::text(reason).with_status(status));
         // What the POST carried is lost, so its session cannot go on: the client would never learn of the gap.
         if let Some(session) = session {
             drop(core);
@@ -232,6 +234,6 @@ impl Shard {
 
 impl Core {
     fn body_bytes_max(&self, destination: &Destination) -> usize {
-        self.endpoint(destination.endpoint()).options.max_http_buffer_size
+        self.tables.endpoint(destination.endpoint()).options.max_http_buffer_size
     }
 }

@@ -11,7 +11,7 @@ use crate::protocol::socketio::event::Args;
 use crate::protocol::socketio::msgpack;
 use crate::protocol::socketio::packet::{self, Packet, PacketKind};
 use crate::shard::Shard;
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::user::websocket::Message;
 use crate::shard::value::form::Wire;
 use crate::shard::value::session::{CloseReason, Left};
@@ -24,7 +24,7 @@ impl Shard {
     pub(crate) fn receive_packet(&mut self, session: Key, packet: EnginePacket<'_>) {
         let step = {
             let mut core = self.core.borrow_mut();
-            let Core { sessions, endpoints, now, .. } = &mut *core;
+            let Tables { sessions, endpoints, now, .. } = &mut core.tables;
             let (Some(session), now) = (sessions.get_mut(session), *now) else { return };
             if session.is_over || session.is_ending {
                 return;
@@ -48,8 +48,8 @@ impl Shard {
                 None => self.close_session(session, CloseReason::ParseError),
             },
             Step::Binary(bytes) => self.receive_attachment(session, Bytes::copy_from_slice(bytes)),
-            Step::Pong => self.core.borrow_mut().arm_session(session),
-            Step::AnswerPing => self.core.borrow_mut().send_packet(session, "3"),
+            Step::Pong => self.core.borrow_mut().tables.arm_session(session),
+            Step::AnswerPing => self.core.borrow_mut().tables.send_packet(session, "3"),
             Step::Close => self.close_session(session, CloseReason::TransportClose),
             Step::WrongHeartbeat => self.close_session(session, CloseReason::TransportError),
             Step::Ignore | Step::AnswerProbe | Step::Upgrade | Step::FailProbe => {}
@@ -60,7 +60,7 @@ impl Shard {
     pub(crate) fn receive_binary(&mut self, session: Key, bytes: &[u8]) {
         {
             let mut core = self.core.borrow_mut();
-            let Core { sessions, endpoints, now, .. } = &mut *core;
+            let Tables { sessions, endpoints, now, .. } = &mut core.tables;
             let (Some(session), now) = (sessions.get_mut(session), *now) else { return };
             if session.is_over || session.is_ending {
                 return;
@@ -70,7 +70,7 @@ impl Shard {
             }
             session.heartbeat.receive_packet(endpoints[usize::from(session.endpoint)].heartbeat_times(), now);
         }
-        let message = self.core.borrow().untyped(session, bytes);
+        let message = self.core.borrow().tables.untyped(session, bytes);
         match message {
             Some(message) => self.receive_attachment(session, Bytes::copy_from_slice(message)),
             None => self.close_session(session, CloseReason::ParseError),
@@ -80,9 +80,9 @@ impl Shard {
     fn receive_message(&mut self, session: Key, text: &str) {
         let (is_binary_due, is_raw) = {
             let core = self.core.borrow();
-            let Some(session) = core.sessions.get(session) else { return };
+            let Some(session) = core.tables.sessions.get(session) else { return };
             let is_binary_due = session.pending_binary.is_some() || session.wire.has(Wire::MSGPACK);
-            (is_binary_due, core.endpoint(session.endpoint).is_raw)
+            (is_binary_due, core.tables.endpoint(session.endpoint).is_raw)
         };
         if is_raw {
             return self.engine_message(session, Message::Text(text));
@@ -121,7 +121,7 @@ impl Shard {
             Ok(message) => message,
             Err(error) => return self.break_session(session, error.reason()),
         };
-        if let Some(session) = self.core.borrow_mut().sessions.get_mut(session) {
+        if let Some(session) = self.core.borrow_mut().tables.sessions.get_mut(session) {
             session.wire = session.wire | Wire::MSGPACK;
         }
         self.receive_whole(session, &message.packet(), &message.attachments);
@@ -131,18 +131,18 @@ impl Shard {
         let pending =
             PendingBinary::new(packet.kind, packet.namespace, packet.id, packet.payload, packet.attachments);
         let mut core = self.core.borrow_mut();
-        if let Some(session) = core.sessions.get_mut(session) {
+        if let Some(session) = core.tables.sessions.get_mut(session) {
             session.pending_binary = Some(Box::new(pending));
         }
-        core.count_session_partial(session);
+        core.tables.count_session_partial(session);
     }
 
     /// A binary message: an attachment, or a packet of the msgpack parser.
     fn receive_attachment(&mut self, session: Key, bytes: Bytes) {
         let complete = {
             let mut core = self.core.borrow_mut();
-            let is_auto = core.config.parser == Parser::Auto;
-            let Core { sessions, endpoints, .. } = &mut *core;
+            let is_auto = core.tables.config.parser == Parser::Auto;
+            let Tables { sessions, endpoints, .. } = &mut core.tables;
             let Some(entry) = sessions.get_mut(session) else { return };
             let endpoint = &endpoints[usize::from(entry.endpoint)];
             if endpoint.is_raw {
@@ -165,7 +165,7 @@ impl Shard {
                 }
                 Some(pending) => Ok(if pending.push(bytes) { entry.pending_binary.take() } else { None }),
             };
-            core.count_session_partial(session);
+            core.tables.count_session_partial(session);
             complete
         };
         match complete {
@@ -191,16 +191,18 @@ impl Shard {
         packet: &Packet<'_>,
         attachments: &[Bytes],
     ) {
-        let Some(socket) = self.core.borrow().socket_of(session, packet.namespace) else {
+        let Some(socket) = self.core.borrow().tables.socket_of(session, packet.namespace) else {
             let excused = if kind == PacketKind::Ack { Left::ByItself } else { Left::SentAway };
             let reason = "a packet came for a namespace that the client has not joined";
             return self.receive_stray(session, excused, reason);
         };
         let is_waiting = {
             let core = self.core.borrow();
-            let Some(socket) = core.sockets.get(socket).filter(|socket| !socket.is_ending) else { return };
+            let Some(socket) = core.tables.sockets.get(socket).filter(|socket| !socket.is_ending) else {
+                return;
+            };
             if kind == PacketKind::Event && !packet.payload.is_empty() {
-                core.counters.events_received.add(1);
+                core.tables.counters.events_received.add(1);
             }
             socket.is_busy || socket.state != SocketState::Open || socket.has_waiting()
         };

@@ -14,14 +14,14 @@ impl Shard {
     /// A GET of a polling session: it takes what waits, or waits itself.
     pub(crate) fn poll(&mut self, key: Key, (session_key, form): (Key, PollForm)) {
         let mut core = self.core.borrow_mut();
-        let Some(session) = core.sessions.get_mut(session_key) else { return };
+        let Some(session) = core.tables.sessions.get_mut(session_key) else { return };
         let Link::Polling { poll, post } = &mut session.link else { return };
         session.share.polls_beside |= post.is_some();
         if poll.is_some() {
-            core.counters.requests_refused.add(1);
-            core.respond(key, &Response::new(Status::BAD_REQUEST));
+            core.tables.counters.requests_refused.add(1);
+            core.tables.respond(key, &Response::new(Status::BAD_REQUEST));
             // As Node and the protocol's own suite have it. No stock client comes here.
-            core.release_poll(session_key, "1");
+            core.tables.release_poll(session_key, "1");
             drop(core);
             tracing::info!(
                 target: ENGINEIO,
@@ -35,13 +35,13 @@ impl Shard {
         session.poll_form = form;
         let is_due = !session.backlog.is_empty() || session.is_over;
         let is_upgrading = session.is_switching();
-        if let Some(http) = core.http_mut(key) {
+        if let Some(http) = core.tables.http_mut(key) {
             http.session = Some(session_key);
         }
         if is_due {
-            core.mark_poll_due(session_key);
+            core.tables.mark_poll_due(session_key);
         } else if is_upgrading {
-            core.release_poll(session_key, "6");
+            core.tables.release_poll(session_key, "6");
         }
     }
 
@@ -55,7 +55,8 @@ impl Shard {
 
     /// The connection that carried a session's poll or POST is gone before its time.
     pub(crate) fn carrier_lost(&mut self, session_key: Key, key: Key) {
-        let is_carrier = match self.core.borrow().sessions.get(session_key).map(|session| session.link) {
+        let is_carrier = match self.core.borrow().tables.sessions.get(session_key).map(|session| session.link)
+        {
             Some(Link::Polling { poll, post }) => poll == Some(key) || post == Some(key),
             _ => false,
         };

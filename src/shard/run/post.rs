@@ -40,8 +40,8 @@ impl Shard {
                 "session closed: a POST's body is no text; Engine.IO 4 sends text/plain in UTF-8, binary in base64"
             );
             let mut core = self.core.borrow_mut();
-            core.counters.requests_refused.add(1);
-            core.respond(key, &Response::new(Status::BAD_REQUEST));
+            core.tables.counters.requests_refused.add(1);
+            core.tables.respond(key, &Response::new(Status::BAD_REQUEST));
             drop(core);
             self.close_session(session_key, CloseReason::TransportError);
             return;
@@ -52,10 +52,10 @@ impl Shard {
             Received::UpTo(at, pause) => {
                 let post = PendingPost { session: session_key, posted: posted.into_owned(), at };
                 let mut core = self.core.borrow_mut();
-                core.keep_post(key, Box::new(post), pause);
-                core.count_partial(key);
+                core.tables.keep_post(key, Box::new(post), pause);
+                core.tables.count_partial(key);
                 // An answer to a ping may be in what waits for us.
-                if let Some(connection) = core.connections.get_mut(key) {
+                if let Some(connection) = core.tables.connections.get_mut(key) {
                     connection.share.note_sign_of_life();
                 }
             }
@@ -71,7 +71,7 @@ impl Shard {
         mut at: usize,
     ) -> Received {
         while let Some((packet, next)) = posted.packet_at(at) {
-            if let Some(pause) = self.core.borrow_mut().pause_of_post(session_key) {
+            if let Some(pause) = self.core.borrow_mut().tables.pause_of_post(session_key) {
                 return Received::UpTo(at, pause);
             }
             let Ok(packet) = packet else { return Received::Fault(CloseReason::ParseError) };
@@ -79,11 +79,11 @@ impl Shard {
             self.receive_packet(session_key, packet);
             self.settle();
             let mut core = self.core.borrow_mut();
-            if !core.is_session_live(session_key) {
+            if !core.tables.is_session_live(session_key) {
                 break;
             }
-            if !core.take_packet(key) && posted.packet_at(at).is_some() {
-                core.end_grant(session_key);
+            if !core.tables.take_packet(key) && posted.packet_at(at).is_some() {
+                core.tables.end_grant(session_key);
                 return Received::UpTo(at, Pause::Turn);
             }
         }
@@ -92,9 +92,9 @@ impl Shard {
 
     /// Goes on with a POST whose packets are not all handled. True when there is more of it still.
     pub(crate) fn continue_post(&mut self, key: Key) -> bool {
-        let post = self.core.borrow_mut().http_mut(key).and_then(|http| http.post.take());
+        let post = self.core.borrow_mut().tables.http_mut(key).and_then(|http| http.post.take());
         let Some(mut post) = post else { return false };
-        let is_live = self.core.borrow().is_session_live(post.session);
+        let is_live = self.core.borrow().tables.is_session_live(post.session);
         let received = match is_live {
             true => self.receive_packets(key, post.session, &post.posted, post.at),
             false => Received::All,
@@ -104,11 +104,11 @@ impl Shard {
             Received::Fault(fault) => Some(fault),
             Received::UpTo(at, pause) => {
                 post.at = at;
-                self.core.borrow_mut().keep_post(key, post, pause);
+                self.core.borrow_mut().tables.keep_post(key, post, pause);
                 return true;
             }
         };
-        self.core.borrow_mut().count_partial(key);
+        self.core.borrow_mut().tables.count_partial(key);
         self.finish_post(key, post.session, fault);
         false
     }
@@ -122,11 +122,11 @@ impl Shard {
         };
         {
             let mut core = self.core.borrow_mut();
-            core.release_post(session_key, key);
-            core.respond(key, &response);
+            core.tables.release_post(session_key, key);
+            core.tables.respond(key, &response);
         }
         if let Some(reason) = fault {
-            self.core.borrow().counters.requests_refused.add(1);
+            self.core.borrow().tables.counters.requests_refused.add(1);
             tracing::info!(
                 target: ENGINEIO,
                 "session closed: a POST holds something that is no packet; the client must speak Engine.IO 4"
@@ -138,14 +138,14 @@ impl Shard {
     /// Makes a connection the one that carries a session's POST. Two at once end the session, as in Node.
     pub(crate) fn claim_post(&mut self, key: Key, session_key: Key) -> bool {
         let mut core = self.core.borrow_mut();
-        let Some(session) = core.sessions.get_mut(session_key) else { return false };
+        let Some(session) = core.tables.sessions.get_mut(session_key) else { return false };
         let Link::Polling { poll, post } = &mut session.link else { return false };
         match *post {
             Some(other) if other != key => {
                 // The body may still be on its way: the connection is of no further use.
-                core.counters.requests_refused.add(1);
-                core.respond_and_close(key, &Response::new(Status::BAD_REQUEST));
-                core.drop_connection(other);
+                core.tables.counters.requests_refused.add(1);
+                core.tables.respond_and_close(key, &Response::new(Status::BAD_REQUEST));
+                core.tables.drop_connection(other);
                 drop(core);
                 tracing::info!(
                     target: ENGINEIO,
@@ -158,7 +158,7 @@ impl Shard {
             _ => {
                 *post = Some(key);
                 session.share.polls_beside |= poll.is_some();
-                if let Some(http) = core.http_mut(key) {
+                if let Some(http) = core.tables.http_mut(key) {
                     http.session = Some(session_key);
                 }
                 true

@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 impl Shard {
     pub(crate) fn raw_opened(&mut self, connection: Key, route: &Rc<WebSocketRoute>) {
-        self.core.borrow_mut().arm_raw(connection);
+        self.core.borrow_mut().tables.arm_raw(connection);
         if let Some(handler) = &route.open {
             let websocket = WebSocket { core: Rc::clone(&self.core), connection };
             self.guard_raw(connection, || handler(&websocket));
@@ -27,15 +27,15 @@ impl Shard {
             return self.connection_lost(connection);
         }
         let mut core = self.core.borrow_mut();
-        core.write_to(connection, |out| frame::append(out, Opcode::Ping, &[]));
-        core.arm_raw(connection);
+        core.tables.write_to(connection, |out| frame::append(out, Opcode::Ping, &[]));
+        core.tables.arm_raw(connection);
     }
 
     /// A frame of any kind came.
     pub(crate) fn raw_seen(&mut self, connection: Key) {
         let mut core = self.core.borrow_mut();
-        let now = core.now;
-        if let Some(connection) = core.connections.get_mut(connection)
+        let now = core.tables.now;
+        if let Some(connection) = core.tables.connections.get_mut(connection)
             && let Kind::WebSocket(websocket) = &mut connection.kind
             && let Role::Raw(raw) = &mut websocket.role
         {
@@ -63,7 +63,7 @@ impl Shard {
     pub(crate) fn raw_ended(&mut self, connection: Key) {
         let state = {
             let mut core = self.core.borrow_mut();
-            let Some(connection) = core.connections.get_mut(connection) else { return };
+            let Some(connection) = core.tables.connections.get_mut(connection) else { return };
             match std::mem::replace(&mut connection.kind, Kind::Http(Default::default())) {
                 Kind::WebSocket(crate::shard::value::connection::WebSocketState {
                     role: Role::Raw(raw),
@@ -87,7 +87,7 @@ impl Shard {
 
     fn raw_route(&self, connection: Key) -> Option<Rc<WebSocketRoute>> {
         let core = self.core.borrow();
-        match &core.connections.get(connection)?.kind {
+        match &core.tables.connections.get(connection)?.kind {
             Kind::WebSocket(websocket) => match &websocket.role {
                 Role::Raw(raw) => Some(Rc::clone(&raw.route)),
                 _ => None,
@@ -102,8 +102,8 @@ impl Shard {
         if let Err(panic) = done {
             tracing::error!(message = %panic, "a WebSocket handler panicked; its connection is closed");
             let mut core = self.core.borrow_mut();
-            core.counters.handler_panics.add(1);
-            core.close_websocket(connection, Some(CloseCode::INTERNAL_ERROR), "internal error");
+            core.tables.counters.handler_panics.add(1);
+            core.tables.close_websocket(connection, Some(CloseCode::INTERNAL_ERROR), "internal error");
         }
     }
 }

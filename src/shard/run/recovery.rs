@@ -58,11 +58,11 @@ impl Shard {
     fn end_present(&mut self, pid: Sid, namespace: &Address, claimer: Option<Key>) {
         let session = {
             let core = self.core.borrow();
-            let own = claimer.and_then(|key| core.sockets.get(key)).map(|socket| socket.session);
-            let socket = core.recovery.by_pid.get(&pid).and_then(|key| core.sockets.get(*key));
+            let own = claimer.and_then(|key| core.tables.sockets.get(key)).map(|socket| socket.session);
+            let socket = core.recovery.by_pid.get(&pid).and_then(|key| core.tables.sockets.get(*key));
             let socket = socket.filter(|socket| {
                 socket.state == SocketState::Open
-                    && core.namespaces[socket.namespace].namespace.address == *namespace
+                    && core.tables.namespaces[socket.namespace].namespace.address == *namespace
             });
             socket.map(|socket| socket.session).filter(|session| Some(*session) != own)
         };
@@ -134,7 +134,7 @@ impl Shard {
 
     /// What a socket has missed is not to be had: its client comes back and is told so.
     fn fail_restoring(&mut self, key: Key) {
-        let session = self.core.borrow().sockets.get(key).map(|socket| socket.session);
+        let session = self.core.borrow().tables.sockets.get(key).map(|socket| socket.session);
         if let Some(session) = session {
             tracing::info!(target: SOCKETIO, "a recovery failed half-way; the client connects again");
             self.close_session(session, CloseReason::TransportError);
@@ -162,7 +162,7 @@ impl Shard {
     pub(crate) fn seen_until(&mut self, numbers: &[u64]) {
         {
             let mut core = self.core.borrow_mut();
-            let again = core.now + LOOK_AGAIN_AFTER;
+            let again = core.tables.now + LOOK_AGAIN_AFTER;
             let seen = &mut core.recovery.seen;
             for (own, number) in seen.numbers.iter_mut().zip(numbers) {
                 *own = (*own).max(*number);

@@ -3,19 +3,19 @@
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::shard::Shard;
-use crate::shard::WireEnd;
 use crate::shard::value::connection::{Kind, Role, WebSocketState};
 use crate::shard::value::share::Unfinished;
+use crate::shard::value::share::WireEnd;
 
 impl Shard {
     /// Whether input waits for its connection's next share: the driver must come back without sleeping.
     pub(crate) fn is_unfinished(&self) -> bool {
-        !self.core.borrow().unfinished.is_empty()
+        !self.core.borrow().tables.unfinished.is_empty()
     }
 
     /// Frames, requests and packets handled so far: a driver looks at its clock after some of them.
     pub(crate) fn events_taken(&self) -> u64 {
-        self.core.borrow().events_taken
+        self.core.borrow().tables.events_taken
     }
 
     /// Gives the connection that waits longest its next share. False when there is none, or this turn owes so much that it must
@@ -23,7 +23,7 @@ impl Shard {
     pub(crate) fn give_share(&mut self, now: Time) -> bool {
         let next = {
             let mut core = self.core.borrow_mut();
-            if core.owed.is_turn_full() { None } else { core.unfinished.pop_front() }
+            if core.tables.owed.is_turn_full() { None } else { core.tables.unfinished.pop_front() }
         };
         match next {
             None => return false,
@@ -36,8 +36,8 @@ impl Shard {
     fn next_session_share(&mut self, key: Key) {
         {
             let mut core = self.core.borrow_mut();
-            let turn = core.turn;
-            let Some(session) = core.sessions.get_mut(key) else { return };
+            let turn = core.tables.turn;
+            let Some(session) = core.tables.sessions.get_mut(key) else { return };
             session.share.is_queued = false;
             session.share.spent.begin(turn);
         }
@@ -47,8 +47,8 @@ impl Shard {
     fn next_share(&mut self, key: Key) {
         let session = {
             let mut core = self.core.borrow_mut();
-            let turn = core.turn;
-            let Some(connection) = core.connections.get_mut(key) else { return };
+            let turn = core.tables.turn;
+            let Some(connection) = core.tables.connections.get_mut(key) else { return };
             connection.share.is_queued = false;
             connection.share.spent.begin(turn);
             match &connection.kind {
@@ -63,9 +63,9 @@ impl Shard {
             return;
         }
         self.resume_connection(key);
-        self.core.borrow_mut().bound_unread(key);
+        self.core.borrow_mut().tables.bound_unread(key);
         self.settle();
-        let end = self.core.borrow_mut().take_end(key);
+        let end = self.core.borrow_mut().tables.take_end(key);
         match end {
             Some(WireEnd::Ended) => self.connection_ended(key),
             Some(WireEnd::Closed) => self.connection_lost(key),

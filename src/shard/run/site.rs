@@ -48,12 +48,12 @@ impl Shard {
                         headers: Vec::new(),
                         missing: None,
                     };
-                    return self.core.borrow_mut().await_file(key, request, &relative, root.clone());
+                    return self.core.borrow_mut().tables.await_file(key, request, &relative, root.clone());
                 }
                 None => not_found(),
             },
             None => {
-                let endpoint = self.core.borrow().endpoint(MAIN).options.path.clone();
+                let endpoint = self.core.borrow().tables.endpoint(MAIN).options.path.clone();
                 tracing::info!(
                     method = head.method.as_str(),
                     path = head.path,
@@ -64,7 +64,7 @@ impl Shard {
                 not_found()
             }
         };
-        self.core.borrow_mut().respond(key, &response);
+        self.core.borrow_mut().tables.respond(key, &response);
     }
 
     fn answer_route(
@@ -86,18 +86,18 @@ impl Shard {
         });
         let response = match handler {
             Some((_, handler)) => {
-                let peer = self.core.borrow().peer_of(key);
+                let peer = self.core.borrow().tables.peer_of(key);
                 let request = Request { head, params, body, peer, core: &self.core, endpoint: MAIN };
                 let answered = guarded(|| handler(&request));
                 self.watched(|| format!("the route {}", Shown(head.path)));
                 answered.unwrap_or_else(|panic| {
                     tracing::error!(path = head.path, message = %panic, "a route's handler panicked");
-                    self.core.borrow().counters.handler_panics.add(1);
+                    self.core.borrow().tables.counters.handler_panics.add(1);
                     Response::text("Internal Server Error").with_status(Status::INTERNAL_SERVER_ERROR)
                 })
             }
             None if is_preflight(head) => {
-                return self.core.borrow_mut().answer_preflight(key, MAIN, head);
+                return self.core.borrow_mut().tables.answer_preflight(key, MAIN, head);
             }
             None if route.methods.is_empty() => Response::text("this path speaks WebSocket only")
                 .with_status(Status::UPGRADE_REQUIRED)
@@ -109,7 +109,7 @@ impl Shard {
                 .with_status(Status::METHOD_NOT_ALLOWED)
                 .header("allow", route.allowed()),
         };
-        self.core.borrow_mut().respond(key, &response);
+        self.core.borrow_mut().tables.respond(key, &response);
     }
 
     fn answer_websocket(
@@ -120,24 +120,24 @@ impl Shard {
     ) {
         let refusal = {
             let core = self.core.borrow();
-            core.check_origin(key, MAIN, head).err().map(|refused| {
-                core.counters.requests_refused.add(1);
+            core.tables.check_origin(key, MAIN, head).err().map(|refused| {
+                core.tables.counters.requests_refused.add(1);
                 tracing::warn!("{refused}");
                 Response::text("Origin not allowed").with_status(Status::FORBIDDEN)
             })
         };
         let mut accepted = match (refusal, validate_handshake(head)) {
-            (Some(response), _) => return self.core.borrow_mut().respond_and_close(key, &response),
+            (Some(response), _) => return self.core.borrow_mut().tables.respond_and_close(key, &response),
             (None, Err(error)) => {
                 let mut response = Response::text(error.reason()).with_status(Status::BAD_REQUEST);
                 if let Some((name, value)) = error.header() {
                     response = response.header(name, value);
                 }
-                return self.core.borrow_mut().respond_and_close(key, &response);
+                return self.core.borrow_mut().tables.respond_and_close(key, &response);
             }
             (None, Ok(accepted)) => accepted,
         };
-        let peer = self.core.borrow().peer_of(key);
+        let peer = self.core.borrow().tables.peer_of(key);
         let request = Request { head, params, body: &[], peer, core: &self.core, endpoint: MAIN };
         accepted.protocol = match subprotocol::choose(&request, route.choose_protocol.as_ref(), &[]) {
             Ok(protocol) => protocol,
@@ -145,18 +145,23 @@ impl Shard {
                 let message = if message.is_empty() { "Forbidden".to_owned() } else { message };
                 tracing::info!(path = head.path, refused = message, "WebSocket refused by choose_protocol");
                 let mut core = self.core.borrow_mut();
-                core.counters.requests_refused.add(1);
+                core.tables.counters.requests_refused.add(1);
                 let response = Response::text(message).with_status(Status::FORBIDDEN);
-                return core.respond_and_close(key, &response);
+                return core.tables.respond_and_close(key, &response);
             }
         };
         let state = RawState {
             route: Rc::clone(route),
             connection: key,
-            last_seen: self.core.borrow().now,
+            last_seen: self.core.borrow().tables.now,
             protocol: accepted.protocol.clone(),
         };
-        self.core.borrow_mut().become_websocket(key, MAIN, (head, &accepted), Role::Raw(Box::new(state)));
+        self.core.borrow_mut().tables.become_websocket(
+            key,
+            MAIN,
+            (head, &accepted),
+            Role::Raw(Box::new(state)),
+        );
         self.raw_opened(key, route);
     }
 }

@@ -4,10 +4,10 @@ use crate::base::guard::{discard, guarded};
 use crate::base::log::SOCKETIO;
 use crate::base::slab::Key;
 use crate::shard::Shard;
-use crate::shard::TaskOwner;
 use crate::shard::core::lives::REFUSED;
 use crate::shard::feature::tasks::LocalFuture;
 use crate::shard::feature::tasks::Task;
+use crate::shard::feature::tasks::TaskOwner;
 use crate::shard::feature::tasks::TaskWake;
 use crate::shard::value::error::Refused;
 use std::sync::Arc;
@@ -43,13 +43,13 @@ impl Shard {
         let key = {
             let mut core = self.core.borrow_mut();
             if let TaskOwner::Handler(socket, _) = owner
-                && let Some(socket) = core.sockets.get_mut(socket)
+                && let Some(socket) = core.tables.sockets.get_mut(socket)
             {
                 socket.is_busy = true;
             }
             let wake = Arc::new(TaskWake {
-                mesh: Arc::clone(&core.mesh),
-                shard: core.id,
+                mesh: Arc::clone(&core.tables.mesh),
+                shard: core.tables.id,
                 key: std::sync::OnceLock::new(),
                 is_woken: AtomicBool::new(false),
             });
@@ -96,12 +96,12 @@ impl Shard {
                     }
                     TaskOwner::Connect(socket) => {
                         tracing::error!(target: SOCKETIO, message = %panic, "a connect handler panicked; the client is refused");
-                        self.core.borrow().counters.handler_panics.add(1);
+                        self.core.borrow().tables.counters.handler_panics.add(1);
                         self.decide(socket, Err(Refused::new(REFUSED)));
                     }
                     TaskOwner::Nobody => {
                         tracing::error!(message = %panic, "a background task panicked");
-                        self.core.borrow().counters.handler_panics.add(1);
+                        self.core.borrow().tables.counters.handler_panics.add(1);
                     }
                 }
                 self.finish_task(key, owner);
@@ -112,11 +112,11 @@ impl Shard {
     fn finish_task(&mut self, key: Key, owner: TaskOwner) {
         let mut core = self.core.borrow_mut();
         let session = core.tasks.remove(key).and_then(|task| task.session);
-        if let Some(session) = session.and_then(|session| core.sessions.get_mut(session)) {
+        if let Some(session) = session.and_then(|session| core.tables.sessions.get_mut(session)) {
             session.tasks -= 1;
         }
         if let TaskOwner::Handler(socket, _) = owner {
-            if let Some(socket) = core.sockets.get_mut(socket) {
+            if let Some(socket) = core.tables.sockets.get_mut(socket) {
                 socket.is_busy = false;
             }
             drop(core);

@@ -11,7 +11,7 @@ impl Shard {
     /// Starts the ticks of every namespace, the first one period from now.
     pub(crate) fn start_tickers(&mut self) {
         let mut core = self.core.borrow_mut();
-        let start = core.now;
+        let start = core.tables.now;
         for (namespace, handlers) in self.app.namespaces.iter().enumerate() {
             for (ticker, registered) in handlers.tickers.iter().enumerate() {
                 let period = registered.period;
@@ -25,7 +25,7 @@ impl Shard {
     pub(crate) fn run_ticks(&mut self) {
         let count = {
             let core = self.core.borrow();
-            if core.tick_due <= core.now { core.tickers.len() } else { 0 }
+            if core.tick_due <= core.tables.now { core.tickers.len() } else { 0 }
         };
         (0..count).for_each(|index| self.run_ticker(index));
         if count > 0 {
@@ -45,14 +45,14 @@ impl Shard {
             let handlers = Rc::clone(&self.app.namespaces[namespace]);
             let Some(Ticker { period, handler }) = handlers.tickers.get(ticker) else { return };
             let skipped = std::mem::take(&mut skipped);
-            let here = core.borrow().namespaces.of_setup(namespace);
+            let here = core.borrow().tables.namespaces.of_setup(namespace);
             for namespace in &here {
                 let tick = Tick { core: &core, namespace, number, period: *period, lateness, skipped };
                 let done = guarded(|| handler(&tick));
                 self.watched(|| format!("a tick of {}", namespace.name));
                 if let Err(panic) = done {
                     tracing::error!(namespace = %namespace.name, message = %panic, "a tick panicked");
-                    core.borrow_mut().counters.handler_panics.add(1);
+                    core.borrow_mut().tables.counters.handler_panics.add(1);
                 }
                 self.settle();
             }

@@ -11,7 +11,7 @@ use crate::protocol::engineio::session::Beat;
 use crate::protocol::http::status::Status;
 use crate::protocol::socketio::event::Args;
 use crate::shard::Shard;
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::table::expiry::Due;
 use crate::shard::table::files::too_busy;
 use crate::shard::user::context::Context;
@@ -32,20 +32,21 @@ impl Shard {
     /// A connection's deadline has come: it was too slow, idle too long, or lingered enough. `stall` is how late this shard is.
     pub(crate) fn connection_timeout(&mut self, key: Key, armed: Time, stall: Duration) {
         let mut core = self.core.borrow_mut();
-        let (now, times) = (core.now, core.endpoint(MAIN).heartbeat_times());
-        let Some(connection) = core.connections.get_mut(key).filter(|connection| connection.armed == armed)
+        let (now, times) = (core.tables.now, core.tables.endpoint(MAIN).heartbeat_times());
+        let Some(connection) =
+            core.tables.connections.get_mut(key).filter(|connection| connection.armed == armed)
         else {
             return;
         };
         connection.armed = Time::NEVER;
         if now < connection.deadline {
             let left = connection.deadline.since(now);
-            core.arm_connection(key, left);
+            core.tables.arm_connection(key, left);
             return;
         }
         if !stall.is_zero() {
             // What the peer sent while this shard was held up is not read yet: it has as much time again.
-            core.arm_connection(key, stall);
+            core.tables.arm_connection(key, stall);
             return;
         }
         if connection.ending != Ending::Open {
@@ -55,7 +56,7 @@ impl Shard {
         }
         if connection.share.is_queued {
             // It is not the peer that makes it wait.
-            core.arm_connection(key, FLUSH_PATIENCE);
+            core.tables.arm_connection(key, FLUSH_PATIENCE);
             return;
         }
         let is_paused = connection.share.is_paused;
@@ -83,7 +84,7 @@ impl Shard {
         // A request whose head was whole has its grant.
         if http.needed == 0 && http.chunked.is_none() {
             let partial = std::mem::take(&mut connection.inbound);
-            core.note_origin_of_partial(key, &partial);
+            core.tables.note_origin_of_partial(key, &partial);
         }
         drop(core);
         if is_mid_request {
@@ -102,26 +103,26 @@ impl Shard {
     /// An answer is not made, or not taken, in time.
     fn answering_timeout(&mut self, key: Key, session: Option<Key>, is_half_closed: bool) {
         let mut core = self.core.borrow_mut();
-        if let Some(post) = core.http_mut(key).and_then(|http| http.post.as_ref()) {
+        if let Some(post) = core.tables.http_mut(key).and_then(|http| http.post.as_ref()) {
             let session = post.session();
-            return core.end_post_pause(key, session);
+            return core.tables.end_post_pause(key, session);
         }
         if let Some(session) = session {
             // A poll ends with its session, unless its client has nothing more to say: then it is gone in all likelihood.
-            let is_known = core.sessions.get(session).is_some();
-            let timeout = core.config.keep_alive_timeout;
-            core.arm_connection(key, timeout);
+            let is_known = core.tables.sessions.get(session).is_some();
+            let timeout = core.tables.config.keep_alive_timeout;
+            core.tables.arm_connection(key, timeout);
             drop(core);
             match (is_known, is_half_closed) {
                 (true, false) => {}
                 (true, true) => self.close_session(session, CloseReason::TransportClose),
                 (false, _) => self.connection_lost(key),
             }
-        } else if core.http_mut(key).is_some_and(|http| http.awaited.take().is_some()) {
+        } else if core.tables.http_mut(key).is_some_and(|http| http.awaited.take().is_some()) {
             tracing::warn!(
                 "answered 503: reading a file, or compressing an answer, took too long; is its disk well?"
             );
-            core.respond_and_close(key, &too_busy());
+            core.tables.respond_and_close(key, &too_busy());
         } else {
             drop(core);
             self.answer_not_taken(key);
@@ -131,13 +132,13 @@ impl Shard {
     fn answer_not_taken(&mut self, key: Key) {
         {
             let core = self.core.borrow();
-            let owed = core.connections.get(key).map_or(0, |connection| connection.outbox.len());
+            let owed = core.tables.connections.get(key).map_or(0, |connection| connection.outbox.len());
             tracing::info!(
                 owed,
                 bytes_per_second_min = TAKEN_BYTES_PER_SECOND_MIN,
                 "closed: an answer was not taken at the pace that is asked for"
             );
-            core.counters.slow_consumers_closed.add(1);
+            core.tables.counters.slow_consumers_closed.add(1);
         }
         self.connection_lost(key);
     }
@@ -146,7 +147,7 @@ impl Shard {
     pub(crate) fn session_timeout(&mut self, session_key: Key, armed: Time, stall: std::time::Duration) {
         let verdict = {
             let mut core = self.core.borrow_mut();
-            let Core { sessions, endpoints, connections, now, .. } = &mut *core;
+            let Tables { sessions, endpoints, connections, now, .. } = &mut core.tables;
             let (found, now) = (sessions.get_mut(session_key), *now);
             let Some(session) = found.filter(|session| session.armed == armed) else { return };
             let times = endpoints[usize::from(session.endpoint)].heartbeat_times();
@@ -161,9 +162,9 @@ impl Shard {
             let stall = if is_heard_late { stall.max(times.timeout) } else { stall };
             if session.is_over {
                 if now >= session.connect_by {
-                    core.remove_session(session_key);
+                    core.tables.remove_session(session_key);
                 } else {
-                    core.arm_session(session_key);
+                    core.tables.arm_session(session_key);
                 }
                 return;
             }
@@ -172,16 +173,16 @@ impl Shard {
             if let Some(connection) = late_upgrade {
                 session.upgrade = None;
                 tracing::debug!(target: ENGINEIO, "upgrade given up: it took longer than upgrade_timeout");
-                core.close_websocket(connection, None, "");
+                core.tables.close_websocket(connection, None, "");
             }
-            let Some(session) = core.sessions.get_mut(session_key) else { return };
+            let Some(session) = core.tables.sessions.get_mut(session_key) else { return };
             if now >= session.connect_by {
                 Some(CloseReason::ForcedClose)
             } else {
                 match session.heartbeat.handle_timeout(times, now, stall) {
                     Beat::TimedOut => Some(CloseReason::PingTimeout),
                     Beat::SendPing => {
-                        core.send_packet(session_key, "2");
+                        core.tables.send_packet(session_key, "2");
                         None
                     }
                     Beat::NotYet => None,
@@ -190,7 +191,7 @@ impl Shard {
         };
         match verdict {
             Some(reason) => self.give_up_session(session_key, reason),
-            None => self.core.borrow_mut().arm_session(session_key),
+            None => self.core.borrow_mut().tables.arm_session(session_key),
         }
     }
 
@@ -198,7 +199,11 @@ impl Shard {
     pub(crate) fn look_at_deadline(&mut self, query: &RequestQuery<'_>) {
         let session = {
             let core = self.core.borrow();
-            query.sid.as_ref().and_then(|sid| Sid::parse(sid)).and_then(|sid| core.session_by_sid(&sid))
+            query
+                .sid
+                .as_ref()
+                .and_then(|sid| Sid::parse(sid))
+                .and_then(|sid| core.tables.session_by_sid(&sid))
         };
         if let Some(session) = session {
             self.end_if_due(session);
@@ -207,7 +212,7 @@ impl Shard {
 
     /// A socket's deadline, or the grace before it, may have come.
     pub(crate) fn expiry_timeout(&mut self, key: Key, armed: Time) {
-        let due = self.core.borrow_mut().look_at_expiry(key, armed);
+        let due = self.core.borrow_mut().tables.look_at_expiry(key, armed);
         let Some(socket) = Socket::of(&self.core, key).filter(|_| due != Due::Nothing) else { return };
         match due {
             Due::Nothing => {}
@@ -219,7 +224,7 @@ impl Shard {
                 self.watched(|| format!("the expiry handler of {}", cx.namespace()));
                 if let Err(panic) = done {
                     tracing::error!(target: SOCKETIO, message = %panic, "an expiry handler panicked");
-                    self.core.borrow_mut().counters.handler_panics.add(1);
+                    self.core.borrow_mut().tables.counters.handler_panics.add(1);
                 }
             }
             Due::Refuse => {

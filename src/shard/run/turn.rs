@@ -8,9 +8,9 @@ use crate::shard::value::session::CloseReason;
 impl Shard {
     /// Closes those who are owed most, if the clients together are owed more than the shard may hold.
     pub(crate) fn shed_if_due(&mut self) {
-        let due = self.core.borrow_mut().check_owed();
+        let due = self.core.borrow_mut().tables.check_owed();
         let Some((closing, owed)) = due else { return };
-        let bytes_max = self.core.borrow().owed.bytes_max;
+        let bytes_max = self.core.borrow().tables.owed.bytes_max;
         tracing::warn!(
             owed,
             bytes_max,
@@ -21,7 +21,7 @@ impl Shard {
             match shed {
                 Shed::Session(session) => self.close_session(session, CloseReason::SlowConsumer),
                 Shed::Connection(connection) => {
-                    self.core.borrow_mut().counters.slow_consumers_closed.add(1);
+                    self.core.borrow_mut().tables.counters.slow_consumers_closed.add(1);
                     self.connection_lost(connection);
                 }
             }
@@ -32,10 +32,10 @@ impl Shard {
     pub(crate) fn close_partial(&mut self) {
         let (closing, bytes, bytes_max) = {
             let core = self.core.borrow();
-            if core.partial_bytes <= core.partial_bytes_max {
+            if core.tables.partial_bytes <= core.tables.partial_bytes_max {
                 return;
             }
-            (core.largest_partial(), core.partial_bytes, core.partial_bytes_max)
+            (core.tables.largest_partial(), core.tables.partial_bytes, core.tables.partial_bytes_max)
         };
         tracing::warn!(
             bytes,
@@ -45,7 +45,7 @@ impl Shard {
              most are closed"
         );
         for keeper in closing {
-            self.core.borrow().counters.partial_closed.add(1);
+            self.core.borrow().tables.counters.partial_closed.add(1);
             match keeper {
                 Keeper::Session(session) => self.close_session(session, CloseReason::TransportError),
                 Keeper::Connection(connection) => self.connection_lost(connection),

@@ -11,8 +11,8 @@ impl Shard {
     pub(crate) fn receive_probe(&mut self, key: Key, session: Key, text: &str) {
         let asked = packet::decode(text).map(|packet| step(Revision::default(), Via::Probe, packet));
         match asked {
-            Ok(PacketStep::AnswerProbe) => self.core.borrow_mut().answer_probe(key, session),
-            Ok(PacketStep::Upgrade) => self.core.borrow_mut().upgrade(key, session),
+            Ok(PacketStep::AnswerProbe) => self.core.borrow_mut().tables.answer_probe(key, session),
+            Ok(PacketStep::Upgrade) => self.core.borrow_mut().tables.upgrade(key, session),
             _ => self.fail_probe(key, session),
         }
     }
@@ -21,7 +21,7 @@ impl Shard {
     pub(crate) fn fail_probe(&mut self, key: Key, session: Key) {
         tracing::debug!(target: ENGINEIO, "upgrade given up: its WebSocket sent neither a probe nor an upgrade");
         let mut core = self.core.borrow_mut();
-        core.forget_upgrade(session, key);
-        core.close_websocket(key, None, "");
+        core.tables.forget_upgrade(session, key);
+        core.tables.close_websocket(key, None, "");
     }
 }

@@ -13,8 +13,8 @@ impl Shard {
     pub(crate) fn postpone(&mut self, session: Key, socket: Key, packet: &Packet<'_>, attachments: &[Bytes]) {
         let is_over = {
             let mut core = self.core.borrow_mut();
-            let bytes_max = core.config.pending_bytes_max;
-            let Some(entry) = core.sockets.get_mut(socket) else { return };
+            let bytes_max = core.tables.config.pending_bytes_max;
+            let Some(entry) = core.tables.sockets.get_mut(socket) else { return };
             let extra = entry.extra_mut();
             let (payload, attachments) = (packet.payload.to_owned(), attachments.to_vec());
             let waiting = Waiting { payload, id: packet.id, attachments };
@@ -39,9 +39,9 @@ impl Shard {
         }
         let session = {
             let core = self.core.borrow();
-            let Some(session) = core.sockets.get(socket).map(|socket| socket.session) else { return };
+            let Some(session) = core.tables.sockets.get(socket).map(|socket| socket.session) else { return };
             // Its next share begins with these.
-            if core.awaits_share(session) {
+            if core.tables.awaits_share(session) {
                 return;
             }
             session
@@ -51,7 +51,7 @@ impl Shard {
 
     /// Goes on with what has waited for the sockets of a session. True when more of it waits for the next share.
     pub(crate) fn continue_waiting(&mut self, session: Key) -> bool {
-        let sockets = self.core.borrow().sockets_of(session);
+        let sockets = self.core.borrow().tables.sockets_of(session);
         sockets.into_iter().any(|socket| self.take_up(session, socket))
     }
 
@@ -59,7 +59,7 @@ impl Shard {
     fn take_up(&mut self, session: Key, socket: Key) -> bool {
         let outer = self.running.replace(socket);
         let must_wait = loop {
-            let next = self.core.borrow_mut().next_waiting(session, socket);
+            let next = self.core.borrow_mut().tables.next_waiting(session, socket);
             match next {
                 Next::Nothing => break false,
                 Next::Later => break true,
@@ -68,7 +68,7 @@ impl Shard {
                 }
             }
             // What a handler asked for holds before the next event.
-            if !self.core.borrow().deferred.is_empty() {
+            if !self.core.borrow().tables.deferred.is_empty() {
                 self.settle();
             }
         };

@@ -13,7 +13,7 @@ use crate::protocol::http::head::Version;
 use crate::protocol::http::response::Response;
 use crate::protocol::http::response::{Body, Framing};
 use crate::protocol::http::status::Status;
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::table::switching::validate_handshake;
 use crate::shard::value::connection::{ANSWER_PATIENCE, Connection, Ending, RequestFraming};
 use crate::shard::value::content::Content;
@@ -36,7 +36,7 @@ impl From<RequestError> for Refusal {
     }
 }
 
-impl Core {
+impl Tables {
     pub(crate) fn refuse_engine(&mut self, key: Key, head: &Head<'_, '_>, refusal: &Refusal) {
         self.counters.requests_refused.add(1);
         let peer = self.connections.get(key).map(|connection| connection.peer);
@@ -97,7 +97,7 @@ const CODED_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// nobody waits for them but their client.
 const CODED_AT_ONCE_BYTES_MAX: usize = 64 * 1024;
 
-impl Core {
+impl Tables {
     /// Sends an answer; the connection goes on with its next request, if it may. Every answer leaves by here or by `send_answer`,
     /// whoever gives it and whenever. A long body that is to be compressed is compressed elsewhere first.
     pub(crate) fn respond(&mut self, key: Key, response: &Response) {
@@ -175,7 +175,7 @@ impl Core {
     /// Queues a part of an answer's body.
     pub(crate) fn queue_body(&mut self, key: Key, body: &Body) {
         self.mark_dirty(key);
-        let Core { connections, buffers, owed, .. } = self;
+        let Tables { connections, buffers, owed, .. } = self;
         let Some(connection) = connections.get_mut(key) else { return };
         if connection.ending == Ending::Open {
             connection.outbox.push_body(body, buffers);

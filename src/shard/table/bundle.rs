@@ -7,7 +7,7 @@ use crate::protocol::http::head::Head;
 use crate::protocol::http::method::Method;
 use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::value::files::FileRequest;
 use std::borrow::Cow;
 
@@ -26,7 +26,7 @@ const FILES: [&str; 8] = [
 /// What every answer but a 304 carries: the browser asks each time whether its copy is the present one.
 pub(crate) const CACHE_CONTROL: &str = "public, max-age=0";
 
-impl Core {
+impl Tables {
     /// Answers a request for a file of the client bundle. False when it is for something else.
     pub(crate) fn answer_bundle(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>) -> bool {
         let table = self.endpoint(endpoint);

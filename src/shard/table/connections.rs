@@ -4,7 +4,7 @@ use crate::base::slab::Key;
 use crate::message::peer::Peer;
 use crate::protocol::websocket::close::{self, CloseCode};
 use crate::protocol::websocket::message::MessageDecoder;
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::value::connection::FIRST_REQUEST_PATIENCE;
 use crate::shard::value::connection::FLUSH_PATIENCE;
 use crate::shard::value::connection::LINGER;
@@ -12,7 +12,7 @@ use crate::shard::value::connection::{ANSWER_PATIENCE, Connection};
 use crate::shard::value::connection::{Ending, Kind, WebSocketState};
 use crate::shard::value::effect::{Deferred, Output};
 
-impl Core {
+impl Tables {
     /// A new connection; `None` when this shard holds `connections_max`.
     pub(crate) fn open_connection(&mut self, peer: Peer) -> Option<Key> {
         if self.connections.len() >= self.config.connections_max {
@@ -28,7 +28,7 @@ impl Core {
     /// Lets `write` append to what a connection is owed.
     pub(crate) fn write_to(&mut self, key: Key, write: impl FnOnce(&mut Vec<u8>)) {
         self.mark_dirty(key);
-        let Core { connections, buffers, owed, .. } = self;
+        let Tables { connections, buffers, owed, .. } = self;
         let Some(connection) = connections.get_mut(key) else { return };
         if connection.ending == Ending::Open {
             let before = connection.outbox.len();
@@ -70,7 +70,7 @@ impl Core {
 
     /// The driver sent `count` bytes of a connection's outbox.
     pub(crate) fn sent(&mut self, key: Key, count: usize) {
-        let Core { connections, buffers, owed, counters, .. } = &mut *self;
+        let Tables { connections, buffers, owed, counters, .. } = &mut *self;
         let Some(connection) = connections.get_mut(key) else { return };
         connection.outbox.advance(count, buffers);
         owed.remove(count);

@@ -7,8 +7,8 @@ use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
 use crate::message::recovery::{Kept, Offset};
 use crate::message::target::Target;
-use crate::shard::core::Core;
 use crate::shard::feature::recovery;
+use crate::shard::table::Tables;
 use crate::shard::table::ends::close_soon;
 use crate::shard::table::lookup::find_socket;
 use crate::shard::table::namespaces::Namespaces;
@@ -57,14 +57,14 @@ struct Delivery<'a> {
 }
 
 /// Where a delivery looks up who is meant.
-struct Tables<'a> {
+pub(crate) struct Lookup<'a> {
     namespaces: &'a Namespaces,
     rooms: &'a Slab<Room>,
     socket_ids: &'a SidIndex,
     slow_rules: &'a [SlowRules],
 }
 
-impl Core {
+impl Tables {
     /// Queues a frame for every local socket of a target. `sender` is left out.
     pub(crate) fn deliver_local(
         &mut self,
@@ -76,9 +76,9 @@ impl Core {
         self.begin_mark();
         self.mark_except(namespace, target, sender);
         self.owed.made(frame.len());
-        let (mut delivery, tables) = self.delivery(target);
-        let table = &tables.namespaces[namespace];
-        let rules = &tables.slow_rules[usize::from(table.namespace.setup)];
+        let (mut delivery, lookup) = self.delivery(target);
+        let table = &lookup.namespaces[namespace];
+        let rules = &lookup.slow_rules[usize::from(table.namespace.setup)];
         delivery.lag = rules.lag(namespace, &target.when_behind, None);
         delivery.offset = offset;
         if target.is_everyone {
@@ -88,11 +88,11 @@ impl Core {
             if !rules.rooms.is_empty() {
                 delivery.lag = rules.lag(namespace, &target.when_behind, Some(name));
             }
-            if let Some(room) = table.room_ids.get(name).and_then(|key| tables.rooms.get(*key)) {
+            if let Some(room) = table.room_ids.get(name).and_then(|key| lookup.rooms.get(*key)) {
                 delivery.push_all(&room.members, frame);
             }
             if let Some(place) =
-                Sid::parse(name).and_then(|sid| find_socket(tables.socket_ids, delivery.sockets, &sid))
+                Sid::parse(name).and_then(|sid| find_socket(lookup.socket_ids, delivery.sockets, &sid))
                 && table.members.contains(&place)
             {
                 delivery.push(place, frame);
@@ -106,12 +106,12 @@ impl Core {
     pub(crate) fn deliver_by_rule(&mut self, socket: Key, frames: Vec<u8>) -> Outcome {
         self.begin_mark();
         let target = Target::default();
-        let (mut delivery, tables) = self.delivery(&target);
+        let (mut delivery, lookup) = self.delivery(&target);
         let Some(namespace) = delivery.sockets.get(socket).map(|socket| socket.namespace) else {
             return Outcome::default();
         };
-        let setup = tables.namespaces[namespace].namespace.setup;
-        delivery.lag = tables.slow_rules[usize::from(setup)].lag(namespace, &target.when_behind, None);
+        let setup = lookup.namespaces[namespace].namespace.setup;
+        delivery.lag = lookup.slow_rules[usize::from(setup)].lag(namespace, &target.when_behind, None);
         delivery.push(socket.index, &Arc::new(frames));
         delivery.finish()
     }
@@ -136,7 +136,7 @@ impl Core {
     pub(crate) fn members_of(&mut self, namespace: u16, target: &Target) -> Vec<Key> {
         self.begin_mark();
         self.mark_except(namespace, target, None);
-        let Core { namespaces, rooms, sockets, socket_ids, mark, .. } = self;
+        let Tables { namespaces, rooms, sockets, socket_ids, mark, .. } = self;
         let table = &namespaces[namespace];
         let mut keys = Vec::new();
         let mut add = |sockets: &mut Slab<SocketEntry>, place: u32| {
@@ -164,7 +164,7 @@ impl Core {
     }
 
     /// What a delivery changes, beside the tables in which it looks up who is meant. It waits for whoever is slow.
-    fn delivery<'a>(&'a mut self, target: &Target) -> (Delivery<'a>, Tables<'a>) {
+    fn delivery<'a>(&'a mut self, target: &Target) -> (Delivery<'a>, Lookup<'a>) {
         let delivery = Delivery {
             sockets: &mut self.sockets,
             connections: &mut self.connections,
@@ -182,18 +182,18 @@ impl Core {
             lag: Lag::Wait,
             offset: None,
             now: self.now,
-            recovery_limits: self.recovery.limits,
+            recovery_limits: self.kept_limits,
             mark: self.mark,
             outcome: Outcome::default(),
             parked: 0,
         };
-        let tables = Tables {
+        let lookup = Lookup {
             namespaces: &self.namespaces,
             rooms: &self.rooms,
             socket_ids: &self.socket_ids,
             slow_rules: &self.slow_rules,
         };
-        (delivery, tables)
+        (delivery, lookup)
     }
 
     /// Starts a new mark, so that every socket is unserved.

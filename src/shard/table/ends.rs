@@ -1,12 +1,12 @@
 //! Ends that are noted now and carried out later.
 
 use crate::base::slab::{Key, Slab};
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::value::effect::Deferred;
 use crate::shard::value::session::{CloseReason, Link, Session};
 use crate::shard::value::socket::SocketState;
 
-impl Core {
+impl Tables {
     /// Notes that a socket is to end. From now on nothing reaches its handlers.
     pub(crate) fn end_soon(&mut self, socket: Key) {
         if let Some(entry) = self.sockets.get_mut(socket) {
@@ -34,7 +34,7 @@ impl Core {
 
     /// A peer that does not read gets nothing more: what it is owed is forgotten.
     pub(crate) fn abandon_outbox(&mut self, session: Key) {
-        let Core { sessions, connections, buffers, owed, .. } = &mut *self;
+        let Tables { sessions, connections, buffers, owed, .. } = &mut *self;
         let Some(session) = sessions.get_mut(session) else { return };
         owed.remove(session.backlog.len());
         session.backlog.clear(buffers);

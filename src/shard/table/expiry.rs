@@ -5,7 +5,7 @@
 
 use crate::base::slab::Key;
 use crate::base::time::Time;
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::value::expiry::Expiry;
 use crate::shard::value::socket::SocketState;
 use crate::shard::value::wheel::TimerOwner;
@@ -23,7 +23,7 @@ pub(crate) enum Due {
     End,
 }
 
-impl Core {
+impl Tables {
     /// Sets or moves a socket's deadline; `NEVER` takes it away.
     pub(crate) fn expire_at(&mut self, key: Key, deadline: Time) {
         let Some(socket) = self.sockets.get_mut(key) else { return };

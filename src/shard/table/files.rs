@@ -9,7 +9,7 @@ use crate::message::files::{FileAnswer, FileContent, FileError, FileHandle, File
 use crate::protocol::http::coding::{self, Coding};
 use crate::protocol::http::response::{Body, Response};
 use crate::protocol::http::status::Status;
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::table::bundle::CACHE_CONTROL;
 use crate::shard::value::connection::{Ending, Kind};
 use crate::shard::value::content::Content;
@@ -22,7 +22,7 @@ use crate::shard::value::files::FileRequest;
 use crate::shard::value::files::FileWork;
 use std::path::PathBuf;
 
-impl Core {
+impl Tables {
     /// Has a file opened; the answer comes as a message.
     pub(crate) fn await_file(&mut self, key: Key, mut request: FileRequest, path: &str, root: PathBuf) {
         let has_strong_tag = request.tag.as_ref().is_some_and(|tag| !tag.starts_with("W/"));

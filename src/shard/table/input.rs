@@ -1,18 +1,17 @@
 //! A connection's share of a turn: how much of what one peer sends is handled before others have their turn.
 //!
 //! A turn handles so many frames, requests and packets of one connection, and so many bytes. What is there beyond that is
-//! *unread*: it stays in the connection's inbound buffer, the connection takes its place at the end of `Core::unfinished`, and
+//! *unread*: it stays in the connection's inbound buffer, the connection takes its place at the end of `Tables::unfinished`, and
 //! the driver calls [`Shard::go_on`] until nothing is left, serving everybody else in between. A connection whose own outbox
 //! is more than half full is *paused* in the same way until its peer has taken something; for a session that polls, `slow_polls`
 //! does the same. When too much is unread the driver is told to read no more.
 //!
 //! Events that have waited behind an asynchronous handler (`waiting`) take from the same share, before what is unread. A session
-//! that polls has no connection of its own, so it has a share itself for those, and its own place in `Core::unfinished`.
+//! that polls has no connection of its own, so it has a share itself for those, and its own place in `Tables::unfinished`.
 
 use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
-use crate::shard::WireEnd;
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::value::connection::BODY_BYTES_PER_SECOND_MIN;
 use crate::shard::value::connection::PIPELINED_BYTES_MAX;
 use crate::shard::value::connection::{ANSWER_PATIENCE, Ending, FLUSH_PATIENCE, Kind, Role};
@@ -21,9 +20,10 @@ use crate::shard::value::session::Link;
 use crate::shard::value::share::Pause;
 use crate::shard::value::share::UNREAD_BYTES_MAX;
 use crate::shard::value::share::Unfinished;
+use crate::shard::value::share::WireEnd;
 use std::time::Duration;
 
-impl Core {
+impl Tables {
     /// A request has begun to arrive: its head must be whole within `header_timeout`, and a body must go on.
     fn time_request(&mut self, key: Key) {
         let timeout = self.config.header_timeout;
@@ -174,7 +174,7 @@ impl Core {
 
     /// Keeps input that came while its connection waits.
     pub(crate) fn keep_unread(&mut self, key: Key, input: &[u8]) {
-        let Core { connections, buffers, .. } = self;
+        let Tables { connections, buffers, .. } = self;
         let Some(connection) = connections.get_mut(key) else { return };
         if connection.ending != Ending::Open {
             return;

@@ -3,7 +3,7 @@
 use crate::base::ids::{SID_RANDOM_BYTES, Sid};
 use crate::base::sid_index::SidIndex;
 use crate::base::slab::{Key, Slab};
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::value::endpoint::EndpointTable;
 use crate::shard::value::recovery::RecoveryState;
 use crate::shard::value::recovery::state_of;
@@ -12,7 +12,7 @@ use crate::shard::value::socket::SocketEntry;
 use rand_core::RngCore;
 use smallvec::SmallVec;
 
-impl Core {
+impl Tables {
     /// An endpoint by the number that a session or a request has.
     #[inline]
     pub(crate) fn endpoint(&self, endpoint: u8) -> &EndpointTable {
@@ -71,7 +71,7 @@ pub(crate) fn find_socket(ids: &SidIndex, sockets: &Slab<SocketEntry>, sid: &Sid
     ids.find(sid, |place| sockets.at(place).map(|socket| socket.sid))
 }
 
-impl Core {
+impl Tables {
     /// Whether a session is open for its peer.
     pub(crate) fn is_session_live(&self, key: Key) -> bool {
         self.sessions.get(key).is_some_and(|session| !session.is_over)

@@ -11,7 +11,7 @@ use crate::protocol::engineio::session::Heartbeat;
 use crate::protocol::http::head::Head;
 use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::table::polling::{one_packet, poll_response};
 use crate::shard::table::switching::Accepted;
 use crate::shard::value::connection::{Kind, Role};
@@ -23,16 +23,16 @@ use crate::shard::value::share::SessionShare;
 use smallvec::SmallVec;
 use std::rc::Rc;
 
-impl Core {
+impl Tables {
     /// Whether no further session may open here.
     pub(crate) fn is_full(&self) -> bool {
         let has_room = self.sessions.len() < self.config.sessions_max || self.unjoined.len() > 0;
-        !has_room || self.is_draining()
+        !has_room || self.is_draining
     }
 
     pub(crate) fn refuse_session(&mut self, key: Key) {
         self.counters.requests_refused.add(1);
-        let reason = if self.is_draining() {
+        let reason = if self.is_draining {
             tracing::info!(target: ENGINEIO, "session refused: the server is shutting down");
             "shutting down"
         } else {
@@ -146,7 +146,7 @@ impl Core {
             partial: 0,
             handshake: Rc::new(handshake),
         });
-        let Core { session_ids, sessions, .. } = &mut *self;
+        let Tables { session_ids, sessions, .. } = &mut *self;
         session_ids.insert(&sid, session_key.index, |place| sessions.at(place).map(|session| session.sid));
         self.counters.sessions.add(1);
         self.make_room_for(session_key, connect_by != Time::NEVER);

@@ -9,13 +9,13 @@ use crate::protocol::http::cors::{
 use crate::protocol::http::head::Head;
 use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::table::switching::joined;
 use crate::shard::value::connection::Kind;
 use crate::shard::value::endpoint::MAIN;
 use std::borrow::Cow;
 
-impl Core {
+impl Tables {
     /// Notes what the answer to a request says to the page that sent it, however late it comes and whoever gives it.
     pub(crate) fn note_origin(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>) {
         let grant = head.headers.get("origin").and_then(|_| {

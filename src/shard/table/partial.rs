@@ -4,7 +4,7 @@
 //! What a connection and a session keep is counted when it changes, and never on the way of a message that arrives whole.
 
 use crate::base::slab::Key;
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::value::connection::clamped;
 use crate::shard::value::connection::{Connection, Kind, Role};
 
@@ -33,7 +33,7 @@ impl Connection {
     }
 }
 
-impl Core {
+impl Tables {
     /// This shard's part of what all may keep.
     pub(crate) fn partial_part(&mut self) {
         let largest = self.endpoints.iter().map(|endpoint| endpoint.options.max_http_buffer_size).max();

@@ -7,10 +7,10 @@ use crate::protocol::engineio::polling::{PollAnswer, PollBody, PollForm};
 use crate::protocol::http::coding::Coding;
 use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::value::session::Link;
 
-impl Core {
+impl Tables {
     /// Frees a session's POST, if `key` carried it.
     pub(crate) fn release_post(&mut self, session_key: Key, key: Key) {
         if let Some(session) = self.sessions.get_mut(session_key)
@@ -39,7 +39,7 @@ impl Core {
             return;
         }
         let Some(key) = self.take_poll(session_key) else { return };
-        let Core { sessions, buffers, owed, .. } = &mut *self;
+        let Tables { sessions, buffers, owed, .. } = &mut *self;
         let Some(session) = sessions.get_mut(session_key) else { return };
         let mut body = PollBody::new(session.poll_form, session.backlog.len().min(64 * 1024));
         while let Some(front) = session.backlog.front() {

@@ -2,9 +2,9 @@
 
 use crate::base::ids::ShardId;
 use crate::mesh::{InboxError, ShardMessage};
-use crate::shard::Core;
+use crate::shard::table::Tables;
 
-impl Core {
+impl Tables {
     /// Sends a message to another shard; the bell rings at the end of the turn. A full inbox loses the message, which is
     /// counted and logged. So does a shard that died, which is logged once; one that has stopped needs no message.
     pub(crate) fn send_to_shard(&mut self, to: ShardId, message: ShardMessage) -> bool {

@@ -6,11 +6,11 @@ use crate::message::peer::Peer;
 use crate::protocol::http::headers::Headers;
 use crate::protocol::proxy::{self, ProxyHeader};
 use crate::shard::Step;
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::value::effect::Deferred;
 use std::net::IpAddr;
 
-impl Core {
+impl Tables {
     /// A new connection that must begin with a header of the PROXY protocol, from a proxy that is trusted.
     pub(crate) fn open_proxied(&mut self, peer: Peer) -> Option<Key> {
         if !self.trusted_proxies.trusts(peer.ip()) {

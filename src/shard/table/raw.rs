@@ -3,15 +3,15 @@
 use crate::base::slab::Key;
 use crate::protocol::engineio::session::HeartbeatTimes;
 use crate::protocol::websocket::frame::Opcode;
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::value::connection::Ending;
 use crate::shard::value::endpoint::MAIN;
 
-impl Core {
+impl Tables {
     /// Queues one message on a raw connection.
     pub(crate) fn send_frame(&mut self, key: Key, opcode: Opcode, payload: &[u8]) {
         self.mark_dirty(key);
-        let Core { connections, transcoder, buffers, owed, .. } = &mut *self;
+        let Tables { connections, transcoder, buffers, owed, .. } = &mut *self;
         let Some(connection) = connections.get_mut(key) else { return };
         if connection.ending == Ending::Open {
             let wire = connection.wire();

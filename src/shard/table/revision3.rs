@@ -3,10 +3,10 @@
 use crate::base::slab::Key;
 use crate::protocol::engineio::payload3;
 use crate::protocol::engineio::revision::Revision;
-use crate::shard::core::Core;
 use crate::shard::run::connect3::DEFAULT_NAMESPACE;
+use crate::shard::table::Tables;
 
-impl Core {
+impl Tables {
     pub(crate) fn is_revision_3(&self, session: Key) -> bool {
         self.sessions.get(session).is_some_and(|session| session.poll_form.revision == Revision::Three)
     }

@@ -8,18 +8,18 @@ use crate::base::log::SOCKETIO;
 use crate::base::slab::Key;
 use crate::mesh::interest::Slot;
 use crate::message::recovery::LostSocket;
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::value::room::JoinError;
 use crate::shard::value::room::ROOM_NAME_BYTES_MAX;
 use crate::shard::value::room::Room;
 
-impl Core {
-    /// Puts a socket into a room, which exists from its first member on.
-    pub(crate) fn join(&mut self, socket_key: Key, name: &str) -> Result<(), JoinError> {
+impl Tables {
+    /// Puts a socket into a room, which exists from its first member on. False: it was there already.
+    pub(crate) fn enter(&mut self, socket_key: Key, name: &str) -> Result<bool, JoinError> {
         let rooms_max = self.config.rooms_per_socket_max;
         let socket = self.sockets.get_mut(socket_key).ok_or(JoinError::NoSuchSocket)?;
         if socket.sid.as_str() == name {
-            return Ok(());
+            return Ok(false);
         }
         if name.len() > ROOM_NAME_BYTES_MAX {
             tracing::warn!(target: SOCKETIO, sid = %socket.sid.brief(), bytes = name.len(), "not joined: a room's name has at most {ROOM_NAME_BYTES_MAX} bytes");
@@ -29,7 +29,7 @@ impl Core {
         let table = &mut self.namespaces[namespace];
         let known = table.room_ids.get(name).copied();
         if known.is_some_and(|room| socket.rooms.contains(&room)) {
-            return Ok(());
+            return Ok(false);
         }
         if socket.rooms.len() >= rooms_max {
             tracing::warn!(target: SOCKETIO, sid = %socket.sid.brief(), room = name, rooms_max, "not joined: rooms_per_socket_max is reached");
@@ -56,16 +56,13 @@ impl Core {
         let is_new = entry.members.insert(socket_key.index);
         debug_assert!(is_new, "whoever had the place before has left its rooms");
         entry.lost += usize::from(is_lost);
-        if !self.states.is_empty() {
-            self.welcome_to_state(socket_key, namespace, name);
-        }
-        Ok(())
+        Ok(true)
     }
 
     /// Puts a socket into a room that stands for itself, and is in no list of rooms.
     pub(crate) fn join_alias(&mut self, socket: Key, name: &str) {
         // A name too long is logged, and then nobody can write to it.
-        let _ = self.join(socket, name);
+        let _ = self.enter(socket, name);
         let Some(namespace) = self.sockets.get(socket).map(|socket| socket.namespace) else { return };
         let room = self.namespaces[namespace].room_ids.get(name).copied();
         if let Some(room) = room.and_then(|room| self.rooms.get_mut(room)) {

@@ -1,7 +1,7 @@
 //! Packets and frames for one session.
 
 use crate::base::slab::Key;
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::value::connection::Ending;
 use crate::shard::value::effect::NOWHERE;
 use crate::shard::value::encode::frame_packet;
@@ -9,7 +9,7 @@ use crate::shard::value::encode::frame_text;
 use crate::shard::value::session::{CloseReason, Link};
 use crate::shard::value::trace::trace_sent;
 
-impl Core {
+impl Tables {
     /// The session's socket in a namespace, by name.
     pub(crate) fn socket_of(&self, session: Key, namespace: &str) -> Option<Key> {
         let session = self.sessions.get(session)?;
@@ -31,7 +31,7 @@ impl Core {
     /// because the client is behind or does not poll now.
     pub(crate) fn send_frames(&mut self, session_key: Key, frames: Vec<u8>) -> bool {
         let outbox_bytes_max = self.config.outbox_bytes_max;
-        let Core { sessions, connections, buffers, transcoder, owed, dirty, polls_due, .. } = &mut *self;
+        let Tables { sessions, connections, buffers, transcoder, owed, dirty, polls_due, .. } = &mut *self;
         let Some(session) = sessions.get_mut(session_key) else {
             buffers.give(frames);
             return false;

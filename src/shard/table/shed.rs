@@ -6,7 +6,7 @@
 
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::value::connection::{Connection, Kind, Role};
 use crate::shard::value::owed::CHECK_INTERVAL;
 use crate::shard::value::session::Session;
@@ -37,7 +37,7 @@ impl Session {
     }
 }
 
-impl Core {
+impl Tables {
     /// When the next check is due: never, unless clients are owed more than they may be.
     pub(crate) fn next_owed_check(&self) -> Time {
         if self.owed.is_too_much() { self.owed.next_check } else { Time::NEVER }

@@ -1,7 +1,7 @@
 //! Clients that catch up: what was parked for them follows.
 
 use crate::base::slab::Key;
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::value::connection::clamped;
 use crate::shard::value::connection::{Connection, Kind, Role};
 use crate::shard::value::effect::Deferred;
@@ -38,7 +38,7 @@ impl Session {
     }
 }
 
-impl Core {
+impl Tables {
     /// A connection that was behind, or for which somebody waits, was sent something.
     #[cold]
     pub(crate) fn note_progress(&mut self, key: Key) {

@@ -7,14 +7,14 @@
 //! any other gets a share of a turn after each [`POST_PAUSE_MAX`] in which it took nothing.
 
 use crate::base::slab::Key;
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::value::post::PendingPost;
 use crate::shard::value::session::Link;
 use crate::shard::value::session::Session;
 use crate::shard::value::share::Pause;
 use std::time::Duration;
 
-impl Core {
+impl Tables {
     /// What the next packet of a session's POST must wait for, if anything.
     pub(crate) fn pause_of_post(&mut self, session_key: Key) -> Option<Pause> {
         let session = self.sessions.get(session_key)?;
@@ -61,7 +61,7 @@ impl Session {
     }
 }
 
-impl Core {
+impl Tables {
     /// A POST, of which something is left, waits for a poll.
     pub(crate) fn pause_post(&mut self, key: Key, session_key: Key) {
         if let (Some(connection), Some(session)) =
@@ -75,7 +75,7 @@ impl Core {
 
     /// A paused POST has waited for long: its session gets a share, unless its client is still taking the answer to a poll.
     pub(crate) fn end_post_pause(&mut self, key: Key, session_key: Key) {
-        let Core { sessions, connections, .. } = &mut *self;
+        let Tables { sessions, connections, .. } = &mut *self;
         let Some(session) = sessions.get_mut(session_key) else { return self.resume_post(key) };
         let last_poll = session.share.last_poll.and_then(|last_poll| connections.get(last_poll));
         if last_poll.is_some_and(|connection| !connection.outbox.is_empty()) {

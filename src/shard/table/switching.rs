@@ -10,7 +10,7 @@ use crate::protocol::http::head::{Head, Version};
 use crate::protocol::http::method::Method;
 use crate::protocol::websocket::extension;
 use crate::protocol::websocket::handshake::{self, AcceptKey, HandshakeError, HandshakeView};
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::value::connection::{Kind, Role, WebSocketState};
 use crate::shard::value::form::Wire;
 use smallvec::SmallVec;
@@ -49,7 +49,7 @@ pub(crate) fn joined<'s>(head: &Head<'_, 's>, name: &str) -> Option<Cow<'s, str>
     Some(values.fold(Cow::Borrowed(first), |all, value| Cow::Owned(format!("{all}, {value}"))))
 }
 
-impl Core {
+impl Tables {
     /// Who is at the other end of a connection.
     pub(crate) fn peer_of(&self, key: Key) -> Peer {
         self.connections.get(key).map_or(Peer::Unix, |connection| connection.peer)

@@ -1,11 +1,11 @@
 //! Which deadlines the wheel is told of.
 
 use crate::base::slab::Key;
-use crate::shard::Core;
+use crate::shard::table::Tables;
 use crate::shard::value::wheel::TimerOwner;
 use std::time::Duration;
 
-impl Core {
+impl Tables {
     /// Arms a connection's timer; an earlier one already armed will look again by itself.
     pub(crate) fn arm_connection(&mut self, key: Key, after: Duration) {
         let deadline = self.now + after;
@@ -31,7 +31,7 @@ impl Core {
 
     /// Drops timers of connections, sessions and sockets that are gone, where they have become many.
     pub(crate) fn sweep_wheel(&mut self) {
-        let Core { wheel, connections, sessions, sockets, .. } = self;
+        let Tables { wheel, connections, sessions, sockets, .. } = self;
         let owners = connections.len() + sessions.len() + sockets.len();
         wheel.sweep(owners, |owner, deadline| match owner {
             TimerOwner::Connection(key) => {
@@ -41,11 +41,5 @@ impl Core {
             TimerOwner::Expiry(key) | TimerOwner::Recovery(key) => sockets.get(key).is_some(),
             TimerOwner::Drain => true,
         });
-    }
-
-    /// How many timers there are, those whose owner is gone included.
-    #[cfg(test)]
-    pub(crate) fn timers(&self) -> usize {
-        self.wheel.len() + self.acks_due.len() + self.sleeps.timers() + self.inquiries.timers()
     }
 }

@@ -2,10 +2,10 @@
 
 use crate::base::ids::Sid;
 use crate::base::log::{ENGINEIO, TRACE};
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::value::session::Link;
 
-impl Core {
+impl Tables {
     /// Starts or ends the trace of the session with this id, or of the one that a socket with this id belongs to.
     pub(crate) fn trace(&mut self, sid: &Sid, is_on: bool) {
         let of_socket = || {

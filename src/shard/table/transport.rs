@@ -7,7 +7,12 @@
 
 use crate::base::slab::Key;
 use crate::protocol::websocket::close::CloseCode;
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
+use crate::shard::value::connection::Ending;
+use crate::shard::value::connection::FIRST_REQUEST_PATIENCE;
+use crate::shard::value::connection::Kind;
+use crate::shard::value::connection::Role;
+use crate::shard::value::connection::WebSocketState;
 use crate::shard::value::session::{CloseReason, Link, Session};
 use std::time::Duration;
 
@@ -21,7 +26,7 @@ impl Session {
     }
 }
 
-impl Core {
+impl Tables {
     /// Ends the transport of a session that is over.
     pub(crate) fn end_transport(&mut self, session_key: Key, reason: CloseReason) {
         let Some(session) = self.sessions.get_mut(session_key) else { return };
@@ -82,7 +87,7 @@ impl Core {
 
     /// What a session is owed by polling is forgotten.
     pub(crate) fn forget_backlog(&mut self, session_key: Key) {
-        let Core { sessions, buffers, owed, .. } = &mut *self;
+        let Tables { sessions, buffers, owed, .. } = &mut *self;
         if let Some(session) = sessions.get_mut(session_key) {
             owed.remove(session.backlog.len());
             session.backlog.clear(buffers);
@@ -98,5 +103,37 @@ impl Core {
         session.backlog.clear(&mut self.buffers);
         self.partial_bytes -= session.partial as usize;
         self.session_ids.remove(&session.sid, session_key.index);
+    }
+
+    /// Ends a connection. A raw WebSocket hears why (RFC 6455 §7.4.1), a request that is there or about to be is answered
+    /// first, and a session that is switching to its WebSocket finds it there.
+    pub(crate) fn say_goodbye(&mut self, key: Key) {
+        let header_timeout = self.config.header_timeout;
+        let (now, Some(connection)) = (self.now, self.connections.get(key)) else { return };
+        match &connection.kind {
+            Kind::WebSocket(WebSocketState { role: Role::Raw(_), .. }) => {
+                self.close_websocket(key, Some(CloseCode::GOING_AWAY), "server shutting down");
+            }
+            Kind::WebSocket(WebSocketState { role: Role::Probe(session), .. })
+                if self.sessions.get(*session).is_some_and(Session::is_switching) => {}
+            // Its answer closes it: none keeps a connection from now on.
+            Kind::Http(http) if http.is_answering => {}
+            Kind::Http(http) => {
+                let is_arriving = !connection.inbound.is_empty() || http.chunked.is_some();
+                let is_new = !http.has_served
+                    && connection.deadline >= now + header_timeout.saturating_sub(FIRST_REQUEST_PATIENCE);
+                if connection.ending == Ending::Open && (is_arriving || is_new) {
+                    self.arm_connection(key, FIRST_REQUEST_PATIENCE);
+                } else {
+                    self.close_after_flush(key);
+                }
+            }
+            Kind::WebSocket(_) => self.close_after_flush(key),
+        }
+    }
+
+    /// Whether the sessions of a shard that stops have all ended: it needs no listeners any more.
+    pub(crate) fn has_drained(&self) -> bool {
+        self.is_shutting_down
     }
 }

@@ -1,16 +1,16 @@
 //! Sessions that join nothing give way.
 
 use crate::base::slab::Key;
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::value::effect::Deferred;
 use crate::shard::value::unjoined::holder;
 use crate::shard::value::unjoined::sessions_max;
 
-impl Core {
+impl Tables {
     /// A session has opened. One that is to join a namespace gets in line, and if there are too many, the oldest of the line
     /// gives way: it is closed once this call is over.
     pub(crate) fn make_room_for(&mut self, session: Key, must_join: bool) {
-        let Core { sessions, unjoined, config, .. } = &mut *self;
+        let Tables { sessions, unjoined, config, .. } = &mut *self;
         let Some(entry) = sessions.get_mut(session) else { return };
         entry.is_unjoined = must_join;
         let address = holder(entry.handshake.address()).filter(|_| must_join);

@@ -3,13 +3,13 @@
 use crate::base::slab::Key;
 use crate::protocol::engineio::polling::PollForm;
 use crate::protocol::http::head::Head;
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::table::switching::Accepted;
 use crate::shard::value::connection::{Connection, Kind, Role};
 use crate::shard::value::encode::frame_text;
 use crate::shard::value::session::{Link, Upgrade};
 
-impl Core {
+impl Tables {
     /// A WebSocket for a polling session. A second one is told at once that it is not wanted.
     pub(crate) fn open_probe(
         &mut self,

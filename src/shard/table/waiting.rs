@@ -1,7 +1,7 @@
 //! Events that wait for their socket.
 
 use crate::base::slab::Key;
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::value::socket::{SocketEntry, SocketState, Waiting};
 
 /// What comes next of what has waited.
@@ -21,7 +21,7 @@ impl SocketEntry {
     }
 }
 
-impl Core {
+impl Tables {
     pub(crate) fn next_waiting(&mut self, session: Key, key: Key) -> Next {
         if self.is_ending(key) {
             return Next::Nothing;

@@ -85,10 +85,10 @@ impl EngineSocket {
     /// Sends a message. A client that is owed more than `outbox_bytes_max` is closed as a slow consumer.
     pub fn send(&self, message: Message<'_>) {
         let mut core = self.core.borrow_mut();
-        if !core.is_session_live(self.session) {
+        if !core.tables.is_session_live(self.session) {
             return;
         }
-        let mut frames = core.buffers.take();
+        let mut frames = core.tables.buffers.take();
         match message {
             Message::Text(text) => {
                 let start = frame::begin(&mut frames);
@@ -98,23 +98,23 @@ impl EngineSocket {
             }
             Message::Binary(bytes) => frame::append(&mut frames, Opcode::Binary, bytes),
         }
-        core.counters.messages_sent.add(1);
-        core.send_frames(self.session, frames);
+        core.tables.counters.messages_sent.add(1);
+        core.tables.send_frames(self.session, frames);
     }
 
     /// Ends the session, after what was sent before.
     pub fn close(&self) {
-        self.core.borrow_mut().close_soon(self.session, CloseReason::ServerDisconnect);
+        self.core.borrow_mut().tables.close_soon(self.session, CloseReason::ServerDisconnect);
     }
 
     /// What the client said when its session opened. `None` once it is gone.
     pub fn handshake(&self) -> Option<Rc<Handshake>> {
-        Some(Rc::clone(&self.core.borrow().sessions.get(self.session)?.handshake))
+        Some(Rc::clone(&self.core.borrow().tables.sessions.get(self.session)?.handshake))
     }
 
     /// `"websocket"` or `"polling"`: how the client is connected now. `None` once it is gone.
     pub fn transport(&self) -> Option<&'static str> {
-        Some(match self.core.borrow().sessions.get(self.session)?.link {
+        Some(match self.core.borrow().tables.sessions.get(self.session)?.link {
             Link::WebSocket(_) => "websocket",
             Link::Polling { .. } => "polling",
         })

@@ -11,18 +11,18 @@ impl Socket {
     /// namespace, with [`CloseReason::Expired`]; one whose connect handler has not decided is refused.
     pub fn expires_in(&self, life: Duration) {
         let mut core = self.core().borrow_mut();
-        let deadline = core.now + life;
-        core.expire_at(self.key(), deadline);
+        let deadline = core.tables.now + life;
+        core.tables.expire_at(self.key(), deadline);
     }
 
     /// The same with the time that a token carries: seconds since 1970, as `exp` of a JSON Web Token. When the machine's clock is
     /// set, the deadline follows it.
     pub fn expires_at(&self, unix_seconds: u64) {
-        self.core().borrow_mut().expire_at_unix(self.key(), unix_seconds);
+        self.core().borrow_mut().tables.expire_at_unix(self.key(), unix_seconds);
     }
 
     /// Takes the deadline away.
     pub fn never_expires(&self) {
-        self.core().borrow_mut().expire_at(self.key(), Time::NEVER);
+        self.core().borrow_mut().tables.expire_at(self.key(), Time::NEVER);
     }
 }

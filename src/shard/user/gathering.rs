@@ -142,7 +142,7 @@ impl Question {
         let request = Request { namespace, target, ask, timeout, reply };
         if let Some(core) = current() {
             let mut core = core.borrow_mut();
-            if core.id == home && Arc::ptr_eq(&core.mesh, &mesh) {
+            if core.tables.id == home && Arc::ptr_eq(&core.tables.mesh, &mesh) {
                 core.ask(request);
                 return Ok(());
             }

@@ -54,7 +54,7 @@ impl Socket {
     /// assert_eq!(client.call("who", ()).unwrap().first::<String>().unwrap(), "ada");
     /// ```
     pub fn session(&self) -> Session {
-        let signer = self.core().borrow().signer.clone();
+        let signer = self.core().borrow().tables.signer.clone();
         self.handshake().map(|handshake| handshake.session(signer.as_deref())).unwrap_or_default()
     }
 

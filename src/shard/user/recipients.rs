@@ -79,7 +79,7 @@ impl<'a> Recipients<'a> {
         namespace: Rc<NamespaceRef>,
         sender: Option<Key>,
     ) -> Recipients<'a> {
-        let target = core.borrow_mut().spare_targets.pop().unwrap_or_default();
+        let target = core.borrow_mut().tables.spare_targets.pop().unwrap_or_default();
         Recipients { origin: Origin::Shard { core, namespace, sender }, target, includes_sender: true }
     }
 
@@ -297,7 +297,7 @@ impl<'a> Recipients<'a> {
         self.except_sender();
         let Origin::Shard { core, namespace, .. } = &self.origin else { return Vec::new() };
         let mut core_now = core.borrow_mut();
-        let Some(number) = core_now.namespaces.resolve(namespace) else { return Vec::new() };
+        let Some(number) = core_now.tables.namespaces.resolve(namespace) else { return Vec::new() };
         let sids = core_now.open_sids(number, &self.target);
         drop(core_now);
         sids.into_iter().filter_map(|(key, _)| Socket::of(core, key)).collect()
@@ -308,7 +308,7 @@ impl<'a> Recipients<'a> {
         self.except_sender();
         let Origin::Shard { core, namespace, .. } = &self.origin else { return 0 };
         let mut core = core.borrow_mut();
-        let Some(number) = core.namespaces.resolve(namespace) else { return 0 };
+        let Some(number) = core.tables.namespaces.resolve(namespace) else { return 0 };
         core.count_local(number, &self.target)
     }
 
@@ -362,7 +362,7 @@ impl<'a> Recipients<'a> {
         read: fn(Findings) -> Result<T, AckError>,
     ) -> Gathering<T> {
         let id = match &self.origin {
-            Origin::Shard { core, .. } => core.borrow().mesh.next_broadcast_ack_id(),
+            Origin::Shard { core, .. } => core.borrow().tables.mesh.next_broadcast_ack_id(),
             Origin::Outside { mesh, .. } => mesh.next_broadcast_ack_id(),
         };
         match self.encode(event, Some(id), &args) {
@@ -378,7 +378,7 @@ impl<'a> Recipients<'a> {
             Origin::Shard { core, namespace, .. } => {
                 let core = core.borrow();
                 Gathering::new(
-                    (Arc::clone(&core.mesh), core.id),
+                    (Arc::clone(&core.tables.mesh), core.tables.id),
                     namespace.address.clone(),
                     target,
                     ask,
@@ -398,7 +398,7 @@ impl<'a> Recipients<'a> {
     fn except_sender(&mut self) {
         if let Origin::Shard { core, sender: Some(sender), .. } = &self.origin
             && !self.includes_sender
-            && let Some(socket) = core.borrow().sockets.get(*sender)
+            && let Some(socket) = core.borrow().tables.sockets.get(*sender)
         {
             self.target.except.push(socket.sid.as_str());
         }
@@ -441,8 +441,8 @@ impl Drop for Recipients<'_> {
             let mut target = std::mem::take(&mut self.target);
             target.clear();
             let is_small = target.capacity_bytes() <= SPARE_BUFFER_BYTES_MAX;
-            if is_small && core.spare_targets.len() < SPARE_TARGETS_MAX {
-                core.spare_targets.push(target);
+            if is_small && core.tables.spare_targets.len() < SPARE_TARGETS_MAX {
+                core.tables.spare_targets.push(target);
             }
         }
     }

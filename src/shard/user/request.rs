@@ -118,26 +118,26 @@ impl<'a> Request<'a> {
     /// The client's address: that of the TCP peer, or, when that is one of the `trusted_proxies`, what it says in
     /// `X-Forwarded-For`. `None` for a Unix socket without that.
     pub fn address(&self) -> Option<IpAddr> {
-        self.core.borrow().client_address(self.peer, self.head.headers)
+        self.core.borrow().tables.client_address(self.peer, self.head.headers)
     }
 
     /// A rule of the user's panicked at it.
     pub(crate) fn count_panic(&self) {
-        self.core.borrow().counters.handler_panics.add(1);
+        self.core.borrow().tables.counters.handler_panics.add(1);
     }
 
     pub(crate) fn signer(&self) -> Option<SharedSigner> {
-        self.core.borrow().signer.clone()
+        self.core.borrow().tables.signer.clone()
     }
 
     pub(crate) fn unix_seconds(&self) -> u64 {
-        self.core.borrow().unix_seconds()
+        self.core.borrow().tables.unix_seconds()
     }
 
     /// Whether the page came over https, by the word of the proxy: one of the `trusted_proxies` if there are any, or else of
     /// any with `trust_forwarded`.
     pub fn is_secure(&self) -> bool {
-        self.core.borrow().believes(self.peer)
+        self.core.borrow().tables.believes(self.peer)
             && self
                 .head
                 .headers
@@ -147,13 +147,13 @@ impl<'a> Request<'a> {
 
     /// Everybody in a namespace: to emit from a route. `None` when there is no such namespace.
     pub fn broadcast(&self, namespace: &str) -> Option<Recipients<'_>> {
-        let namespace = self.core.borrow().namespaces.refer(self.endpoint, namespace)?;
+        let namespace = self.core.borrow().tables.namespaces.refer(self.endpoint, namespace)?;
         Some(Recipients::everyone(self.core, namespace, None))
     }
 
     /// The members of a room of a namespace. `None` when there is no such namespace.
     pub fn to(&self, namespace: &str, room: &str) -> Option<Recipients<'_>> {
-        let namespace = self.core.borrow().namespaces.refer(self.endpoint, namespace)?;
+        let namespace = self.core.borrow().tables.namespaces.refer(self.endpoint, namespace)?;
         Some(Recipients::rooms(self.core, namespace, None).to(room))
     }
 }

@@ -70,8 +70,8 @@ impl fmt::Debug for Socket {
 impl Socket {
     pub(crate) fn of(core: &SharedCore, key: Key) -> Option<Socket> {
         let borrowed = core.borrow();
-        let entry = borrowed.sockets.get(key)?;
-        let namespace = Rc::clone(&borrowed.namespaces[entry.namespace].namespace);
+        let entry = borrowed.tables.sockets.get(key)?;
+        let namespace = Rc::clone(&borrowed.tables.namespaces[entry.namespace].namespace);
         Some(Socket { core: Rc::clone(core), key, sid: entry.sid, namespace })
     }
 
@@ -99,7 +99,7 @@ impl Socket {
     /// }
     /// ```
     pub fn client_id(&self) -> String {
-        self.core.borrow().client_id(self.key).unwrap_or_else(|| self.sid.to_string())
+        self.core.borrow().tables.client_id(self.key).unwrap_or_else(|| self.sid.to_string())
     }
 
     /// The socket's id. It is also the name of a room that only this socket is in.
@@ -119,31 +119,36 @@ impl Socket {
 
     /// The number of the shard that owns the socket.
     pub fn shard(&self) -> usize {
-        self.core.borrow().id.index()
+        self.core.borrow().tables.id.index()
     }
 
     /// Whether it has ended, or will once the running handler returns.
     pub(crate) fn is_ending(&self) -> bool {
-        self.core.borrow().is_ending(self.key)
+        self.core.borrow().tables.is_ending(self.key)
     }
 
     /// Whether the client can still be reached through this socket.
     pub fn is_connected(&self) -> bool {
-        self.core.borrow().sockets.get(self.key).is_some_and(|socket| socket.state == SocketState::Open)
+        self.core
+            .borrow()
+            .tables
+            .sockets
+            .get(self.key)
+            .is_some_and(|socket| socket.state == SocketState::Open)
     }
 
     /// What the client said when its session opened: address, headers, query, cookies. `None` once it is gone.
     pub fn handshake(&self) -> Option<Rc<Handshake>> {
         let core = self.core.borrow();
-        let session = core.sockets.get(self.key)?.session;
-        Some(Rc::clone(&core.sessions.get(session)?.handshake))
+        let session = core.tables.sockets.get(self.key)?.session;
+        Some(Rc::clone(&core.tables.sessions.get(session)?.handshake))
     }
 
     /// `"websocket"` or `"polling"`: how the client is connected now. `None` once it is gone.
     pub fn transport(&self) -> Option<&'static str> {
         let core = self.core.borrow();
-        let session = core.sockets.get(self.key)?.session;
-        Some(match core.sessions.get(session)?.link {
+        let session = core.tables.sockets.get(self.key)?.session;
+        Some(match core.tables.sessions.get(session)?.link {
             Link::WebSocket(_) => "websocket",
             Link::Polling { .. } => "polling",
         })
@@ -178,7 +183,7 @@ impl Socket {
         args: impl ToArgs,
         then: impl FnOnce(Result<Answer, AckError>) + 'static,
     ) -> Emitted {
-        let timeout = self.core.borrow().config.ack_timeout;
+        let timeout = self.core.borrow().tables.config.ack_timeout;
         self.emit_expecting(event, args, timeout, Box::new(then))
     }
 
@@ -199,7 +204,7 @@ impl Socket {
     /// # Errors
     /// [`AckError`]: no answer in time, or the client is gone.
     pub fn emit_with_ack<A: ToArgs>(&self, event: &str, args: A) -> Question<A> {
-        let timeout = self.core.borrow().config.ack_timeout;
+        let timeout = self.core.borrow().tables.config.ack_timeout;
         Question {
             socket: self.clone(),
             event: event.to_owned(),
@@ -219,17 +224,17 @@ impl Socket {
 
     /// Takes the socket out of a room.
     pub fn leave(&self, room: impl AsRef<str>) {
-        self.core.borrow_mut().leave(self.key, room.as_ref());
+        self.core.borrow_mut().tables.leave(self.key, room.as_ref());
     }
 
     /// The rooms the socket is in, its own id first.
     pub fn rooms(&self) -> Vec<String> {
-        self.core.borrow().rooms_of(self.key)
+        self.core.borrow().tables.rooms_of(self.key)
     }
 
     /// Ends this socket: the client gets `disconnect`, the handler runs. The connection stays for other namespaces.
     pub fn disconnect(&self) {
-        self.core.borrow_mut().end_soon(self.key);
+        self.core.borrow_mut().tables.end_soon(self.key);
     }
 
     /// Everybody in the socket's namespace, this socket included: Flask-SocketIO's `broadcast=True`.
@@ -277,12 +282,12 @@ impl Socket {
     /// Bytes that the client is owed and has not taken, with what waits until it has caught up. Above
     /// `outbox_bytes_max` it is closed. 0 when it is gone.
     pub fn owed_bytes(&self) -> usize {
-        self.core.borrow().owed_bytes(self.key)
+        self.core.borrow().tables.owed_bytes(self.key)
     }
 
     /// A state room of the socket's namespace: see [`StateRoom`](crate::StateRoom).
     pub fn state<'a>(&'a self, room: &'a str) -> State<'a> {
-        let number = self.core.borrow().namespaces.resolve(&self.namespace).unwrap_or(u16::MAX);
+        let number = self.core.borrow().tables.namespaces.resolve(&self.namespace).unwrap_or(u16::MAX);
         State::here(&self.core, number, room)
     }
 
@@ -326,7 +331,7 @@ impl Socket {
     /// The kept value of this type, for user code to work on when nothing of the shard's is borrowed. `None`: the socket is gone.
     fn kept<T: 'static>(&self) -> Option<Option<Rc<RefCell<T>>>> {
         let core = self.core.borrow();
-        let socket = core.sockets.get(self.key)?;
+        let socket = core.tables.sockets.get(self.key)?;
         let value = socket.extra.as_ref().and_then(|extra| extra.values.get(&TypeId::of::<T>()));
         Some(value.and_then(|value| Rc::clone(value).downcast::<RefCell<T>>().ok()))
     }
@@ -334,7 +339,7 @@ impl Socket {
     fn keep<T: 'static>(&self, value: Rc<RefCell<T>>) {
         let value: Rc<dyn Any> = value;
         // What was there before is dropped when nothing is borrowed: its destructor may use this socket.
-        let _replaced = match self.core.borrow_mut().sockets.get_mut(self.key) {
+        let _replaced = match self.core.borrow_mut().tables.sockets.get_mut(self.key) {
             Some(socket) => socket.extra_mut().values.insert(TypeId::of::<T>(), value),
             None => Some(value),
         };
@@ -359,7 +364,7 @@ impl Socket {
                 format!("a socket's data has at most {DATA_BYTES_MAX} bytes, this has {}", text.len());
             return Err(serde::ser::Error::custom(message));
         }
-        if let Some(socket) = self.core.borrow_mut().sockets.get_mut(self.key) {
+        if let Some(socket) = self.core.borrow_mut().tables.sockets.get_mut(self.key) {
             socket.extra_mut().data = Some(text.into());
         }
         Ok(())
@@ -367,14 +372,14 @@ impl Socket {
 
     /// Runs a future in the background on this socket's shard. It goes on when the socket is gone.
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
-        self.core.borrow_mut().deferred.push(Deferred::Start(Box::pin(future)));
+        self.core.borrow_mut().tables.deferred.push(Deferred::Start(Box::pin(future)));
     }
 
     /// Answers an event that asked for it.
     pub(crate) fn acknowledge(&self, id: Option<u64>, reply: impl Reply) -> Result<(), HandlerError> {
         let args = reply.into_reply()?;
         let Some(id) = id else { return Ok(()) };
-        let mut frames = self.core.borrow_mut().buffers.take();
+        let mut frames = self.core.borrow_mut().tables.buffers.take();
         match frame_ack(&mut frames, &self.namespace.name, id, &args) {
             Ok(()) => {
                 self.core.borrow_mut().send_from_socket(self.key, frames, true);
@@ -385,18 +390,18 @@ impl Socket {
     }
 
     pub(crate) fn decided(&self, decision: Result<(), crate::shard::value::error::Refused>) {
-        self.core.borrow_mut().deferred.push(Deferred::Decided(self.key, decision));
+        self.core.borrow_mut().tables.deferred.push(Deferred::Decided(self.key, decision));
     }
 
     /// Reports the failure of an asynchronous handler.
     pub(crate) fn failed(&self, (event, id): (String, Option<u64>), args: Answer, error: HandlerError) {
         let socket = self.key;
-        self.core.borrow_mut().deferred.push(Deferred::Failed { socket, event, id, args, error });
+        self.core.borrow_mut().tables.deferred.push(Deferred::Failed { socket, event, id, args, error });
     }
 
     fn emit_with_id(&self, event: &str, args: impl ToArgs, id: Option<u64>) -> Emitted {
         // The arguments are encoded by the user's own code, so no borrow may be held meanwhile.
-        let mut frames = self.core.borrow_mut().buffers.take();
+        let mut frames = self.core.borrow_mut().tables.buffers.take();
         if let Err(error) = frame_event(&mut frames, &self.namespace.name, id, event, &args) {
             tracing::error!(target: SOCKETIO, event = ?Shown(event), error = %Shown(&error), "not sent");
             return Emitted::Refused(error);
@@ -422,7 +427,7 @@ impl Socket {
                 if matches!(emitted, Emitted::Here(_)) {
                     core.arm_ack(key, timeout);
                 } else if let Some(pending) = core.take_ack(self.key, id) {
-                    core.deferred.push(Deferred::FailAck(pending, AckError::NotSent));
+                    core.tables.deferred.push(Deferred::FailAck(pending, AckError::NotSent));
                 }
                 emitted
             }

@@ -90,7 +90,7 @@ impl Tick<'_> {
 
     /// A state room of the namespace: see [`StateRoom`](crate::StateRoom).
     pub fn state<'b>(&'b self, room: &'b str) -> State<'b> {
-        let number = self.core.borrow().namespaces.resolve(self.namespace).unwrap_or(u16::MAX);
+        let number = self.core.borrow().tables.namespaces.resolve(self.namespace).unwrap_or(u16::MAX);
         State::here(self.core, number, room)
     }
 
@@ -108,7 +108,7 @@ impl Tick<'_> {
     /// The rooms that have members on this shard. With `shard_key` all members of one room are on one shard.
     pub fn rooms(&self) -> Vec<String> {
         let core = self.core.borrow();
-        let Some(number) = core.namespaces.resolve(self.namespace) else { return Vec::new() };
-        core.listed_rooms(number).map(str::to_owned).collect()
+        let Some(number) = core.tables.namespaces.resolve(self.namespace) else { return Vec::new() };
+        core.tables.listed_rooms(number).map(str::to_owned).collect()
     }
 }

@@ -104,21 +104,22 @@ impl WebSocket {
     pub fn send(&self, message: Message<'_>) {
         let mut core = self.core.borrow_mut();
         match message {
-            Message::Text(text) => core.send_frame(self.connection, Opcode::Text, text.as_bytes()),
-            Message::Binary(bytes) => core.send_frame(self.connection, Opcode::Binary, bytes),
+            Message::Text(text) => core.tables.send_frame(self.connection, Opcode::Text, text.as_bytes()),
+            Message::Binary(bytes) => core.tables.send_frame(self.connection, Opcode::Binary, bytes),
         }
-        let outbox_bytes_max = core.config.outbox_bytes_max;
-        let owed = core.connections.get(self.connection).map_or(0, |connection| connection.outbox.len());
+        let outbox_bytes_max = core.tables.config.outbox_bytes_max;
+        let owed =
+            core.tables.connections.get(self.connection).map_or(0, |connection| connection.outbox.len());
         if owed > outbox_bytes_max {
-            core.counters.slow_consumers_closed.add(1);
-            core.close_websocket(self.connection, Some(CloseCode::POLICY_VIOLATION), "too slow");
+            core.tables.counters.slow_consumers_closed.add(1);
+            core.tables.close_websocket(self.connection, Some(CloseCode::POLICY_VIOLATION), "too slow");
         }
     }
 
     /// The subprotocol that was agreed on. `None` if there is none, or once the client is gone.
     pub fn protocol(&self) -> Option<String> {
         let core = self.core.borrow();
-        match &core.connections.get(self.connection)?.kind {
+        match &core.tables.connections.get(self.connection)?.kind {
             Kind::WebSocket(WebSocketState { role: Role::Raw(raw), .. }) => {
                 raw.protocol.as_deref().map(str::to_owned)
             }
@@ -128,6 +129,6 @@ impl WebSocket {
 
     /// Says goodbye and closes.
     pub fn close(&self, code: CloseCode, reason: &str) {
-        self.core.borrow_mut().close_websocket(self.connection, Some(code), reason);
+        self.core.borrow_mut().tables.close_websocket(self.connection, Some(code), reason);
     }
 }

@@ -7,7 +7,7 @@ use crate::config::engine::EngineOptions;
 use crate::protocol::engineio::session::HeartbeatTimes;
 use crate::protocol::flask::signer::CookieSigner;
 use crate::protocol::http::cookies::CookieTemplate;
-use crate::shard::EndpointHandlers;
+use crate::shard::user::app::EndpointHandlers;
 use std::rc::Rc;
 
 /// Endpoints of one server; their number is a byte in every session.
