@@ -28,7 +28,7 @@ const POOL_BYTES: usize = BUFFERS_MAX as usize * BUFFER_BYTES;
 
 const PAGE_BYTES: usize = 4096;
 
-const _: () = assert!(ENTRIES_BYTES % PAGE_BYTES == 0 && BUFFER_BYTES % PAGE_BYTES == 0);
+const _: () = assert!(ENTRIES_BYTES.is_multiple_of(PAGE_BYTES) && BUFFER_BYTES.is_multiple_of(PAGE_BYTES));
 
 /// Memory of the ring and its buffers.
 pub(crate) struct BufferRing {
