@@ -5,7 +5,7 @@ JOBS ?= $(shell nproc)
 FUZZ ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 FUZZ_SECONDS ?= 60
 
-.PHONY: help test quick cargo deps format lint docs unit release clients conformance deny bench perf fuzz
+.PHONY: help test quick cargo deps format lint features docs unit release clients conformance deny bench perf fuzz
 
 help:
 	@echo "make test    everything CI checks: lints, docs, tests, real clients"
@@ -28,6 +28,7 @@ quick:
 	@$(MAKE) --no-print-directory cargo
 	@$(MAKE) --no-print-directory format
 	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory features
 	@$(MAKE) --no-print-directory docs
 	@$(MAKE) --no-print-directory unit
 
@@ -45,6 +46,13 @@ lint:
 	$(CARGO) clippy --locked --jobs $(JOBS) --all-targets -- -D warnings
 	$(CARGO) clippy --locked --jobs $(JOBS) --benches --features bench-support -- -D warnings
 	$(CARGO) clippy --locked --jobs $(JOBS) --lib --examples --no-default-features -- -D warnings
+
+# The library with each feature alone, and the program, whose feature brings the others. Without any it is linted above.
+features:
+	for feature in epoll idna log toml; do \
+	  $(CARGO) check --locked --jobs $(JOBS) --lib --no-default-features --features $$feature || exit 1; \
+	done
+	$(CARGO) check --locked --jobs $(JOBS) --bins --no-default-features --features cli
 
 docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --jobs $(JOBS) --no-deps

@@ -25,6 +25,19 @@
 //! }
 //! ```
 //!
+//! # Features
+//!
+//! All are on unless `default-features = false`. A program of your own needs none of `cli`; without it fewer than half the
+//! crates are compiled.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `cli` | the program `shardcast` with its command line and `shardcast bench`; implies the next four |
+//! | `epoll` | serving without a ring of our own: by epoll, or by io_uring on kernels before 6.1. Without it a server starts only where io_uring is there, which many containers forbid |
+//! | `idna` | `cors_allowed_origins` in letters beyond ASCII, such as `https://bücher.example`. Without it such an origin is an error, and `https://xn--bcher-kva.example` is the way to write it |
+//! | `log` | [`log`]: lines on standard error. Without it a program brings a subscriber of `tracing` |
+//! | `toml` | configuration files. Without it [`Config::load`] reads the environment only |
+//!
 //! Names follow Flask-SocketIO where it has the concept (`emit`, `send`, `to`, `include_self`, `close_room`,
 //! `on_error_default`) and Socket.IO's JavaScript server where it does not.
 

@@ -204,6 +204,19 @@ fn no_page_has_a_section_or_a_row_twice() {
 }
 
 #[test]
+fn the_architecture_names_every_crate_and_no_other() {
+    let manifest = read_named("Cargo.toml").text;
+    let mut crates = rules::dependencies(&manifest);
+    assert!(crates.len() > 30, "Cargo.toml was not understood: {crates:?}");
+    let mut named = rules::first_cells(&read_named("ARCHITECTURE.md").text, "## What we stand on");
+    // What the tests need as well as the program is in the manifest twice.
+    crates.sort_unstable();
+    crates.dedup();
+    named.sort_unstable();
+    assert_eq!(named, crates, "left: \"What we stand on\" in ARCHITECTURE.md, right: Cargo.toml");
+}
+
+#[test]
 fn every_test_that_the_architecture_names_is_there() {
     let sources = sources(&["rs"]);
     let fields = settings();

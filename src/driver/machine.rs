@@ -3,6 +3,7 @@
 use std::fs;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::config::Io;
 use crate::driver::ring;
@@ -13,9 +14,9 @@ pub(crate) enum Backend {
     /// An io_uring of our own: the ring wire.
     Ring,
     /// monoio on io_uring; with SINGLE_ISSUER and DEFER_TASKRUN where the kernel knows them.
-    Uring {
-        defers: bool,
-    },
+    #[cfg(feature = "epoll")]
+    Uring { defers: bool },
+    #[cfg(feature = "epoll")]
     Epoll,
 }
 
@@ -30,7 +31,10 @@ impl IoChosen {
     /// The interface's name.
     pub(crate) fn name(&self) -> &'static str {
         match self.backend {
-            Backend::Ring | Backend::Uring { .. } => "io_uring",
+            Backend::Ring => "io_uring",
+            #[cfg(feature = "epoll")]
+            Backend::Uring { .. } => "io_uring",
+            #[cfg(feature = "epoll")]
             Backend::Epoll => "epoll",
         }
     }
@@ -39,7 +43,8 @@ impl IoChosen {
 /// CPUs this process may use.
 #[derive(Debug)]
 pub(crate) struct Cpus {
-    cores: Vec<core_affinity::CoreId>,
+    /// By the kernel's numbers.
+    cores: Vec<usize>,
     /// What the cgroup allows, in whole CPUs, if it says.
     quota: Option<usize>,
 }
@@ -52,14 +57,24 @@ impl Cpus {
 
     /// The core of a shard; none when there are more shards than cores, since two pinned threads on one
     /// core would starve each other while another core idles.
-    pub(crate) fn core_of(&self, shard: usize, shards: usize) -> Option<core_affinity::CoreId> {
+    pub(crate) fn core_of(&self, shard: usize, shards: usize) -> Option<usize> {
         if shards > self.cores.len() { None } else { self.cores.get(shard).copied() }
     }
 }
 
 /// The CPUs of the affinity mask, and the cgroup's quota.
 pub(crate) fn usable_cpus() -> Cpus {
-    Cpus { cores: core_affinity::get_core_ids().unwrap_or_default(), quota: cgroup_quota() }
+    let cores = sched_getaffinity(None)
+        .map(|mask| (0..CpuSet::MAX_CPU).filter(|core| mask.is_set(*core)).collect())
+        .unwrap_or_default();
+    Cpus { cores, quota: cgroup_quota() }
+}
+
+/// Keeps this thread on one core. False if the kernel does not allow it.
+pub(crate) fn pin_to(core: usize) -> bool {
+    let mut mask = CpuSet::new();
+    mask.set(core);
+    sched_setaffinity(None, &mask).is_ok()
 }
 
 fn cgroup_quota() -> Option<usize> {
@@ -113,13 +128,32 @@ pub(crate) fn random_seed() -> [u8; 32] {
 
 /// Chooses the interface; `uring` fails with the reason and the fix where `auto` falls back.
 pub(crate) fn choose_io(io: Io) -> Result<IoChosen, String> {
-    if io == Io::Epoll {
-        return Ok(IoChosen { backend: Backend::Epoll, why: "monoio, as asked by io = epoll".to_owned() });
-    }
-    if io != Io::Monoio && ring::probe().is_ok() {
+    if matches!(io, Io::Auto | Io::Uring) && ring::probe().is_ok() {
         let why =
             "ring wire: SINGLE_ISSUER + DEFER_TASKRUN, multishot receive into shared buffers, batched sends";
         return Ok(IoChosen { backend: Backend::Ring, why: why.to_owned() });
+    }
+    choose_portable(io)
+}
+
+/// The ring wire is not asked for, or cannot be had, and there is no other.
+#[cfg(not(feature = "epoll"))]
+fn choose_portable(io: Io) -> Result<IoChosen, String> {
+    const REMEDY: &str = "build shardcast with its feature epoll";
+    let reason = match (io, probe_uring()) {
+        (Io::Epoll | Io::Monoio, _) => {
+            return Err(format!("io = {io:?}, but this program has the ring wire only; {REMEDY}"));
+        }
+        (_, Err(reason)) => reason,
+        (_, Ok(_)) => "the ring wire needs Linux 6.1".to_owned(),
+    };
+    Err(format!("io = {io:?}, but io_uring cannot be had: {reason}; {REMEDY} to serve without it"))
+}
+
+#[cfg(feature = "epoll")]
+fn choose_portable(io: Io) -> Result<IoChosen, String> {
+    if io == Io::Epoll {
+        return Ok(IoChosen { backend: Backend::Epoll, why: "monoio, as asked by io = epoll".to_owned() });
     }
     match probe_uring() {
         Ok(defers) => {
@@ -192,9 +226,9 @@ mod tests {
 
     #[test]
     fn more_shards_than_cores_run_unpinned() {
-        let cpus = Cpus { cores: vec![core_affinity::CoreId { id: 3 }], quota: None };
-        assert_eq!(cpus.core_of(0, 1).map(|core| core.id), Some(3));
-        assert_eq!(cpus.core_of(0, 2).map(|core| core.id), None);
+        let cpus = Cpus { cores: vec![3], quota: None };
+        assert_eq!(cpus.core_of(0, 1), Some(3));
+        assert_eq!(cpus.core_of(0, 2), None);
         assert_eq!(Cpus { quota: Some(4), ..cpus }.shards_default(), 1);
     }
 }

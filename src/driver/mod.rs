@@ -7,12 +7,16 @@
 
 pub(crate) mod balance;
 pub(crate) mod clock;
+pub(crate) mod descriptor;
 pub(crate) mod doorbell;
 pub(crate) mod files;
 pub(crate) mod listener;
 pub(crate) mod machine;
+#[cfg(feature = "epoll")]
 pub(crate) mod notify;
+#[cfg(feature = "epoll")]
 pub(crate) mod polled;
+#[cfg(feature = "epoll")]
 pub(crate) mod portable;
 #[cfg(test)]
 mod queues;
@@ -246,7 +250,7 @@ fn await_shards(threads: Vec<JoinHandle<bool>>) -> Result<(), String> {
 fn spawn_shard(
     seat: Seat,
     backend: Backend,
-    core: Option<core_affinity::CoreId>,
+    core: Option<usize>,
     reports: Reports,
 ) -> Result<JoinHandle<bool>, String> {
     let name = format!("shard-{}", seat.parts.id.0);
@@ -256,13 +260,14 @@ fn spawn_shard(
     let thread = std::thread::Builder::new().name(name).spawn(move || {
         let _retirement = retirement;
         if let Some(core) = core
-            && !core_affinity::set_for_current(core)
+            && !machine::pin_to(core)
         {
-            tracing::warn!(core = core.id, "could not pin a shard to its core; it runs unpinned");
+            tracing::warn!(core, "could not pin a shard to its core; it runs unpinned");
         }
         let Some((parts, ready)) = seat.take(reports) else { return true };
         match backend {
             Backend::Ring => ring::run(parts, ready),
+            #[cfg(feature = "epoll")]
             Backend::Uring { .. } | Backend::Epoll => portable::run(parts, backend, ready),
         }
         mesh.is_stopping()

@@ -16,10 +16,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use rustix::io::Errno;
-use rustix::net::{
-    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, SocketFlags, acceptfrom_with, recv,
-    sendmsg, shutdown,
-};
+use rustix::net::{RecvFlags, Shutdown, SocketFlags, acceptfrom_with, recv, shutdown};
 
 use crate::base::ids::ShardId;
 use crate::base::places::Places;
@@ -27,6 +24,7 @@ use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::driver::balance::Balance;
 use crate::driver::clock::{Clock, WallWatch};
+use crate::driver::descriptor::{peer_of, send_now};
 use crate::driver::doorbell::{EventBell, silence};
 use crate::driver::files::{FileJob, FileReader};
 use crate::driver::machine::Backend;
@@ -514,18 +512,6 @@ impl Wire {
     }
 }
 
-/// Sends as much as the kernel takes at once.
-pub(crate) fn send_now(
-    descriptor: std::os::fd::BorrowedFd<'_>,
-    slices: &[IoSlice<'_>],
-) -> Result<usize, Errno> {
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    if let [slice] = slices {
-        return rustix::net::send(descriptor, slice, flags);
-    }
-    sendmsg(descriptor, slices, &mut SendAncillaryBuffer::default(), flags)
-}
-
 async fn flush_turns(world: Rc<World>) {
     loop {
         world.flush.notified().await;
@@ -644,10 +630,6 @@ async fn accept(world: Rc<World>, listener: OwnedFd, index: usize) {
     drop(listener);
     world.listeners.set(world.listeners.get() - 1);
     world.flush.notify();
-}
-
-pub(crate) fn peer_of(address: Option<SocketAddrAny>) -> Peer {
-    address.and_then(|address| std::net::SocketAddr::try_from(address).ok()).map_or(Peer::Unix, Peer::tcp)
 }
 
 async fn read(world: Rc<World>, wire: Rc<Wire>, key: Key) {

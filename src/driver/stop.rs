@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketAddrAny, SocketFlags, acceptfrom_with, getsockname, shutdown};
 
-use crate::driver::portable::peer_of;
+use crate::driver::descriptor::peer_of;
 use crate::message::peer::Peer;
 
 /// Connections taken from the queue of a listener that closes: more than any queue holds, so that a flood ends.

@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use serde_json::{Map, Value};
+
 use crate::config::Config;
 use crate::server::cluster::is_of_a_service;
 use crate::server::{Error, Result};
@@ -83,7 +85,8 @@ impl Config {
         "shutdown_timeout",
     ];
 
-    /// Reads the file that `SHARDCAST_CONFIG` names, if it is set, and the other `SHARDCAST_` variables.
+    /// Reads the file that `SHARDCAST_CONFIG` names, if it is set, and the other `SHARDCAST_` variables. A file needs the
+    /// feature `toml`.
     ///
     /// # Errors
     /// A key that does not exist, with the nearest one that does; a value that does not fit.
@@ -102,7 +105,7 @@ impl Config {
     ) -> Result<Config> {
         let mut table = match file {
             Some(path) => read_file(path)?,
-            None => toml::Table::new(),
+            None => Map::new(),
         };
         for (name, value) in variables {
             let Some(key) = name.strip_prefix(PREFIX) else { continue };
@@ -123,7 +126,7 @@ impl Config {
             }
             table.insert(key, value_of(&value));
         }
-        let config: Config = match toml::Value::Table(table.clone()).try_into() {
+        let config: Config = match serde_json::from_value(Value::Object(table.clone())) {
             Ok(config) => config,
             Err(error) => return Err(name_fault(&table, &error)),
         };
@@ -133,16 +136,25 @@ impl Config {
 }
 
 /// Says which key a value does not fit: the first that fails alone.
-fn name_fault(table: &toml::Table, error: &toml::de::Error) -> Error {
-    let fails_alone = |(key, value): (&String, &toml::Value)| {
-        let alone = toml::Table::from_iter([(key.clone(), value.clone())]);
-        let error = toml::Value::Table(alone).try_into::<Config>().err()?;
-        Some(Error::new(format!("{key} = {value}: {}", error.message().trim())))
+fn name_fault(table: &Map<String, Value>, error: &serde_json::Error) -> Error {
+    let fails_alone = |(key, value): (&String, &Value)| {
+        let alone = Map::from_iter([(key.clone(), value.clone())]);
+        let error = serde_json::from_value::<Config>(Value::Object(alone)).err()?;
+        Some(Error::new(format!("{key} = {value}: {}", error.to_string().trim())))
     };
-    table.iter().find_map(fails_alone).unwrap_or_else(|| Error::new(error.message().to_owned()))
+    table.iter().find_map(fails_alone).unwrap_or_else(|| Error::new(error.to_string()))
 }
 
-fn read_file(path: &Path) -> Result<toml::Table> {
+#[cfg(not(feature = "toml"))]
+fn read_file(path: &Path) -> Result<Map<String, Value>> {
+    let shown = path.display();
+    Err(Error::new(format!(
+        "cannot read {shown}: this program reads the environment only; build shardcast with its feature toml"
+    )))
+}
+
+#[cfg(feature = "toml")]
+fn read_file(path: &Path) -> Result<Map<String, Value>> {
     let shown = path.display();
     let text =
         std::fs::read_to_string(path).map_err(|error| Error::new(format!("cannot read {shown}: {error}")))?;
@@ -153,18 +165,41 @@ fn read_file(path: &Path) -> Result<toml::Table> {
             return Err(Error::new(format!("{shown}: unknown key {key}{advice}")));
         }
     }
-    Ok(table)
+    let plain = table.into_iter().map(|(key, value)| match plain_value(value) {
+        Some(value) => Ok((key, value)),
+        None => Err(Error::new(format!("{shown}: {key}: no setting is a date, or a number that is none"))),
+    });
+    plain.collect()
+}
+
+/// What a file says as the value that a variable would say. `None` for what only TOML has: dates, infinity, `nan`.
+#[cfg(feature = "toml")]
+fn plain_value(value: toml::Value) -> Option<Value> {
+    Some(match value {
+        toml::Value::String(text) => Value::String(text),
+        toml::Value::Integer(number) => Value::from(number),
+        toml::Value::Float(number) => Value::Number(serde_json::Number::from_f64(number)?),
+        toml::Value::Boolean(is_so) => Value::Bool(is_so),
+        toml::Value::Datetime(_) => return None,
+        toml::Value::Array(values) => {
+            Value::Array(values.into_iter().map(plain_value).collect::<Option<_>>()?)
+        }
+        toml::Value::Table(table) => {
+            let plain = table.into_iter().map(|(key, value)| Some((key, plain_value(value)?)));
+            Value::Object(plain.collect::<Option<_>>()?)
+        }
+    })
 }
 
 /// A variable's text as the value that the file would hold.
-fn value_of(text: &str) -> toml::Value {
+fn value_of(text: &str) -> Value {
     if let Ok(number) = text.parse::<i64>() {
-        return toml::Value::Integer(number);
+        return Value::from(number);
     }
     match text {
-        "true" => toml::Value::Boolean(true),
-        "false" => toml::Value::Boolean(false),
-        _ => toml::Value::String(text.to_owned()),
+        "true" => Value::Bool(true),
+        "false" => Value::Bool(false),
+        _ => Value::String(text.to_owned()),
     }
 }
 
@@ -242,9 +277,9 @@ mod tests {
     fn every_time_refuses_bare_milliseconds_and_what_timers_cannot_hold() {
         let mut times = 0;
         for key in Config::KEYS {
-            let fault = |value: toml::Value| {
-                let table = toml::Table::from_iter([((*key).to_owned(), value)]);
-                toml::Value::Table(table).try_into::<Config>().err().map(|error| error.message().to_owned())
+            let fault = |value: Value| {
+                let table = Map::from_iter([((*key).to_owned(), value)]);
+                serde_json::from_value::<Config>(Value::Object(table)).err().map(|error| error.to_string())
             };
             let is_time =
                 fault("soon".into()).is_some_and(|fault| fault.contains("is not one of us, ms, s, m, h"));
@@ -262,15 +297,57 @@ mod tests {
                 continue;
             }
             assert!(fault("600h".into()).is_some(), "{key}");
-            for bare in
-                [toml::Value::Integer(25_000), 1000.into(), 25_000.0.into(), "25000".into(), " 5e3 ".into()]
-            {
+            for bare in [Value::from(25_000), 1000.into(), 25_000.0.into(), "25000".into(), " 5e3 ".into()] {
                 let said = fault(bare.clone());
                 assert!(said.is_some_and(|said| said.contains("a bare number is seconds")), "{key} = {bare}");
             }
             assert_eq!((fault("1000s".into()), fault("25000ms".into())), (None, None), "{key}");
         }
         assert!(times > 10, "{times}");
+    }
+
+    #[test]
+    fn a_file_is_read_like_the_environment_or_refused() {
+        let folder = std::env::temp_dir().join(format!("shardcast-load-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder of our own");
+        let path = folder.join("config.toml");
+        let read = |text: &str| {
+            std::fs::write(&path, text).expect("written");
+            let variables = [("SHARDCAST_SHARDS".to_owned(), "3".to_owned())];
+            Config::load_with(Some(&path), variables.into_iter()).map_err(|error| error.to_string())
+        };
+        let read_all = [
+            read("bind = [\"[::1]:1\", \"unix:/a\"]\nshards = 9\nping_interval = 0.3\npolling = false\n"),
+            read("ping_interval = 1979-05-27"),
+            read("ping_interval = nan"),
+            read("bind = [\"a\", 1]"),
+            read("pingg_interval = 1"),
+            read("shards = "),
+        ];
+        std::fs::remove_dir_all(&folder).expect("removed");
+        if cfg!(not(feature = "toml")) {
+            let is_told = |read: &std::result::Result<Config, String>| {
+                read.as_ref().is_err_and(|fault| fault.contains("its feature toml"))
+            };
+            assert!(read_all.iter().all(is_told), "{read_all:?}");
+            return;
+        }
+        let [right, wrong @ ..] = read_all;
+        let config = right.expect("all of these are right");
+        assert_eq!(config.bind, ["[::1]:1", "unix:/a"]);
+        assert_eq!((config.shards, config.engine.polling), (3, false), "the environment wins");
+        assert_eq!(config.engine.ping_interval, Duration::from_millis(300));
+        let expected = [
+            "no setting is a date",
+            "a number that is none",
+            "bind = [\"a\",1]",
+            "ping_interval?",
+            "config.toml",
+        ];
+        for (fault, part) in wrong.into_iter().zip(expected) {
+            let fault = fault.expect_err(part);
+            assert!(fault.contains(part), "{fault}");
+        }
     }
 
     /// A field whose key is forgotten would be refused as unknown in a file and a variable.

@@ -28,8 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 const SYSTEM_FREE: &[&str] = &["base", "protocol", "config", "message", "mesh", "bus", "shard"];
 
 /// Crates that are the system, or a way to it.
-const SYSTEM_CRATES: &[&str] =
-    &["libc", "rustix", "monoio", "io_uring", "io_uring_06", "signal_hook", "core_affinity"];
+const SYSTEM_CRATES: &[&str] = &["libc", "rustix", "monoio", "io_uring", "io_uring_06", "signal_hook"];
 
 /// What of `std` is the system. Addresses and paths are values, so they are allowed below.
 const SYSTEM_MODULES: &[&[&str]] = &[
@@ -218,6 +217,28 @@ pub(crate) fn first_column(page: &str, heading: &str) -> Vec<String> {
     let section = section.split("\n## ").next().unwrap_or_default();
     let cells = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
     cells.map(|(cell, _)| cell.to_owned()).collect()
+}
+
+/// The crates that a manifest depends on, those of its tests among them.
+pub(crate) fn dependencies(manifest: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut is_list = false;
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            is_list = ["[dependencies]", "[dev-dependencies]", "[build-dependencies]"].contains(&line);
+        } else if is_list && let Some((name, _)) = line.split_once(" = ") {
+            found.push(name.to_owned());
+        }
+    }
+    found
+}
+
+/// The code in the first cell of each row of the table below a heading; a cell may name several.
+pub(crate) fn first_cells(page: &str, heading: &str) -> Vec<String> {
+    let section = page.split_once(heading).map_or("", |(_, rest)| rest);
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let cells = section.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
 }
 
 /// A source whose literals of several lines are in one, with quotes as they are shown.
@@ -563,6 +584,16 @@ mod tests {
             ("src/simulation/a.rs", "tracing::info!(%sid, \"a\");", 0),
         ];
         check(secrets_logged, &rows);
+    }
+
+    #[test]
+    fn crates_are_read_from_a_manifest_and_from_a_page() {
+        let manifest = "[package]\nname = \"a\"\n[dependencies]\nb = \"1\"\nc = \"1\"\n\n[dev-dependencies]\nd = { version = \"1\" }\n";
+        assert_eq!(dependencies(manifest), ["b", "c", "d"]);
+        assert_eq!(
+            first_cells("## A\n| x | y |\n|---|---|\n| `b`, `c` | `z` |\n\n## B\n| `d` | e |\n", "## A"),
+            ["b", "c"]
+        );
     }
 
     #[test]

@@ -9,10 +9,9 @@ use crate::message::target::WhenBehind;
 use crate::protocol::socketio::event::Event;
 use crate::protocol::socketio::packet;
 use crate::protocol::websocket::frame::server_frames;
-use indexmap::IndexMap;
 use smallvec::SmallVec;
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Keys whose latest event one session keeps; an event with another key is dropped.
 const LATEST_KEYS_MAX: usize = 1024;
@@ -131,9 +130,18 @@ impl SlowRules {
 #[derive(Debug, Default)]
 pub(crate) struct Parked {
     queues: SmallVec<[(QueueId, Queue); 1]>,
-    latest: IndexMap<(u16, Box<str>), SharedFrame>,
+    latest: BTreeMap<(u16, Box<str>), Latest>,
+    /// The age of the next key that is new.
+    next_age: u64,
     /// What all of them are.
     pub(crate) bytes: usize,
+}
+
+/// The latest event of a key. A key keeps its place among the others when a later event takes the place of an earlier one.
+#[derive(Debug)]
+struct Latest {
+    age: u64,
+    frame: SharedFrame,
 }
 
 #[derive(Debug, Default)]
@@ -187,14 +195,21 @@ impl Parked {
     }
 
     fn keep_latest(&mut self, key: (u16, Box<str>), frame: &SharedFrame, bytes_max: usize) -> ParkResult {
-        let old = self.latest.get(&key).map(|old| old.len());
-        let bytes = self.bytes - old.unwrap_or(0) + frame.len();
-        if bytes > bytes_max || (old.is_none() && self.latest.len() >= LATEST_KEYS_MAX) {
-            return ParkResult::default();
+        let is_full = self.latest.len() >= LATEST_KEYS_MAX;
+        let old = self.latest.get_mut(&key);
+        let bytes = self.bytes - old.as_ref().map_or(0, |old| old.frame.len()) + frame.len();
+        let displaced = u64::from(old.is_some());
+        match old {
+            _ if bytes > bytes_max => return ParkResult::default(),
+            Some(old) => old.frame = SharedFrame::clone(frame),
+            None if is_full => return ParkResult::default(),
+            None => {
+                self.latest.insert(key, Latest { age: self.next_age, frame: SharedFrame::clone(frame) });
+                self.next_age += 1;
+            }
         }
         self.bytes = bytes;
-        self.latest.insert(key, SharedFrame::clone(frame));
-        ParkResult { is_parked: true, displaced: u64::from(old.is_some()) }
+        ParkResult { is_parked: true, displaced }
     }
 
     /// Everything of one namespace is void: its socket is gone.
@@ -202,13 +217,15 @@ impl Parked {
         self.queues.retain(|(id, _)| id.0 != namespace);
         self.latest.retain(|(of, _), _| *of != namespace);
         let queued: usize = self.queues.iter().map(|(_, queue)| queue.bytes).sum();
-        self.bytes = queued + self.latest.values().map(|frame| frame.len()).sum::<usize>();
+        self.bytes = queued + self.latest.values().map(|latest| latest.frame.len()).sum::<usize>();
     }
 
     /// In order within each queue; then the latest, by the age of their keys.
     pub(crate) fn into_frames(self) -> impl Iterator<Item = SharedFrame> {
         let queued = self.queues.into_iter().flat_map(|(_, queue)| queue.frames);
-        queued.chain(self.latest.into_values())
+        let mut latest: Vec<Latest> = self.latest.into_values().collect();
+        latest.sort_unstable_by_key(|latest| latest.age);
+        queued.chain(latest.into_iter().map(|latest| latest.frame))
     }
 }
 
@@ -259,6 +276,11 @@ mod tests {
         assert_eq!(push(None, "42[\"n\",2]"), (true, 0));
         assert_eq!(push(Some("a"), "42[\"n\",3]"), (true, 1));
         assert_eq!(push(None, "42/x,[\"n\",4]"), (true, 1), "by the event's name");
+        assert_eq!(
+            push(Some("0"), "42[\"n\",5]"),
+            (true, 0),
+            "a key that is new comes last, whatever it is called"
+        );
         assert_eq!(push(Some("b"), &"x".repeat(100)), (false, 0));
         let mut other = Parked::default();
         for key in 0..=LATEST_KEYS_MAX {
@@ -268,6 +290,6 @@ mod tests {
         other.forget(0);
         assert_eq!((other.bytes, other.into_frames().count()), (0, 0));
         let frames: Vec<SharedFrame> = parked.into_frames().collect();
-        assert_eq!(frames, ["42[\"n\",3]", "42/x,[\"n\",4]"].map(frame));
+        assert_eq!(frames, ["42[\"n\",3]", "42/x,[\"n\",4]", "42[\"n\",5]"].map(frame));
     }
 }

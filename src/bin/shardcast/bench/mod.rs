@@ -38,6 +38,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use broadcast::{Broadcast, Layout};
 use client::Io;
@@ -64,8 +65,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, BenchError> {
     options.check()?;
     raise_descriptor_limit(&options)?;
     if let Some(id) = options.pin {
-        let is_pinned = core_affinity::set_for_current(core_affinity::CoreId { id });
-        if !is_pinned {
+        if !is_pinned_to(id) {
             return Err(BenchError::Usage(format!("--pin {id}: this process may not run on that core")));
         }
     }
@@ -104,6 +104,16 @@ fn workload(options: &Options) -> Box<dyn Workload> {
         Scenario::Connect => Box::new(Connect::new(clients, pace)),
         Scenario::Idle => Box::new(Idle::new(clients)),
     }
+}
+
+/// Keeps this thread on one core. False if this process may not run there, or there is no such core.
+fn is_pinned_to(core: usize) -> bool {
+    if core >= CpuSet::MAX_CPU {
+        return false;
+    }
+    let mut mask = CpuSet::new();
+    mask.set(core);
+    sched_setaffinity(None, &mask).is_ok()
 }
 
 /// A connection is a descriptor, and most systems start programs with 1,024.
