@@ -7,6 +7,8 @@
 mod code;
 #[path = "tidy/rules.rs"]
 mod rules;
+#[path = "tidy/seam.rs"]
+mod seam;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -74,6 +76,11 @@ fn imports_point_down() {
     let exports = rules::exports(&read_named("src/lib.rs").text);
     assert!(exports.len() > 10, "the exports of lib.rs were not understood: {exports:?}");
     assert_clean(&sources(&["rs"]), |source| rules::layers(source, &exports));
+}
+
+#[test]
+fn a_shard_is_reached_by_its_seam_only() {
+    assert_clean(&sources(&["rs"]), seam::seam);
 }
 
 #[test]

@@ -363,7 +363,7 @@ impl World {
 
     /// Sends a connection to another shard. The descriptor is duplicated: a task of this shard may hold the
     /// old one until it next runs.
-    fn hand_over(&self, wire: &Wire, to: ShardId, leaving: Leaving) {
+    fn send_away(&self, wire: &Wire, to: ShardId, leaving: Leaving) {
         let descriptor = match wire.stream_fd().try_clone_to_owned() {
             Ok(descriptor) => descriptor,
             Err(error) => {
@@ -442,7 +442,7 @@ impl Wires for Hands<'_> {
         self.0.is_flush_due(waiting)
     }
 
-    fn flush(&mut self, key: Key, mut unsent: Unsent<'_>) {
+    fn flush_wire(&mut self, key: Key, mut unsent: Unsent<'_>) {
         let Some(wire) = self.0.wire(key).filter(|wire| !wire.is_blocked.get()) else { return };
         let send = |slices: &[IoSlice<'_>]| send_now(wire.stream_fd(), slices);
         while let Some(sent) = unsent.transmit::<SLICES_PER_SEND_MAX, _>(send) {
@@ -479,7 +479,7 @@ impl Wires for Hands<'_> {
 
     fn hand_over(&mut self, key: Key, to: ShardId, leaving: Leaving) {
         if let Some(wire) = self.0.take_wire(key) {
-            self.0.hand_over(&wire, to, leaving);
+            self.0.send_away(&wire, to, leaving);
         }
     }
 

@@ -1,9 +1,24 @@
 //! One core's world: connections, sessions, sockets, rooms, handlers and timers.
 //!
-//! A [`Shard`] is a value machine. What happens goes in through `open`, `adopt`, `receive`, `ended`, `closed`,
-//! `deliver`, `wake` and `handle_timeout`, each with the time; what is to be done comes out through
-//! `take_outputs` in the middle of a turn, and through `end_turn` at its end. It does no IO, reads no clock and
-//! blocks on nothing. The two wires of the driver, the test kit, the simulation and the benches drive it alike.
+//! A [`Shard`] is a value machine: it does no IO, reads no clock and blocks on nothing. A *host* drives it: a driver, the test kit,
+//! the simulation, the allocation test, a bench. The host calls methods of four kinds, and gives its own [`Wires`](seam::Wires):
+//!
+//! - *Something happened*, each with the time. Connections: [`open`](Shard::open), [`receive`](Shard::receive),
+//!   [`ended`](Shard::ended), [`closed`](Shard::closed), [`sent`](Shard::sent) and [`writable`](Shard::writable). Others:
+//!   [`take_mail`](Shard::take_mail), [`deliver`](Shard::deliver), [`wake`](Shard::wake), [`spawn`](Shard::spawn),
+//!   [`set_wall_clock`](Shard::set_wall_clock). In any order and number; user code runs in most of them. `closed` is the
+//!   last word on a connection, unless the shard has closed it or handed it over before.
+//! - *What is due*: [`handle_timeout`](Shard::handle_timeout) at [`next_timeout`](Shard::next_timeout), which any other call may
+//!   bring forward; [`go_on`](Shard::go_on) while [`is_unfinished`](Shard::is_unfinished), as some clients have sent more than
+//!   their share of a turn.
+//! - *The turn's end*: [`end_turn`](Shard::end_turn), after one or more of the above and before the host sleeps. It alone
+//!   calls the wires' bells, sends and most of the rest; `receive`, `take_mail` and `go_on` do only what must be done before more
+//!   bytes of the same connection come. When it says that more is to be sent, it is called again before the host sleeps; what may not be sent
+//!   yet ([`may_flush`](seam::Wires::may_flush)) is the host's to come back for.
+//! - *Questions*: [`has_drained`](Shard::has_drained), [`is_empty`](Shard::is_empty) and others, which change nothing.
+//!
+//! While a wire is called the shard is at work: wires never call it. A send that ends later, and a wire that takes bytes again,
+//! are told to it afterwards, with `sent` and `writable`. At the end of a thread comes [`drop_tasks`](Shard::drop_tasks).
 
 mod core;
 pub(crate) mod feature;

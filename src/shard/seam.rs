@@ -42,7 +42,7 @@ pub(crate) trait Wires {
 
     /// Sends what a connection is owed, as much as the wire takes. A wire that takes no more says so later, with
     /// [`Shard::sent`] or [`Shard::writable`].
-    fn flush(&mut self, key: Key, unsent: Unsent<'_>);
+    fn flush_wire(&mut self, key: Key, unsent: Unsent<'_>);
 
     /// Closes a wire now. What was still owed comes along: a send of it may be under way.
     fn close_wire(&mut self, key: Key, outbox: Outbox);
@@ -318,7 +318,7 @@ impl Shard {
             if connection.outbox.is_empty() {
                 core.tables.finish_flush(key);
             } else {
-                wires.flush(key, Unsent { core: &mut core, key });
+                wires.flush_wire(key, Unsent { core: &mut core, key });
             }
         }
     }

@@ -106,7 +106,7 @@ impl Wires for Sink {
         true
     }
 
-    fn flush(&mut self, _key: Key, mut unsent: Unsent<'_>) {
+    fn flush_wire(&mut self, _key: Key, mut unsent: Unsent<'_>) {
         let len = |slices: &[IoSlice<'_>]| slices.iter().map(|slice| slice.len()).sum::<usize>();
         while let Some(count) = unsent.transmit::<64, _>(len) {
             self.bytes += count;

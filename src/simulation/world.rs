@@ -573,7 +573,7 @@ impl Wires for ShardWires<'_> {
     }
 
     /// Sends all, or a part.
-    fn flush(&mut self, key: Key, mut unsent: Unsent<'_>) {
+    fn flush_wire(&mut self, key: Key, mut unsent: Unsent<'_>) {
         let Some(&id) = self.places.get(&(self.shard, key)) else { return };
         let ShardWires { wires, random, weather, .. } = self;
         let wire = &mut wires[id.0];

@@ -453,7 +453,7 @@ impl Wires for ShardLines<'_> {
         true
     }
 
-    fn flush(&mut self, key: Key, mut unsent: Unsent<'_>) {
+    fn flush_wire(&mut self, key: Key, mut unsent: Unsent<'_>) {
         let Some(wire) = self.wire(key).filter(|wire| !wire.is_stalled) else { return };
         let take = |slices: &[IoSlice<'_>]| slices.iter().map(|slice| &**slice).collect::<Vec<_>>().concat();
         while let Some(bytes) = unsent.transmit::<SLICES_MAX, _>(take) {

@@ -245,7 +245,7 @@ impl Wires for RingWires {
     }
 
     /// One operation, whatever was queued.
-    fn flush(&mut self, key: Key, mut unsent: Unsent<'_>) {
+    fn flush_wire(&mut self, key: Key, mut unsent: Unsent<'_>) {
         let Some(wire) = self.places.get_mut(key.index) else { return };
         if wire.key != key || wire.is_sending {
             return;
