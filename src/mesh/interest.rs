@@ -30,7 +30,7 @@ use crate::message::target::Target;
 
 /// Slots of the table, for each shard that there is; a power of two. With as many rooms on a shard as there are slots, two of three
 /// emits go to a shard without need.
-pub(crate) const INTEREST_SLOTS_PER_SHARD: usize = 16 * 1024;
+pub(crate) const INTEREST_SLOTS_PER_SHARD: usize = 8 * 1024;
 
 /// The table is at most so large, whatever the number of shards.
 pub(crate) const INTEREST_BYTES_MAX: usize = 32 * 1024 * 1024;
