@@ -6,7 +6,7 @@ use std::sync::Arc;
 pub(crate) type SharedFrame = Arc<Vec<u8>>;
 
 /// Spare buffers a pool keeps; more are given back to the allocator.
-const SPARE_BUFFERS_MAX: usize = 1024;
+pub(crate) const SPARE_BUFFERS_MAX: usize = 1024;
 
 /// A spare value that keeps more memory than this is given back to the allocator, so that one large message does not
 /// keep its memory for ever.
@@ -16,7 +16,7 @@ pub(crate) const SPARE_BUFFER_BYTES_MAX: usize = 16 * 1024;
 const SHARED_PROBES_MAX: usize = 4;
 
 /// How many shared values a pool keeps for reuse.
-const SHARED_SPARES_MAX: usize = 64;
+pub(crate) const SHARED_SPARES_MAX: usize = 64;
 
 /// Byte buffers for reuse within one shard.
 #[derive(Debug, Default)]

@@ -96,8 +96,8 @@ pub struct Config {
     /// Bytes that clients who are behind may be owed together, in the whole process; each shard has an equal part. Beyond it
     /// those who are owed most are closed. Default 0: half of the memory that this process may use.
     pub outboxes_bytes_max: usize,
-    /// Bytes that all clients may have sent of frames, bodies and packets whose rest has not come, in the whole process; each shard
-    /// has an equal part, and no less than four messages of `max_http_buffer_size`. Beyond it those who have sent most are
+    /// Bytes that all clients may have sent of frames, bodies and packets whose rest has not come, and of events that wait for an
+    /// asynchronous handler, in the whole process; each shard has an equal part, and no less than four messages of `max_http_buffer_size`. Beyond it those who have sent most are
     /// closed. Default 128 MiB.
     pub partial_bytes_max: usize,
     /// How long messages may gather before they are sent: more throughput for later delivery. Default 0, at most 10 ms.

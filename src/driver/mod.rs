@@ -38,7 +38,7 @@ use crate::driver::balance::Balance;
 use crate::driver::doorbell::EventBell;
 use crate::driver::files::FileReader;
 use crate::driver::listener::Listeners;
-use crate::driver::machine::{Backend, IoChosen};
+use crate::driver::machine::{Backend, Cpus, IoChosen};
 use crate::mesh::{Bell, Handoff, InboxError, InboxReceiver, Mesh, MeshOptions, ShardMessage};
 use crate::shard::feature::tasks::LocalFuture;
 use crate::shard::user::app::App;
@@ -113,10 +113,8 @@ pub(crate) fn start(mut start: Start, announce: impl FnOnce(&Running)) -> Result
     let io = machine::choose_io(start.config.io)?;
     machine::raise_descriptor_limit();
     let cpus = machine::usable_cpus();
-    if start.config.outboxes_bytes_max == 0 {
-        Arc::make_mut(&mut start.config).outboxes_bytes_max = machine::usable_memory() / 2;
-    }
-    let shards = if start.config.shards == 0 { cpus.shards_default() } else { start.config.shards };
+    Arc::make_mut(&mut start.config).outboxes_bytes_max = outboxes_bytes_max(&start.config);
+    let shards = shards_of(&start.config, &cpus);
     let (mesh, inboxes, descriptors) = make_mesh(shards)?;
     let files = FileReader::start(Arc::clone(&mesh), start.config.static_file_bytes_max);
     let clock = clock::Clock::new();
@@ -181,6 +179,16 @@ pub(crate) fn start(mut start: Start, announce: impl FnOnce(&Running)) -> Result
         }
     }
     Ok(running)
+}
+
+/// How many shards a configuration means on this machine.
+pub(crate) fn shards_of(config: &Config, cpus: &Cpus) -> usize {
+    if config.shards == 0 { cpus.shards_default() } else { config.shards }
+}
+
+/// What clients may be owed together on this machine.
+pub(crate) fn outboxes_bytes_max(config: &Config) -> usize {
+    if config.outboxes_bytes_max == 0 { machine::usable_memory() / 2 } else { config.outboxes_bytes_max }
 }
 
 /// The mesh, each shard's inbox, and what rings when its bell is rung.

@@ -58,7 +58,7 @@ impl RecoveryMessage {
 }
 
 impl FileOutcome {
-    fn len_bytes(&self) -> usize {
+    pub(crate) fn len_bytes(&self) -> usize {
         match self {
             FileOutcome::Found(content) => content.start.len(),
             FileOutcome::Piece(piece) => piece.len(),

@@ -11,6 +11,7 @@ pub(crate) mod handler;
 pub(crate) mod load;
 #[cfg(feature = "log")]
 pub(crate) mod log;
+pub(crate) mod memory;
 pub(crate) mod namespace;
 
 use std::fmt;
@@ -402,7 +403,10 @@ impl Server {
     /// A configuration that makes no sense, an address that cannot be bound, two handlers for one event,
     /// `io = "uring"` where there is none. The text says what to change.
     pub fn start(self) -> Result<RunningServer> {
+        let options = self.blueprint.endpoints.iter().map(|endpoint| endpoint.options.max_http_buffer_size);
+        let message_bytes_max = options.max().unwrap_or(0);
         let Parts { config, app, tasks, handle } = self.into_parts()?;
+        memory::announce(&config, message_bytes_max)?;
         let running = driver::start(Start { config, app, tasks }, |running| {
             handle.connect(Shared {
                 mesh: Arc::clone(&running.mesh),

@@ -30,6 +30,7 @@ fn server(config: Config) -> TestServer {
             });
             io.on("count", move |_: &mut Context<'_>| count.load(Ordering::Relaxed));
             io.on("ask", |_: &mut Context<'_>, bytes: usize| "x".repeat(bytes));
+            io.on_async("slow", |_: Socket, _: String| async { sleep(Duration::from_secs(20)).await });
         })
         .route("/tick", move |_| {
             requests.fetch_add(1, Ordering::Relaxed);
@@ -350,4 +351,27 @@ fn messages_that_never_end_are_bounded_together() {
         assert!(stats.partial_closed >= 30, "{way}: {} are closed", stats.partial_closed);
         assert_eq!(count(&other), 0, "{way}: who keeps nothing of that kind stays");
     }
+}
+
+#[test]
+fn events_that_wait_behind_handlers_are_bounded_together() {
+    let engine = EngineOptions { max_http_buffer_size: 100_000, ..EngineOptions::default() };
+    let server = server(Config { partial_bytes_max: 1, engine, ..Config::default() });
+    let other = connect(&server);
+    let clients: Vec<TestClient> = (0..40).map(|_| connect(&server)).collect();
+    for (index, client) in clients.iter().enumerate() {
+        // The first is handled, the others wait: far less than `pending_bytes_max` for each client.
+        for _ in 0..3 {
+            client.emit("slow", &"x".repeat(30_000 + index));
+        }
+        settle(&server);
+        let stats = server.handle().stats()[0];
+        assert!(stats.partial_bytes <= 400_000, "{}", stats.partial_bytes);
+    }
+    let stats = server.handle().stats()[0];
+    assert!(stats.partial_bytes >= 300_000, "{}", stats.partial_bytes);
+    assert!(stats.partial_closed >= 30, "{} are closed", stats.partial_closed);
+    assert_eq!(count(&other), 0, "who keeps nothing of that kind stays");
+    server.advance(Duration::from_secs(61));
+    assert_eq!(server.handle().stats()[0].partial_bytes, 0, "what is handled counts no more");
 }

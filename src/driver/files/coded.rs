@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::base::buffer::SharedFrame;
 
 /// Bytes of compressed files that are kept; those go that were asked for longest ago.
-const CODED_FILES_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub(crate) const CODED_FILES_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// How many of them: files that do not shrink take no bytes, but are remembered too.
 const CODED_FILES_MAX: usize = 1024;

@@ -2,7 +2,7 @@
 //! compressor holds a shard up.
 
 mod beneath;
-mod coded;
+pub(crate) mod coded;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -26,7 +26,15 @@ use crate::shard::value::files::{CODED_FILE_BYTES_MAX, FILE_PIECE_BYTES, FileLoo
 
 /// Requests that may wait for this thread; beyond it one is answered 503 at once. The pieces of a file that is being sent are
 /// one for each connection, and always have room.
-const FILES_WAITING_MAX: usize = 1024;
+pub(crate) const FILES_WAITING_MAX: usize = 1024;
+
+/// Bytes of bodies that may wait for this thread to compress them. Beyond it a body goes out as it is, and counts towards
+/// `outboxes_bytes_max` at once.
+pub(crate) const UNCODED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of answers that may wait for shards with full inboxes, pieces of files not counted: there are two of those for each
+/// connection at most. Beyond it a file is answered 503, and a body goes out as it is.
+pub(crate) const UNDELIVERED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How long an answer rests whose shard has a full inbox. Other work goes on meanwhile.
 const FULL_INBOX_PAUSE: Duration = Duration::from_millis(5);
@@ -47,15 +55,33 @@ pub(crate) struct FileJob {
 #[derive(Clone, Debug)]
 pub(crate) struct FileReader {
     jobs: Sender<FileJob>,
+    waiting: Arc<Waiting>,
+}
+
+/// What waits for the thread of files, or for the shards that it answers.
+#[derive(Debug, Default)]
+struct Waiting {
     /// Jobs whose answer is not with its shard yet.
-    waiting: Arc<AtomicUsize>,
+    jobs: AtomicUsize,
+    /// Bytes of the bodies that are to be compressed.
+    uncoded: AtomicUsize,
+}
+
+impl FileWork {
+    /// Bytes of a body that is to be compressed.
+    fn uncoded_bytes(&self) -> usize {
+        match self {
+            FileWork::Encode { body, .. } => body.len(),
+            FileWork::Open(_) | FileWork::Read { .. } => 0,
+        }
+    }
 }
 
 impl FileReader {
     /// Starts the thread; it ends when the last `FileReader` is dropped.
     pub(crate) fn start(mesh: Arc<Mesh>, bytes_max: usize) -> FileReader {
         let (jobs, coming) = crossbeam_channel::unbounded::<FileJob>();
-        let waiting = Arc::new(AtomicUsize::new(0));
+        let waiting = Arc::new(Waiting::default());
         let counter = Arc::clone(&waiting);
         let thread = std::thread::Builder::new()
             .name("files".to_owned())
@@ -69,51 +95,94 @@ impl FileReader {
     /// Has something done. What is refused is answered at once.
     pub(crate) fn submit(&self, job: FileJob) -> Result<(), FileAnswer> {
         let connection = job.connection;
-        let is_piece = matches!(job.work, FileWork::Read { .. });
-        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
-        if (is_piece || waiting < FILES_WAITING_MAX) && self.jobs.send(job).is_ok() {
+        let (is_piece, bytes) = (matches!(job.work, FileWork::Read { .. }), job.work.uncoded_bytes());
+        let waiting = self.waiting.jobs.fetch_add(1, Ordering::Relaxed);
+        let uncoded = self.waiting.uncoded.fetch_add(bytes, Ordering::Relaxed);
+        let has_room = is_piece || waiting < FILES_WAITING_MAX;
+        let is_too_much = bytes > 0 && uncoded + bytes > UNCODED_BYTES_MAX;
+        if has_room && !is_too_much && self.jobs.send(job).is_ok() {
             return Ok(());
         }
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        let outcome =
-            if is_piece { FileOutcome::Piece(Vec::new()) } else { FileOutcome::Failed(FileError::Busy) };
+        self.waiting.jobs.fetch_sub(1, Ordering::Relaxed);
+        self.waiting.uncoded.fetch_sub(bytes, Ordering::Relaxed);
+        let outcome = match has_room {
+            _ if is_piece => FileOutcome::Piece(Vec::new()),
+            true if is_too_much => FileOutcome::Encoded(None),
+            _ => FileOutcome::Failed(FileError::Busy),
+        };
         Err(FileAnswer { connection, outcome })
     }
 }
 
 /// Works until every shard is gone. An answer for a shard with a full inbox waits, and holds no other answer up.
-fn serve(mesh: &Mesh, jobs: &Receiver<FileJob>, waiting: &AtomicUsize, desk: &mut FileDesk) {
-    let mut undelivered: VecDeque<(ShardId, ShardMessage)> = VecDeque::new();
+fn serve(mesh: &Mesh, jobs: &Receiver<FileJob>, waiting: &Waiting, desk: &mut FileDesk) {
+    let mut undelivered = Undelivered::default();
     loop {
-        let job = if undelivered.is_empty() {
+        let job = if undelivered.answers.is_empty() {
             jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {
             jobs.recv_timeout(FULL_INBOX_PAUSE)
         };
         match job {
             Ok(FileJob { shard, connection, work }) => {
-                let answer = FileAnswer { connection, outcome: desk.perform(work) };
-                undelivered.push_back((shard, ShardMessage::File(Box::new(answer))));
+                let bytes = work.uncoded_bytes();
+                undelivered.push(shard, FileAnswer { connection, outcome: desk.perform(work) });
+                waiting.uncoded.fetch_sub(bytes, Ordering::Relaxed);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        let before = undelivered.len();
-        deliver(mesh, &mut undelivered);
-        waiting.fetch_sub(before - undelivered.len(), Ordering::Relaxed);
+        waiting.jobs.fetch_sub(undelivered.deliver(mesh), Ordering::Relaxed);
     }
 }
 
-/// Sends each answer whose shard has room for it; the others stay.
-fn deliver(mesh: &Mesh, undelivered: &mut VecDeque<(ShardId, ShardMessage)>) {
-    for _ in 0..undelivered.len() {
-        let Some((shard, message)) = undelivered.pop_front() else { return };
-        match mesh.offer(shard, message) {
-            Ok(()) => mesh.ring(shard),
-            Err((InboxError::Full, message)) => undelivered.push_back((shard, message)),
-            // The shard has stopped: the answer is dropped.
-            Err((InboxError::Gone, _)) => {}
+/// Answers whose shards had no room for them yet.
+#[derive(Debug, Default)]
+struct Undelivered {
+    answers: VecDeque<(ShardId, ShardMessage)>,
+    /// Bytes of those that are no pieces.
+    bytes: usize,
+}
+
+impl Undelivered {
+    /// Takes an answer in, or what stands for it if too much waits.
+    fn push(&mut self, shard: ShardId, mut answer: FileAnswer) {
+        if self.bytes + bounded_bytes(&answer) > UNDELIVERED_BYTES_MAX {
+            answer.outcome = match answer.outcome {
+                FileOutcome::Encoded(_) => FileOutcome::Encoded(None),
+                _ => FileOutcome::Failed(FileError::Busy),
+            };
         }
+        self.bytes += bounded_bytes(&answer);
+        self.answers.push_back((shard, ShardMessage::File(Box::new(answer))));
+    }
+
+    /// Sends each answer whose shard has room for it; the others stay. Says how many have gone.
+    fn deliver(&mut self, mesh: &Mesh) -> usize {
+        let before = self.answers.len();
+        for _ in 0..before {
+            let Some((shard, message)) = self.answers.pop_front() else { break };
+            let bytes = if let ShardMessage::File(answer) = &message { bounded_bytes(answer) } else { 0 };
+            match mesh.offer(shard, message) {
+                Err((InboxError::Full, message)) => {
+                    self.answers.push_back((shard, message));
+                    continue;
+                }
+                Ok(()) => mesh.ring(shard),
+                // The shard has stopped: the answer is dropped.
+                Err((InboxError::Gone, _)) => {}
+            }
+            self.bytes -= bytes;
+        }
+        before - self.answers.len()
+    }
+}
+
+/// What an answer counts towards [`UNDELIVERED_BYTES_MAX`].
+fn bounded_bytes(answer: &FileAnswer) -> usize {
+    match &answer.outcome {
+        FileOutcome::Piece(_) => 0,
+        outcome => outcome.len_bytes(),
     }
 }
 

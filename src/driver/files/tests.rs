@@ -138,23 +138,18 @@ fn an_answer_for_a_full_inbox_waits_and_nobody_else_with_it() {
     for _ in 0..INBOX_MESSAGES_MAX {
         assert!(mesh.send(ShardId(0), noise()).is_ok());
     }
-    let answer = |index| {
-        let answer = FileAnswer {
-            connection: Key { index, generation: 0 },
-            outcome: FileOutcome::Failed(FileError::NotFound),
-        };
-        ShardMessage::File(Box::new(answer))
-    };
-    let mut undelivered =
-        VecDeque::from([(ShardId(0), answer(1)), (ShardId(1), answer(2)), (ShardId(0), answer(3))]);
-    deliver(&mesh, &mut undelivered);
-    assert_eq!(undelivered.len(), 2, "the other shard has its answer");
+    let mut undelivered = Undelivered::default();
+    for (shard, index) in [(0, 1), (1, 2), (0, 3)] {
+        let outcome = FileOutcome::Encoded(Some(SharedFrame::new(vec![0; 1000])));
+        undelivered.push(ShardId(shard), FileAnswer { connection: Key { index, generation: 0 }, outcome });
+    }
+    assert_eq!(undelivered.deliver(&mesh), 1, "the other shard has its answer");
+    assert_eq!(undelivered.bytes, 2000);
     assert!(matches!(inboxes[1].next_message(), Some(ShardMessage::File(_))));
     for _ in 0..INBOX_MESSAGES_MAX {
         assert!(inboxes[0].next_message().is_some());
     }
-    deliver(&mesh, &mut undelivered);
-    assert!(undelivered.is_empty());
+    assert_eq!((undelivered.deliver(&mesh), undelivered.bytes, undelivered.answers.len()), (2, 0, 0));
     let next = || match inboxes[0].next_message() {
         Some(ShardMessage::File(answer)) => Some(answer.connection.index),
         _ => None,
@@ -165,7 +160,8 @@ fn an_answer_for_a_full_inbox_waits_and_nobody_else_with_it() {
 #[test]
 fn too_many_requests_are_refused_and_pieces_are_not() {
     let (jobs, _coming) = crossbeam_channel::unbounded();
-    let reader = FileReader { jobs, waiting: Arc::new(AtomicUsize::new(FILES_WAITING_MAX)) };
+    let waiting = Waiting { jobs: AtomicUsize::new(FILES_WAITING_MAX), ..Waiting::default() };
+    let reader = FileReader { jobs, waiting: Arc::new(waiting) };
     let connection = Key { index: 7, generation: 0 };
     let job = |work| FileJob { shard: ShardId(0), connection, work };
     let encode = FileWork::Encode { body: SharedFrame::default(), coding: Coding::Gzip };
@@ -174,4 +170,56 @@ fn too_many_requests_are_refused_and_pieces_are_not() {
     assert_eq!(refused.connection, connection);
     let read = FileWork::Read { handle: Arc::new(()), offset: 0, len: 1 };
     assert!(reader.submit(job(read)).is_ok());
+}
+
+#[test]
+fn bodies_that_wait_to_be_compressed_are_bounded_in_bytes() {
+    let (jobs, coming) = crossbeam_channel::unbounded();
+    let reader = FileReader { jobs, waiting: Arc::new(Waiting::default()) };
+    let body = SharedFrame::new(vec![b'a'; 1024 * 1024]);
+    let submit = || {
+        let work = FileWork::Encode { body: SharedFrame::clone(&body), coding: Coding::Gzip };
+        reader.submit(FileJob { shard: ShardId(0), connection: Key { index: 7, generation: 0 }, work })
+    };
+    let accepted = (0..FILES_WAITING_MAX).take_while(|_| submit().is_ok()).count();
+    assert_eq!(accepted, UNCODED_BYTES_MAX / body.len());
+    let refused = submit().expect_err("too much waits");
+    assert!(matches!(refused.outcome, FileOutcome::Encoded(None)), "it goes out as it is");
+    let waiting = Arc::clone(&reader.waiting);
+    assert_eq!(waiting.jobs.load(Ordering::Relaxed), accepted);
+    let (mesh, _inboxes) = Mesh::new(vec![Box::new(NoBell)]);
+    drop(reader);
+    serve(&mesh, &coming, &waiting, &mut FileDesk::new(1));
+    let left = (waiting.jobs.load(Ordering::Relaxed), waiting.uncoded.load(Ordering::Relaxed));
+    assert_eq!(left, (0, 0), "each is taken from both counts once");
+}
+
+#[test]
+fn answers_for_shards_that_stand_still_are_bounded_in_bytes() {
+    let mut undelivered = Undelivered::default();
+    let large = SharedFrame::new(vec![0; CODED_FILE_BYTES_MAX]);
+    let found = || {
+        FileOutcome::Found(FileContent {
+            tag: String::new(),
+            coding: None,
+            is_negotiated: false,
+            len: large.len(),
+            start: SharedFrame::clone(&large),
+            rest: None,
+        })
+    };
+    let mut push = |outcome| {
+        undelivered.push(ShardId(0), FileAnswer { connection: Key { index: 7, generation: 0 }, outcome });
+        match undelivered.answers.back() {
+            Some((_, ShardMessage::File(answer))) => (answer.outcome.len_bytes(), undelivered.bytes),
+            _ => panic!("an answer was pushed"),
+        }
+    };
+    for count in 1..=UNDELIVERED_BYTES_MAX / large.len() {
+        assert_eq!(push(found()), (large.len(), count * large.len()));
+    }
+    assert_eq!(push(found()), (0, UNDELIVERED_BYTES_MAX), "answered 503");
+    let coded = FileOutcome::Encoded(Some(SharedFrame::clone(&large)));
+    assert_eq!(push(coded), (0, UNDELIVERED_BYTES_MAX), "goes out as it is");
+    assert_eq!(push(FileOutcome::Piece(vec![0; 100])), (100, UNDELIVERED_BYTES_MAX), "the connection's own");
 }

@@ -10,7 +10,7 @@ mod demand;
 mod submission;
 #[cfg(test)]
 mod tests;
-mod wires;
+pub(crate) mod wires;
 
 use std::cell::RefCell;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,6 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
+use io_uring::types::BufRingEntry;
+use io_uring::{cqueue, squeue};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, getpeername, shutdown};
 
@@ -51,6 +53,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) fn probe() -> std::io::Result<()> {
     Ring::new().map(drop)
 }
+
+/// What one ring has for itself, whatever its connections do: buffers to receive into, and both its queues.
+pub(crate) const RECEIVE_BYTES: usize = demand::BUFFERS_MAX as usize
+    * (buffers::BUFFER_BYTES + size_of::<BufRingEntry>())
+    + submission::BATCH as usize * size_of::<squeue::Entry>()
+    + submission::COMPLETIONS as usize * size_of::<cqueue::Entry>();
 
 struct Listener {
     /// `None` once it is closed.

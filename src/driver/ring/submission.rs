@@ -19,10 +19,10 @@ use crate::base::time::Time;
 use crate::driver::ring::buffers::{BufferRing, GROUP};
 
 /// Operations that go to the kernel in one enter.
-const BATCH: u32 = 1024;
+pub(crate) const BATCH: u32 = 1024;
 
 /// Answers the kernel can hold: a turn's sends, the filled buffers, and room for what ends. More wait in a slower list of its own.
-const COMPLETIONS: u32 = 4 * BATCH;
+pub(crate) const COMPLETIONS: u32 = 4 * BATCH;
 
 /// Pieces in one send.
 pub(crate) const PIECES_PER_SEND_MAX: usize = 16;

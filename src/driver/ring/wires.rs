@@ -33,6 +33,10 @@ const DIRECT_SENDS_MAX: usize = 2;
 /// Bytes of one piece in one send.
 const SEND_BYTES_MAX: usize = 256 * 1024;
 
+/// A connection at rest, in the table of wires.
+pub(crate) const WIRE_BYTES: usize = 64;
+const _: () = assert!(size_of::<Option<Wire>>() <= WIRE_BYTES);
+
 /// A connection's descriptor and what the kernel is doing with it.
 pub(super) struct Wire {
     pub(super) key: Key,

@@ -26,6 +26,9 @@ const WAITING_BYTES_MAX: usize = 1024 * 1024;
 /// What is shown of one line. A log is for people.
 const LINE_BYTES_MAX: usize = 8 * 1024;
 
+/// What the lines that wait have, with their places in the queue.
+pub(super) const LINES_BYTES: usize = WAITING_BYTES_MAX + LINES_WAITING_MAX * 2 * size_of::<Entry>();
+
 /// What one write takes, unless one line is longer: the kernel mixes no other process's text into so much (`PIPE_BUF`).
 const WRITE_BYTES_MAX: usize = 4096;
 

@@ -24,6 +24,9 @@ use crate::server::{Error, Result};
 use lines::Lines;
 use rate::{KindRates, RateLayer};
 
+/// What the log keeps at most.
+pub(crate) const KEPT_BYTES: usize = lines::LINES_BYTES + rate::KINDS_BYTES;
+
 /// How long [`flush`] waits for a reader: longer would be felt when a server stops.
 pub(crate) const FLUSH_PATIENCE: Duration = Duration::from_millis(250);
 

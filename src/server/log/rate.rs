@@ -22,6 +22,9 @@ use crate::base::log::TRACE;
 /// Kinds of lines that are told apart; what comes later shares the last place. There are some hundred in this crate.
 const KINDS_MAX: usize = 1024;
 
+/// What all of them are, each with its name.
+pub(super) const KINDS_BYTES: usize = KINDS_MAX * (size_of::<OnceLock<Kind>>() + 4 * NAME_CHARS_MAX);
+
 /// So many seconds' worth of lines may come at once.
 const BURST_SECONDS: u64 = 10;
 

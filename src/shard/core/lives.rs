@@ -214,11 +214,8 @@ impl Core {
         socket.state = SocketState::Closed;
         socket.connection = NOWHERE;
         socket.is_busy = false;
-        if let Some(extra) = &mut socket.extra {
-            extra.waiting.clear();
-            extra.waiting_bytes = 0;
-        }
         let (session, namespace) = (socket.session, socket.namespace);
+        self.tables.forget_waiting(key);
         if let Some(session) = self.tables.sessions.get_mut(session) {
             session.sockets.retain(|(_, socket)| *socket != key);
         }
@@ -228,6 +225,7 @@ impl Core {
 
     pub(crate) fn remove_socket(&mut self, key: Key) {
         self.end_keeping(key);
+        self.tables.forget_waiting(key);
         self.tables.leave_all(key);
         // A socket that was never let in may have been asked something, too.
         for ack in self.take_acks(key) {

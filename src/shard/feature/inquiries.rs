@@ -27,11 +27,11 @@ use std::time::Duration;
 
 /// Questions one shard asks at a time, and questions of one shard that its clients may owe answers to at a time.
 /// Beyond it nothing is sent.
-const INQUIRIES_MAX: usize = 1024;
+pub(crate) const INQUIRIES_MAX: usize = 1024;
 
 /// Sockets of one shard that owe answers to broadcasts, each counted once for every question, until the question
 /// is closed. Beyond it nothing is sent.
-const RECEIVERS_MAX: usize = 4 * 1024 * 1024;
+pub(crate) const RECEIVERS_MAX: usize = 4 * 1024 * 1024;
 
 /// What one shard keeps of answers' texts and of descriptions, for all questions together, in bytes. Beyond it they
 /// are left out, and the sockets are missing.

@@ -225,9 +225,13 @@ impl Core {
         if left == 0 {
             return self.set_outcome(key, Recovery::Unknown);
         }
-        if let Some(state) = self.tables.sockets.get_mut(key).and_then(state_of_mut) {
-            state.stage = Stage::Asking { left, auth: auth.to_owned(), offset, outcome: Recovery::Unknown };
+        if let Some(socket) = self.tables.sockets.get_mut(key) {
+            socket.extra_mut().connect_step = Some((0, auth.to_owned()));
+            if let Some(state) = state_of_mut(socket) {
+                state.stage = Stage::Asking { left, offset, outcome: Recovery::Unknown };
+            }
         }
+        self.tables.count_waiting(key);
         let deadline = self.tables.now + PATIENCE;
         self.tables.wheel.arm(TimerOwner::Recovery(key), deadline);
         true
@@ -235,14 +239,13 @@ impl Core {
 
     /// The auth and the offset of a client for which shards were asked; nothing if they were not, or it is settled.
     pub(crate) fn end_asking(&mut self, key: Key) -> Option<(String, Option<Offset>)> {
-        let state = self.tables.sockets.get_mut(key).and_then(state_of_mut)?;
-        match std::mem::replace(&mut state.stage, Stage::Present) {
-            Stage::Asking { auth, offset, .. } => Some((auth, offset)),
-            other => {
-                state.stage = other;
-                None
-            }
-        }
+        let socket = self.tables.sockets.get_mut(key)?;
+        let state = state_of_mut(socket)?;
+        let Stage::Asking { offset, .. } = state.stage else { return None };
+        state.stage = Stage::Present;
+        let step = socket.extra_mut().connect_step.take();
+        self.tables.count_waiting(key);
+        Some((step.map(|(_, auth)| auth).unwrap_or_default(), offset))
     }
 
     /// A shard does not keep the socket. The auth of the client when that was the last.

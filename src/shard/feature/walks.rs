@@ -22,7 +22,7 @@ const SLICE_MAX: usize = 1000;
 const SLICE_PERIOD: Duration = Duration::from_millis(1);
 
 /// What waiting walks may hold together on one shard, in bytes: whom they still have to look at, and what they have found.
-const WALKS_BYTES_MAX: usize = FINDINGS_BYTES_MAX;
+pub(crate) const WALKS_BYTES_MAX: usize = FINDINGS_BYTES_MAX;
 
 /// The walks of one shard that are not done. Each gets a slice in its turn.
 #[derive(Debug, Default)]

@@ -72,10 +72,12 @@ impl Shard {
             match decided {
                 Ok(Ok(ConnectFlow::Done)) => {}
                 Ok(Ok(ConnectFlow::Later(future))) => {
-                    if step + 1 < handlers.connect.len()
-                        && let Some(socket) = self.core.borrow_mut().tables.sockets.get_mut(socket_key)
-                    {
-                        socket.extra_mut().connect_step = Some((step + 1, auth.to_owned()));
+                    if step + 1 < handlers.connect.len() {
+                        let mut core = self.core.borrow_mut();
+                        if let Some(socket) = core.tables.sockets.get_mut(socket_key) {
+                            socket.extra_mut().connect_step = Some((step + 1, auth.to_owned()));
+                        }
+                        core.tables.count_waiting(socket_key);
                     }
                     return self.start_task(future, TaskOwner::Connect(socket_key));
                 }
@@ -108,7 +110,9 @@ impl Shard {
         let next = {
             let mut core = self.core.borrow_mut();
             let extra = core.tables.sockets.get_mut(socket_key).and_then(|socket| socket.extra.as_mut());
-            extra.and_then(|extra| extra.connect_step.take())
+            let next = extra.and_then(|extra| extra.connect_step.take());
+            core.tables.count_waiting(socket_key);
+            next
         };
         let (first, auth) = next.unwrap_or((usize::MAX, String::new()));
         self.ask_connect_handlers(socket_key, first, &auth);

@@ -41,8 +41,8 @@ impl Shard {
             bytes,
             bytes_max,
             closing = closing.len(),
-            "clients have sent more of messages that are not whole than this shard's part of partial_bytes_max: those with the \
-             most are closed"
+            "clients have sent more of messages that are not whole, or wait for a handler, than this shard's part of \
+             partial_bytes_max: those with the most are closed"
         );
         for keeper in closing {
             self.core.borrow().tables.counters.partial_closed.add(1);

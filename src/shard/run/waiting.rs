@@ -20,7 +20,9 @@ impl Shard {
             let waiting = Waiting { payload, id: packet.id, attachments };
             extra.waiting_bytes += waiting.len_bytes();
             extra.waiting.push_back(waiting);
-            extra.waiting_bytes > bytes_max
+            let is_over = extra.waiting_bytes > bytes_max;
+            core.tables.count_waiting(socket);
+            is_over
         };
         if is_over {
             self.break_session(

@@ -143,6 +143,7 @@ impl Tables {
             share: SessionShare::default(),
             tasks: 0,
             pending_binary: None,
+            waiting_bytes: 0,
             partial: 0,
             handshake: Rc::new(handshake),
         });

@@ -1,6 +1,8 @@
 //! What all clients of a shard have sent of messages that are not whole, and who is closed when it is too much.
 //!
 //! A frame, a body or a packet with attachments is bounded by itself; many clients who each keep one back by a byte are not.
+//! The same is true of whole events that wait behind asynchronous handlers, and of what a client said in a CONNECT that is not
+//! decided: they count here as well.
 //! What a connection and a session keep is counted when it changes, and never on the way of a message that arrives whole.
 
 use crate::base::slab::Key;
@@ -10,6 +12,11 @@ use crate::shard::value::connection::{Connection, Kind, Role};
 
 /// A shard's part of `partial_bytes_max` is never less than so many messages of the greatest size: else none could arrive.
 const MESSAGES_MIN: usize = 4;
+
+/// A shard's part of `partial_bytes_max`; no message is larger than `message_bytes_max`.
+pub(crate) fn partial_part(bytes_max: usize, shards: usize, message_bytes_max: usize) -> usize {
+    (bytes_max / shards.max(1)).max(message_bytes_max.saturating_mul(MESSAGES_MIN))
+}
 
 /// Who is closed because all together keep too much.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +44,8 @@ impl Tables {
     /// This shard's part of what all may keep.
     pub(crate) fn partial_part(&mut self) {
         let largest = self.endpoints.iter().map(|endpoint| endpoint.options.max_http_buffer_size).max();
-        let part = self.config.partial_bytes_max / self.mesh.len().max(1);
-        self.partial_bytes_max = part.max(largest.unwrap_or(0).saturating_mul(MESSAGES_MIN));
+        self.partial_bytes_max =
+            partial_part(self.config.partial_bytes_max, self.mesh.len(), largest.unwrap_or(0));
     }
 
     /// What a connection keeps of its input may have changed.
@@ -49,10 +56,36 @@ impl Tables {
         connection.partial = now;
     }
 
-    /// The attachments that a session waits for may have changed.
+    /// What waits for a socket's handlers may have changed.
+    pub(crate) fn count_waiting(&mut self, key: Key) {
+        let Some(socket) = self.sockets.get_mut(key) else { return };
+        let Some(extra) = &mut socket.extra else { return };
+        let now = extra.waiting_now();
+        let before = std::mem::replace(&mut extra.waiting_counted, now);
+        let session_key = socket.session;
+        if before != now
+            && let Some(session) = self.sessions.get_mut(session_key)
+        {
+            session.waiting_bytes = session.waiting_bytes - before + now;
+            self.count_session_partial(session_key);
+        }
+    }
+
+    /// Nothing of what waits for a socket's handlers is taken up any more.
+    pub(crate) fn forget_waiting(&mut self, key: Key) {
+        if let Some(extra) = self.sockets.get_mut(key).and_then(|socket| socket.extra.as_mut()) {
+            extra.waiting.clear();
+            extra.waiting_bytes = 0;
+            extra.connect_step = None;
+        }
+        self.count_waiting(key);
+    }
+
+    /// The attachments that a session waits for, or what waits for its sockets' handlers, may have changed.
     pub(crate) fn count_session_partial(&mut self, key: Key) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let now = clamped(session.pending_binary.as_ref().map_or(0, |pending| pending.len_bytes()));
+        let attachments = session.pending_binary.as_ref().map_or(0, |pending| pending.len_bytes());
+        let now = clamped(attachments + session.waiting_bytes);
         self.partial_bytes = self.partial_bytes - session.partial as usize + now as usize;
         session.partial = now;
     }
@@ -93,7 +126,11 @@ impl Tables {
         let connections = self.connections.keys().filter_map(|key| self.connections.get(key));
         let sessions = self.sessions.keys().filter_map(|key| self.sessions.get(key));
         let pending = sessions.filter_map(|session| session.pending_binary.as_ref());
+        let sockets = self.sockets.keys().filter_map(|key| self.sockets.get(key));
+        let extras = sockets.filter(|socket| self.sessions.get(socket.session).is_some());
+        let extras = extras.filter_map(|socket| socket.extra.as_ref());
         connections.map(Connection::partial_now).sum::<usize>()
             + pending.map(|pending| pending.len_bytes()).sum::<usize>()
+            + extras.map(|extra| extra.waiting_now()).sum::<usize>()
     }
 }

@@ -39,6 +39,8 @@ impl Tables {
         let extra = self.sockets.get_mut(key).and_then(|socket| socket.extra.as_mut());
         let Some(extra) = extra else { return Next::Nothing };
         extra.waiting_bytes = extra.waiting_bytes.saturating_sub(len);
-        extra.waiting.pop_front().map_or(Next::Nothing, Next::Event)
+        let next = extra.waiting.pop_front().map_or(Next::Nothing, Next::Event);
+        self.count_waiting(key);
+        next
     }
 }

@@ -27,7 +27,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// Targets that a shard keeps for reuse: as many as one handler has at a time, and more.
-const SPARE_TARGETS_MAX: usize = 16;
+pub(crate) const SPARE_TARGETS_MAX: usize = 16;
 
 /// Some sockets of one namespace, on every shard: who gets an event, joins a room or is disconnected.
 ///

@@ -32,7 +32,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// What a socket may publish about itself, in bytes of JSON: each `fetch` copies it.
-const DATA_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const DATA_BYTES_MAX: usize = 64 * 1024;
 
 /// One client in one namespace: a handle that can be kept, cloned and used in asynchronous code on its shard.
 ///

@@ -9,7 +9,7 @@ pub(crate) const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// When a turn has made more bytes than this, or an eighth of what all may be owed, no more input is handled before they were
 /// offered to the kernel: otherwise many who ask for much at once could be owed a multiple of the bound before anybody is slow.
-const MADE_PER_TURN_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const MADE_PER_TURN_MAX: usize = 16 * 1024 * 1024;
 
 /// What the clients of a shard are owed.
 #[derive(Debug)]

@@ -55,7 +55,7 @@ pub(crate) enum Stage {
     /// It may come back. `GiveUp` has come for the seen numbers, which must be seen here first.
     Lost { asker: Option<Reserved>, seen: Option<Box<[u64]>> },
     /// The shards are asked who keeps the socket; so many have not answered.
-    Asking { left: usize, auth: String, offset: Option<Offset>, outcome: Recovery },
+    Asking { left: usize, offset: Option<Offset>, outcome: Recovery },
     /// It is the old socket; what it has missed is here, or with its keeper. What comes now is held back until it is let in, and
     /// kept in `events` as ever.
     Restoring {

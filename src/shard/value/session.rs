@@ -159,6 +159,8 @@ pub(crate) struct Session {
     pub(crate) tasks: u32,
     /// A binary packet that waits for its attachments. It may finish on the other transport.
     pub(crate) pending_binary: Option<Box<PendingBinary>>,
+    /// What its sockets keep until a handler of theirs is done.
+    pub(crate) waiting_bytes: usize,
     /// What of it is counted in `Core::partial_bytes`.
     pub(crate) partial: u32,
     pub(crate) handshake: Rc<Handshake>,

@@ -58,13 +58,16 @@ pub(crate) struct SocketEntry {
 /// What most sockets never need.
 #[derive(Debug, Default)]
 pub(crate) struct SocketExtra {
-    /// The connect handler to ask once the running one has accepted, and the client's auth.
+    /// The connect handler to ask once the running one has accepted, or shards have said whether the socket is kept, and the
+    /// client's auth.
     pub(crate) connect_step: Option<(usize, String)>,
     /// Canonical frames held back until the connect handler accepts.
     pub(crate) held: Outbox,
     /// Events that wait behind an asynchronous handler, or for the socket to open; they go with it.
     pub(crate) waiting: VecDeque<Waiting>,
     pub(crate) waiting_bytes: usize,
+    /// What of `waiting_now` its session counts.
+    pub(crate) waiting_counted: usize,
     /// Acknowledgements this socket still owes: wire id to table key.
     pub(crate) acks: SmallVec<[(u64, Key); 2]>,
     pub(crate) next_ack: u64,
@@ -76,6 +79,14 @@ pub(crate) struct SocketExtra {
     pub(crate) data: Option<Box<str>>,
     /// The user's values, by type; each is in a `RefCell`.
     pub(crate) values: FxHashMap<TypeId, Rc<dyn Any>>,
+}
+
+impl SocketExtra {
+    /// Bytes that the client has sent and that are kept until a handler is done: events, and the auth of a CONNECT.
+    pub(crate) fn waiting_now(&self) -> usize {
+        let auth = self.connect_step.as_ref().map_or(0, |(_, auth)| auth.len());
+        self.waiting_bytes + auth
+    }
 }
 
 /// An event that waits behind an asynchronous handler, or for its socket to open.

@@ -49,9 +49,9 @@ counters! {
     messages_conflated,
     /// Bytes owed to clients now: counted when they are queued, until they are sent.
     owed_bytes,
-    /// Bytes that clients have sent of messages that are not whole yet, or that wait for their turn.
+    /// Bytes that clients have sent of messages that are not whole yet, or that wait for their turn or for a handler.
     partial_bytes,
-    /// Clients that were closed because all together had sent too much of messages that are not whole.
+    /// Clients that were closed because all together had sent too much of what `partial_bytes` counts.
     partial_closed,
     /// Messages to another shard that found its inbox full and were lost.
     mesh_messages_lost,
