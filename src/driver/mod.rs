@@ -40,10 +40,10 @@ use crate::driver::files::FileReader;
 use crate::driver::listener::Listeners;
 use crate::driver::machine::{Backend, Cpus, IoChosen};
 use crate::mesh::{Bell, Handoff, InboxError, InboxReceiver, Mesh, MeshOptions, ShardMessage};
-use crate::shard::feature::tasks::LocalFuture;
 use crate::shard::user::app::App;
 use crate::shard::user::shard_info::ShardInfo;
 use crate::shard::value::stats::ShardCounters;
+use crate::shard::value::task::LocalFuture;
 use crate::shard::{CoreParts, Shard};
 
 /// Makes the handlers of one shard, on that shard's thread, or says what is wrong with them.

@@ -34,7 +34,6 @@ use crate::server::endpoint::Endpoint;
 use crate::server::handle::Handle;
 pub(crate) use crate::server::handle::Shared;
 use crate::server::namespace::Namespace;
-use crate::shard::feature::tasks::LocalFuture;
 use crate::shard::feature::ticks::PERIOD_MIN;
 use crate::shard::user::app::App;
 use crate::shard::user::context::Context;
@@ -44,6 +43,7 @@ use crate::shard::user::shard_info::ShardInfo;
 use crate::shard::user::websocket::WebSocketRoute;
 use crate::shard::value::args::ToArgs;
 use crate::shard::value::error::HandlerError;
+use crate::shard::value::task::LocalFuture;
 
 pub(crate) type Setup<T> = Arc<dyn Fn(&mut T) + Send + Sync>;
 type RouteFunction = Arc<dyn Fn(&Request<'_>) -> Response + Send + Sync>;
@@ -532,12 +532,15 @@ impl Blueprint {
             }
             route.methods.push((*method, Box::new(move |request| function(request))));
         }
+        let mut site = Site::default();
         for (path, setup) in &self.websockets {
+            let number = u16::try_from(site.websockets.len())
+                .map_err(|_| Error(format!("WebSocket route {path}: a server has at most 65,536 of them")))?;
             let mut websocket = WebSocketRoute::default();
             setup(&mut websocket);
-            route_at(&mut routes, path).websocket = Some(Rc::new(websocket));
+            route_at(&mut routes, path).websocket = Some(number);
+            site.websockets.push(websocket);
         }
-        let mut site = Site::default();
         for (path, route) in routes {
             site.routes
                 .insert(path, Rc::new(route))

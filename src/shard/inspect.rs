@@ -8,7 +8,7 @@ use crate::base::ids::Sid;
 use crate::base::slab::Key;
 #[cfg(test)]
 use crate::base::time::Time;
-use crate::shard::Shard;
+use crate::shard::run::Shard;
 #[cfg(test)]
 use crate::shard::value::effect::Deferred;
 #[cfg(test)]

@@ -30,9 +30,6 @@ pub(crate) mod table;
 pub(crate) mod user;
 pub(crate) mod value;
 
-use crate::base::log::ENGINEIO;
-use crate::base::log::SOCKETIO;
-use crate::shard::user::app;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -40,53 +37,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::guard::discard;
-use crate::base::shown::Shown;
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::mesh::ShardMessage;
 use crate::message::peer::{Arrival, Peer};
+use crate::shard::core::Core;
 pub(crate) use crate::shard::core::CoreParts;
-use crate::shard::core::{Core, SharedCore};
 use crate::shard::feature::states::StateTable;
-use crate::shard::feature::tasks::TaskOwner;
-use crate::shard::run::dispatch::words;
+pub(crate) use crate::shard::run::Shard;
 use crate::shard::table::namespaces::is_pattern;
-use crate::shard::user::app::App;
-use crate::shard::user::app::EndpointHandlers;
-use crate::shard::user::context::Context;
+use crate::shard::user::app::{self, App, EndpointHandlers};
 use crate::shard::user::current::with_current;
-use crate::shard::user::socket::Socket;
-use crate::shard::value::effect::Deferred;
-use crate::shard::value::endpoint::EndpointTable;
 use crate::shard::value::parked::SlowConsumers;
-use crate::shard::value::session::CloseReason;
 use crate::shard::value::share::WireEnd;
+use crate::shard::value::task::TaskOwner;
 use crate::shard::value::watch::Watch;
 use crate::shard::value::wheel::TimerOwner;
 
 /// Being later than this for a deadline counts as a stall of our own, which no peer is punished for.
 const STALL_MIN: Duration = Duration::from_millis(200);
-
-/// How much of the input one step used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    Used(usize),
-    /// More is needed, or an answer must leave first.
-    Wait,
-}
-
-/// One core's world, with the user's handlers.
-pub(crate) struct Shard {
-    core: SharedCore,
-    app: Rc<App>,
-    /// Connections that are owed bytes, in the order in which they became so; some may be gone.
-    unflushed: VecDeque<Key>,
-    due: Vec<(TimerOwner, Time)>,
-    is_settling: bool,
-    watch: Watch,
-    /// The socket whose waiting events are being taken up: a handler that is done at once must not begin anew.
-    running: Option<Key>,
-}
 
 impl Shard {
     /// A shard with the namespaces of `app`.
@@ -95,7 +64,7 @@ impl Shard {
             app.endpoints.push(EndpointHandlers::new(parts.config.engine.clone()));
         }
         let watch = Watch::new(Arc::clone(&parts.clock), parts.config.slow_handler);
-        let mut core = Core::new(parts, app.endpoints.iter().map(EndpointTable::new).collect());
+        let mut core = Core::new(parts, app.endpoints.iter().map(EndpointHandlers::table).collect());
         core.tables.partial_part();
         core.tables.signer = app.signer.clone().map(Rc::new);
         if core.recovery.is_on {
@@ -307,88 +276,5 @@ impl Shard {
     /// The shard's thread has worked for so long since it last slept.
     pub(crate) fn count_busy(&self, busy: Duration) {
         self.core.borrow().tables.counters.busy_micros.add(busy.as_micros() as u64);
-    }
-
-    pub(crate) fn work(&mut self, now: Time, work: impl FnOnce(&mut Shard)) {
-        self.core.borrow_mut().tables.now = now;
-        self.watch.begin(now);
-        let core = Rc::clone(&self.core);
-        with_current(&core, || {
-            work(self);
-            self.settle();
-        });
-    }
-
-    pub(crate) fn answer_polls(&mut self) {
-        loop {
-            let mut polls = std::mem::take(&mut self.core.borrow_mut().tables.polls_due);
-            if polls.is_empty() {
-                return;
-            }
-            for session in polls.drain(..) {
-                self.core.borrow_mut().tables.answer_poll(session);
-            }
-            self.core.borrow_mut().tables.polls_due = polls;
-            self.settle();
-        }
-    }
-
-    /// Does what was noted while it could not be done.
-    pub(crate) fn settle(&mut self) {
-        if std::mem::replace(&mut self.is_settling, true) {
-            return;
-        }
-        loop {
-            let noted = std::mem::take(&mut self.core.borrow_mut().tables.deferred);
-            if noted.is_empty() {
-                break;
-            }
-            for deferred in noted {
-                self.settle_one(deferred);
-            }
-        }
-        self.is_settling = false;
-    }
-
-    fn settle_one(&mut self, deferred: Deferred) {
-        match deferred {
-            Deferred::Start(future) => self.start_task(future, TaskOwner::Nobody),
-            Deferred::CloseSession(session, reason) => self.close_session(session, reason),
-            Deferred::GiveWay(session) => {
-                tracing::debug!(target: ENGINEIO, "session closed: it had joined nothing, and newer ones came");
-                self.give_up_session(session, CloseReason::ForcedClose);
-            }
-            Deferred::DisconnectSocket(socket) => {
-                self.end_socket(socket, CloseReason::ServerDisconnect, true)
-            }
-            Deferred::Drained(session) => self.drained(session),
-            Deferred::Resume(connection) => self.resume_connection(connection),
-            Deferred::Lost(connection) => self.connection_lost(connection),
-            Deferred::FailAck(pending, error) => self.fail_ack(pending, error),
-            Deferred::Reply(reply, result) => self.reply(reply, result),
-            Deferred::Discard(extra) => {
-                // One after the other: a destructor that panics must not keep the others from running.
-                for value in extra.values.into_values() {
-                    discard(value);
-                }
-            }
-            Deferred::Decided(socket, decision) => self.decide(socket, decision),
-            Deferred::Failed { socket, event, id, args, error } => {
-                let found =
-                    Socket::of(&self.core, socket).filter(|_| !self.core.borrow().tables.is_ending(socket));
-                if let Some(socket) = found {
-                    let handlers = self.handlers_of(&socket);
-                    self.handler_failed(
-                        &handlers,
-                        &mut Context::new(socket, &event, args.args(), id),
-                        &error,
-                    );
-                } else {
-                    let error = words(&error);
-                    tracing::warn!(target: SOCKETIO, event = ?Shown(event), error, "an asynchronous handler failed after its client had gone");
-                }
-                discard(error);
-            }
-        }
     }
 }

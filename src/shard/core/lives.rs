@@ -1,5 +1,7 @@
 //! From a CONNECT to an open socket: namespaces found or made, connect handlers asked, the client let in or refused.
 
+use std::rc::Rc;
+
 use crate::base::limits::NAMESPACES_PER_SESSION_MAX;
 use crate::base::log::SOCKETIO;
 use crate::base::slab::Key;
@@ -12,11 +14,8 @@ use crate::shard::table::namespaces::NamespaceError;
 use crate::shard::value::effect::{Deferred, NOWHERE};
 use crate::shard::value::error::Refused;
 use crate::shard::value::room::JoinError;
-use crate::shard::value::session::CloseReason;
-use crate::shard::value::session::Left;
-use crate::shard::value::socket::Change;
-use crate::shard::value::socket::{SocketEntry, SocketState};
-use std::rc::Rc;
+use crate::shard::value::session::{CloseReason, Left};
+use crate::shard::value::socket::{Change, SocketEntry, SocketState};
 
 /// What a client hears whose connect handler panicked, or that is disconnected before it has decided; the words are
 /// Flask-SocketIO's.

@@ -7,23 +7,24 @@ pub(crate) mod publish;
 pub(crate) mod recover;
 pub(crate) mod revision3;
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use crate::base::slab::Slab;
 use crate::base::time::Time;
-use crate::shard::feature::acks::PendingAck;
 use crate::shard::feature::drain::{Drain, Stops};
 use crate::shard::feature::inquiries::Inquiries;
 use crate::shard::feature::recovery::RecoveryTable;
 use crate::shard::feature::sleeps::Sleeps;
 use crate::shard::feature::states::StateTables;
-use crate::shard::feature::tasks::Task;
 use crate::shard::feature::ticks::Progress;
 use crate::shard::feature::walks::Walks;
 pub(crate) use crate::shard::table::CoreParts;
 use crate::shard::table::Tables;
+use crate::shard::value::answer::PendingAck;
 use crate::shard::value::deadlines::Deadlines;
 use crate::shard::value::endpoint::EndpointTable;
-use std::cell::RefCell;
-use std::rc::Rc;
+use crate::shard::value::task::Task;
 
 /// The world, shared between the shard and the handles that user code holds on the same thread.
 pub(crate) type SharedCore = Rc<RefCell<Core>>;

@@ -1,5 +1,8 @@
 //! The one way to whoever is meant, here and on the other shards.
 
+use std::rc::Rc;
+use std::sync::Arc;
+
 use crate::base::buffer::SharedFrame;
 use crate::base::slab::Key;
 use crate::mesh::ShardMessage;
@@ -8,19 +11,15 @@ use crate::message::address::Address;
 use crate::message::recovery::Offset;
 use crate::message::target::{Broadcast, Reach, SocketCommand, Target};
 use crate::protocol::socketio::encode::EncodeError;
-use crate::shard::core::Core;
-use crate::shard::core::SharedCore;
+use crate::shard::core::{Core, SharedCore};
 use crate::shard::feature::recovery::Stamped;
 use crate::shard::table::Tables;
 use crate::shard::table::namespaces::NamespaceRef;
 use crate::shard::value::args::ToArgs;
 use crate::shard::value::encode::frame_event;
-use crate::shard::value::parked::Outcome;
-use crate::shard::value::parked::SlowConsumers;
+use crate::shard::value::parked::{Outcome, SlowConsumers};
 use crate::shard::value::session::CloseReason;
 use crate::shard::value::socket::{Change, SocketState};
-use std::rc::Rc;
-use std::sync::Arc;
 
 impl Core {
     /// Sends a frame to every socket of a target, here and on the other shards. Returns what became of it here, or

@@ -1,5 +1,7 @@
 //! Sockets that are lost, kept and restored.
 
+use std::collections::VecDeque;
+
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
 use crate::message::inquiry::AckError;
@@ -9,15 +11,9 @@ use crate::shard::table::Tables;
 use crate::shard::value::effect::Deferred;
 use crate::shard::value::kept::KeptEvents;
 use crate::shard::value::outbox::Outbox;
-use crate::shard::value::recovery::Claimed;
-use crate::shard::value::recovery::Recovery;
-use crate::shard::value::recovery::Reserved;
-use crate::shard::value::recovery::Stage;
-use crate::shard::value::recovery::state_of;
-use crate::shard::value::recovery::state_of_mut;
+use crate::shard::value::recovery::{Claimed, Recovery, Reserved, Stage, state_of, state_of_mut};
 use crate::shard::value::session::CloseReason;
 use crate::shard::value::socket::SocketExtra;
-use std::collections::VecDeque;
 
 impl Core {
     /// Keeps a socket whose connection is lost. False: it goes.

@@ -1,11 +1,12 @@
 //! How clients of Socket.IO 1.x and 2.x are told that they are in.
 
+use std::rc::Rc;
+
 use crate::base::ids::Sid;
 use crate::base::slab::Key;
 use crate::protocol::socketio::encode;
 use crate::shard::core::Core;
 use crate::shard::value::error::Refused;
-use std::rc::Rc;
 
 impl Core {
     /// Makes the id that the client knows a room, so that whoever hears of it can write to it.

@@ -1,28 +1,17 @@
 //! Acknowledgements that clients owe us: who waits, and until when.
 
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::mesh::BROADCAST_ACK_IDS;
-use crate::message::inquiry::AckError;
 use crate::shard::core::Core;
-use crate::shard::value::answer::Answer;
-use smallvec::SmallVec;
-use std::time::Duration;
+use crate::shard::value::answer::{AckCallback, PendingAck};
 
 /// Acknowledgements one socket may owe at a time. Beyond it the emit is refused.
 pub(crate) const ACKS_PER_SOCKET_MAX: usize = 1024;
-
-/// Called once, with the answer or the reason why there is none.
-pub(crate) type AckCallback = Box<dyn FnOnce(Result<Answer, AckError>)>;
-
-/// One answer that is awaited.
-pub(crate) struct PendingAck {
-    pub(crate) socket: Key,
-    pub(crate) id: u64,
-    /// When it is given up; `NEVER` while its question is on its way out.
-    due: Time,
-    pub(crate) callback: AckCallback,
-}
 
 impl Core {
     /// Notes that a socket owes an answer; `None` when it owes too many or is gone. Returns the wire id.

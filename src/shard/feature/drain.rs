@@ -1,7 +1,8 @@
 //! How far the end of a shard has come.
 
-use crate::base::time::Time;
 use std::time::Duration;
+
+use crate::base::time::Time;
 
 /// How often sessions are sent away while a shard drains.
 pub(crate) const DRAIN_STEP: Duration = Duration::from_millis(50);

@@ -4,6 +4,12 @@
 //! that is asked ([`Core::inquire`]) reports once: at once what it knows (what takes long in slices: `walks`), or, when clients must answer, as soon as
 //! each has answered or gone, or the time is over. So a broadcast costs two messages a shard, however many answer.
 
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
 use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::{Key, Slab};
@@ -20,10 +26,6 @@ use crate::shard::table::Tables;
 use crate::shard::value::deadlines::Deadlines;
 use crate::shard::value::effect::Deferred;
 use crate::shard::value::socket::SocketState;
-use rustc_hash::{FxHashMap, FxHashSet};
-use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
 
 /// Questions one shard asks at a time, and questions of one shard that its clients may owe answers to at a time.
 /// Beyond it nothing is sent.

@@ -5,6 +5,11 @@
 //! socket, and goes on keeping. The client knows it by a private id, `pid`, and says the offset of the last event that it
 //! has got. How two shards hand a lost socket over is in `message/recovery`.
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+
 use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
 use crate::base::log::SOCKETIO;
@@ -20,18 +25,10 @@ use crate::shard::core::Core;
 use crate::shard::table::Tables;
 use crate::shard::value::kept::{Limits, ends_with_text, with_argument};
 use crate::shard::value::parked::SlowConsumers;
-use crate::shard::value::recovery::Recovery;
-use crate::shard::value::recovery::RecoveryState;
-use crate::shard::value::recovery::Stage;
 pub(crate) use crate::shard::value::recovery::keep;
-use crate::shard::value::recovery::state_of;
-use crate::shard::value::recovery::state_of_mut;
-use crate::shard::value::seen::LOOK_AGAIN_AFTER;
-use crate::shard::value::seen::Seen;
+use crate::shard::value::recovery::{Recovery, RecoveryState, Stage, state_of, state_of_mut};
+use crate::shard::value::seen::{LOOK_AGAIN_AFTER, Seen};
 use crate::shard::value::wheel::TimerOwner;
-use rustc_hash::FxHashMap;
-use std::collections::VecDeque;
-use std::time::Duration;
 
 /// How long shards may take to answer each other.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -1,10 +1,11 @@
 //! Who sleeps, and until when.
 
+use std::task::Waker;
+
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
 use crate::shard::core::Core;
 use crate::shard::value::deadlines::Deadlines;
-use std::task::Waker;
 
 /// The sleepers of one shard. One that is dropped leaves nothing behind.
 #[derive(Debug, Default)]

@@ -4,6 +4,11 @@
 //! all hold the same. Who joins the room gets all values at once; later what has changed, gathered, at most so many times a
 //! second. A subscriber that does not keep up is left out, and gets all values when it has caught up: it costs no memory.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
 use crate::base::buffer::SharedFrame;
 use crate::base::ids::ShardId;
 use crate::base::log::SOCKETIO;
@@ -18,14 +23,7 @@ use crate::shard::value::encode::frame_event;
 use crate::shard::value::session::Link;
 use crate::shard::value::shard_key::shard_of_key;
 use crate::shard::value::socket::{SocketEntry, SocketState};
-use crate::shard::value::state::KEY_BYTES_MAX;
-use crate::shard::value::state::StateError;
-use crate::shard::value::state::StateRoom;
-use crate::shard::value::state::entry_len;
-use crate::shard::value::state::message;
-use rustc_hash::FxHashMap;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use crate::shard::value::state::{KEY_BYTES_MAX, StateError, StateRoom, entry_len, message};
 
 /// A subscriber that owes more than this has fallen behind.
 const BEHIND_BYTES: usize = 16 * 1024;

@@ -1,8 +1,9 @@
 //! The times of tickers: what is due, what is made up for, what is skipped.
 
+use std::time::Duration;
+
 use crate::base::time::Time;
 use crate::shard::core::Core;
-use std::time::Duration;
 
 /// Missed ticks that are made up for, one right after the other; those beyond are skipped.
 pub(crate) const CATCH_UP_MAX: u64 = 3;

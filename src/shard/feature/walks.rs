@@ -3,6 +3,10 @@
 //! To describe 100,000 sockets takes a tenth of a second. Whom a question means is settled when it comes, in its place among
 //! other calls; each is described later, as it is then, and one that has gone meanwhile is left out.
 
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
 use crate::base::ids::ShardId;
 use crate::base::slab::Key;
 use crate::base::time::Time;
@@ -11,9 +15,6 @@ use crate::shard::core::Core;
 use crate::shard::feature::inquiries::FINDINGS_BYTES_MAX;
 use crate::shard::table::namespaces::NamespaceRef;
 use crate::shard::value::socket::SocketState;
-use std::collections::VecDeque;
-use std::rc::Rc;
-use std::time::Duration;
 
 /// Sockets or rooms of one slice: about a millisecond of work.
 const SLICE_MAX: usize = 1000;

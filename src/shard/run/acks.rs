@@ -1,14 +1,11 @@
 //! Acknowledgements that came, or did not come in time, meet who waits for them.
 
-use crate::base::guard::guarded;
 use crate::base::slab::Key;
 use crate::mesh::BROADCAST_ACK_IDS;
-use crate::message::inquiry::AckError;
-use crate::message::inquiry::{Findings, Reply};
+use crate::message::inquiry::{AckError, Findings, Reply};
 use crate::protocol::socketio::event::Args;
-use crate::shard::Shard;
-use crate::shard::feature::acks::PendingAck;
-use crate::shard::value::answer::Answer;
+use crate::shard::run::Shard;
+use crate::shard::value::answer::{Answer, PendingAck};
 
 impl Shard {
     /// An answer has come. One that nobody awaits is ignored, as in Node.
@@ -46,8 +43,8 @@ impl Shard {
 
     fn finish_ack(&mut self, pending: PendingAck, result: Result<Answer, AckError>) {
         let PendingAck { socket, callback, .. } = pending;
-        let done = guarded(|| callback(result));
-        self.watched(|| "the callback of an acknowledgement".to_owned());
+        let name = |_: &()| "the callback of an acknowledgement".to_owned();
+        let done = self.call(&mut (), |()| callback(result), name);
         if let Err(panic) = done {
             self.handler_panicked(socket, "(acknowledgement)", &panic);
         }

@@ -1,13 +1,11 @@
 //! From a CONNECT to a decision: connect handlers are asked, one after the other.
 
-use crate::base::guard::guarded;
 use crate::base::log::SOCKETIO;
 use crate::base::slab::Key;
 use crate::protocol::socketio::event::Args;
 use crate::protocol::socketio::packet::Packet;
-use crate::shard::Shard;
 use crate::shard::core::lives::REFUSED;
-use crate::shard::feature::tasks::TaskOwner;
+use crate::shard::run::Shard;
 use crate::shard::run::connect3::split_connect;
 use crate::shard::user::app::ConnectFlow;
 use crate::shard::user::context::Context;
@@ -16,6 +14,7 @@ use crate::shard::value::error::Refused;
 use crate::shard::value::recovery::claimed_pid;
 use crate::shard::value::session::CloseReason;
 use crate::shard::value::socket::SocketState;
+use crate::shard::value::task::TaskOwner;
 
 impl Shard {
     /// CONNECT: the handler decides.
@@ -67,8 +66,8 @@ impl Shard {
             if self.core.borrow().tables.is_ending(socket_key) {
                 return;
             }
-            let decided = guarded(|| ask(&mut cx, args));
-            self.watched(|| format!("a connect handler of {}", cx.namespace()));
+            let name = |cx: &Context<'_>| format!("a connect handler of {}", cx.namespace());
+            let decided = self.call(&mut cx, |cx| ask(cx, args), name);
             match decided {
                 Ok(Ok(ConnectFlow::Done)) => {}
                 Ok(Ok(ConnectFlow::Later(future))) => {
@@ -84,7 +83,6 @@ impl Shard {
                 Ok(Err(refused)) => return self.core.borrow_mut().refuse_socket(socket_key, &refused),
                 Err(panic) => {
                     tracing::error!(target: SOCKETIO, message = %panic, "a connect handler panicked; the client is refused");
-                    self.core.borrow_mut().tables.counters.handler_panics.add(1);
                     let refused = Refused::new(REFUSED);
                     return self.core.borrow_mut().refuse_socket(socket_key, &refused);
                 }

@@ -4,14 +4,13 @@
 //! They are in `/` without asking, bring what others call auth in the query of a namespace, and know their sockets by the
 //! session's id, which nobody else is told. The bytes are in `protocol/engineio`; the form of what they are sent is in `wire`.
 
+use std::borrow::Cow;
+
 use crate::base::slab::Key;
 use crate::protocol::http::query;
 use crate::protocol::socketio::packet::{Packet, PacketKind};
-use crate::shard::Shard;
-use std::borrow::Cow;
-
-/// The namespace that nobody has to ask for.
-pub(crate) const DEFAULT_NAMESPACE: &str = "/";
+use crate::shard::run::Shard;
+use crate::shard::table::revision3::DEFAULT_NAMESPACE;
 
 impl Shard {
     /// Lets a client of revision 3 into `/`, which it takes for granted. A server without that namespace says nothing.

@@ -1,14 +1,10 @@
 //! Bytes of a connection: handled as far as they are whole, kept otherwise; and how it ends.
 
 use crate::base::slab::Key;
-use crate::shard::value::connection::Ending;
-use crate::shard::value::connection::HALF_CLOSED_POLL_PATIENCE;
-use crate::shard::value::connection::Kind;
-use crate::shard::value::connection::Role;
-use crate::shard::value::connection::WebSocketState;
+use crate::shard::run::Shard;
+use crate::shard::value::connection::{Ending, HALF_CLOSED_POLL_PATIENCE, Kind, Role, Step, WebSocketState};
 use crate::shard::value::session::CloseReason;
 use crate::shard::value::share::Pause;
-use crate::shard::{Shard, Step};
 
 impl Shard {
     /// A connection's wire has brought bytes.

@@ -1,19 +1,22 @@
 //! An event meets its handler; errors and panics of handlers.
 
-use crate::base::guard::{Caught, discard, guarded};
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::base::guard::{Caught, discard};
 use crate::base::log::SOCKETIO;
 use crate::base::shown::Shown;
 use crate::base::slab::Key;
 use crate::protocol::socketio::event::Event;
-use crate::shard::Shard;
-use crate::shard::feature::tasks::{EventName, TaskOwner};
+use crate::shard::run::Shard;
+pub(crate) use crate::shard::run::guard::words;
 use crate::shard::user::app::{Flow, NamespaceHandlers};
 use crate::shard::user::context::Context;
 use crate::shard::user::socket::Socket;
 use crate::shard::value::error::HandlerError;
 use crate::shard::value::session::CloseReason;
-use bytes::Bytes;
-use std::rc::Rc;
+use crate::shard::value::task::{EventName, TaskOwner};
 
 impl Shard {
     /// Hands an event to its handler.
@@ -32,8 +35,9 @@ impl Shard {
         };
         let mut cx = Context::new(socket, &event.name, event.args, id);
         cx.keeps_args = handlers.error.is_some() || self.app.default_error.is_some();
-        let done = guarded(|| handle_event(&handlers, &mut cx));
-        self.watched(|| format!("the handler of event {:?} of {}", Shown(&event.name), cx.namespace()));
+        let name =
+            |cx: &Context<'_>| format!("the handler of event {:?} of {}", Shown(cx.event()), cx.namespace());
+        let done = self.call(&mut cx, |cx| handle_event(&handlers, cx), name);
         match done {
             Ok(Ok(Flow::Done)) => {}
             Ok(Ok(Flow::Later(future))) => {
@@ -58,8 +62,10 @@ impl Shard {
             tracing::warn!(target: SOCKETIO, ?event, namespace, error = %words(error), "handler failed");
             return;
         };
-        let done = guarded(|| on_error(cx, error));
-        self.watched(|| format!("the error handler of event {:?} of {}", Shown(cx.event()), cx.namespace()));
+        let name = |cx: &Context<'_>| {
+            format!("the error handler of event {:?} of {}", Shown(cx.event()), cx.namespace())
+        };
+        let done = self.call(cx, |cx| on_error(cx, error), name);
         match done {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
@@ -78,7 +84,6 @@ impl Shard {
     pub(crate) fn handler_panicked(&mut self, socket: Key, event: &str, panic: &Caught) {
         let event = Shown(event);
         tracing::error!(target: SOCKETIO, ?event, message = %panic, "a handler panicked; its client's connection is closed");
-        self.core.borrow_mut().tables.counters.handler_panics.add(1);
         let session = self.core.borrow().tables.sockets.get(socket).map(|socket| socket.session);
         if let Some(session) = session {
             self.close_session(session, CloseReason::TransportError);
@@ -89,11 +94,6 @@ impl Shard {
     pub(crate) fn handlers_of(&self, socket: &Socket) -> Rc<NamespaceHandlers> {
         Rc::clone(&self.app.namespaces[socket.setup()])
     }
-}
-
-/// What an error says, for the log. An error of the user's is user code there, too.
-pub(crate) fn words(error: &HandlerError) -> String {
-    guarded(|| Shown(error).to_string()).unwrap_or_else(|panic| format!("(its text panicked: {panic})"))
 }
 
 /// Asks who wants to see every event, then the event's own handler.

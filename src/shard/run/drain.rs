@@ -3,11 +3,8 @@
 use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
 use crate::mesh::ShardMessage;
-use crate::shard::Shard;
-use crate::shard::feature::drain::DRAIN_STEP;
-use crate::shard::feature::drain::Drain;
-use crate::shard::feature::drain::RELAY_PATIENCE;
-use crate::shard::feature::drain::Stops;
+use crate::shard::feature::drain::{DRAIN_STEP, Drain, RELAY_PATIENCE, Stops};
+use crate::shard::run::Shard;
 use crate::shard::value::session::CloseReason;
 use crate::shard::value::wheel::TimerOwner;
 

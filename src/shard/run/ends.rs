@@ -7,20 +7,18 @@
 //! Code that must not call handlers notes the end ([`Core::end_soon`], [`Core::close_soon`]). From then on no packet
 //! reaches the handlers of that socket, though its end is settled later.
 
-use crate::base::guard::guarded;
-use crate::base::log::ENGINEIO;
-use crate::base::log::SOCKETIO;
+use smallvec::SmallVec;
+
+use crate::base::log::{ENGINEIO, SOCKETIO};
 use crate::base::slab::Key;
 use crate::message::inquiry::AckError;
 use crate::protocol::socketio::event::Args;
 use crate::protocol::socketio::packet::Packet;
-use crate::shard::Shard;
+use crate::shard::run::Shard;
 use crate::shard::user::context::Context;
 use crate::shard::user::socket::Socket;
-use crate::shard::value::session::CloseReason;
-use crate::shard::value::session::Left;
+use crate::shard::value::session::{CloseReason, Left};
 use crate::shard::value::socket::SocketState;
-use smallvec::SmallVec;
 
 impl Shard {
     /// Tells the sockets of a session that their client has caught up.
@@ -37,11 +35,13 @@ impl Shard {
             let handlers = self.handlers_of(&socket);
             if let Some(on_drain) = &handlers.drain {
                 let mut cx = Context::new(socket, "drain", Args::default(), None);
-                let done = guarded(|| on_drain(&mut cx));
-                self.watched(|| format!("the drain handler of {}", cx.namespace()));
+                let done = self.call(
+                    &mut cx,
+                    |cx| on_drain(cx),
+                    |cx| format!("the drain handler of {}", cx.namespace()),
+                );
                 if let Err(panic) = done {
                     tracing::error!(target: SOCKETIO, message = %panic, "a drain handler panicked");
-                    self.core.borrow_mut().tables.counters.handler_panics.add(1);
                 }
             }
         }
@@ -143,11 +143,10 @@ impl Shard {
             let handlers = self.handlers_of(&socket);
             if let Some(on_disconnect) = &handlers.disconnect {
                 let mut cx = Context::new(socket, "disconnect", Args::default(), None);
-                let done = guarded(|| on_disconnect(&mut cx, reason));
-                self.watched(|| format!("the disconnect handler of {}", cx.namespace()));
+                let name = |cx: &Context<'_>| format!("the disconnect handler of {}", cx.namespace());
+                let done = self.call(&mut cx, |cx| on_disconnect(cx, reason), name);
                 if let Err(panic) = done {
                     tracing::error!(target: SOCKETIO, message = %panic, "a disconnect handler panicked");
-                    self.core.borrow_mut().tables.counters.handler_panics.add(1);
                 }
             }
         }

@@ -1,7 +1,6 @@
 //! Engine.IO requests: which session, which transport, and what the answer is
 //! (either revision; the order of the checks is that of engine.io 6).
 
-use crate::base::guard::guarded;
 use crate::base::ids::{ShardId, Sid};
 use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
@@ -13,11 +12,11 @@ use crate::protocol::http::method::Method;
 use crate::protocol::http::query;
 use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
-use crate::shard::Shard;
+use crate::shard::run::Shard;
 use crate::shard::table::answer::Refusal;
 use crate::shard::table::switching::{Accepted, validate_handshake};
 use crate::shard::user::request::Request;
-use crate::shard::user::subprotocol::choose;
+use crate::shard::user::subprotocol::ChooseProtocol;
 use crate::shard::value::session::Link;
 use crate::shard::value::shard_key::hash_of_key;
 
@@ -103,14 +102,12 @@ impl Shard {
         let rule = handlers.and_then(|handlers| handlers.allow_request.as_ref());
         if let (Some(rule), Admission::OpenPolling(_) | Admission::OpenWebSocket(..)) = (rule, &admission) {
             let peer = self.core.borrow().tables.peer_of(key);
-            let request = Request::of_handshake(head, peer, &self.core, endpoint);
-            let decided = guarded(|| rule(&request));
-            self.watched(|| "allow_request".to_owned());
+            let mut request = Request::of_handshake(head, peer, &self.core, endpoint);
+            let decided = self.call(&mut request, |request| rule(request), |_| "allow_request".to_owned());
             match decided {
                 Ok(outcome) => outcome.map_err(Refusal::Rule)?,
                 Err(panic) => {
                     tracing::error!(target: ENGINEIO, message = %panic, "allow_request panicked; the client is refused");
-                    self.core.borrow().tables.counters.handler_panics.add(1);
                     return Err(Refusal::Rule(String::new()));
                 }
             }
@@ -214,6 +211,40 @@ pub(crate) fn is_preflight(head: &Head<'_, '_>) -> bool {
 }
 
 impl Shard {
+    /// Chooses the subprotocol of a request by the rule if there is one, else among those that are served; all are when none is named.
+    ///
+    /// # Errors
+    /// The rule refuses, with this message; empty when it panicked.
+    pub(crate) fn ask_subprotocol(
+        &self,
+        request: &Request<'_>,
+        rule: Option<&ChooseProtocol>,
+        served: &[String],
+    ) -> Result<Option<Box<str>>, String> {
+        let Some(rule) = rule else {
+            let mut offered = request.protocols();
+            let is_served = |name: &&str| served.is_empty() || served.iter().any(|served| served == name);
+            return Ok(offered.find(is_served).map(Box::from));
+        };
+        let choice = self.call(&mut (), |()| rule(request), |()| "choose_protocol".to_owned()).map_err(
+            |panic| {
+                tracing::error!(message = %panic, "choose_protocol panicked; the client is refused");
+                String::new()
+            },
+        )??;
+        if let Some(name) = choice
+            && !request.protocols().any(|offered| offered == name)
+        {
+            // The client would fail the connection (RFC 6455 §4.1).
+            tracing::error!(
+                name,
+                "choose_protocol named a subprotocol that the client does not offer; none is answered"
+            );
+            return Ok(None);
+        }
+        Ok(choice.map(Box::from))
+    }
+
     /// The subprotocol of a WebSocket that speaks Engine.IO.
     pub(crate) fn choose_protocol(
         &self,
@@ -228,6 +259,6 @@ impl Shard {
         }
         let peer = self.core.borrow().tables.peer_of(key);
         let served = handlers.map_or(&[][..], |handlers| &handlers.options.subprotocols);
-        choose(&Request::of_handshake(head, peer, &self.core, endpoint), rule, served)
+        self.ask_subprotocol(&Request::of_handshake(head, peer, &self.core, endpoint), rule, served)
     }
 }

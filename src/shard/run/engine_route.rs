@@ -1,14 +1,13 @@
 //! Endpoints without Socket.IO: their functions are called.
 
-use crate::base::guard::guarded;
+use std::rc::Rc;
+
 use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
-use crate::shard::Shard;
-use crate::shard::user::engine_socket::EngineRoute;
-use crate::shard::user::engine_socket::EngineSocket;
+use crate::shard::run::Shard;
+use crate::shard::user::engine_socket::{EngineRoute, EngineSocket};
 use crate::shard::user::websocket::Message;
 use crate::shard::value::session::CloseReason;
-use std::rc::Rc;
 
 impl Shard {
     /// A session of a raw endpoint has its open packet.
@@ -43,12 +42,11 @@ impl Shard {
         let Some((sid, endpoint)) = found else { return };
         let app = Rc::clone(&self.app);
         let Some(route) = app.endpoint(endpoint).and_then(|handlers| handlers.route.as_ref()) else { return };
-        let socket = EngineSocket { core: Rc::clone(&self.core), session, sid };
-        let done = guarded(|| call(route, &socket));
-        self.watched(|| "a handler of raw Engine.IO".to_owned());
+        let mut socket = EngineSocket { core: Rc::clone(&self.core), session, sid };
+        let done =
+            self.call(&mut socket, |socket| call(route, socket), |_| "a handler of raw Engine.IO".to_owned());
         if let Err(panic) = done {
             tracing::error!(target: ENGINEIO, message = %panic, "an Engine.IO handler panicked; its session is closed");
-            self.core.borrow_mut().tables.counters.handler_panics.add(1);
             self.close_session(session, CloseReason::TransportError);
         }
     }

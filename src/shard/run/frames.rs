@@ -8,11 +8,11 @@ use crate::protocol::websocket::close::{CloseCode, CloseReason as PeerClose};
 use crate::protocol::websocket::deflate::InflateLimits;
 use crate::protocol::websocket::frame::{self, FrameError, Opcode};
 use crate::protocol::websocket::message::{Incoming, MessageLimits};
+use crate::shard::run::Shard;
 use crate::shard::table::Tables;
-use crate::shard::value::connection::{Kind, Role};
+use crate::shard::value::connection::{Kind, Role, Step};
 use crate::shard::value::form::Wire;
 use crate::shard::value::session::CloseReason;
-use crate::shard::{Shard, Step};
 
 /// A role without what it owns.
 #[derive(Clone, Copy)]

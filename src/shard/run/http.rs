@@ -12,10 +12,10 @@ use crate::protocol::http::method::Method;
 use crate::protocol::http::response::{CONTINUE_100, Response};
 use crate::protocol::http::status::Status;
 use crate::shard::core::Core;
-use crate::shard::value::connection::{ChunkedBody, RequestFraming};
+use crate::shard::run::Shard;
+use crate::shard::value::connection::{ChunkedBody, RequestFraming, Step};
 use crate::shard::value::effect::Deferred;
 use crate::shard::value::endpoint::MAIN;
-use crate::shard::{Shard, Step};
 
 /// Who will answer a request.
 #[derive(Debug)]

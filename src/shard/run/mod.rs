@@ -10,7 +10,7 @@ pub(crate) mod ends;
 pub(crate) mod engine;
 pub(crate) mod engine_route;
 pub(crate) mod frames;
-pub(crate) mod held;
+pub(crate) mod guard;
 pub(crate) mod http;
 pub(crate) mod packets;
 pub(crate) mod polling;
@@ -25,3 +25,26 @@ pub(crate) mod timeouts;
 pub(crate) mod turn;
 pub(crate) mod upgrade;
 pub(crate) mod waiting;
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use crate::base::slab::Key;
+use crate::base::time::Time;
+use crate::shard::core::SharedCore;
+use crate::shard::user::app::App;
+use crate::shard::value::watch::Watch;
+use crate::shard::value::wheel::TimerOwner;
+
+/// One core's world, with the user's handlers.
+pub(crate) struct Shard {
+    pub(in crate::shard) core: SharedCore,
+    pub(in crate::shard) app: Rc<App>,
+    /// Connections that are owed bytes, in the order in which they became so; some may be gone.
+    pub(in crate::shard) unflushed: VecDeque<Key>,
+    pub(in crate::shard) due: Vec<(TimerOwner, Time)>,
+    pub(in crate::shard) is_settling: bool,
+    pub(in crate::shard) watch: Watch,
+    /// The socket whose waiting events are being taken up: a handler that is done at once must not begin anew.
+    pub(in crate::shard) running: Option<Key>,
+}

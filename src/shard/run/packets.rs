@@ -1,6 +1,8 @@
 //! From an Engine.IO packet to a handler: sessions' messages, events and acks. How sockets connect is in `connect`, how
 //! they end in `ends`, how events wait in `waiting`.
 
+use bytes::Bytes;
+
 use crate::base::slab::Key;
 use crate::config::Parser;
 use crate::protocol::engineio::packet::Packet as EnginePacket;
@@ -10,14 +12,13 @@ use crate::protocol::socketio::attachments::PendingBinary;
 use crate::protocol::socketio::event::Args;
 use crate::protocol::socketio::msgpack;
 use crate::protocol::socketio::packet::{self, Packet, PacketKind};
-use crate::shard::Shard;
+use crate::shard::run::Shard;
 use crate::shard::table::Tables;
 use crate::shard::user::websocket::Message;
 use crate::shard::value::form::Wire;
 use crate::shard::value::session::{CloseReason, Left};
 use crate::shard::value::socket::SocketState;
 use crate::shard::value::trace::{trace_received, trace_received_binary};
-use bytes::Bytes;
 
 impl Shard {
     /// One Engine.IO packet of a session's own transport.

@@ -6,7 +6,7 @@ use crate::protocol::engineio::polling::{PollForm, Posted};
 use crate::protocol::http::head::Head;
 use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
-use crate::shard::Shard;
+use crate::shard::run::Shard;
 use crate::shard::value::post::PendingPost;
 use crate::shard::value::session::{CloseReason, Link};
 use crate::shard::value::share::Pause;

@@ -1,23 +1,20 @@
 //! Raw WebSocket routes: their functions are called.
 
-use crate::base::guard::guarded;
+use std::rc::Rc;
+
 use crate::base::slab::Key;
 use crate::protocol::websocket::close::CloseCode;
 use crate::protocol::websocket::frame::{self, Opcode};
-use crate::shard::Shard;
-use crate::shard::user::websocket::Message;
-use crate::shard::user::websocket::WebSocket;
-use crate::shard::user::websocket::WebSocketRoute;
+use crate::shard::run::Shard;
+use crate::shard::user::websocket::{Message, WebSocket};
 use crate::shard::value::connection::{Kind, Role};
 use crate::shard::value::raw::RawState;
-use std::rc::Rc;
 
 impl Shard {
-    pub(crate) fn raw_opened(&mut self, connection: Key, route: &Rc<WebSocketRoute>) {
+    pub(crate) fn raw_opened(&mut self, connection: Key, route: u16) {
         self.core.borrow_mut().tables.arm_raw(connection);
-        if let Some(handler) = &route.open {
-            let websocket = WebSocket { core: Rc::clone(&self.core), connection };
-            self.guard_raw(connection, || handler(&websocket));
+        if let Some(handler) = &self.app.site.websocket(route).open {
+            self.call_raw(connection, |websocket| handler(websocket));
         }
     }
 
@@ -53,9 +50,8 @@ impl Shard {
 
     fn raw_message(&mut self, connection: Key, message: Message<'_>) {
         let Some(route) = self.raw_route(connection) else { return };
-        if let Some(handler) = &route.message {
-            let websocket = WebSocket { core: Rc::clone(&self.core), connection };
-            self.guard_raw(connection, || handler(&websocket, message));
+        if let Some(handler) = &self.app.site.websocket(route).message {
+            self.call_raw(connection, |websocket| handler(websocket, message));
         }
     }
 
@@ -79,30 +75,28 @@ impl Shard {
     }
 
     pub(crate) fn raw_closed(&mut self, state: RawState) {
-        if let Some(handler) = &state.route.close {
-            let websocket = WebSocket { core: Rc::clone(&self.core), connection: state.connection };
-            self.guard_raw(state.connection, || handler(&websocket));
+        if let Some(handler) = &self.app.site.websocket(state.route).close {
+            self.call_raw(state.connection, |websocket| handler(websocket));
         }
     }
 
-    fn raw_route(&self, connection: Key) -> Option<Rc<WebSocketRoute>> {
+    fn raw_route(&self, connection: Key) -> Option<u16> {
         let core = self.core.borrow();
         match &core.tables.connections.get(connection)?.kind {
             Kind::WebSocket(websocket) => match &websocket.role {
-                Role::Raw(raw) => Some(Rc::clone(&raw.route)),
+                Role::Raw(raw) => Some(raw.route),
                 _ => None,
             },
             Kind::Http(_) => None,
         }
     }
 
-    fn guard_raw(&mut self, connection: Key, run: impl FnOnce()) {
-        let done = guarded(run);
-        self.watched(|| "a handler of a raw WebSocket".to_owned());
+    fn call_raw(&self, connection: Key, work: impl FnOnce(&mut WebSocket)) {
+        let mut websocket = WebSocket { core: Rc::clone(&self.core), connection };
+        let done = self.call(&mut websocket, work, |_| "a handler of a raw WebSocket".to_owned());
         if let Err(panic) = done {
             tracing::error!(message = %panic, "a WebSocket handler panicked; its connection is closed");
             let mut core = self.core.borrow_mut();
-            core.tables.counters.handler_panics.add(1);
             core.tables.close_websocket(connection, Some(CloseCode::INTERNAL_ERROR), "internal error");
         }
     }

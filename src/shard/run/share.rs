@@ -2,10 +2,9 @@
 
 use crate::base::slab::Key;
 use crate::base::time::Time;
-use crate::shard::Shard;
+use crate::shard::run::Shard;
 use crate::shard::value::connection::{Kind, Role, WebSocketState};
-use crate::shard::value::share::Unfinished;
-use crate::shard::value::share::WireEnd;
+use crate::shard::value::share::{Unfinished, WireEnd};
 
 impl Shard {
     /// Whether input waits for its connection's next share: the driver must come back without sleeping.

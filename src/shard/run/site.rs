@@ -1,6 +1,8 @@
 //! Everything on the port that is not Engine.IO: routes, folders, raw WebSockets.
 
-use crate::base::guard::guarded;
+use std::borrow::Cow;
+use std::rc::Rc;
+
 use crate::base::shown::Shown;
 use crate::base::slab::Key;
 use crate::protocol::http::head::Head;
@@ -8,19 +10,14 @@ use crate::protocol::http::method::Method;
 use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
 use crate::protocol::http::{query, static_path};
-use crate::shard::Shard;
+use crate::shard::run::Shard;
 use crate::shard::run::engine::is_preflight;
 use crate::shard::table::switching::validate_handshake;
-use crate::shard::user::request::Request;
-use crate::shard::user::request::Route;
-use crate::shard::user::subprotocol;
-use crate::shard::user::websocket::WebSocketRoute;
+use crate::shard::user::request::{Request, Route};
 use crate::shard::value::connection::Role;
 use crate::shard::value::endpoint::MAIN;
 use crate::shard::value::files::FileRequest;
 use crate::shard::value::raw::RawState;
-use std::borrow::Cow;
-use std::rc::Rc;
 
 impl Shard {
     /// Answers a whole request that is not Engine.IO's.
@@ -75,7 +72,7 @@ impl Shard {
         found: (&Rc<Route>, Vec<(String, String)>),
     ) {
         let (route, params) = found;
-        if let Some(websocket) = &route.websocket
+        if let Some(websocket) = route.websocket
             && head.offers_upgrade("websocket")
         {
             return self.answer_websocket(key, head, (websocket, params));
@@ -87,12 +84,11 @@ impl Shard {
         let response = match handler {
             Some((_, handler)) => {
                 let peer = self.core.borrow().tables.peer_of(key);
-                let request = Request { head, params, body, peer, core: &self.core, endpoint: MAIN };
-                let answered = guarded(|| handler(&request));
-                self.watched(|| format!("the route {}", Shown(head.path)));
+                let mut request = Request { head, params, body, peer, core: &self.core, endpoint: MAIN };
+                let name = |_: &Request<'_>| format!("the route {}", Shown(head.path));
+                let answered = self.call(&mut request, |request| handler(request), name);
                 answered.unwrap_or_else(|panic| {
                     tracing::error!(path = head.path, message = %panic, "a route's handler panicked");
-                    self.core.borrow().tables.counters.handler_panics.add(1);
                     Response::text("Internal Server Error").with_status(Status::INTERNAL_SERVER_ERROR)
                 })
             }
@@ -116,7 +112,7 @@ impl Shard {
         &mut self,
         key: Key,
         head: &Head<'_, '_>,
-        (route, params): (&Rc<WebSocketRoute>, Vec<(String, String)>),
+        (route, params): (u16, Vec<(String, String)>),
     ) {
         let refusal = {
             let core = self.core.borrow();
@@ -139,7 +135,8 @@ impl Shard {
         };
         let peer = self.core.borrow().tables.peer_of(key);
         let request = Request { head, params, body: &[], peer, core: &self.core, endpoint: MAIN };
-        accepted.protocol = match subprotocol::choose(&request, route.choose_protocol.as_ref(), &[]) {
+        let rule = self.app.site.websocket(route).choose_protocol.as_ref();
+        accepted.protocol = match self.ask_subprotocol(&request, rule, &[]) {
             Ok(protocol) => protocol,
             Err(message) => {
                 let message = if message.is_empty() { "Forbidden".to_owned() } else { message };
@@ -151,7 +148,7 @@ impl Shard {
             }
         };
         let state = RawState {
-            route: Rc::clone(route),
+            route,
             connection: key,
             last_seen: self.core.borrow().tables.now,
             protocol: accepted.protocol.clone(),

@@ -1,18 +1,16 @@
 //! Futures are polled, and what they own ends with them.
 
-use crate::base::guard::{discard, guarded};
-use crate::base::log::SOCKETIO;
-use crate::base::slab::Key;
-use crate::shard::Shard;
-use crate::shard::core::lives::REFUSED;
-use crate::shard::feature::tasks::LocalFuture;
-use crate::shard::feature::tasks::Task;
-use crate::shard::feature::tasks::TaskOwner;
-use crate::shard::feature::tasks::TaskWake;
-use crate::shard::value::error::Refused;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as PollContext, Poll, Waker};
+
+use crate::base::guard::discard;
+use crate::base::log::SOCKETIO;
+use crate::base::slab::Key;
+use crate::shard::core::lives::REFUSED;
+use crate::shard::run::Shard;
+use crate::shard::value::error::Refused;
+use crate::shard::value::task::{LocalFuture, Task, TaskOwner, TaskWake};
 
 impl Shard {
     /// Wakes everybody whose time has come.
@@ -74,8 +72,7 @@ impl Shard {
         };
         let Some((mut future, waker, owner)) = taken else { return };
         let mut cx = PollContext::from_waker(&waker);
-        let polled = guarded(|| future.as_mut().poll(&mut cx));
-        self.watched(|| owner.describe());
+        let polled = self.call(&mut future, |future| future.as_mut().poll(&mut cx), |_| owner.describe());
         match polled {
             Ok(Poll::Pending) => {
                 let mut future = Some(future);
@@ -96,12 +93,10 @@ impl Shard {
                     }
                     TaskOwner::Connect(socket) => {
                         tracing::error!(target: SOCKETIO, message = %panic, "a connect handler panicked; the client is refused");
-                        self.core.borrow().tables.counters.handler_panics.add(1);
                         self.decide(socket, Err(Refused::new(REFUSED)));
                     }
                     TaskOwner::Nobody => {
                         tracing::error!(message = %panic, "a background task panicked");
-                        self.core.borrow().tables.counters.handler_panics.add(1);
                     }
                 }
                 self.finish_task(key, owner);

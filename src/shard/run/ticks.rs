@@ -1,11 +1,10 @@
 //! Tickers are started and called.
 
-use crate::base::guard::guarded;
-use crate::shard::Shard;
-use crate::shard::feature::ticks::Progress;
-use crate::shard::user::tick::Tick;
-use crate::shard::user::tick::Ticker;
 use std::rc::Rc;
+
+use crate::shard::feature::ticks::Progress;
+use crate::shard::run::Shard;
+use crate::shard::user::tick::{Tick, Ticker};
 
 impl Shard {
     /// Starts the ticks of every namespace, the first one period from now.
@@ -47,12 +46,11 @@ impl Shard {
             let skipped = std::mem::take(&mut skipped);
             let here = core.borrow().tables.namespaces.of_setup(namespace);
             for namespace in &here {
-                let tick = Tick { core: &core, namespace, number, period: *period, lateness, skipped };
-                let done = guarded(|| handler(&tick));
-                self.watched(|| format!("a tick of {}", namespace.name));
+                let mut tick = Tick { core: &core, namespace, number, period: *period, lateness, skipped };
+                let done =
+                    self.call(&mut tick, |tick| handler(tick), |_| format!("a tick of {}", namespace.name));
                 if let Err(panic) = done {
                     tracing::error!(namespace = %namespace.name, message = %panic, "a tick panicked");
-                    core.borrow_mut().tables.counters.handler_panics.add(1);
                 }
                 self.settle();
             }

@@ -1,32 +1,27 @@
 //! Deadlines of connections, sessions and tokens that have come.
 
-use crate::base::guard::guarded;
+use std::time::Duration;
+
 use crate::base::ids::Sid;
-use crate::base::log::ENGINEIO;
-use crate::base::log::SOCKETIO;
+use crate::base::log::{ENGINEIO, SOCKETIO};
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::protocol::engineio::request::RequestQuery;
 use crate::protocol::engineio::session::Beat;
 use crate::protocol::http::status::Status;
 use crate::protocol::socketio::event::Args;
-use crate::shard::Shard;
+use crate::shard::run::Shard;
 use crate::shard::table::Tables;
 use crate::shard::table::expiry::Due;
 use crate::shard::table::files::too_busy;
 use crate::shard::user::context::Context;
 use crate::shard::user::socket::Socket;
-use crate::shard::value::connection::Ending;
-use crate::shard::value::connection::FLUSH_PATIENCE;
-use crate::shard::value::connection::Kind;
-use crate::shard::value::connection::Role;
-use crate::shard::value::connection::TAKEN_BYTES_PER_SECOND_MIN;
-use crate::shard::value::connection::WebSocketState;
+use crate::shard::value::connection::{
+    Ending, FLUSH_PATIENCE, Kind, Role, TAKEN_BYTES_PER_SECOND_MIN, WebSocketState,
+};
 use crate::shard::value::endpoint::MAIN;
 use crate::shard::value::error::Refused;
-use crate::shard::value::session::CloseReason;
-use crate::shard::value::session::Link;
-use std::time::Duration;
+use crate::shard::value::session::{CloseReason, Link};
 
 impl Shard {
     /// A connection's deadline has come: it was too slow, idle too long, or lingered enough. `stall` is how late this shard is.
@@ -220,11 +215,13 @@ impl Shard {
                 let handlers = self.handlers_of(&socket);
                 let Some(on_expiry) = &handlers.expiry else { return };
                 let mut cx = Context::new(socket, "expiry", Args::default(), None);
-                let done = guarded(|| on_expiry(&mut cx));
-                self.watched(|| format!("the expiry handler of {}", cx.namespace()));
+                let done = self.call(
+                    &mut cx,
+                    |cx| on_expiry(cx),
+                    |cx| format!("the expiry handler of {}", cx.namespace()),
+                );
                 if let Err(panic) = done {
                     tracing::error!(target: SOCKETIO, message = %panic, "an expiry handler panicked");
-                    self.core.borrow_mut().tables.counters.handler_panics.add(1);
                 }
             }
             Due::Refuse => {

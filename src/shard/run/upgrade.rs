@@ -5,7 +5,7 @@ use crate::base::slab::Key;
 use crate::protocol::engineio::packet;
 use crate::protocol::engineio::revision::Revision;
 use crate::protocol::engineio::session::{Step as PacketStep, Via, step};
-use crate::shard::Shard;
+use crate::shard::run::Shard;
 
 impl Shard {
     pub(crate) fn receive_probe(&mut self, key: Key, session: Key, text: &str) {

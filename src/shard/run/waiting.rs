@@ -1,12 +1,13 @@
 //! Events that wait behind a socket's asynchronous handler, or for the socket to open, and how they are taken up: in order, and
 //! no more at a time than their client's share of a turn (`share`).
 
+use bytes::Bytes;
+
 use crate::base::slab::Key;
 use crate::protocol::socketio::packet::Packet;
-use crate::shard::Shard;
+use crate::shard::run::Shard;
 use crate::shard::table::waiting::Next;
 use crate::shard::value::socket::Waiting;
-use bytes::Bytes;
 
 impl Shard {
     /// Keeps an event until the socket's asynchronous handler is done.

@@ -1,5 +1,7 @@
 //! The browser client's files below an endpoint's path, as Node's `serveClient` serves them.
 
+use std::borrow::Cow;
+
 use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
 use crate::protocol::http::etag;
@@ -9,7 +11,6 @@ use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
 use crate::shard::table::Tables;
 use crate::shard::value::files::FileRequest;
-use std::borrow::Cow;
 
 /// The files of the bundle; nothing else of its folder is served.
 const FILES: [&str; 8] = [

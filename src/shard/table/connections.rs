@@ -5,11 +5,9 @@ use crate::message::peer::Peer;
 use crate::protocol::websocket::close::{self, CloseCode};
 use crate::protocol::websocket::message::MessageDecoder;
 use crate::shard::table::Tables;
-use crate::shard::value::connection::FIRST_REQUEST_PATIENCE;
-use crate::shard::value::connection::FLUSH_PATIENCE;
-use crate::shard::value::connection::LINGER;
-use crate::shard::value::connection::{ANSWER_PATIENCE, Connection};
-use crate::shard::value::connection::{Ending, Kind, WebSocketState};
+use crate::shard::value::connection::{
+    ANSWER_PATIENCE, Connection, Ending, FIRST_REQUEST_PATIENCE, FLUSH_PATIENCE, Kind, LINGER, WebSocketState,
+};
 use crate::shard::value::effect::{Deferred, Output};
 
 impl Tables {

@@ -1,5 +1,10 @@
 //! Delivery: one encoded frame to every socket that a target names on this shard, each once.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
 use crate::base::buffer::{BufferPool, SharedFrame};
 use crate::base::ids::Sid;
 use crate::base::sid_index::SidIndex;
@@ -7,27 +12,23 @@ use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
 use crate::message::recovery::{Kept, Offset};
 use crate::message::target::Target;
-use crate::shard::feature::recovery;
 use crate::shard::table::Tables;
 use crate::shard::table::ends::close_soon;
 use crate::shard::table::lookup::find_socket;
 use crate::shard::table::namespaces::Namespaces;
 use crate::shard::table::slow::Standing;
-use crate::shard::value::connection::clamped;
-use crate::shard::value::connection::{Connection, Ending};
+use crate::shard::value::connection::{Connection, Ending, clamped};
 use crate::shard::value::effect::{Deferred, NOWHERE};
 use crate::shard::value::form::{Transcoder, Wire};
 use crate::shard::value::kept::Limits;
 use crate::shard::value::owed::Owed;
 use crate::shard::value::parked::{Lag, Outcome, ParkResult, SlowRules};
+use crate::shard::value::recovery;
 use crate::shard::value::room::Room;
 use crate::shard::value::session::{CloseReason, Session};
 use crate::shard::value::socket::{SocketEntry, SocketState};
 use crate::shard::value::stats::ShardCounters;
 use crate::shard::value::trace::trace_sent;
-use smallvec::SmallVec;
-use std::collections::BTreeSet;
-use std::sync::Arc;
 
 /// Whoever hears a broadcast, by place, each once.
 struct Delivery<'a> {

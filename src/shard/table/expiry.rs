@@ -3,13 +3,14 @@
 //! `expiry_grace` before the deadline `on_expiry` is called, so that the client can be asked for a new token; at the deadline the
 //! socket is disconnected. A socket has one timer at most, which looks again when it comes too early.
 
+use std::time::Duration;
+
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::shard::table::Tables;
 use crate::shard::value::expiry::Expiry;
 use crate::shard::value::socket::SocketState;
 use crate::shard::value::wheel::TimerOwner;
-use std::time::Duration;
 
 /// Deadlines of the wall clock follow it when it is off by more than this, in milliseconds: a token has whole seconds.
 const CLOCK_STEP_MILLIS: u64 = 1000;

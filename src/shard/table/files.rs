@@ -3,6 +3,8 @@
 //! Files are opened, read and compressed there, and so are long bodies of routes and polls. A long file is sent in pieces: the next
 //! is read when the last has nearly left, so a slow reader holds two of them and not the file.
 
+use std::path::PathBuf;
+
 use crate::base::buffer::SharedFrame;
 use crate::base::slab::Key;
 use crate::message::files::{FileAnswer, FileContent, FileError, FileHandle, FileOutcome};
@@ -14,13 +16,9 @@ use crate::shard::table::bundle::CACHE_CONTROL;
 use crate::shard::value::connection::{Ending, Kind};
 use crate::shard::value::content::Content;
 use crate::shard::value::effect::{Deferred, Output};
-use crate::shard::value::files::Awaited;
-use crate::shard::value::files::FILE_PATIENCE;
-use crate::shard::value::files::FILE_PIECE_BYTES;
-use crate::shard::value::files::FileLookup;
-use crate::shard::value::files::FileRequest;
-use crate::shard::value::files::FileWork;
-use std::path::PathBuf;
+use crate::shard::value::files::{
+    Awaited, FILE_PATIENCE, FILE_PIECE_BYTES, FileLookup, FileRequest, FileWork,
+};
 
 impl Tables {
     /// Has a file opened; the answer comes as a message.

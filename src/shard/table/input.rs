@@ -9,19 +9,17 @@
 //! Events that have waited behind an asynchronous handler (`waiting`) take from the same share, before what is unread. A session
 //! that polls has no connection of its own, so it has a share itself for those, and its own place in `Tables::unfinished`.
 
+use std::time::Duration;
+
 use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
 use crate::shard::table::Tables;
-use crate::shard::value::connection::BODY_BYTES_PER_SECOND_MIN;
-use crate::shard::value::connection::PIPELINED_BYTES_MAX;
-use crate::shard::value::connection::{ANSWER_PATIENCE, Ending, FLUSH_PATIENCE, Kind, Role};
+use crate::shard::value::connection::{
+    ANSWER_PATIENCE, BODY_BYTES_PER_SECOND_MIN, Ending, FLUSH_PATIENCE, Kind, PIPELINED_BYTES_MAX, Role,
+};
 use crate::shard::value::effect::{Deferred, Output};
 use crate::shard::value::session::Link;
-use crate::shard::value::share::Pause;
-use crate::shard::value::share::UNREAD_BYTES_MAX;
-use crate::shard::value::share::Unfinished;
-use crate::shard::value::share::WireEnd;
-use std::time::Duration;
+use crate::shard::value::share::{Pause, UNREAD_BYTES_MAX, Unfinished, WireEnd};
 
 impl Tables {
     /// A request has begun to arrive: its head must be whole within `header_timeout`, and a body must go on.

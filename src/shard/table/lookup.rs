@@ -1,16 +1,16 @@
 //! Looking things up: sessions and sockets by id, endpoints by path.
 
+use rand_core::RngCore;
+use smallvec::SmallVec;
+
 use crate::base::ids::{SID_RANDOM_BYTES, Sid};
 use crate::base::sid_index::SidIndex;
 use crate::base::slab::{Key, Slab};
 use crate::shard::table::Tables;
 use crate::shard::value::endpoint::EndpointTable;
-use crate::shard::value::recovery::RecoveryState;
-use crate::shard::value::recovery::state_of;
+use crate::shard::value::recovery::{RecoveryState, state_of};
 use crate::shard::value::session::Session;
 use crate::shard::value::socket::SocketEntry;
-use rand_core::RngCore;
-use smallvec::SmallVec;
 
 impl Tables {
     /// An endpoint by the number that a session or a request has.

@@ -31,6 +31,13 @@ pub(crate) mod unjoined;
 pub(crate) mod upgrade;
 pub(crate) mod waiting;
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_chacha::ChaCha12Rng;
+use rand_core::{RngCore, SeedableRng};
+
 use crate::base::buffer::{BufferPool, SharedPool};
 use crate::base::ids::ShardId;
 use crate::base::sid_index::SidIndex;
@@ -46,10 +53,8 @@ use crate::protocol::http::hosts::{AllowedHosts, HostWatch};
 use crate::protocol::websocket::deflate::Inflater;
 use crate::shard::table::namespaces::Namespaces;
 use crate::shard::value::connection::Connection;
-use crate::shard::value::effect::Deferred;
-use crate::shard::value::effect::Output;
-use crate::shard::value::endpoint::EndpointTable;
-use crate::shard::value::endpoint::SharedSigner;
+use crate::shard::value::effect::{Deferred, Output};
+use crate::shard::value::endpoint::{EndpointTable, SharedSigner};
 use crate::shard::value::form::Transcoder;
 use crate::shard::value::kept::Limits;
 use crate::shard::value::owed::Owed;
@@ -62,11 +67,6 @@ use crate::shard::value::stats::ShardCounters;
 use crate::shard::value::unjoined::Unjoined;
 use crate::shard::value::watch::ClockReader;
 use crate::shard::value::wheel::Wheel;
-use rand_chacha::ChaCha12Rng;
-use rand_core::{RngCore, SeedableRng};
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::Duration;
 
 /// The tables that flows and features work on. A feature's own are its fields.
 pub(crate) struct Tables {

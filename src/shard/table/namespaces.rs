@@ -6,13 +6,15 @@
 //!
 //! Each endpoint has its own. Shards call one by its [`Address`]: the endpoint and the name.
 
-use crate::base::slab::Key;
-use crate::message::address::Address;
-use crate::shard::value::endpoint::MAIN;
-use smallvec::SmallVec;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::{Index, IndexMut};
 use std::rc::Rc;
+
+use smallvec::SmallVec;
+
+use crate::base::slab::Key;
+use crate::message::address::Address;
+use crate::shard::value::endpoint::MAIN;
 
 /// Whether a namespace's name has parts in braces, and so stands for many.
 pub(crate) fn is_pattern(name: &str) -> bool {

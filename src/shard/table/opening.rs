@@ -1,5 +1,9 @@
 //! The beginning of a session, by either transport, and what refuses one.
 
+use std::rc::Rc;
+
+use smallvec::SmallVec;
+
 use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
 use crate::base::time::Time;
@@ -20,8 +24,6 @@ use crate::shard::value::handshake::Handshake;
 use crate::shard::value::outbox::Outbox;
 use crate::shard::value::session::{Left, Link, Session};
 use crate::shard::value::share::SessionShare;
-use smallvec::SmallVec;
-use std::rc::Rc;
 
 impl Tables {
     /// Whether no further session may open here.

@@ -1,5 +1,7 @@
 //! The origin rule, applied to requests of this server: Engine.IO and raw WebSocket alike.
 
+use std::borrow::Cow;
+
 use crate::base::log::ENGINEIO;
 use crate::base::shown::Shown;
 use crate::base::slab::Key;
@@ -13,7 +15,6 @@ use crate::shard::table::Tables;
 use crate::shard::table::switching::joined;
 use crate::shard::value::connection::Kind;
 use crate::shard::value::endpoint::MAIN;
-use std::borrow::Cow;
 
 impl Tables {
     /// Notes what the answer to a request says to the page that sent it, however late it comes and whoever gives it.

@@ -7,8 +7,7 @@
 
 use crate::base::slab::Key;
 use crate::shard::table::Tables;
-use crate::shard::value::connection::clamped;
-use crate::shard::value::connection::{Connection, Kind, Role};
+use crate::shard::value::connection::{Connection, Kind, Role, clamped};
 
 /// A shard's part of `partial_bytes_max` is never less than so many messages of the greatest size: else none could arrive.
 const MESSAGES_MIN: usize = 4;

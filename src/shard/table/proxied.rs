@@ -1,14 +1,15 @@
 //! Behind a proxy: who the client is, by the PROXY protocol or by headers, as far as they can be believed.
 
+use std::net::IpAddr;
+
 use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
 use crate::message::peer::Peer;
 use crate::protocol::http::headers::Headers;
 use crate::protocol::proxy::{self, ProxyHeader};
-use crate::shard::Step;
 use crate::shard::table::Tables;
+use crate::shard::value::connection::Step;
 use crate::shard::value::effect::Deferred;
-use std::net::IpAddr;
 
 impl Tables {
     /// A new connection that must begin with a header of the PROXY protocol, from a proxy that is trusted.

@@ -3,8 +3,10 @@
 use crate::base::slab::Key;
 use crate::protocol::engineio::payload3;
 use crate::protocol::engineio::revision::Revision;
-use crate::shard::run::connect3::DEFAULT_NAMESPACE;
 use crate::shard::table::Tables;
+
+/// The namespace that nobody has to ask for.
+pub(crate) const DEFAULT_NAMESPACE: &str = "/";
 
 impl Tables {
     pub(crate) fn is_revision_3(&self, session: Key) -> bool {

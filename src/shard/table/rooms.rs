@@ -9,9 +9,7 @@ use crate::base::slab::Key;
 use crate::mesh::interest::Slot;
 use crate::message::recovery::LostSocket;
 use crate::shard::table::Tables;
-use crate::shard::value::room::JoinError;
-use crate::shard::value::room::ROOM_NAME_BYTES_MAX;
-use crate::shard::value::room::Room;
+use crate::shard::value::room::{JoinError, ROOM_NAME_BYTES_MAX, Room};
 
 impl Tables {
     /// Puts a socket into a room, which exists from its first member on. False: it was there already.

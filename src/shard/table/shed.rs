@@ -8,12 +8,8 @@ use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
 use crate::shard::table::Tables;
 use crate::shard::value::connection::{Connection, Kind, Role};
-use crate::shard::value::owed::CHECK_INTERVAL;
+use crate::shard::value::owed::{CHECK_INTERVAL, CHECKED_PER_TURN};
 use crate::shard::value::session::Session;
-
-/// A check looks at every connection and session. One for so many of them may be made in each turn, so that it never is the
-/// larger part of a turn's work.
-pub(crate) const CHECKED_PER_TURN: usize = 256;
 
 /// Who is closed because all together are owed too much.
 #[derive(Clone, Copy, Debug)]

@@ -2,8 +2,7 @@
 
 use crate::base::slab::Key;
 use crate::shard::table::Tables;
-use crate::shard::value::connection::clamped;
-use crate::shard::value::connection::{Connection, Kind, Role};
+use crate::shard::value::connection::{Connection, Kind, Role, clamped};
 use crate::shard::value::effect::Deferred;
 use crate::shard::value::session::{Link, Session};
 use crate::shard::value::socket::SocketState;

@@ -6,13 +6,13 @@
 //! polled after its POSTs is not made to wait during a POST; one that switches to a WebSocket has stopped polling, and is not either;
 //! any other gets a share of a turn after each [`POST_PAUSE_MAX`] in which it took nothing.
 
+use std::time::Duration;
+
 use crate::base::slab::Key;
 use crate::shard::table::Tables;
 use crate::shard::value::post::PendingPost;
-use crate::shard::value::session::Link;
-use crate::shard::value::session::Session;
+use crate::shard::value::session::{Link, Session};
 use crate::shard::value::share::Pause;
-use std::time::Duration;
 
 impl Tables {
     /// What the next packet of a session's POST must wait for, if anything.

@@ -3,6 +3,10 @@
 //! A client that offers subprotocols and is answered none gives up: browsers and Node do. So the first is answered, unless the
 //! server says which it serves or chooses itself. Does not know what the frames will mean.
 
+use std::borrow::Cow;
+
+use smallvec::SmallVec;
+
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::message::peer::Peer;
@@ -13,8 +17,6 @@ use crate::protocol::websocket::handshake::{self, AcceptKey, HandshakeError, Han
 use crate::shard::table::Tables;
 use crate::shard::value::connection::{Kind, Role, WebSocketState};
 use crate::shard::value::form::Wire;
-use smallvec::SmallVec;
-use std::borrow::Cow;
 
 /// A handshake that is accepted, and what was agreed on.
 #[derive(Debug)]

@@ -1,9 +1,10 @@
 //! Which deadlines the wheel is told of.
 
+use std::time::Duration;
+
 use crate::base::slab::Key;
 use crate::shard::table::Tables;
 use crate::shard::value::wheel::TimerOwner;
-use std::time::Duration;
 
 impl Tables {
     /// Arms a connection's timer; an earlier one already armed will look again by itself.

@@ -5,16 +5,13 @@
 //! unknown session. A WebSocket gets a close frame. A client that is switching (`3probe` is on its way, `5` has not come) has
 //! stopped polling, and has not begun to listen: its WebSocket stays until it has.
 
+use std::time::Duration;
+
 use crate::base::slab::Key;
 use crate::protocol::websocket::close::CloseCode;
 use crate::shard::table::Tables;
-use crate::shard::value::connection::Ending;
-use crate::shard::value::connection::FIRST_REQUEST_PATIENCE;
-use crate::shard::value::connection::Kind;
-use crate::shard::value::connection::Role;
-use crate::shard::value::connection::WebSocketState;
+use crate::shard::value::connection::{Ending, FIRST_REQUEST_PATIENCE, Kind, Role, WebSocketState};
 use crate::shard::value::session::{CloseReason, Link, Session};
-use std::time::Duration;
 
 /// How long an ended session keeps what it owes for the next poll. A client polls again as soon as a poll is answered.
 const LAST_POLL_TIMEOUT: Duration = Duration::from_secs(5);

@@ -3,8 +3,7 @@
 use crate::base::slab::Key;
 use crate::shard::table::Tables;
 use crate::shard::value::effect::Deferred;
-use crate::shard::value::unjoined::holder;
-use crate::shard::value::unjoined::sessions_max;
+use crate::shard::value::unjoined::{holder, sessions_max};
 
 impl Tables {
     /// A session has opened. One that is to join a namespace gets in line, and if there are too many, the oldest of the line

@@ -1,24 +1,26 @@
 //! What the user registered, as the shard calls it: one set of handlers for each shard.
 
-pub(crate) use crate::Refused;
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+
 use crate::base::limits::NAMESPACES_REGISTERED_MAX;
 use crate::config::engine::EngineOptions;
 use crate::protocol::flask::signer::CookieSigner;
 use crate::protocol::socketio::event::Args;
-pub(crate) use crate::shard::feature::tasks::LocalFuture;
-use crate::shard::is_pattern;
+use crate::shard::table::namespaces::is_pattern;
 use crate::shard::user::context::Context;
 use crate::shard::user::engine_socket::EngineRoute;
-use crate::shard::user::request::Request;
-use crate::shard::user::request::Site;
+use crate::shard::user::request::{Request, Site};
 use crate::shard::user::subprotocol::ChooseProtocol;
 use crate::shard::user::tick::Ticker;
+use crate::shard::value::endpoint::EndpointTable;
 use crate::shard::value::error::HandlerError;
+pub(crate) use crate::shard::value::error::Refused;
 use crate::shard::value::parked::SlowRules;
 use crate::shard::value::session::CloseReason;
 use crate::shard::value::state::StateRoom;
-use rustc_hash::FxHashMap;
-use std::rc::Rc;
+pub(crate) use crate::shard::value::task::LocalFuture;
 
 pub(crate) type EventHandler = Box<dyn Fn(&mut Context<'_>, Args<'_>) -> Result<Flow, HandlerError>>;
 
@@ -142,6 +144,11 @@ pub(crate) struct EndpointHandlers {
 }
 
 impl EndpointHandlers {
+    /// What the tables of a shard know of it.
+    pub(crate) fn table(&self) -> EndpointTable {
+        EndpointTable::new(self.options.clone(), self.bundle_version.as_deref(), self.route.is_some())
+    }
+
     pub(crate) fn new(options: EngineOptions) -> EndpointHandlers {
         EndpointHandlers {
             options,

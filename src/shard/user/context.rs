@@ -1,12 +1,13 @@
 //! What a handler is given: a socket, and the event that it answers.
 
+use std::fmt;
+use std::ops::Deref;
+
 use crate::protocol::socketio::event::Args;
 use crate::shard::user::socket::Socket;
 use crate::shard::value::answer::Answer;
 use crate::shard::value::args::ToArgs;
 use crate::shard::value::error::HandlerError;
-use std::fmt;
-use std::ops::Deref;
 
 /// The socket that an event came from, and how to answer it. Everything a [`Socket`] can do, it can.
 pub struct Context<'a> {

@@ -1,8 +1,9 @@
 //! The shard that this thread is working on: what `spawn` and `sleep` ask.
 
-use crate::shard::core::SharedCore;
 use std::cell::RefCell;
 use std::future::Future;
+
+use crate::shard::core::SharedCore;
 
 thread_local! {
     /// The shard that is at work on this thread.

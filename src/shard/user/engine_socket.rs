@@ -1,17 +1,17 @@
 //! Raw Engine.IO endpoints: sessions on either transport, with no Socket.IO above.
 
+use std::fmt;
+use std::rc::Rc;
+
 use crate::base::ids::Sid;
 use crate::base::slab::Key;
 use crate::protocol::websocket::frame::{self, Opcode};
 use crate::shard::core::SharedCore;
 use crate::shard::user::request::Request;
-use crate::shard::user::subprotocol;
-use crate::shard::user::subprotocol::ChooseProtocol;
+use crate::shard::user::subprotocol::{self, ChooseProtocol};
 use crate::shard::user::websocket::Message;
 use crate::shard::value::handshake::Handshake;
 use crate::shard::value::session::{CloseReason, Link};
-use std::fmt;
-use std::rc::Rc;
 
 type OpenHandler = Box<dyn Fn(&EngineSocket)>;
 

@@ -1,8 +1,9 @@
 //! How long a socket may stay, as its handlers say.
 
+use std::time::Duration;
+
 use crate::base::time::Time;
 use crate::shard::user::socket::Socket;
-use std::time::Duration;
 
 impl Socket {
     /// Ends this socket after so long, unless it is said again: with the rest of a token's life, in a connect handler.

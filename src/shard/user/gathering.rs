@@ -1,5 +1,15 @@
 //! What all shards are asked for, as a user awaits it: answers of many, sockets wherever they are, counts.
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker, ready};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
 use crate::base::ids::{ShardId, Sid};
 use crate::mesh::{InboxError, Mesh, ShardMessage};
 use crate::message::address::Address;
@@ -9,14 +19,6 @@ use crate::protocol::surrogates::read_json;
 use crate::shard::user::current::{current, spawn};
 use crate::shard::value::answer::Answer;
 use crate::shard::value::handshake::Handshake;
-use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
-use std::fmt;
-use std::future::{Future, IntoFuture};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker, ready};
-use std::time::Duration;
 
 /// A question to all shards: await it on any runtime, or [`wait`](Gathering::wait) on a thread of your own.
 ///

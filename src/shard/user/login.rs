@@ -10,11 +10,6 @@ use crate::protocol::http::response::Response;
 use crate::shard::user::request::Request;
 use crate::shard::user::socket::Socket;
 use crate::shard::value::handshake::Handshake;
-use std::cell::RefCell;
-
-/// A connection's fork of its cookie session; nothing until somebody asks.
-#[derive(Debug, Default)]
-pub(crate) struct Fork(RefCell<Option<Box<Session>>>);
 
 impl Handshake {
     fn session(&self, signer: Option<&CookieSigner>) -> Session {

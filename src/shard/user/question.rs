@@ -1,9 +1,5 @@
 //! An event that awaits its acknowledgement.
 
-use crate::message::inquiry::AckError;
-use crate::shard::user::socket::Socket;
-use crate::shard::value::answer::Answer;
-use crate::shard::value::args::ToArgs;
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
@@ -11,6 +7,11 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
+
+use crate::message::inquiry::AckError;
+use crate::shard::user::socket::Socket;
+use crate::shard::value::answer::Answer;
+use crate::shard::value::args::ToArgs;
 
 /// An event that waits for its answer: await it.
 #[must_use = "nothing is sent until this is awaited"]

@@ -1,5 +1,9 @@
 //! Whom a broadcast is for: rooms, exceptions, and what is to be done with those who are meant.
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
 use crate::base::buffer::{SPARE_BUFFER_BYTES_MAX, SharedFrame};
 use crate::base::ids::{ShardId, Sid};
 use crate::base::log::SOCKETIO;
@@ -22,9 +26,6 @@ use crate::shard::value::args::ToArgs;
 use crate::shard::value::encode::frame_event;
 use crate::shard::value::parked::Outcome;
 use crate::shard::value::socket::Change;
-use std::collections::BTreeMap;
-use std::rc::Rc;
-use std::sync::Arc;
 
 /// Targets that a shard keeps for reuse: as many as one handler has at a time, and more.
 pub(crate) const SPARE_TARGETS_MAX: usize = 16;

@@ -1,5 +1,11 @@
 //! What is registered for paths that are not Engine.IO's, and the request that a route is given.
 
+use std::borrow::Cow;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+
 use crate::message::peer::Peer;
 use crate::protocol::http::head::Head;
 use crate::protocol::http::headers::Headers;
@@ -12,11 +18,6 @@ use crate::shard::core::SharedCore;
 use crate::shard::user::recipients::Recipients;
 use crate::shard::user::websocket::WebSocketRoute;
 use crate::shard::value::endpoint::SharedSigner;
-use std::borrow::Cow;
-use std::fmt;
-use std::net::IpAddr;
-use std::path::PathBuf;
-use std::rc::Rc;
 
 /// Answers one request.
 pub(crate) type RouteHandler = Box<dyn Fn(&Request<'_>) -> Response>;
@@ -27,13 +28,23 @@ pub(crate) struct Site {
     pub(crate) routes: matchit::Router<Rc<Route>>,
     /// Prefix of the path, and the folder on disk; the longest prefix first.
     pub(crate) folders: Vec<(String, PathBuf)>,
+    /// By their numbers, which connections keep.
+    pub(crate) websockets: Vec<WebSocketRoute>,
+}
+
+impl Site {
+    /// A WebSocket route by the number that its path has.
+    pub(crate) fn websocket(&self, number: u16) -> &WebSocketRoute {
+        &self.websockets[usize::from(number)]
+    }
 }
 
 /// Everything on one path.
 #[derive(Default)]
 pub(crate) struct Route {
     pub(crate) methods: Vec<(Method, RouteHandler)>,
-    pub(crate) websocket: Option<Rc<WebSocketRoute>>,
+    /// The number of its WebSocket route.
+    pub(crate) websocket: Option<u16>,
 }
 
 /// One HTTP request, as a route's handler sees it.
@@ -119,11 +130,6 @@ impl<'a> Request<'a> {
     /// `X-Forwarded-For`. `None` for a Unix socket without that.
     pub fn address(&self) -> Option<IpAddr> {
         self.core.borrow().tables.client_address(self.peer, self.head.headers)
-    }
-
-    /// A rule of the user's panicked at it.
-    pub(crate) fn count_panic(&self) {
-        self.core.borrow().tables.counters.handler_panics.add(1);
     }
 
     pub(crate) fn signer(&self) -> Option<SharedSigner> {

@@ -1,14 +1,15 @@
 //! Sleeping tasks, and beats that keep their time: both to the millisecond, by the shard's own clock.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context as PollContext, Poll};
+use std::time::Duration;
+
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::shard::core::SharedCore;
 use crate::shard::feature::ticks::{CATCH_UP_MAX, PERIOD_MIN, beat_at, missed_since};
 use crate::shard::user::current::current;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context as PollContext, Poll};
-use std::time::Duration;
 
 /// Waits without holding anybody up, like Flask-SocketIO's `sleep`. Precise to a millisecond, which is the
 /// least, unless the shard is busy.

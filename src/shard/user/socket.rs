@@ -1,5 +1,13 @@
 //! What a handler is given: the socket, and the event it answers.
 
+use std::any::{Any, TypeId};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
+
 use crate::base::ids::Sid;
 use crate::base::log::SOCKETIO;
 use crate::base::shown::Shown;
@@ -23,13 +31,6 @@ use crate::shard::value::parked::Outcome;
 use crate::shard::value::recovery::Recovery;
 use crate::shard::value::session::Link;
 use crate::shard::value::socket::SocketState;
-use std::any::{Any, TypeId};
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::fmt;
-use std::future::Future;
-use std::rc::Rc;
-use std::time::Duration;
 
 /// What a socket may publish about itself, in bytes of JSON: each `fetch` copies it.
 pub(crate) const DATA_BYTES_MAX: usize = 64 * 1024;
@@ -417,7 +418,7 @@ impl Socket {
         event: &str,
         args: impl ToArgs,
         timeout: Duration,
-        then: crate::shard::feature::acks::AckCallback,
+        then: crate::shard::value::answer::AckCallback,
     ) -> Emitted {
         let expected = self.core.borrow_mut().expect_ack(self.key, then);
         match expected {

@@ -1,5 +1,10 @@
 //! A state room as users change and read it.
 
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::mesh::{Mesh, ShardMessage};
 use crate::message::address::Address;
 use crate::message::state::StateChange;
@@ -7,11 +12,7 @@ use crate::protocol::socketio::raw_json::RawJson;
 use crate::protocol::surrogates::read_json;
 use crate::shard::core::SharedCore;
 use crate::shard::value::shard_key::shard_of_key;
-use crate::shard::value::state::StateError;
-use crate::shard::value::state::message;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use std::sync::Arc;
+use crate::shard::value::state::{StateError, message};
 
 /// One state room, to set and to read: see [`StateRoom`].
 #[derive(Debug)]

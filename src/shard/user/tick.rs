@@ -3,12 +3,13 @@
 //! A tick that comes late does not move those after it. A shard that was held up runs a few of the ticks it has
 //! missed, and counts the rest. Beside the timer wheel, not in it: the wheel is too coarse for a game.
 
+use std::rc::Rc;
+use std::time::Duration;
+
 use crate::shard::core::SharedCore;
 use crate::shard::table::namespaces::NamespaceRef;
 use crate::shard::user::recipients::Recipients;
 use crate::shard::user::state::State;
-use std::rc::Rc;
-use std::time::Duration;
 
 pub(crate) type TickHandler = Box<dyn Fn(&Tick<'_>)>;
 

@@ -1,15 +1,15 @@
 //! Raw WebSocket routes: RFC 6455 and nothing above it.
 
+use std::fmt;
+
 use crate::base::slab::Key;
 use crate::protocol::websocket::close::CloseCode;
 use crate::protocol::websocket::frame::Opcode;
 use crate::shard::core::SharedCore;
 use crate::shard::user::request::Request;
-use crate::shard::user::subprotocol;
-use crate::shard::user::subprotocol::ChooseProtocol;
+use crate::shard::user::subprotocol::{self, ChooseProtocol};
 use crate::shard::value::connection::{Kind, Role, WebSocketState};
 use crate::shard::value::raw::RawState;
-use std::fmt;
 
 type OpenHandler = Box<dyn Fn(&WebSocket)>;
 

@@ -1,9 +1,11 @@
 //! An acknowledgement, kept for whoever asked.
 
-use crate::message::inquiry::AnswerText;
-use crate::protocol::socketio::event::{Args, ArgsError};
-use crate::shard::feature::acks::PendingAck;
 use serde::de::DeserializeOwned;
+
+use crate::base::slab::Key;
+use crate::base::time::Time;
+use crate::message::inquiry::{AckError, AnswerText};
+use crate::protocol::socketio::event::{Args, ArgsError};
 
 /// What a client answered to an emit.
 #[derive(Clone, Debug)]
@@ -40,4 +42,16 @@ impl std::fmt::Debug for PendingAck {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("PendingAck").field("socket", &self.socket).field("id", &self.id).finish()
     }
+}
+
+/// Called once, with the answer or the reason why there is none.
+pub(crate) type AckCallback = Box<dyn FnOnce(Result<Answer, AckError>)>;
+
+/// One answer that is awaited.
+pub(crate) struct PendingAck {
+    pub(crate) socket: Key,
+    pub(crate) id: u64,
+    /// When it is given up; `NEVER` while its question is on its way out.
+    pub(crate) due: Time,
+    pub(crate) callback: AckCallback,
 }

@@ -1,13 +1,15 @@
 //! What can be sent: the arguments of an event, or of an acknowledgement.
 
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use serde::Serialize;
+
 use crate::base::ids::Sid;
 use crate::protocol::socketio::binary::Binary;
 use crate::protocol::socketio::event::Args;
 use crate::protocol::socketio::raw_json::RawJson;
 use crate::shard::value::error::HandlerError;
-use bytes::Bytes;
-use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
 
 /// What `emit` takes and a handler returns: a tuple is the list of arguments, `()` is none, and anything
 /// else is one argument. Flask-SocketIO makes the same difference.

@@ -1,5 +1,7 @@
 //! Connections: bytes in, requests or frames out, and the way a connection ends.
 
+use std::time::Duration;
+
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::message::peer::{Moves, Peer};
@@ -13,7 +15,6 @@ use crate::shard::value::outbox::Outbox;
 use crate::shard::value::post::PendingPost;
 use crate::shard::value::raw::RawState;
 use crate::shard::value::share::Share;
-use std::time::Duration;
 
 /// How long a connection that is over may take to say so: long enough for the last answer to be read
 /// (closing with unread input would reset it), short enough not to keep dead peers.
@@ -42,6 +43,14 @@ pub(crate) const FIRST_REQUEST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Bytes of pipelined requests kept while an earlier one waits for its answer.
 pub(crate) const PIPELINED_BYTES_MAX: usize = 64 * 1024;
+
+/// How much of the input one step used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Used(usize),
+    /// More is needed, or an answer must leave first.
+    Wait,
+}
 
 /// One TCP or Unix connection.
 #[derive(Debug)]

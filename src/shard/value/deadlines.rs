@@ -4,9 +4,10 @@
 //! after a millisecond must cost nothing for the rest of the minute, and a sleeper is to wake when it said. What is seldom
 //! cancelled and may be late by a tick belongs to the wheel, where arming is cheaper.
 
+use std::collections::BTreeSet;
+
 use crate::base::slab::Key;
 use crate::base::time::Time;
-use std::collections::BTreeSet;
 
 /// Entries of one kind, by when they are due.
 #[derive(Debug, Default)]

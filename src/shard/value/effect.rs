@@ -4,14 +4,13 @@ use crate::base::ids::ShardId;
 use crate::base::slab::Key;
 use crate::message::inquiry::{AckError, Findings, Reply};
 use crate::message::peer::Arrival;
-use crate::shard::feature::acks::PendingAck;
-use crate::shard::feature::tasks::LocalFuture;
-use crate::shard::value::answer::Answer;
+use crate::shard::value::answer::{Answer, PendingAck};
 use crate::shard::value::error::{HandlerError, Refused};
 use crate::shard::value::files::FileWork;
 use crate::shard::value::outbox::Outbox;
 use crate::shard::value::session::CloseReason;
 use crate::shard::value::socket::SocketExtra;
+use crate::shard::value::task::LocalFuture;
 
 /// No place in a table.
 pub(crate) const NOWHERE: u32 = u32::MAX;

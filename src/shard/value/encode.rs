@@ -3,10 +3,11 @@
 //! A WebSocket client gets the frames as they are; a poll's body is made from the same frames
 //! (`protocol/engineio/payload`).
 
+use bytes::Bytes;
+
 use crate::protocol::socketio::encode::{self, EncodeError};
 use crate::protocol::websocket::frame::{self, Opcode};
 use crate::shard::value::args::ToArgs;
-use bytes::Bytes;
 
 /// Appends one Engine.IO text packet as a frame.
 pub(crate) fn frame_text(out: &mut Vec<u8>, packet: &str) {

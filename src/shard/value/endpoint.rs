@@ -2,13 +2,13 @@
 //!
 //! The first is the one of the configuration.
 
+use std::rc::Rc;
+
 use crate::base::log::ENGINEIO;
 use crate::config::engine::EngineOptions;
 use crate::protocol::engineio::session::HeartbeatTimes;
 use crate::protocol::flask::signer::CookieSigner;
 use crate::protocol::http::cookies::CookieTemplate;
-use crate::shard::user::app::EndpointHandlers;
-use std::rc::Rc;
 
 /// Endpoints of one server; their number is a byte in every session.
 pub(crate) const ENDPOINTS_MAX: usize = 255;
@@ -28,15 +28,14 @@ pub(crate) struct EndpointTable {
 }
 
 impl EndpointTable {
-    pub(crate) fn new(handlers: &EndpointHandlers) -> EndpointTable {
-        let options = handlers.options.clone();
+    pub(crate) fn new(options: EngineOptions, bundle_version: Option<&str>, is_raw: bool) -> EndpointTable {
         EndpointTable {
             cookie: options.cookie_template().unwrap_or_else(|fault| {
                 tracing::error!(target: ENGINEIO, "{fault}; no cookie is set");
                 None
             }),
-            bundle_tag: handlers.bundle_version.as_ref().map(|version| format!("\"{version}\"")),
-            is_raw: handlers.route.is_some(),
+            bundle_tag: bundle_version.map(|version| format!("\"{version}\"")),
+            is_raw,
             options,
         }
     }

@@ -1,12 +1,13 @@
 //! What a shard asks of the thread of files, and what a connection waits for meanwhile.
 
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::time::Duration;
+
 use crate::base::buffer::SharedFrame;
 use crate::message::files::FileHandle;
 use crate::protocol::http::coding::Coding;
 use crate::protocol::http::response::Response;
-use std::borrow::Cow;
-use std::path::PathBuf;
-use std::time::Duration;
 
 /// Bytes of a file that are read at a time. A connection holds two such pieces at most.
 pub(crate) const FILE_PIECE_BYTES: usize = 128 * 1024;

@@ -11,14 +11,16 @@
 //! To add a form, give it a bit in [`Wire`] and a stage in [`Transcoder::transcode`]; set the bit in
 //! `Session::wire` if it is about packets, in `WebSocketState::wire` if it is about frames.
 
+use std::mem;
+use std::ops::BitOr;
+
+use smallvec::SmallVec;
+
 use crate::protocol::engineio::payload3;
 use crate::protocol::socketio::msgpack;
 use crate::protocol::websocket::deflate::{Deflater, WINDOW_BITS_MIN};
 use crate::protocol::websocket::extension::Accepted;
 use crate::protocol::websocket::frame::{self, Opcode, server_frames};
-use smallvec::SmallVec;
-use std::mem;
-use std::ops::BitOr;
 
 /// What is made on the way and needed more than this does not keep its memory.
 const SCRATCH_BYTES_KEPT_MAX: usize = 64 * 1024;

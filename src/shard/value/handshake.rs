@@ -1,14 +1,20 @@
 //! What a client said when its session opened: the request line's target and the headers.
 
-use crate::message::peer::Peer;
-use crate::protocol::http::{cookies, query};
-use crate::shard::user::login::Fork;
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::fmt::Write;
 use std::net::IpAddr;
 
+use crate::message::peer::Peer;
+use crate::protocol::flask::session::Session;
+use crate::protocol::http::{cookies, query};
+
 /// Begins a line with a value as it came: no header's name begins with it.
 const RAW: char = '=';
+
+/// A connection's fork of its cookie session; nothing until somebody asks.
+#[derive(Debug, Default)]
+pub(crate) struct Fork(pub(crate) RefCell<Option<Box<Session>>>);
 
 /// The HTTP request that opened a session, kept compactly for as long as the session lives.
 #[derive(Debug)]

@@ -1,10 +1,11 @@
 //! What a socket keeps of what it is sent, for its recovery; and how an event is given its offset.
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use crate::config::Config;
 use crate::message::recovery::{Kept, Offset};
 use crate::protocol::websocket::frame::{self, Opcode, server_frames};
-use std::collections::VecDeque;
-use std::time::Duration;
 
 /// The last events of a socket, oldest first.
 #[derive(Debug, Default)]

@@ -28,6 +28,7 @@ pub(crate) mod share;
 pub(crate) mod socket;
 pub(crate) mod state;
 pub(crate) mod stats;
+pub(crate) mod task;
 pub(crate) mod trace;
 pub(crate) mod unjoined;
 pub(crate) mod watch;

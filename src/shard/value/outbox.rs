@@ -3,10 +3,11 @@
 //! A segment is either shared with other connections (a broadcast's frame: one pointer) or this
 //! connection's own. The driver takes what a send can carry and says how much went out.
 
-use crate::base::buffer::{BufferPool, SharedFrame};
-use crate::protocol::http::response::Body;
 use std::collections::VecDeque;
 use std::io::IoSlice;
+
+use crate::base::buffer::{BufferPool, SharedFrame};
+use crate::protocol::http::response::Body;
 
 /// Small messages to one connection are joined into one buffer up to this size, so that a turn's acks leave
 /// as one segment.

@@ -1,8 +1,12 @@
 //! What the clients of a shard are owed together: the count, and when it must be looked at.
 
-use crate::base::time::Time;
-use crate::shard::table::shed::CHECKED_PER_TURN;
 use std::time::Duration;
+
+use crate::base::time::Time;
+
+/// A check looks at every connection and session. One for so many of them may be made in each turn, so that it never is the
+/// larger part of a turn's work.
+pub(crate) const CHECKED_PER_TURN: usize = 256;
 
 /// While the clients are owed more than they may be, this is how long until the next check at the latest.
 pub(crate) const CHECK_INTERVAL: Duration = Duration::from_millis(10);

@@ -4,14 +4,16 @@
 //! that need not be sent whatever it costs is dropped, or *parked* in the session until the client has caught up; parked
 //! events are not encoded for the wire, and others may overtake them. `owed.rs` counts what all clients are owed together.
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
+
+use smallvec::SmallVec;
+
 use crate::base::buffer::SharedFrame;
 use crate::message::target::WhenBehind;
 use crate::protocol::socketio::event::Event;
 use crate::protocol::socketio::packet;
 use crate::protocol::websocket::frame::server_frames;
-use smallvec::SmallVec;
-use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
 
 /// Keys whose latest event one session keeps; an event with another key is dropped.
 const LATEST_KEYS_MAX: usize = 1024;

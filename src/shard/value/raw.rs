@@ -3,12 +3,11 @@
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::protocol::engineio::session::HeartbeatTimes;
-use crate::shard::user::websocket::WebSocketRoute;
-use std::rc::Rc;
 
 /// A raw connection's route.
 pub(crate) struct RawState {
-    pub(crate) route: Rc<WebSocketRoute>,
+    /// Its number in the app.
+    pub(crate) route: u16,
     pub(crate) connection: Key,
     /// When the peer last sent anything.
     pub(crate) last_seen: Time,

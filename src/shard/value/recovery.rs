@@ -1,12 +1,13 @@
 //! What one socket has for its recovery, and what a client claims.
 
+use serde::{Deserialize, Deserializer};
+
 use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
 use crate::message::address::Address;
 use crate::message::recovery::{Asker, Kept, Offset};
 use crate::shard::value::kept::{KeptEvents, Limits};
 use crate::shard::value::socket::{SocketEntry, SocketState};
-use serde::{Deserialize, Deserializer};
 
 /// Whether a socket is one that was there before: see `recovery_max_disconnection` of [`Config`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! A room: who is in it on this shard.
 
-use crate::mesh::interest::Slot;
 use std::collections::BTreeSet;
+
+use crate::mesh::interest::Slot;
 
 /// A room's members on this shard.
 #[derive(Debug)]

@@ -4,9 +4,10 @@
 //! events concern, the shard reads how far the others have got and sends that to itself: when it takes the message out of
 //! its inbox, nothing up to those numbers is in there any more (`mesh/published`). It does so only while a socket waits.
 
+use std::time::Duration;
+
 use crate::base::time::Time;
 use crate::message::recovery::Offset;
-use std::time::Duration;
 
 /// When to look again if that was not enough: another shard is in the middle of sending an event, which takes microseconds
 /// unless its thread was interrupted there.

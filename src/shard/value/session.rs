@@ -1,5 +1,9 @@
 //! An Engine.IO session: one client, whatever transport it is on.
 
+use std::rc::Rc;
+
+use smallvec::SmallVec;
+
 use crate::base::ids::Sid;
 use crate::base::slab::Key;
 use crate::base::time::Time;
@@ -12,8 +16,6 @@ use crate::shard::value::handshake::Handshake;
 use crate::shard::value::outbox::Outbox;
 use crate::shard::value::parked::Parked;
 use crate::shard::value::share::SessionShare;
-use smallvec::SmallVec;
-use std::rc::Rc;
 
 impl Session {
     /// What [`Core::mark_poll_due`] does, for those who have the session at hand.

@@ -1,5 +1,14 @@
 //! A socket: one session's presence in one namespace.
 
+use std::any::{Any, TypeId};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
 use crate::base::ids::Sid;
 use crate::base::slab::Key;
 use crate::mesh::Mesh;
@@ -11,13 +20,6 @@ use crate::shard::value::expiry::Expiry;
 use crate::shard::value::form::Wire;
 use crate::shard::value::outbox::Outbox;
 use crate::shard::value::recovery::RecoveryState;
-use bytes::Bytes;
-use rustc_hash::FxHashMap;
-use smallvec::SmallVec;
-use std::any::{Any, TypeId};
-use std::collections::VecDeque;
-use std::rc::Rc;
-use std::sync::Arc;
 
 /// How far a socket has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

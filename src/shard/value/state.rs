@@ -1,9 +1,10 @@
 //! State rooms as they are asked for: their options, and what is wrong with a change.
 
+use std::time::Duration;
+
 use crate::message::address::Address;
 use crate::message::state::{StateChange, StateMessage};
 use crate::protocol::socketio::encode::is_reserved_event;
-use std::time::Duration;
 
 /// A key is a name, such as a stock's.
 pub(crate) const KEY_BYTES_MAX: usize = 256;

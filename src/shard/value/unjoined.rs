@@ -3,11 +3,13 @@
 //! They have a bound of their own, and each address has one. Beyond either the oldest of them give way, so a flood of them ends
 //! its own sessions, not everybody's. A session leaves this table when its first socket is let in, or with its end.
 
-use crate::base::slab::Key;
-use crate::config::Config;
-use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr};
+
+use rustc_hash::FxHashMap;
+
+use crate::base::slab::Key;
+use crate::config::Config;
 
 /// The part of `sessions_max` that sessions without a namespace may have.
 const SESSIONS_MAX_DIVISOR: usize = 4;

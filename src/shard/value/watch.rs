@@ -4,10 +4,11 @@
 //! The shard reads no clock; whoever drives it gives it one to ask. It is asked once for each call of user code, after it: what comes
 //! between two calls is the shard's own, and short.
 
-use crate::base::time::Time;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::base::time::Time;
 
 /// Tells the time while a shard works. A coarse clock will do, and costs a few nanoseconds.
 pub(crate) type ClockReader = Arc<dyn Fn() -> Time + Send + Sync>;

@@ -4,9 +4,10 @@
 //! later deadline is dropped or moved when its slot comes round, or, where there are many of them, by a sweep before that.
 //! The tick follows the shortest configured time.
 
+use std::time::Duration;
+
 use crate::base::slab::Key;
 use crate::base::time::Time;
-use std::time::Duration;
 
 /// Slots of the wheel. With the longest tick one turn is 25.6 s, a ping interval.
 const SLOTS: usize = 512;
