@@ -65,7 +65,7 @@ impl Shard {
 
     /// How many walks have slices to come.
     pub(crate) fn walks(&self) -> usize {
-        self.core.borrow().walks.len()
+        self.core.borrow().inquiries.walks.len()
     }
 
     /// How many timers there are, those whose owner is gone included.

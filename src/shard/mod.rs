@@ -181,12 +181,12 @@ impl Shard {
                 // Not before: who has joined by it is found from now on.
                 drop(announcement);
             }
-            ShardMessage::Request(request) => shard.core.borrow_mut().ask(*request),
-            ShardMessage::Inquiry(inquiry) => shard.core.borrow_mut().inquire(&inquiry),
+            ShardMessage::Request(request) => shard.core.borrow_mut().inquiries().ask(*request),
+            ShardMessage::Inquiry(inquiry) => shard.core.borrow_mut().inquiries().inquire(&inquiry),
             ShardMessage::Report(report) => {
-                shard.core.borrow_mut().add_report(report.number, report.findings)
+                shard.core.borrow_mut().inquiries().add_report(report.number, report.findings)
             }
-            ShardMessage::State(message) => shard.core.borrow_mut().receive_state(message),
+            ShardMessage::State(message) => shard.core.borrow_mut().states().receive(message),
             ShardMessage::File(answer) => shard.core.borrow_mut().tables.deliver_file(*answer),
             ShardMessage::Trace { sid, is_on } => shard.core.borrow_mut().tables.trace(&sid, is_on),
             ShardMessage::Shutdown => shard.ask_to_stop(),
@@ -221,12 +221,12 @@ impl Shard {
             .wheel
             .next_timeout()
             .min(core.sleeps.next())
-            .min(core.acks_due.next())
+            .min(core.acks.next())
             .min(core.inquiries.next_timeout())
-            .min(core.walks.next())
-            .min(core.next_tick())
-            .min(core.next_state_flush())
-            .min(core.next_lost_expiry())
+            .min(core.inquiries.walks.next())
+            .min(core.ticks.due)
+            .min(core.states.next_flush())
+            .min(core.recovery.next())
             .min(core.tables.next_owed_check())
     }
 
@@ -238,9 +238,9 @@ impl Shard {
             shard.run_ticks();
             shard.wake_sleepers();
             shard.ack_timeouts();
-            shard.core.borrow_mut().inquiry_timeouts();
-            shard.core.borrow_mut().walk_on();
-            shard.core.borrow_mut().flush_states();
+            shard.core.borrow_mut().inquiries().inquiry_timeouts();
+            shard.core.borrow_mut().inquiries().walk_on();
+            shard.core.borrow_mut().states().flush();
             shard.core.borrow_mut().expire_lost();
             shard.shed_if_due();
             let mut due = std::mem::take(&mut shard.due);

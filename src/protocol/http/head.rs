@@ -214,7 +214,7 @@ fn version_refusal(bytes: &[u8]) -> HttpError {
 }
 
 /// The parts of a request target (RFC 9112 §3.2).
-struct Target<'a> {
+pub(crate) struct Target<'a> {
     authority: Option<&'a str>,
     path: &'a str,
     query: &'a str,

@@ -25,7 +25,7 @@ impl Core {
     /// Puts a socket into a room. If that is a state room, the client gets the values that there are.
     pub(crate) fn join(&mut self, socket: Key, name: &str) -> Result<(), JoinError> {
         if self.tables.enter(socket, name)? && !self.states.is_empty() {
-            self.welcome_to_state(socket, name);
+            self.states().welcome(socket, name);
         }
         Ok(())
     }
@@ -75,13 +75,13 @@ impl Core {
         if let Some(session) = self.tables.sessions.get_mut(session) {
             session.sockets.push((namespace, key));
         }
-        self.begin_keeping(key);
+        self.recovery().begin_keeping(key);
         key
     }
 
     /// Lets a socket in, now or once what it has missed is here.
     pub(crate) fn accept_socket(&mut self, key: Key) {
-        if !self.must_await_missed(key) {
+        if !self.tables.must_await_missed(key) {
             self.open_socket(key);
         }
     }
@@ -105,7 +105,7 @@ impl Core {
         self.tables.namespaces[namespace].open_sockets += 1;
         self.join_client_id(key);
         self.send_connect(key, session, namespace, sid);
-        for frame in self.take_missed(key) {
+        for frame in self.tables.take_missed(key) {
             self.tables.send_frames(session, frame.to_vec());
         }
         if let Some(session) = self.tables.sessions.get_mut(session) {
@@ -179,7 +179,7 @@ impl Core {
             SocketState::Connecting if must_tell => self.refuse_socket(key, &Refused::new(REFUSED)),
             SocketState::Connecting => {
                 self.detach_socket(key);
-                if !self.is_restored_here(key) || !self.lose(key, reason) {
+                if !self.tables.is_restored_here(key) || !self.lose(key, reason) {
                     self.remove_socket(key);
                 }
             }
@@ -219,15 +219,15 @@ impl Core {
             session.sockets.retain(|(_, socket)| *socket != key);
         }
         self.tables.forget_parked(session, namespace);
-        self.forget_receiver(key, sid, was_open);
+        self.inquiries().forget_receiver(key, sid, was_open);
     }
 
     pub(crate) fn remove_socket(&mut self, key: Key) {
-        self.end_keeping(key);
+        self.recovery().end_keeping(key);
         self.tables.forget_waiting(key);
         self.tables.leave_all(key);
         // A socket that was never let in may have been asked something, too.
-        for ack in self.take_acks(key) {
+        for ack in self.acks().take_all(key) {
             self.tables.deferred.push(Deferred::FailAck(ack, AckError::Disconnected));
         }
         let Some(mut socket) = self.tables.sockets.remove(key) else { return };

@@ -11,18 +11,16 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::base::slab::Slab;
-use crate::base::time::Time;
+use crate::shard::feature::Feature;
+use crate::shard::feature::acks::Acks;
 use crate::shard::feature::drain::{Drain, Stops};
 use crate::shard::feature::inquiries::Inquiries;
 use crate::shard::feature::recovery::RecoveryTable;
 use crate::shard::feature::sleeps::Sleeps;
 use crate::shard::feature::states::StateTables;
-use crate::shard::feature::ticks::Progress;
-use crate::shard::feature::walks::Walks;
+use crate::shard::feature::ticks::Ticks;
 pub(crate) use crate::shard::table::CoreParts;
 use crate::shard::table::Tables;
-use crate::shard::value::answer::PendingAck;
-use crate::shard::value::deadlines::Deadlines;
 use crate::shard::value::endpoint::EndpointTable;
 use crate::shard::value::task::Task;
 
@@ -32,16 +30,11 @@ pub(crate) type SharedCore = Rc<RefCell<Core>>;
 /// One core's world: the tables, and the features that work on them.
 pub(crate) struct Core {
     pub(crate) tables: Tables,
-    pub(crate) acks: Slab<PendingAck>,
-    /// When each of the `acks` is given up.
-    pub(crate) acks_due: Deadlines,
+    pub(crate) acks: Acks,
     pub(crate) inquiries: Inquiries,
-    pub(crate) walks: Walks,
     pub(crate) tasks: Slab<Task>,
     pub(crate) sleeps: Sleeps,
-    pub(crate) tickers: Vec<Progress>,
-    /// When the first of them is due.
-    pub(crate) tick_due: Time,
+    pub(crate) ticks: Ticks,
     pub(crate) states: StateTables,
     pub(crate) recovery: RecoveryTable,
     /// Set once the shard is asked to stop.
@@ -52,14 +45,11 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn new(parts: CoreParts, endpoints: Vec<EndpointTable>) -> Core {
         Core {
-            acks: Slab::default(),
-            acks_due: Deadlines::default(),
+            acks: Acks::default(),
             inquiries: Inquiries::default(),
-            walks: Walks::default(),
             tasks: Slab::default(),
             sleeps: Sleeps::default(),
-            tickers: Vec::new(),
-            tick_due: Time::NEVER,
+            ticks: Ticks::default(),
             states: StateTables::default(),
             recovery: RecoveryTable::new(&parts.config, parts.mesh.len()),
             drain: None,
@@ -71,6 +61,31 @@ impl Core {
     /// How many timers there are, those whose owner is gone included.
     #[cfg(test)]
     pub(crate) fn timers(&self) -> usize {
-        self.tables.wheel.len() + self.acks_due.len() + self.sleeps.timers() + self.inquiries.timers()
+        self.tables.wheel.len() + self.acks.timers() + self.sleeps.timers() + self.inquiries.timers()
+    }
+
+    /// Answers that clients owe us, with the tables.
+    pub(crate) fn acks(&mut self) -> Feature<'_, Acks> {
+        Feature { own: &mut self.acks, tables: &mut self.tables }
+    }
+
+    /// Questions to all shards, with the tables.
+    pub(crate) fn inquiries(&mut self) -> Feature<'_, Inquiries> {
+        Feature { own: &mut self.inquiries, tables: &mut self.tables }
+    }
+
+    /// Tickers, with the tables.
+    pub(crate) fn ticks(&mut self) -> Feature<'_, Ticks> {
+        Feature { own: &mut self.ticks, tables: &mut self.tables }
+    }
+
+    /// State rooms, with the tables.
+    pub(crate) fn states(&mut self) -> Feature<'_, StateTables> {
+        Feature { own: &mut self.states, tables: &mut self.tables }
+    }
+
+    /// Recovery, with the tables.
+    pub(crate) fn recovery(&mut self) -> Feature<'_, RecoveryTable> {
+        Feature { own: &mut self.recovery, tables: &mut self.tables }
     }
 }

@@ -49,7 +49,7 @@ impl Core {
                 Some(number) => Some(self.tables.namespaces[number].namespace.setup),
                 None => self.tables.namespaces.setup_at(address),
             };
-            stamped = self.stamp(setup, target, frame);
+            stamped = self.recovery().stamp(setup, target, frame);
             (&stamped.0, stamped.1)
         } else {
             (frame, None)
@@ -152,7 +152,7 @@ impl Core {
         must_arrive: bool,
     ) -> Option<Outcome> {
         if self.recovery.is_on && !must_arrive {
-            frames = match self.stamp_for(key, frames) {
+            frames = match self.recovery().stamp_for(key, frames) {
                 Stamped::Send(frames) => frames,
                 Stamped::Kept => return Some(Outcome { queued: 1, ..Outcome::default() }),
                 Stamped::Gone => return None,

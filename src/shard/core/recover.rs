@@ -11,7 +11,7 @@ use crate::shard::table::Tables;
 use crate::shard::value::effect::Deferred;
 use crate::shard::value::kept::KeptEvents;
 use crate::shard::value::outbox::Outbox;
-use crate::shard::value::recovery::{Claimed, Recovery, Reserved, Stage, state_of, state_of_mut};
+use crate::shard::value::recovery::{Claimed, Recovery, Reserved, Stage, state_of_mut};
 use crate::shard::value::session::CloseReason;
 use crate::shard::value::socket::SocketExtra;
 
@@ -34,7 +34,7 @@ impl Core {
         // One that was about to be restored keeps what it has missed.
         state.join_missed();
         state.stage = Stage::Lost { asker: None, seen: None };
-        for ack in self.take_acks(key) {
+        for ack in self.acks().take_all(key) {
             self.tables.deferred.push(Deferred::FailAck(ack, AckError::Disconnected));
         }
         let Some(socket) = self.tables.sockets.get_mut(key) else { return false };
@@ -68,7 +68,7 @@ impl Core {
         while self.recovery.lost.front().is_some_and(|(until, _)| *until <= self.tables.now) {
             self.forget_oldest();
         }
-        self.look_again();
+        self.recovery().look_again();
     }
 
     fn forget_oldest(&mut self) {
@@ -81,27 +81,6 @@ impl Core {
     pub(crate) fn forget_lost(&mut self, key: Key) {
         if self.tables.is_lost(key) {
             self.remove_socket(key);
-        }
-    }
-
-    /// A socket is removed: its private id is valid no longer.
-    pub(crate) fn end_keeping(&mut self, key: Key) {
-        let Some(state) = self.tables.sockets.get(key).and_then(state_of) else { return };
-        let namespace = self.tables.sockets.get(key).map(|socket| socket.namespace);
-        let (pid, keeper) = match state.stage {
-            Stage::Restoring { keeper: Some(keeper), .. } => (state.pid, Some(keeper)),
-            _ => (state.pid, None),
-        };
-        let is_lost = state.is_lost();
-        self.recovery.lost_now -= usize::from(is_lost);
-        if self.recovery.by_pid.get(&pid) == Some(&key) {
-            self.recovery.by_pid.remove(&pid);
-        }
-        if let Some(namespace) = namespace {
-            self.tables.release_id(namespace, pid);
-        }
-        if let Some(keeper) = keeper {
-            self.send_recovery(keeper, RecoveryMessage::Release { pid });
         }
     }
 
@@ -170,19 +149,19 @@ impl Core {
         // What came meanwhile may have been more than is kept.
         let missed = (state.events.let_go() == offset).then(|| state.events.take().into());
         self.remove_socket(key);
-        self.send_recovery(asker.shard, RecoveryMessage::Missed { to: asker.socket, missed });
+        self.tables.send_recovery(asker.shard, RecoveryMessage::Missed { to: asker.socket, missed });
         true
     }
 
     pub(crate) fn restore_from_here(&mut self, key: Key, pid: Sid, offset: Option<Offset>) -> Recovery {
-        let Some(namespace) = self.address_of(key) else { return Recovery::Unknown };
+        let Some(namespace) = self.tables.address_of(key) else { return Recovery::Unknown };
         let asker = Asker { shard: self.tables.id, socket: key };
         let found = match self.reserve(Claimed { pid, namespace: &namespace, offset }, asker) {
             Ok(found) => found,
             Err(NotKept::Unknown) => return Recovery::Unknown,
             Err(NotKept::TooOld) => return Recovery::TooMuchMissed,
         };
-        let Some(lost) = self.describe_lost(found) else { return Recovery::Unknown };
+        let Some(lost) = self.tables.describe_lost(found) else { return Recovery::Unknown };
         let events =
             self.tables.sockets.get_mut(found).and_then(state_of_mut).map(|state| state.events.take());
         let place = self.tables.sockets.get(found).map(|socket| socket.namespace);
@@ -196,13 +175,13 @@ impl Core {
 
     pub(crate) fn answer_asker(&mut self, claim: Claimed<'_>, asker: Asker) {
         let (to, keeper) = (asker.socket, self.tables.id);
-        let found = self.reserve(claim, asker).map(|key| self.describe_lost(key));
+        let found = self.reserve(claim, asker).map(|key| self.tables.describe_lost(key));
         let answer = match found {
             Ok(Some(lost)) => RecoveryMessage::Found { to, keeper, lost: Box::new(lost) },
             Ok(None) => RecoveryMessage::NotFound { to, reason: NotKept::Unknown },
             Err(reason) => RecoveryMessage::NotFound { to, reason },
         };
-        self.send_recovery(asker.shard, answer);
+        self.tables.send_recovery(asker.shard, answer);
     }
 
     pub(crate) fn give_up(&mut self, pid: Sid, asker: Asker, seen_there: Box<[u64]>) {
@@ -212,12 +191,13 @@ impl Core {
             (Some(key), Some(Stage::Lost { asker: Some(reserved), seen })) if reserved.asker == asker => {
                 *seen = Some(seen_there);
                 if !self.give_up_if_due(key) {
-                    self.await_seen(key);
+                    self.recovery().await_seen(key);
                 }
             }
             // Its time was over meanwhile.
             _ => {
-                self.send_recovery(asker.shard, RecoveryMessage::Missed { to: asker.socket, missed: None });
+                self.tables
+                    .send_recovery(asker.shard, RecoveryMessage::Missed { to: asker.socket, missed: None });
             }
         }
     }

@@ -23,7 +23,7 @@ impl Core {
         if self.tables.is_revision_3(session) {
             self.tables.send_message(session, |out| encode::encode_connect3(out, name));
         } else {
-            let pid = self.pid_of(socket);
+            let pid = self.tables.pid_of(socket);
             let pid = pid.as_ref().map(Sid::as_str);
             self.tables.send_message(session, |out| encode::encode_connect(out, name, sid.as_str(), pid));
         }

@@ -4,22 +4,44 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::base::slab::Key;
+use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
 use crate::mesh::BROADCAST_ACK_IDS;
-use crate::shard::core::Core;
+use crate::shard::feature::Feature;
 use crate::shard::value::answer::{AckCallback, PendingAck};
+use crate::shard::value::deadlines::Deadlines;
 
 /// Acknowledgements one socket may owe at a time. Beyond it the emit is refused.
 pub(crate) const ACKS_PER_SOCKET_MAX: usize = 1024;
 
-impl Core {
+/// The answers that one shard awaits.
+#[derive(Default)]
+pub(crate) struct Acks {
+    pending: Slab<PendingAck>,
+    due: Deadlines,
+}
+
+impl Acks {
+    /// When the first is given up.
+    pub(crate) fn next(&self) -> Time {
+        self.due.next()
+    }
+
+    /// How many are awaited.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn timers(&self) -> usize {
+        self.due.len()
+    }
+}
+
+impl Feature<'_, Acks> {
     /// Notes that a socket owes an answer; `None` when it owes too many or is gone. Returns the wire id.
-    pub(crate) fn expect_ack(
-        &mut self,
-        socket: Key,
-        callback: AckCallback,
-    ) -> Result<(Key, u64), AckCallback> {
+    pub(crate) fn expect(&mut self, socket: Key, callback: AckCallback) -> Result<(Key, u64), AckCallback> {
         let Some(entry) = self.tables.sockets.get_mut(socket) else { return Err(callback) };
         let extra = entry.extra_mut();
         if extra.acks.len() >= ACKS_PER_SOCKET_MAX {
@@ -27,40 +49,47 @@ impl Core {
         }
         let id = extra.next_ack;
         extra.next_ack = (id + 1) % BROADCAST_ACK_IDS;
-        let key = self.acks.insert(PendingAck { socket, id, due: Time::NEVER, callback });
+        let key = self.own.pending.insert(PendingAck { socket, id, due: Time::NEVER, callback });
         extra.acks.push((id, key));
         Ok((key, id))
     }
 
     /// Says how long the answer may take, once its question is sent.
-    pub(crate) fn arm_ack(&mut self, key: Key, timeout: Duration) {
+    pub(crate) fn arm(&mut self, key: Key, timeout: Duration) {
         // A callback that asks again without any time would otherwise be due again at once, for ever.
         let due = self.tables.now + timeout.max(Duration::from_millis(1));
-        if let Some(ack) = self.acks.get_mut(key) {
+        if let Some(ack) = self.own.pending.get_mut(key) {
             ack.due = due;
-            self.acks_due.arm(key, due);
+            self.own.due.arm(key, due);
         }
     }
 
-    pub(crate) fn take_ack(&mut self, socket: Key, id: u64) -> Option<PendingAck> {
+    pub(crate) fn take(&mut self, socket: Key, id: u64) -> Option<PendingAck> {
         let extra = self.tables.sockets.get_mut(socket)?.extra.as_mut()?;
         let place = extra.acks.iter().position(|(owed, _)| *owed == id)?;
         let (_, key) = extra.acks.swap_remove(place);
-        self.remove_ack(key)
+        self.remove(key)
     }
 
     /// Everything a socket still owes.
-    pub(crate) fn take_acks(&mut self, socket: Key) -> SmallVec<[PendingAck; 2]> {
+    pub(crate) fn take_all(&mut self, socket: Key) -> SmallVec<[PendingAck; 2]> {
         let Some(extra) = self.tables.sockets.get_mut(socket).and_then(|socket| socket.extra.as_mut()) else {
             return SmallVec::new();
         };
         let keys = std::mem::take(&mut extra.acks);
-        keys.into_iter().filter_map(|(_, key)| self.remove_ack(key)).collect()
+        keys.into_iter().filter_map(|(_, key)| self.remove(key)).collect()
     }
 
-    fn remove_ack(&mut self, key: Key) -> Option<PendingAck> {
-        let pending = self.acks.remove(key)?;
-        self.acks_due.cancel(key, pending.due);
+    fn remove(&mut self, key: Key) -> Option<PendingAck> {
+        let pending = self.own.pending.remove(key)?;
+        self.own.due.cancel(key, pending.due);
         Some(pending)
+    }
+
+    /// One whose time is over.
+    pub(crate) fn take_late(&mut self) -> Option<PendingAck> {
+        let late = self.own.pending.get(self.own.due.take_due(self.tables.now)?)?;
+        let (socket, id) = (late.socket, late.id);
+        self.take(socket, id)
     }
 }

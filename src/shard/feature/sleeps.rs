@@ -4,7 +4,6 @@ use std::task::Waker;
 
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
-use crate::shard::core::Core;
 use crate::shard::value::deadlines::Deadlines;
 
 /// The sleepers of one shard. One that is dropped leaves nothing behind.
@@ -39,6 +38,14 @@ impl Sleeps {
         Some(sleeper)
     }
 
+    /// Takes a sleeper whose time has come, with whom to wake.
+    pub(crate) fn wake(&mut self, now: Time) -> Option<Option<Waker>> {
+        let key = self.due.take_due(now)?;
+        let sleeper = self.sleepers.get_mut(key)?;
+        sleeper.is_over = true;
+        Some(sleeper.waker.take())
+    }
+
     #[cfg(test)]
     pub(crate) fn timers(&self) -> usize {
         self.due.len()
@@ -49,15 +56,5 @@ impl Sleeps {
     pub(crate) fn len(&self) -> usize {
         assert!(self.due.len() <= self.sleepers.len(), "a deadline is a sleeper's");
         self.sleepers.len()
-    }
-}
-
-impl Core {
-    /// Takes a sleeper whose time has come, with whom to wake.
-    pub(crate) fn wake_sleeper(&mut self) -> Option<Option<Waker>> {
-        let key = self.sleeps.due.take_due(self.tables.now)?;
-        let sleeper = self.sleeps.sleepers.get_mut(key)?;
-        sleeper.is_over = true;
-        Some(sleeper.waker.take())
     }
 }

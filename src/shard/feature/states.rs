@@ -17,7 +17,7 @@ use crate::base::time::Time;
 use crate::mesh::ShardMessage;
 use crate::message::state::{StateChange, StateMessage};
 use crate::protocol::socketio::event::Args;
-use crate::shard::core::Core;
+use crate::shard::feature::Feature;
 use crate::shard::value::effect::NOWHERE;
 use crate::shard::value::encode::frame_event;
 use crate::shard::value::session::Link;
@@ -61,6 +61,11 @@ pub(crate) struct StateTables {
 }
 
 impl StateTables {
+    /// When the next room is to be flushed; `NEVER` when none is.
+    pub(crate) fn next_flush(&self) -> Time {
+        if self.is_empty() { Time::NEVER } else { self.due }
+    }
+
     pub(crate) fn push(&mut self, table: StateTable) {
         if self.tables.is_empty() {
             self.due = Time::NEVER;
@@ -198,24 +203,19 @@ impl StateTable {
     }
 }
 
-impl Core {
-    /// When the next state room is to be flushed; `NEVER` when none is.
-    pub(crate) fn next_state_flush(&self) -> Time {
-        if self.states.is_empty() { Time::NEVER } else { self.states.due }
-    }
-
+impl Feature<'_, StateTables> {
     /// Puts a change on its way: to the shard that orders the room's changes, which may be this one.
-    pub(crate) fn change_state(
+    pub(crate) fn change(
         &mut self,
         namespace: u16,
         room: &str,
         change: StateChange,
     ) -> Result<(), StateError> {
-        let place = self.states.find(namespace, room).ok_or(StateError::NoSuchRoom)?;
-        self.states.get(place).check(&change)?;
+        let place = self.own.find(namespace, room).ok_or(StateError::NoSuchRoom)?;
+        self.own.get(place).check(&change)?;
         let home = shard_of_key(room, self.tables.mesh.len());
         if home == self.tables.id {
-            self.order_state(namespace, room, change);
+            self.order(namespace, room, change);
             return Ok(());
         }
         let address = &self.tables.namespaces[namespace].namespace.address;
@@ -224,10 +224,10 @@ impl Core {
     }
 
     /// A change has come from another shard or thread.
-    pub(crate) fn receive_state(&mut self, message: Arc<StateMessage>) {
+    pub(crate) fn receive(&mut self, message: Arc<StateMessage>) {
         let StateMessage { namespace, room, is_ordered, .. } = &*message;
         let number = self.tables.namespaces.find_address(namespace);
-        let place = number.and_then(|number| self.states.find(number, room));
+        let place = number.and_then(|number| self.own.find(number, room));
         let (Some(number), Some(place)) = (number, place) else {
             tracing::error!(target: SOCKETIO, %namespace, room, "a change to a state room that is not registered is lost");
             return;
@@ -235,10 +235,10 @@ impl Core {
         let change = message.change.clone();
         if *is_ordered {
             let now = self.tables.now;
-            return self.states.apply(place, change, now);
+            return self.own.apply(place, change, now);
         }
-        match self.states.get(place).check(&change) {
-            Ok(()) => self.order_state(number, room, change),
+        match self.own.get(place).check(&change) {
+            Ok(()) => self.order(number, room, change),
             Err(error) => {
                 tracing::error!(target: SOCKETIO, %namespace, room, %error, "a change is refused")
             }
@@ -246,41 +246,41 @@ impl Core {
     }
 
     /// On the room's own shard: makes a change, and tells the others.
-    fn order_state(&mut self, namespace: u16, room: &str, change: StateChange) {
-        let Some(place) = self.states.find(namespace, room) else { return };
+    fn order(&mut self, namespace: u16, room: &str, change: StateChange) {
+        let Some(place) = self.own.find(namespace, room) else { return };
         let now = self.tables.now;
         if self.tables.mesh.len() > 1 {
             let address = &self.tables.namespaces[namespace].namespace.address;
             let ordered = Arc::new(message(address, room, change.clone(), true));
             for shard in self.tables.other_shards() {
                 // A shard that has missed one is told everything at the next flush.
-                let has_missed = self.states.get(place).missed.contains(&shard);
+                let has_missed = self.own.get(place).missed.contains(&shard);
                 if !has_missed && !self.tables.send_to_shard(shard, ShardMessage::State(Arc::clone(&ordered)))
                 {
-                    self.states.tables[place].missed.push(shard);
-                    self.states.arm(place, now);
+                    self.own.tables[place].missed.push(shard);
+                    self.own.arm(place, now);
                 }
             }
         }
-        self.states.apply(place, change, now);
+        self.own.apply(place, change, now);
     }
 
     /// Tells subscribers what has changed, where it is time.
-    pub(crate) fn flush_states(&mut self) {
-        if self.next_state_flush() > self.tables.now {
+    pub(crate) fn flush(&mut self) {
+        if self.own.next_flush() > self.tables.now {
             return;
         }
-        for place in 0..self.states.tables.len() {
-            if self.states.get(place).due <= self.tables.now {
-                self.flush_state(place);
+        for place in 0..self.own.tables.len() {
+            if self.own.get(place).due <= self.tables.now {
+                self.flush_one(place);
             }
         }
-        self.states.due = self.states.tables.iter().map(|table| table.due).min().unwrap_or(Time::NEVER);
+        self.own.due = self.own.tables.iter().map(|table| table.due).min().unwrap_or(Time::NEVER);
     }
 
-    fn flush_state(&mut self, place: usize) {
+    fn flush_one(&mut self, place: usize) {
         let now = self.tables.now;
-        let table = &mut self.states.tables[place];
+        let table = &mut self.own.tables[place];
         table.due = Time::NEVER;
         table.flushed = now;
         let before = std::mem::take(&mut table.behind);
@@ -304,17 +304,17 @@ impl Core {
                 keeping.push(index);
             }
         }
-        if !self.states.get(place).changed.is_empty() {
-            if let Some(frame) = self.frame_state(place, false) {
+        if !self.own.get(place).changed.is_empty() {
+            if let Some(frame) = self.frame(place, false) {
                 self.tables.deliver_places(&keeping, &frame);
             }
-            self.states.tables[place].changed.clear();
+            self.own.tables[place].changed.clear();
         }
         if let Some(frame) = (!caught_up.is_empty()).then(|| self.snapshot(place)).flatten() {
             self.tables.deliver_places(&caught_up, &frame);
         }
-        self.resend_state(place);
-        let table = &mut self.states.tables[place];
+        self.resend(place);
+        let table = &mut self.own.tables[place];
         table.behind = behind;
         if !table.behind.is_empty() || !table.missed.is_empty() {
             table.arm(now);
@@ -322,26 +322,26 @@ impl Core {
     }
 
     /// Gives everything to shards that have missed a change.
-    fn resend_state(&mut self, place: usize) {
-        for shard in std::mem::take(&mut self.states.tables[place].missed) {
-            let table = self.states.get(place);
+    fn resend(&mut self, place: usize) {
+        for shard in std::mem::take(&mut self.own.tables[place].missed) {
+            let table = self.own.get(place);
             let address = &self.tables.namespaces[table.namespace].namespace.address;
             let values = table.values.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
             let all = message(address, &table.room, StateChange::Replace(values), true);
             if !self.tables.send_to_shard(shard, ShardMessage::State(Arc::new(all))) {
-                self.states.tables[place].missed.push(shard);
+                self.own.tables[place].missed.push(shard);
             }
         }
     }
 
     /// A socket has joined a room: if it is a state room, everything is told.
-    pub(crate) fn welcome_to_state(&mut self, socket: Key, room: &str) {
+    pub(crate) fn welcome(&mut self, socket: Key, room: &str) {
         let Some(namespace) = self.tables.sockets.get(socket).map(|socket| socket.namespace) else { return };
-        let Some(place) = self.states.find(namespace, room) else { return };
+        let Some(place) = self.own.find(namespace, room) else { return };
         if self.tables.sockets.get(socket).is_some_and(|socket| self.is_behind(socket)) {
             let now = self.tables.now;
-            self.states.tables[place].behind.insert(socket);
-            self.states.arm(place, now);
+            self.own.tables[place].behind.insert(socket);
+            self.own.arm(place, now);
         } else if let Some(frame) = self.snapshot(place) {
             self.tables.deliver_places(&[socket.index], &frame);
         }
@@ -349,14 +349,14 @@ impl Core {
 
     /// Everything, encoded once for all who join until the next change.
     fn snapshot(&mut self, place: usize) -> Option<SharedFrame> {
-        if self.states.get(place).snapshot.is_none() {
-            self.states.tables[place].snapshot = self.frame_state(place, true);
+        if self.own.get(place).snapshot.is_none() {
+            self.own.tables[place].snapshot = self.frame(place, true);
         }
-        self.states.get(place).snapshot.clone()
+        self.own.get(place).snapshot.clone()
     }
 
-    fn frame_state(&self, place: usize, is_all: bool) -> Option<SharedFrame> {
-        let table = self.states.get(place);
+    fn frame(&self, place: usize, is_all: bool) -> Option<SharedFrame> {
+        let table = self.own.get(place);
         let name = &self.tables.namespaces[table.namespace].namespace.name;
         let args = table.args(is_all);
         let mut bytes = Vec::with_capacity(args.len() + 64);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::base::time::Time;
-use crate::shard::core::Core;
+use crate::shard::feature::Feature;
 
 /// Missed ticks that are made up for, one right after the other; those beyond are skipped.
 pub(crate) const CATCH_UP_MAX: u64 = 3;
@@ -56,21 +56,30 @@ pub(crate) fn missed_since(due: Time, period: Duration, now: Time) -> u64 {
     u64::try_from(behind).unwrap_or(u64::MAX).saturating_add(1)
 }
 
-impl Core {
-    /// When the next tick is due; `NEVER` without any.
-    pub(crate) fn next_tick(&self) -> Time {
-        self.tick_due
-    }
+/// The tickers of one shard.
+#[derive(Debug)]
+pub(crate) struct Ticks {
+    pub(crate) progress: Vec<Progress>,
+    /// When the first of them is due; `NEVER` without any.
+    pub(crate) due: Time,
+}
 
+impl Default for Ticks {
+    fn default() -> Ticks {
+        Ticks { progress: Vec::new(), due: Time::NEVER }
+    }
+}
+
+impl Feature<'_, Ticks> {
     /// Finds out when the next tick is due, which is asked more often than it changes.
-    pub(crate) fn note_next_tick(&mut self) {
-        self.tick_due = self.tickers.iter().map(Progress::deadline).min().unwrap_or(Time::NEVER);
+    pub(crate) fn note_next(&mut self) {
+        self.own.due = self.own.progress.iter().map(Progress::deadline).min().unwrap_or(Time::NEVER);
     }
 
     /// Passes over what a ticker has missed for good; says how much that is.
-    pub(crate) fn skip_ticks(&mut self, index: usize) -> u64 {
+    pub(crate) fn skip(&mut self, index: usize) -> u64 {
         let now = self.tables.now;
-        let skipped = self.tickers.get_mut(index).map_or(0, |progress| progress.skip(now));
+        let skipped = self.own.progress.get_mut(index).map_or(0, |progress| progress.skip(now));
         if skipped > 0 {
             self.tables.counters.ticks_skipped.add(skipped);
             tracing::warn!(skipped, "this shard was held up: ticks are left out");
@@ -79,9 +88,9 @@ impl Core {
     }
 
     /// The number and the lateness of a tick that is due.
-    pub(crate) fn take_tick(&mut self, index: usize) -> Option<(u64, Duration)> {
+    pub(crate) fn take(&mut self, index: usize) -> Option<(u64, Duration)> {
         let now = self.tables.now;
-        let progress = self.tickers.get_mut(index).filter(|progress| progress.deadline() <= now)?;
+        let progress = self.own.progress.get_mut(index).filter(|progress| progress.deadline() <= now)?;
         let (number, lateness) = (progress.next, now.since(progress.deadline()));
         progress.next += 1;
         Some((number, lateness))

@@ -11,9 +11,9 @@ impl Shard {
     /// An answer has come. One that nobody awaits is ignored, as in Node.
     pub(crate) fn receive_ack(&mut self, socket: Key, id: u64, args: Args<'_>) {
         if id >= BROADCAST_ACK_IDS {
-            return self.core.borrow_mut().receive_broadcast_ack(socket, id, args);
+            return self.core.borrow_mut().inquiries().receive_broadcast_ack(socket, id, args);
         }
-        let pending = self.core.borrow_mut().take_ack(socket, id);
+        let pending = self.core.borrow_mut().acks().take(socket, id);
         if let Some(pending) = pending {
             self.finish_ack(pending, Ok(Answer::of(args)));
         }
@@ -22,18 +22,10 @@ impl Shard {
     /// Gives up every answer that did not come in time.
     pub(crate) fn ack_timeouts(&mut self) {
         loop {
-            let pending = {
-                let mut core = self.core.borrow_mut();
-                let now = core.tables.now;
-                let Some(key) = core.acks_due.take_due(now) else { return };
-                let late = core.acks.get(key).map(|ack| (ack.socket, ack.id));
-                late.and_then(|(socket, id)| core.take_ack(socket, id))
-            };
-            if let Some(pending) = pending {
-                self.finish_ack(pending, Err(AckError::Timeout));
-                // What it asked for holds before the next one is called.
-                self.settle();
-            }
+            let Some(late) = self.core.borrow_mut().acks().take_late() else { return };
+            self.finish_ack(late, Err(AckError::Timeout));
+            // What it asked for holds before the next one is called.
+            self.settle();
         }
     }
 

@@ -45,7 +45,7 @@ impl Shard {
     fn end_repeated(&mut self, socket: Key, auth: &str) {
         let (is_ending, pid) = {
             let core = self.core.borrow();
-            (core.tables.is_ending(socket), core.pid_of(socket))
+            (core.tables.is_ending(socket), core.tables.pid_of(socket))
         };
         let reason = match claimed_pid(auth) {
             _ if is_ending => CloseReason::ServerDisconnect,

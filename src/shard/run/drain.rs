@@ -109,7 +109,7 @@ impl Shard {
         for session in sessions {
             self.close_session(session, CloseReason::ServerShutdown);
         }
-        self.core.borrow_mut().end_inquiries();
+        self.core.borrow_mut().inquiries().end_inquiries();
         // A pending poll takes what its session is owed, before its connection may write no more.
         self.answer_polls();
         let connections: Vec<Key> = self.core.borrow().tables.connections.keys().collect();

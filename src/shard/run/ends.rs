@@ -150,7 +150,7 @@ impl Shard {
                 }
             }
         }
-        let acks = self.core.borrow_mut().take_acks(socket_key);
+        let acks = self.core.borrow_mut().acks().take_all(socket_key);
         for ack in acks {
             self.fail_ack(ack, AckError::Disconnected);
         }

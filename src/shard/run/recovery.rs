@@ -23,7 +23,7 @@ impl Shard {
 
     /// Looks for the socket that a client claims. True: other shards are asked.
     fn claim(&mut self, key: Key, auth: &str) -> bool {
-        if self.core.borrow().pid_of(key).is_none() {
+        if self.core.borrow().tables.pid_of(key).is_none() {
             return false;
         }
         let Ok(Claim { pid: serde_json::Value::String(pid), offset }) = read_json(auth) else {
@@ -33,22 +33,22 @@ impl Shard {
             None => None,
             Some(serde_json::Value::String(text)) => match Offset::parse(&text) {
                 Some(offset) => Some(offset),
-                None => return self.core.borrow_mut().set_outcome(key, Recovery::TooMuchMissed),
+                None => return self.core.borrow_mut().tables.set_outcome(key, Recovery::TooMuchMissed),
             },
             // Not an offset: what the client has got is not known.
-            Some(_) => return self.core.borrow_mut().set_outcome(key, Recovery::Unknown),
+            Some(_) => return self.core.borrow_mut().tables.set_outcome(key, Recovery::Unknown),
         };
         let Some(pid) = Sid::parse(&pid) else {
-            return self.core.borrow_mut().set_outcome(key, Recovery::Unknown);
+            return self.core.borrow_mut().tables.set_outcome(key, Recovery::Unknown);
         };
-        let Some(namespace) = self.core.borrow().address_of(key) else { return false };
+        let Some(namespace) = self.core.borrow().tables.address_of(key) else { return false };
         self.end_present(pid, &namespace, Some(key));
         let mut core = self.core.borrow_mut();
         if core.recovery.by_pid.contains_key(&pid) {
             let outcome = core.restore_from_here(key, pid, offset);
-            return core.set_outcome(key, outcome);
+            return core.tables.set_outcome(key, outcome);
         }
-        core.ask_others(key, pid, offset, auth)
+        core.tables.ask_others(key, pid, offset, auth)
     }
 
     /// A client that comes back before its connection was known to be lost: it is lost. Not one that is in another namespace than
@@ -78,18 +78,18 @@ impl Shard {
                 self.core.borrow_mut().answer_asker(claim, asker);
             }
             RecoveryMessage::Found { to, keeper, lost } => {
-                let asked = self.core.borrow_mut().end_asking(to);
+                let asked = self.core.borrow_mut().tables.end_asking(to);
                 let Some((auth, offset)) = asked else {
                     let release = RecoveryMessage::Release { pid: lost.pid };
-                    self.core.borrow_mut().send_recovery(keeper, release);
+                    self.core.borrow_mut().tables.send_recovery(keeper, release);
                     return;
                 };
                 self.core.borrow_mut().restore(to, *lost, offset, (Some(keeper), None));
-                self.core.borrow_mut().set_outcome(to, Recovery::Recovered);
+                self.core.borrow_mut().tables.set_outcome(to, Recovery::Recovered);
                 self.ask_connect_handlers(to, 0, &auth);
             }
             RecoveryMessage::NotFound { to, reason } => {
-                let asked = self.core.borrow_mut().count_answer(to, reason);
+                let asked = self.core.borrow_mut().tables.count_answer(to, reason);
                 if let Some(auth) = asked {
                     self.ask_connect_handlers(to, 0, &auth);
                 }
@@ -97,14 +97,14 @@ impl Shard {
             RecoveryMessage::GiveUp { pid, asker, seen } => self.core.borrow_mut().give_up(pid, asker, seen),
             RecoveryMessage::SeenUntil { numbers } => self.seen_until(&numbers),
             RecoveryMessage::Missed { to, missed } => {
-                let is_here = self.core.borrow_mut().add_missed(to, missed);
+                let is_here = self.core.borrow_mut().tables.add_missed(to, missed);
                 match is_here {
                     Some(true) => self.let_in_if_due(to),
                     Some(false) => self.fail_restoring(to),
                     None => {}
                 }
             }
-            RecoveryMessage::Release { pid } => self.core.borrow_mut().unreserve(pid),
+            RecoveryMessage::Release { pid } => self.core.borrow_mut().recovery().unreserve(pid),
         }
     }
 
@@ -116,14 +116,14 @@ impl Shard {
             if is_due {
                 self.let_in_if_due(key);
             } else {
-                self.core.borrow_mut().await_seen(key);
+                self.core.borrow_mut().recovery().await_seen(key);
             }
         }
     }
 
     /// Lets a socket in that has all that it has missed, once this shard has seen all of that.
     fn let_in_if_due(&mut self, key: Key) {
-        let is_due = self.core.borrow_mut().has_missed(key, false);
+        let is_due = self.core.borrow_mut().recovery().has_missed(key, false);
         if is_due {
             self.core.borrow_mut().open_socket(key);
             self.run_waiting(key);
@@ -141,17 +141,17 @@ impl Shard {
 
     /// Shards did not answer in time.
     pub(crate) fn recovery_timeout(&mut self, key: Key) {
-        let asked = self.core.borrow_mut().end_asking(key);
+        let asked = self.core.borrow_mut().tables.end_asking(key);
         if let Some((auth, _)) = asked {
-            self.core.borrow_mut().set_outcome(key, Recovery::NoAnswer);
+            self.core.borrow_mut().tables.set_outcome(key, Recovery::NoAnswer);
             return self.ask_connect_handlers(key, 0, &auth);
         }
-        let is_waiting_here = self.core.borrow_mut().has_missed(key, true);
+        let is_waiting_here = self.core.borrow_mut().recovery().has_missed(key, true);
         if is_waiting_here {
             // An event that the keeper had seen was lost on its way here.
             self.core.borrow_mut().open_socket(key);
             self.run_waiting(key);
-        } else if self.core.borrow().is_awaiting_keeper(key) {
+        } else if self.core.borrow().tables.is_awaiting_keeper(key) {
             self.fail_restoring(key);
         }
     }

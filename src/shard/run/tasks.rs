@@ -16,21 +16,26 @@ impl Shard {
     /// Wakes everybody whose time has come.
     pub(crate) fn wake_sleepers(&mut self) {
         loop {
-            // The waker may be the user's own code, so nothing is borrowed while it runs.
-            let woken = self.core.borrow_mut().wake_sleeper();
-            match woken {
-                Some(Some(waker)) => waker.wake(),
-                Some(None) => {}
-                None => return,
+            // The waker may be the user's own code.
+            let woken = {
+                let mut core = self.core.borrow_mut();
+                let now = core.tables.now;
+                core.sleeps.wake(now)
+            };
+            let Some(waker) = woken else { return };
+            let done =
+                self.call(&mut (), |()| waker.map(Waker::wake), |()| "the waker of a sleeper".to_owned());
+            if let Err(panic) = done {
+                tracing::error!(message = %panic, "the waker of a sleeper panicked");
             }
         }
     }
 
     /// Starts a future; it runs until it first waits before this returns.
     pub(crate) fn start_task(&mut self, future: LocalFuture, owner: TaskOwner) {
-        let session = self.core.borrow().session_of(owner);
+        let session = self.core.borrow().tables.session_of(owner);
         if let Some(session) = session
-            && !self.core.borrow_mut().count_task(session)
+            && !self.core.borrow_mut().tables.count_task(session)
         {
             discard(future);
             return self.break_session(

@@ -14,31 +14,31 @@ impl Shard {
         for (namespace, handlers) in self.app.namespaces.iter().enumerate() {
             for (ticker, registered) in handlers.tickers.iter().enumerate() {
                 let period = registered.period;
-                core.tickers.push(Progress { namespace, ticker, period, start, next: 0 });
+                core.ticks.progress.push(Progress { namespace, ticker, period, start, next: 0 });
             }
         }
-        core.note_next_tick();
+        core.ticks().note_next();
     }
 
     /// Runs whatever tick is due.
     pub(crate) fn run_ticks(&mut self) {
         let count = {
             let core = self.core.borrow();
-            if core.tick_due <= core.tables.now { core.tickers.len() } else { 0 }
+            if core.ticks.due <= core.tables.now { core.ticks.progress.len() } else { 0 }
         };
         (0..count).for_each(|index| self.run_ticker(index));
         if count > 0 {
-            self.core.borrow_mut().note_next_tick();
+            self.core.borrow_mut().ticks().note_next();
         }
     }
 
     fn run_ticker(&mut self, index: usize) {
         let core = Rc::clone(&self.core);
-        let mut skipped = core.borrow_mut().skip_ticks(index);
+        let mut skipped = core.borrow_mut().ticks().skip(index);
         loop {
-            let Some((number, lateness)) = core.borrow_mut().take_tick(index) else { return };
+            let Some((number, lateness)) = core.borrow_mut().ticks().take(index) else { return };
             let (namespace, ticker) = {
-                let progress = &core.borrow().tickers[index];
+                let progress = &core.borrow().ticks.progress[index];
                 (progress.namespace, progress.ticker)
             };
             let handlers = Rc::clone(&self.app.namespaces[namespace]);

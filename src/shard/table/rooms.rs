@@ -8,8 +8,9 @@ use crate::base::log::SOCKETIO;
 use crate::base::slab::Key;
 use crate::mesh::interest::Slot;
 use crate::message::recovery::LostSocket;
-use crate::shard::table::Tables;
+use crate::shard::table::{Tables, Target};
 use crate::shard::value::room::{JoinError, ROOM_NAME_BYTES_MAX, Room};
+use crate::shard::value::socket::SocketState;
 
 impl Tables {
     /// Puts a socket into a room, which exists from its first member on. False: it was there already.
@@ -148,5 +149,34 @@ impl Tables {
 
     fn slot_of(&self, namespace: u16, name: &str) -> Slot {
         self.mesh.interest.slot(&self.namespaces[namespace].namespace.address, name)
+    }
+
+    /// How many sockets of this shard a target means. Everybody and the members of one room are not walked; in a
+    /// room a client counts whose connect handler has put it there and not decided yet.
+    pub(crate) fn count_local(&mut self, namespace: u16, target: &Target) -> u64 {
+        let table = &self.namespaces[namespace];
+        let mut rooms = target.rooms.iter();
+        if target.except.iter().next().is_none() {
+            match (target.is_everyone, rooms.next(), rooms.next()) {
+                (true, ..) => return table.open_sockets,
+                (false, None, _) => return 0,
+                (false, Some(name), None) if Sid::parse(name).is_none() => {
+                    let room = table.room_ids.get(name).and_then(|room| self.rooms.get(*room));
+                    return room.map_or(0, |room| room.present());
+                }
+                _ => {}
+            }
+        }
+        self.open_sids(namespace, target).len() as u64
+    }
+
+    /// The sockets of a target on this shard that were let in, by place and id.
+    pub(crate) fn open_sids(&mut self, namespace: u16, target: &Target) -> Vec<(Key, Sid)> {
+        let keys = self.members_of(namespace, target);
+        let sid_of = |key: Key| {
+            let socket = self.sockets.get(key).filter(|socket| socket.state == SocketState::Open)?;
+            Some((key, socket.sid))
+        };
+        keys.into_iter().filter_map(sid_of).collect()
     }
 }

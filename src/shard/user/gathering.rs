@@ -145,7 +145,7 @@ impl Question {
         if let Some(core) = current() {
             let mut core = core.borrow_mut();
             if core.tables.id == home && Arc::ptr_eq(&core.tables.mesh, &mesh) {
-                core.ask(request);
+                core.inquiries().ask(request);
                 return Ok(());
             }
         }

@@ -299,7 +299,7 @@ impl<'a> Recipients<'a> {
         let Origin::Shard { core, namespace, .. } = &self.origin else { return Vec::new() };
         let mut core_now = core.borrow_mut();
         let Some(number) = core_now.tables.namespaces.resolve(namespace) else { return Vec::new() };
-        let sids = core_now.open_sids(number, &self.target);
+        let sids = core_now.tables.open_sids(number, &self.target);
         drop(core_now);
         sids.into_iter().filter_map(|(key, _)| Socket::of(core, key)).collect()
     }
@@ -310,7 +310,7 @@ impl<'a> Recipients<'a> {
         let Origin::Shard { core, namespace, .. } = &self.origin else { return 0 };
         let mut core = core.borrow_mut();
         let Some(number) = core.tables.namespaces.resolve(namespace) else { return 0 };
-        core.count_local(number, &self.target)
+        core.tables.count_local(number, &self.target)
     }
 
     /// Sends them the unnamed event, `message`.

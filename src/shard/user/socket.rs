@@ -277,7 +277,7 @@ impl Socket {
     /// Whether this is a socket that was there before its connection was lost, and if not, why. Connect handlers may ask
     /// too: they run for clients that come back as for all others.
     pub fn recovery(&self) -> Recovery {
-        self.core.borrow().recovery_of(self.key)
+        self.core.borrow().tables.recovery_of(self.key)
     }
 
     /// Bytes that the client is owed and has not taken, with what waits until it has caught up. Above
@@ -420,14 +420,14 @@ impl Socket {
         timeout: Duration,
         then: crate::shard::value::answer::AckCallback,
     ) -> Emitted {
-        let expected = self.core.borrow_mut().expect_ack(self.key, then);
+        let expected = self.core.borrow_mut().acks().expect(self.key, then);
         match expected {
             Ok((key, id)) => {
                 let emitted = self.emit_with_id(event, args, Some(id));
                 let mut core = self.core.borrow_mut();
                 if matches!(emitted, Emitted::Here(_)) {
-                    core.arm_ack(key, timeout);
-                } else if let Some(pending) = core.take_ack(self.key, id) {
+                    core.acks().arm(key, timeout);
+                } else if let Some(pending) = core.acks().take(self.key, id) {
                     core.tables.deferred.push(Deferred::FailAck(pending, AckError::NotSent));
                 }
                 emitted

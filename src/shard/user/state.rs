@@ -68,7 +68,7 @@ impl<'a> State<'a> {
     fn send(&self, change: StateChange) -> Result<(), StateError> {
         match &self.origin {
             Origin::Shard { core, namespace } => {
-                core.borrow_mut().change_state(*namespace, self.room, change)
+                core.borrow_mut().states().change(*namespace, self.room, change)
             }
             Origin::Outside { mesh, address } => {
                 let message = message(address, self.room, change, false);

@@ -4,6 +4,9 @@
 //! that is asked ([`Core::inquire`]) reports once: at once what it knows (what takes long in slices: `walks`), or, when clients must answer, as soon as
 //! each has answered or gone, or the time is over. So a broadcast costs two messages a shard, however many answer.
 
+mod walk;
+pub(crate) mod walks;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +23,8 @@ use crate::message::address::Address;
 use crate::message::inquiry::{AckError, AnswerText, Ask, Findings, Inquiry, Reply, Report, Request};
 use crate::message::target::{Reach, Target};
 use crate::protocol::socketio::event::Args;
-use crate::shard::core::Core;
-use crate::shard::feature::walks::{Over, Walk};
+use crate::shard::feature::Feature;
+use crate::shard::feature::inquiries::walk::{Over, Walk, Walks};
 use crate::shard::table::Tables;
 use crate::shard::value::deadlines::Deadlines;
 use crate::shard::value::effect::Deferred;
@@ -60,6 +63,7 @@ pub(crate) struct Inquiries {
     /// Sockets that the open questions went to.
     receivers: usize,
     bytes: usize,
+    pub(crate) walks: Walks,
 }
 
 /// A question, at its home.
@@ -110,14 +114,14 @@ impl Inquiries {
     }
 }
 
-impl Core {
+impl Feature<'_, Inquiries> {
     /// Asks every shard that may have somebody of the target, and this one.
     pub(crate) fn ask(&mut self, request: Request) {
         let Request { namespace, target, ask, timeout, reply } = request;
         if self.tables.is_shutting_down {
             return self.tables.deferred.push(Deferred::Reply(reply, Err(AckError::Stopped)));
         }
-        if self.inquiries.asked.len() >= INQUIRIES_MAX {
+        if self.own.asked.len() >= INQUIRIES_MAX {
             tracing::error!(
                 INQUIRIES_MAX,
                 %namespace,
@@ -133,8 +137,8 @@ impl Core {
         let shards_awaited = 1 + others.len();
         let findings = Findings::default();
         let due = self.tables.now + patience;
-        let number = self.inquiries.asked.insert(Asked { shards_awaited, findings, reply, due });
-        self.inquiries.asked_due.arm(number, due);
+        let number = self.own.asked.insert(Asked { shards_awaited, findings, reply, due });
+        self.own.asked_due.arm(number, due);
         let inquiry = Arc::new(Inquiry { namespace, target, ask, timeout, home: self.tables.id, number });
         self.inquire(&inquiry);
         for shard in others {
@@ -165,15 +169,17 @@ impl Core {
         let findings = match &inquiry.ask {
             Ask::Answers { id, frame } => return self.ask_clients(namespace, inquiry, *id, frame),
             Ask::Sockets => {
-                let keys = self.open_sids(namespace, target).into_iter().map(|(key, _)| key).collect();
+                let keys = self.tables.open_sids(namespace, target).into_iter().map(|(key, _)| key).collect();
                 return self.walk(Walk::new(inquiry, Over::Sockets { keys, next: 0 }));
             }
             Ask::Ids => {
                 let ids: Vec<Sid> =
-                    self.open_sids(namespace, target).into_iter().map(|(_, sid)| sid).collect();
+                    self.tables.open_sids(namespace, target).into_iter().map(|(_, sid)| sid).collect();
                 Findings { bytes: size_of_val(ids.as_slice()), ids, ..Findings::default() }
             }
-            Ask::Count => Findings { count: self.count_local(namespace, target), ..Findings::default() },
+            Ask::Count => {
+                Findings { count: self.tables.count_local(namespace, target), ..Findings::default() }
+            }
             Ask::Rooms => {
                 let namespace = Rc::clone(&self.tables.namespaces[namespace].namespace);
                 return self.walk(Walk::new(inquiry, Over::Rooms { namespace, next: 0 }));
@@ -184,20 +190,20 @@ impl Core {
 
     /// An answer to a broadcast has come. One that nobody awaits is ignored.
     pub(crate) fn receive_broadcast_ack(&mut self, socket: Key, id: u64, args: Args<'_>) {
-        let Core { inquiries, tables: Tables { sockets, .. }, .. } = &mut *self;
-        let Some(&key) = inquiries.open_by_id.get(&id) else { return };
-        let Some(open) = inquiries.open.get_mut(key) else { return };
+        let Feature { own, tables: Tables { sockets, .. } } = &mut *self;
+        let Some(&key) = own.open_by_id.get(&id) else { return };
+        let Some(open) = own.open.get_mut(key) else { return };
         if !open.waiting.remove(&socket) {
             return;
         }
         let Some(sid) = sockets.get(socket).map(|socket| socket.sid) else { return };
         let attachments: usize = args.attachments().iter().map(bytes::Bytes::len).sum();
         let bytes = args.raw().len() + attachments;
-        if inquiries.bytes + bytes <= FINDINGS_BYTES_MAX {
+        if own.bytes + bytes <= FINDINGS_BYTES_MAX {
             let answer = AnswerText { json: args.raw().to_owned(), attachments: args.attachments().to_vec() };
             open.findings.answers.push((sid, answer));
             open.findings.bytes += bytes;
-            inquiries.bytes += bytes;
+            own.bytes += bytes;
         } else {
             tracing::warn!(sid = %sid.brief(), bytes, FINDINGS_BYTES_MAX, "an answer to a broadcast is dropped: too much is kept");
             open.findings.missing.push((sid, AckError::TooLarge));
@@ -209,11 +215,11 @@ impl Core {
 
     /// A socket is over: it answers no more. One that was never let in was not asked.
     pub(crate) fn forget_receiver(&mut self, socket: Key, sid: Sid, was_open: bool) {
-        if self.inquiries.open.len() == 0 {
+        if self.own.open.len() == 0 {
             return;
         }
-        for key in self.inquiries.open.keys().collect::<Vec<_>>() {
-            let Some(open) = self.inquiries.open.get_mut(key) else { continue };
+        for key in self.own.open.keys().collect::<Vec<_>>() {
+            let Some(open) = self.own.open.get_mut(key) else { continue };
             if !open.waiting.remove(&socket) {
                 continue;
             }
@@ -228,18 +234,18 @@ impl Core {
 
     /// Gives up what has taken too long.
     pub(crate) fn inquiry_timeouts(&mut self) {
-        while let Some(key) = self.inquiries.open_due.take_due(self.tables.now) {
+        while let Some(key) = self.own.open_due.take_due(self.tables.now) {
             self.question_timeout(key);
         }
-        while let Some(number) = self.inquiries.asked_due.take_due(self.tables.now) {
+        while let Some(number) = self.own.asked_due.take_due(self.tables.now) {
             self.inquiry_timeout(number);
         }
     }
 
     /// The clients' time is over.
     fn question_timeout(&mut self, key: Key) {
-        let Core { inquiries, tables: Tables { sockets, .. }, .. } = &mut *self;
-        let Some(open) = inquiries.open.get_mut(key) else { return };
+        let Feature { own, tables: Tables { sockets, .. } } = &mut *self;
+        let Some(open) = own.open.get_mut(key) else { return };
         let late = open.waiting.drain().filter_map(|socket| sockets.get(socket));
         open.findings.missing.extend(late.map(|socket| (socket.sid, AckError::Timeout)));
         self.close_question(key);
@@ -247,14 +253,14 @@ impl Core {
 
     /// The home's patience is over: what is known must do.
     fn inquiry_timeout(&mut self, number: Key) {
-        let Some(asked) = self.inquiries.asked.get_mut(number) else { return };
+        let Some(asked) = self.own.asked.get_mut(number) else { return };
         asked.findings.shards_late += std::mem::take(&mut asked.shards_awaited);
         self.finish_inquiry(number);
     }
 
     /// A shard has reported. One that was given up is not heard.
     pub(crate) fn add_report(&mut self, number: Key, mut findings: Findings) {
-        let Inquiries { asked, bytes, .. } = &mut self.inquiries;
+        let Inquiries { asked, bytes, .. } = &mut *self.own;
         let Some(asked) = asked.get_mut(number) else { return };
         if *bytes + findings.bytes > FINDINGS_BYTES_MAX {
             tracing::warn!(
@@ -274,39 +280,10 @@ impl Core {
 
     /// The shard ends: everybody who waits learns what is known.
     pub(crate) fn end_inquiries(&mut self) {
-        self.walks.clear();
-        for number in self.inquiries.asked.keys().collect::<Vec<_>>() {
+        self.own.walks.clear();
+        for number in self.own.asked.keys().collect::<Vec<_>>() {
             self.inquiry_timeout(number);
         }
-    }
-
-    /// How many sockets of this shard a target means. Everybody and the members of one room are not walked; in a
-    /// room a client counts whose connect handler has put it there and not decided yet.
-    pub(crate) fn count_local(&mut self, namespace: u16, target: &Target) -> u64 {
-        let table = &self.tables.namespaces[namespace];
-        let mut rooms = target.rooms.iter();
-        if target.except.iter().next().is_none() {
-            match (target.is_everyone, rooms.next(), rooms.next()) {
-                (true, ..) => return table.open_sockets,
-                (false, None, _) => return 0,
-                (false, Some(name), None) if Sid::parse(name).is_none() => {
-                    let room = table.room_ids.get(name).and_then(|room| self.tables.rooms.get(*room));
-                    return room.map_or(0, |room| room.present());
-                }
-                _ => {}
-            }
-        }
-        self.open_sids(namespace, target).len() as u64
-    }
-
-    /// The sockets of a target on this shard that were let in, by place and id.
-    pub(crate) fn open_sids(&mut self, namespace: u16, target: &Target) -> Vec<(Key, Sid)> {
-        let keys = self.tables.members_of(namespace, target);
-        let sid_of = |key: Key| {
-            let socket = self.tables.sockets.get(key).filter(|socket| socket.state == SocketState::Open)?;
-            Some((key, socket.sid))
-        };
-        keys.into_iter().filter_map(sid_of).collect()
     }
 
     fn ask_clients(&mut self, namespace: u16, inquiry: &Inquiry, id: u64, frame: &SharedFrame) {
@@ -315,8 +292,8 @@ impl Core {
         receivers.retain(|key| {
             self.tables.sockets.get(*key).is_some_and(|socket| socket.state != SocketState::Closed)
         });
-        let is_full = self.inquiries.receivers + receivers.len() > RECEIVERS_MAX;
-        if is_full || self.inquiries.open.len() >= INQUIRIES_MAX {
+        let is_full = self.own.receivers + receivers.len() > RECEIVERS_MAX;
+        if is_full || self.own.open.len() >= INQUIRIES_MAX {
             tracing::error!(
                 INQUIRIES_MAX,
                 RECEIVERS_MAX,
@@ -333,18 +310,18 @@ impl Core {
         let (receivers, waiting) = (receivers.len(), receivers.into_iter().collect());
         let due = self.tables.now + inquiry.timeout;
         let open = Open { id, home, number, receivers, waiting, findings, due };
-        self.inquiries.receivers += receivers;
-        let key = self.inquiries.open.insert(open);
-        self.inquiries.open_by_id.insert(id, key);
-        self.inquiries.open_due.arm(key, due);
+        self.own.receivers += receivers;
+        let key = self.own.open.insert(open);
+        self.own.open_by_id.insert(id, key);
+        self.own.open_due.arm(key, due);
     }
 
     fn close_question(&mut self, key: Key) {
-        let Some(open) = self.inquiries.open.remove(key) else { return };
-        self.inquiries.open_by_id.remove(&open.id);
-        self.inquiries.open_due.cancel(key, open.due);
-        self.inquiries.receivers -= open.receivers;
-        self.inquiries.bytes -= open.findings.bytes;
+        let Some(open) = self.own.open.remove(key) else { return };
+        self.own.open_by_id.remove(&open.id);
+        self.own.open_due.cancel(key, open.due);
+        self.own.receivers -= open.receivers;
+        self.own.bytes -= open.findings.bytes;
         self.report(open.home, open.number, open.findings);
     }
 
@@ -358,9 +335,9 @@ impl Core {
     }
 
     fn finish_inquiry(&mut self, number: Key) {
-        let Some(asked) = self.inquiries.asked.remove(number) else { return };
-        self.inquiries.asked_due.cancel(number, asked.due);
-        self.inquiries.bytes -= asked.findings.bytes;
+        let Some(asked) = self.own.asked.remove(number) else { return };
+        self.own.asked_due.cancel(number, asked.due);
+        self.own.bytes -= asked.findings.bytes;
         self.tables.deferred.push(Deferred::Reply(asked.reply, Ok(asked.findings)));
     }
 }

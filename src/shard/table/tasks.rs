@@ -2,23 +2,23 @@
 
 use crate::base::limits::HANDLERS_LEFT_MAX;
 use crate::base::slab::Key;
-use crate::shard::core::Core;
+use crate::shard::table::Tables;
 use crate::shard::value::task::TaskOwner;
 
-impl Core {
+impl Tables {
     /// Whose handler a task is.
     pub(crate) fn session_of(&self, owner: TaskOwner) -> Option<Key> {
         match owner {
             TaskOwner::Nobody => None,
             TaskOwner::Connect(socket) | TaskOwner::Handler(socket, _) => {
-                self.tables.sockets.get(socket).map(|socket| socket.session)
+                self.sockets.get(socket).map(|socket| socket.session)
             }
         }
     }
 
     /// Counts one more handler of a session. False when too many run for sockets that it has left.
     pub(crate) fn count_task(&mut self, session: Key) -> bool {
-        let Some(session) = self.tables.sessions.get_mut(session) else { return true };
+        let Some(session) = self.sessions.get_mut(session) else { return true };
         let is_fine = (session.tasks as usize) < session.sockets.len() + HANDLERS_LEFT_MAX;
         session.tasks += u32::from(is_fine);
         is_fine

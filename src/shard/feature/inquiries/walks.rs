@@ -3,17 +3,13 @@
 //! To describe 100,000 sockets takes a tenth of a second. Whom a question means is settled when it comes, in its place among
 //! other calls; each is described later, as it is then, and one that has gone meanwhile is left out.
 
-use std::collections::VecDeque;
-use std::rc::Rc;
 use std::time::Duration;
 
-use crate::base::ids::ShardId;
 use crate::base::slab::Key;
-use crate::base::time::Time;
-use crate::message::inquiry::{Findings, Inquiry, SocketFacts};
-use crate::shard::core::Core;
-use crate::shard::feature::inquiries::FINDINGS_BYTES_MAX;
-use crate::shard::table::namespaces::NamespaceRef;
+use crate::message::inquiry::SocketFacts;
+use crate::shard::feature::Feature;
+use crate::shard::feature::inquiries::walk::{Over, Walk};
+use crate::shard::feature::inquiries::{FINDINGS_BYTES_MAX, Inquiries};
 use crate::shard::value::socket::SocketState;
 
 /// Sockets or rooms of one slice: about a millisecond of work.
@@ -25,83 +21,23 @@ const SLICE_PERIOD: Duration = Duration::from_millis(1);
 /// What waiting walks may hold together on one shard, in bytes: whom they still have to look at, and what they have found.
 pub(crate) const WALKS_BYTES_MAX: usize = FINDINGS_BYTES_MAX;
 
-/// The walks of one shard that are not done. Each gets a slice in its turn.
-#[derive(Debug, Default)]
-pub(crate) struct Walks {
-    waiting: VecDeque<Walk>,
-    bytes: usize,
-    /// When the next slice comes, if any walk waits.
-    due: Time,
-}
-
-/// One look, for the question of a home.
-#[derive(Debug)]
-pub(crate) struct Walk {
-    home: ShardId,
-    number: Key,
-    findings: Findings,
-    over: Over,
-}
-
-/// What a walk goes over.
-#[derive(Debug)]
-pub(crate) enum Over {
-    /// These sockets, from a place in the list on.
-    Sockets { keys: Vec<Key>, next: usize },
-    /// The rooms of a namespace, from a place in the table of rooms on.
-    Rooms { namespace: Rc<NamespaceRef>, next: u32 },
-}
-
-impl Walk {
-    pub(crate) fn new(inquiry: &Inquiry, over: Over) -> Walk {
-        Walk { home: inquiry.home, number: inquiry.number, findings: Findings::default(), over }
-    }
-
-    fn bytes(&self) -> usize {
-        let keys = match &self.over {
-            Over::Sockets { keys, .. } => size_of_val(keys.as_slice()),
-            Over::Rooms { .. } => 0,
-        };
-        self.findings.bytes + keys
-    }
-}
-
-impl Walks {
-    /// When the next slice comes; `NEVER` when no walk waits.
-    pub(crate) fn next(&self) -> Time {
-        if self.waiting.is_empty() { Time::NEVER } else { self.due }
-    }
-
-    /// Forgets all walks: the shard ends, so their results would reach no one.
-    pub(crate) fn clear(&mut self) {
-        *self = Walks::default();
-    }
-
-    /// How many wait.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        assert!(self.bytes == 0 || !self.waiting.is_empty(), "bytes are of a walk");
-        self.waiting.len()
-    }
-}
-
-impl Core {
+impl Feature<'_, Inquiries> {
     /// Begins a walk. A short one is done at once.
     pub(crate) fn walk(&mut self, walk: Walk) {
-        if self.walks.waiting.is_empty() {
-            self.walks.due = self.tables.now + SLICE_PERIOD;
+        if self.own.walks.waiting.is_empty() {
+            self.own.walks.due = self.tables.now + SLICE_PERIOD;
         }
         self.walk_slice(walk);
     }
 
     /// Goes on with the walk whose turn it is.
     pub(crate) fn walk_on(&mut self) {
-        if self.walks.next() > self.tables.now {
+        if self.own.walks.next() > self.tables.now {
             return;
         }
-        self.walks.due = self.tables.now + SLICE_PERIOD;
-        if let Some(walk) = self.walks.waiting.pop_front() {
-            self.walks.bytes -= walk.bytes();
+        self.own.walks.due = self.tables.now + SLICE_PERIOD;
+        if let Some(walk) = self.own.walks.waiting.pop_front() {
+            self.own.walks.bytes -= walk.bytes();
             self.walk_slice(walk);
         }
     }
@@ -137,15 +73,15 @@ impl Core {
             }
         };
         let is_too_much = walk.findings.bytes > FINDINGS_BYTES_MAX
-            || (!is_done && self.walks.bytes + walk.bytes() > WALKS_BYTES_MAX);
+            || (!is_done && self.own.walks.bytes + walk.bytes() > WALKS_BYTES_MAX);
         if is_too_much {
             walk.findings.cut();
         }
         if is_done || is_too_much {
             return self.report(walk.home, walk.number, walk.findings);
         }
-        self.walks.bytes += walk.bytes();
-        self.walks.waiting.push_back(walk);
+        self.own.walks.bytes += walk.bytes();
+        self.own.walks.waiting.push_back(walk);
     }
 
     fn describe_socket(&self, key: Key) -> Option<SocketFacts> {
