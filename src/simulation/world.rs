@@ -151,7 +151,7 @@ enum Action {
 pub(super) struct Weather {
     pub(super) shards: usize,
     pub(super) config: Config,
-    /// Bytes are cut at random places, and sends are partial.
+    /// Bytes are cut at random places, sends are partial, and the time of a turn may be over when bytes come.
     pub(super) is_cutting: bool,
     /// Sends complete later, as a ring's do: their segments must not change meanwhile.
     pub(super) has_slow_sends: bool,
@@ -481,6 +481,9 @@ impl World {
         let ServerEnd::At(shard, key) = self.wires[id.0].server else { return };
         let len = self.random.part(self.wires[id.0].to_server.len(), self.weather.is_cutting);
         let mut bytes: Vec<u8> = self.wires[id.0].to_server.drain(..len).collect();
+        if self.weather.is_cutting && self.random.chance(10) {
+            self.shards[shard].postpone_input();
+        }
         self.work_on_wires(shard, |shard, now, wires| shard.receive(key, &mut bytes, now, wires));
     }
 

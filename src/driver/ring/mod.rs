@@ -251,8 +251,10 @@ impl Pump {
             let taken = self.shard.events_taken();
             if taken.wrapping_sub(looked) >= u64::from(SHARE_EVENTS_MAX) {
                 looked = taken;
+                // What has arrived besides is only taken in: behind the many receives of busy peers there may be one of somebody
+                // who has asked for little.
                 if self.wires.clock.elapsed().saturating_sub(started) >= TURN_TIME {
-                    break;
+                    self.shard.postpone_input();
                 }
             }
             let Some(completion) = self.wires.ring.next_completion() else { break };

@@ -17,6 +17,11 @@ impl Shard {
         self.core.borrow().tables.events_taken
     }
 
+    /// The turn's time is over: what still comes in it is kept, and handled in its connection's next share.
+    pub(crate) fn postpone_input(&mut self) {
+        self.core.borrow_mut().tables.is_input_postponed = true;
+    }
+
     /// Gives the connection that waits longest its next share. False when there is none, or this turn owes so much that it must
     /// be sent first.
     pub(crate) fn give_share(&mut self, now: Time) -> bool {

@@ -76,16 +76,17 @@ impl Tables {
     /// What was made is on its way to the driver, and everybody has a share again.
     pub(crate) fn new_turn(&mut self) {
         self.owed.begin_turn();
+        self.is_input_postponed = false;
         self.turn = self.turn.wrapping_add(1);
     }
 
     /// Counts input of a connection, and takes what came before it and is not used yet. `None`: it must wait.
     #[inline]
     pub(crate) fn begin_input(&mut self, key: Key, bytes: usize) -> Option<Vec<u8>> {
-        let turn = self.turn;
+        let (turn, is_postponed) = (self.turn, self.is_input_postponed);
         let connection = self.connections.get_mut(key)?;
         connection.share.spent.enter(turn);
-        if connection.share.is_waiting() || connection.share.spent.is_used_up() {
+        if is_postponed || connection.share.is_waiting() || connection.share.spent.is_used_up() {
             return None;
         }
         connection.share.spent.add_bytes(bytes);

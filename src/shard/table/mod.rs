@@ -114,6 +114,8 @@ pub(crate) struct Tables {
     pub(crate) partial_bytes_max: usize,
     /// Frames, requests and packets handled so far.
     pub(crate) events_taken: u64,
+    /// The turn's time is over, and what comes in it is kept for the next.
+    pub(crate) is_input_postponed: bool,
     /// Counts turns: a connection's share is for one.
     pub(crate) turn: u32,
     /// Whose input waits for their next share, longest first. Some may be gone.
@@ -199,6 +201,7 @@ impl Tables {
             partial_bytes: 0,
             partial_bytes_max: usize::MAX,
             events_taken: 0,
+            is_input_postponed: false,
             turn: 0,
             unfinished: VecDeque::new(),
             dirty: Vec::new(),
