@@ -183,6 +183,33 @@ fn many_clients_whose_input_waits_in_the_kernel_keep_nobody_else_waiting() {
 }
 
 #[test]
+fn clients_that_vanish_while_they_are_not_read_are_soon_gone() {
+    for io in WIRES {
+        let server = start(io, 1_000_000);
+        for round in 0..3 {
+            let busy = (0..10).map(|_| connect(&server)).collect();
+            let event = format!("420[\"ask\",1000,{:?}]", "x".repeat(3_000));
+            let (stop, writers) = write_without_end(busy, frame(&event).repeat(20));
+            let stats = || server.handle().stats()[0];
+            await_that("they are owed much", || stats().owed_bytes > 500_000);
+            // They have read nothing, so this resets them.
+            stop.store(true, Ordering::Relaxed);
+            writers.into_iter().for_each(|writer| writer.join().expect("they are not closed before"));
+            await_that(&format!("{io:?}, round {round}: they are gone"), || stats().connections == 0);
+        }
+        server.stop();
+    }
+}
+
+fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < PATIENCE, "not in time: {what}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+#[test]
 fn a_client_that_asks_for_more_than_it_reads_is_slowed_and_gets_all_in_the_end() {
     const ANSWERS: usize = 200;
     const BYTES: usize = 100_000;

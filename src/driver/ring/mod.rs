@@ -345,11 +345,12 @@ impl Pump {
             return;
         }
         // Out of buffers the kernel ends the multishot, and so do we when too much is unread; the bytes wait in the socket.
-        let is_broken = result < 0 && result != -libc::ENOBUFS && result != -libc::ECANCELED;
-        if result == 0 {
-            self.shard.ended(key, now);
-        } else if is_broken {
+        let is_interrupted = result == -libc::ENOBUFS || result == -libc::ECANCELED;
+        let has_failed = self.wires.get_mut(key).is_some_and(|wire| wire.is_broken);
+        if has_failed || result < 0 && !is_interrupted {
             self.shard.closed(key, now);
+        } else if result == 0 {
+            self.shard.ended(key, now);
         } else {
             self.wires.receive_if_wanted(key);
         }
@@ -374,6 +375,7 @@ impl Pump {
     fn send_failed(&mut self, key: Key, now: Time) {
         let Some(wire) = self.wires.get_mut(key) else { return };
         // The receive that is under way answers too, and ends the connection.
+        wire.is_broken = true;
         let _ = shutdown(&wire.descriptor, Shutdown::Both);
         if !wire.is_receiving {
             self.shard.closed(key, now);

@@ -42,6 +42,8 @@ pub(super) struct Wire {
     pub(super) key: Key,
     pub(super) descriptor: OwnedFd,
     pub(super) is_receiving: bool,
+    /// A send has failed: whatever the receive that is under way answers, the connection is over.
+    pub(super) is_broken: bool,
     /// The shard takes what comes; if not, no receive is begun.
     is_wanted: bool,
     is_sending: bool,
@@ -127,8 +129,15 @@ impl RingWires {
     /// Begins to receive for a connection.
     pub(super) fn add(&mut self, key: Key, descriptor: OwnedFd) {
         self.ring.receive(descriptor.as_fd(), key);
-        let wire =
-            Wire { key, descriptor, is_receiving: true, is_wanted: true, is_sending: false, pieces: None };
+        let wire = Wire {
+            key,
+            descriptor,
+            is_receiving: true,
+            is_broken: false,
+            is_wanted: true,
+            is_sending: false,
+            pieces: None,
+        };
         self.places.put(key.index, wire);
     }
 
