@@ -37,6 +37,11 @@ impl<T> Places<T> {
         self.chunks.get_mut((place >> CHUNK_BITS) as usize)?[place as usize % CHUNK_LEN].as_mut()
     }
 
+    /// All values, by their places.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.chunks.iter().flat_map(|chunk| chunk.iter().flatten())
+    }
+
     pub(crate) fn take(&mut self, place: u32) -> Option<T> {
         self.chunks.get_mut((place >> CHUNK_BITS) as usize)?[place as usize % CHUNK_LEN].take()
     }
@@ -58,6 +63,7 @@ mod tests {
         places.put(100_000, 1);
         assert_eq!(places.get(0).map(std::ptr::from_ref), first, "nothing was moved");
         assert_eq!((places.get(1), places.get(255), places.get(256)), (None, Some(&255), Some(&256)));
+        assert!(places.values().eq(&[0, 255, 256, 700, 1]));
         if let Some(value) = places.get_mut(700) {
             *value = 7;
         }

@@ -9,7 +9,6 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, OwnedFd};
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -25,14 +24,14 @@ use crate::base::time::Time;
 use crate::driver::balance::Balance;
 use crate::driver::clock::{Clock, WallWatch};
 use crate::driver::descriptor::{peer_of, send_now};
-use crate::driver::doorbell::{EventBell, silence};
+use crate::driver::doorbell::silence;
 use crate::driver::files::{FileJob, FileReader};
 use crate::driver::machine::Backend;
 use crate::driver::notify::{Notify, either};
-use crate::driver::polled::Polled;
+use crate::driver::polled::{Polled, WayRound};
 use crate::driver::stop::{close_listener, empty_queue};
 use crate::driver::{ShardParts, build_shard, place_connection, send_connection};
-use crate::mesh::{Bell, Handoff, InboxReceiver, Mesh};
+use crate::mesh::{Handoff, InboxReceiver, Mesh};
 use crate::message::files::FileAnswer;
 use crate::message::peer::Peer;
 use crate::shard::Shard;
@@ -84,39 +83,6 @@ struct Wire {
     read_on: Notify,
 }
 
-/// A way for a task to go to the end of the queue. A task that wakes itself is put in front, and while tasks are ready monoio
-/// looks neither at descriptors nor at its timers; what waits for a descriptor comes after all of them.
-struct WayRound {
-    bell: EventBell,
-    watched: Polled,
-}
-
-impl WayRound {
-    fn new() -> std::io::Result<WayRound> {
-        let bell = EventBell::new()?;
-        let watched = Polled::new(bell.descriptor().try_clone()?)?;
-        Ok(WayRound { bell, watched })
-    }
-
-    /// Waits until everybody else has had a turn. The bell rings only once its silence was seen: monoio remembers on epoll that a
-    /// descriptor was readable, and would not wait.
-    async fn go(&self) {
-        let mut readable = pin!(self.watched.readable());
-        let mut has_rung = false;
-        let heard = poll_fn(|cx| {
-            let heard = readable.as_mut().poll(cx);
-            if heard.is_pending() && !std::mem::replace(&mut has_rung, true) {
-                self.bell.ring();
-            }
-            heard
-        });
-        if let Err(error) = heard.await {
-            tracing::error!(%error, "a shard cannot let others go first");
-        }
-        silence(&self.bell.descriptor());
-    }
-}
-
 /// A wire and the connection it carries.
 type KeyedWire = (Key, Rc<Wire>);
 
@@ -143,7 +109,7 @@ struct World {
     is_closing: Cell<bool>,
     stop_accepting: Vec<Notify>,
     /// Listeners that are not closed yet.
-    listeners: Cell<usize>,
+    listeners: RefCell<Vec<Option<Rc<Polled>>>>,
     done: Notify,
     turn_started: Cell<Option<Duration>>,
     /// Since when sends gather for `flush_window`.
@@ -218,7 +184,7 @@ async fn serve(parts: ShardParts, ready: Sender<Result<(), String>>) {
         stopping: Cell::new(false),
         is_closing: Cell::new(false),
         stop_accepting: listeners.iter().map(|_| Notify::default()).collect(),
-        listeners: Cell::new(listeners.len()),
+        listeners: RefCell::default(),
         done: Notify::default(),
         turn_started: Cell::new(None),
         unflushed_since: Cell::new(None),
@@ -226,11 +192,20 @@ async fn serve(parts: ShardParts, ready: Sender<Result<(), String>>) {
         way_round,
         next_round: RefCell::default(),
     });
+    let _last_will = LastWill(Rc::clone(&world));
     monoio::spawn(flush_turns(Rc::clone(&world)));
     monoio::spawn(keep_time(Rc::clone(&world)));
     monoio::spawn(answer_bell(Rc::clone(&world), bell));
     for (index, listener) in listeners.into_iter().enumerate() {
-        monoio::spawn(accept(Rc::clone(&world), listener, index));
+        let watched = Polled::new(listener).map(Rc::new);
+        if let Err(error) = &watched {
+            tracing::error!(%error, "a listener cannot be watched; its address is not served by this shard");
+        }
+        let watched = watched.ok();
+        world.listeners.borrow_mut().push(watched.clone());
+        if let Some(listener) = watched {
+            monoio::spawn(accept(Rc::clone(&world), listener, index));
+        }
     }
     for task in tasks {
         world.work(|shard, now| shard.spawn(task, now));
@@ -240,7 +215,7 @@ async fn serve(parts: ShardParts, ready: Sender<Result<(), String>>) {
     drop(ready);
     world.done.notified().await;
     let patience = async {
-        while world.listeners.get() > 0 || !world.shard.borrow().is_empty() {
+        while world.is_listening() || !world.shard.borrow().is_empty() {
             world.done.notified().await;
         }
     };
@@ -249,7 +224,31 @@ async fn serve(parts: ShardParts, ready: Sender<Result<(), String>>) {
     drop(world.inbox.take());
 }
 
+/// Ends what a shard leaves in the kernel when it dies. Tasks that the runtime keeps hold its descriptors: clients would wait for
+/// answers for as long as they have patience, and new ones in the queue of a listener that nobody serves.
+struct LastWill(Rc<World>);
+
+impl Drop for LastWill {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        if let Ok(listeners) = self.0.listeners.try_borrow() {
+            listeners.iter().flatten().for_each(|listener| close_listener(listener.as_ref()));
+        }
+        if let Ok(wires) = self.0.wires.try_borrow() {
+            for (_, wire) in wires.values() {
+                let _ = shutdown(wire.stream_fd(), Shutdown::Both);
+            }
+        }
+    }
+}
+
 impl World {
+    fn is_listening(&self) -> bool {
+        self.listeners.borrow().iter().any(Option::is_some)
+    }
+
     /// Gives the shard something to do, and sees to it that what it leaves is done.
     fn work<R>(&self, work: impl FnOnce(&mut Shard, Time) -> R) -> R {
         if self.turn_started.get().is_none() {
@@ -579,15 +578,7 @@ async fn answer_bell(world: Rc<World>, bell: std::sync::Arc<OwnedFd>) {
     }
 }
 
-async fn accept(world: Rc<World>, listener: OwnedFd, index: usize) {
-    let listener = match Polled::new(listener) {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::error!(%error, "a listener cannot be watched; its address is not served by this shard");
-            world.listeners.set(world.listeners.get() - 1);
-            return;
-        }
-    };
+async fn accept(world: Rc<World>, listener: Rc<Polled>, index: usize) {
     let mut may_have_more = false;
     while !world.is_closing.get() {
         if either(listener.readable(), world.stop_accepting[index].notified()).await.is_none() {
@@ -622,13 +613,13 @@ async fn accept(world: Rc<World>, listener: OwnedFd, index: usize) {
         }
     }
     // Closing resets whoever waits in the queue, and they have done nothing wrong.
-    for (connection, peer) in empty_queue(&listener) {
+    for (connection, peer) in empty_queue(listener.as_ref()) {
         world.balance.arrive(world.id);
         world.add_connection(connection, peer);
     }
-    close_listener(&listener);
+    close_listener(listener.as_ref());
+    world.listeners.borrow_mut()[index] = None;
     drop(listener);
-    world.listeners.set(world.listeners.get() - 1);
     world.flush.notify();
 }
 
