@@ -1,31 +1,21 @@
 //! The log of real processes: what becomes of a server whose log nobody reads, or that peers make say much.
 #![allow(clippy::disallowed_methods)] // A test with real processes waits in real time.
 
+mod process;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use process::{PATIENCE, Process, SERVE};
 use shardcast::http::Response;
 use shardcast::{Config, Server};
 
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// Refused requests of a flood: more lines than a pipe and the log's queue hold together.
 const FLOOD: usize = 8000;
-
-/// Set for the copy of this test program that is a server.
-const SERVE: &str = "TEST_LOG_SERVE";
-
-/// A server's process. It is gone with the value.
-struct Process {
-    child: Child,
-    socket: PathBuf,
-}
 
 impl Process {
     /// The demo, with these settings.
@@ -33,51 +23,10 @@ impl Process {
         Process::start(name, Command::new(env!("CARGO_BIN_EXE_shardcast")), settings, error)
     }
 
-    /// A program of a library's user: `served` below.
-    fn of_a_user(name: &str, settings: &[(&str, &str)], error: impl Into<Stdio>) -> Process {
-        let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
-        command.args(["--exact", "served", "--nocapture"]).env(SERVE, "yes").stdout(Stdio::null());
-        Process::start(name, command, settings, error)
-    }
-
-    fn start(
-        name: &str,
-        mut command: Command,
-        settings: &[(&str, &str)],
-        error: impl Into<Stdio>,
-    ) -> Process {
-        let socket = std::env::temp_dir().join(format!("shardcast-log-{}-{name}.sock", std::process::id()));
-        let bind = format!("unix:{}", socket.display());
-        command.env("SHARDCAST_BIND", bind).env("SHARDCAST_SHARDS", "2").envs(settings.iter().copied());
-        let child = command.stderr(error).spawn().expect("the program starts");
-        let process = Process { child, socket };
-        let started = Instant::now();
-        while UnixStream::connect(&process.socket).is_err() {
-            assert!(started.elapsed() < PATIENCE, "{name}: nobody listens");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        process
-    }
-
-    fn ask(&self, requests: &str) -> String {
-        let mut stream = UnixStream::connect(&self.socket).expect("the server accepts");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-        stream.write_all(requests.as_bytes()).expect("the requests are sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("the server answers and closes");
-        answer
-    }
-
-    fn get(&self, path: &str) -> String {
-        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))
-    }
-
     /// A session whose poll waits.
     fn poll(&self) -> UnixStream {
-        let opened = self.get("/socket.io/?EIO=4&transport=polling");
-        let sid = opened.split("\"sid\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a sid");
-        let mut stream = UnixStream::connect(&self.socket).expect("the server accepts");
-        let poll = format!("GET /socket.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let poll = format!("GET {} HTTP/1.1\r\nHost: a\r\n\r\n", self.open());
+        let mut stream = self.connect();
         stream.write_all(poll.as_bytes()).expect("the request is sent");
         stream
     }
@@ -91,29 +40,6 @@ impl Process {
             let answers = self.ask(&format!("{batch}{last}"));
             assert_eq!(answers.matches("HTTP/1.1 ").count(), AT_ONCE);
         }
-    }
-
-    fn signal(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it runs");
-    }
-
-    fn wait(&mut self) -> ExitStatus {
-        let started = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
-                return status;
-            }
-            assert!(started.elapsed() < PATIENCE, "it does not end");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_file(&self.socket);
     }
 }
 
@@ -192,7 +118,8 @@ fn panics_do_not_wait_for_a_reader_and_are_lines_of_the_log() {
     for reader in READERS {
         let settings = [("SHARDCAST_LOG_RATE", "0"), ("RUST_BACKTRACE", "1")];
         let name = format!("panic-{reader:?}");
-        let (mut process, _pipe) = with_reader(reader, |error| Process::of_a_user(&name, &settings, error));
+        let (mut process, _pipe) =
+            with_reader(reader, |error| Process::of_a_user("served", &name, &settings, error));
         for _ in 0..150 {
             assert!(process.get("/panic").starts_with("HTTP/1.1 500"), "{reader:?}");
         }
@@ -210,7 +137,7 @@ fn panics_do_not_wait_for_a_reader_and_are_lines_of_the_log() {
 fn logged(name: &str, settings: &[(&str, &str)], act: impl Fn(&Process)) -> String {
     let path = std::env::temp_dir().join(format!("shardcast-log-{}-{name}.txt", std::process::id()));
     let file = File::create(&path).expect("a file can be made");
-    let mut process = Process::of_a_user(name, settings, file);
+    let mut process = Process::of_a_user("served", name, settings, file);
     act(&process);
     process.signal();
     assert!(process.wait().success());
@@ -295,6 +222,54 @@ fn a_filter_that_means_nothing_is_an_error_that_names_the_nearest() {
     }
 }
 
+#[test]
+fn what_leads_nowhere_is_said_in_the_log() {
+    let log = logged("nowhere", &[], |process| {
+        let wrong = process.get("/sokcet.io/?EIO=4&transport=polling&token=secret-of-a-client");
+        let missing = process.get("/files/app.js");
+        let client = process.get("/socket.io/socket.io.js");
+        for answer in [wrong, missing, client] {
+            assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        }
+        let session = process.open();
+        let joined = process.post(&session, "40/elsewhere,{\"token\":\"secret-of-a-client\"}");
+        assert!(joined.ends_with("ok"), "{joined}");
+        let refused = process.get(&session);
+        assert!(refused.contains("44/elsewhere,{\"message\":\"Invalid namespace\"}"), "{refused}");
+    });
+    for parts in [
+        ["WARN", "static_folder: no such folder", "url=\"/files\"", "/no-such-folder"],
+        [
+            "INFO",
+            "no route, folder or endpoint is at this path",
+            "path=\"/sokcet.io/\"",
+            "endpoint=\"/socket.io/\"",
+        ],
+        [
+            "INFO",
+            "refused with \"Invalid namespace\"",
+            "namespace=\"/elsewhere\"",
+            "endpoint=\"/socket.io/\"",
+        ],
+        ["WARN", "no copy of the browser client", "path=\"/socket.io/socket.io.js\"", "client_bundle"],
+    ] {
+        let said = log.lines().filter(|line| parts.iter().all(|part| line.contains(part))).count();
+        assert_eq!(said, 1, "a line with {parts:?}: {log}");
+    }
+    assert!(!log.contains("secret-of-a-client"), "{log}");
+}
+
+#[test]
+fn a_bundle_that_is_not_there_is_an_error_before_anything_is_served() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shardcast"));
+    command.env("SHARDCAST_CLIENT_BUNDLE", "no-such-bundle").args(["--bind", "127.0.0.1:0"]);
+    let output = command.output().expect("the program runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("client_bundle = \"no-such-bundle\": there is no socket.io.js"), "{said}");
+    assert!(!said.contains("serving"), "{said}");
+}
+
 /// Not a test by itself: the program of somebody who brings no subscriber.
 #[test]
 fn served() {
@@ -304,6 +279,7 @@ fn served() {
     let config = Config::load().expect("the settings are sound");
     Server::new(config)
         .namespace("/", |_| {})
+        .static_folder("/files", "no-such-folder")
         .route("/panic", |_| -> Response { panic!("a handler's end") })
         .run()
         .expect("it serves and stops");

@@ -435,10 +435,7 @@ impl Server {
         if let Some(period) = blueprint.periods.iter().find(|period| **period < PERIOD_MIN) {
             return Err(Error(format!("every {period:?}: the least is {PERIOD_MIN:?}")));
         }
-        folders::warn_of_missing(
-            &blueprint.folders,
-            blueprint.endpoints.iter().map(|endpoint| &endpoint.options),
-        );
+        folders::warn_of_missing(&blueprint.folders);
         let handle = blueprint.handle.clone();
         let config = Arc::new(blueprint.config.clone());
         let for_tasks = blueprint.clone();
