@@ -3,7 +3,7 @@
 //! Each runs on the ring wire, on monoio's io_uring and on epoll.
 #![allow(clippy::disallowed_methods)] // A test with real sockets waits in real time.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use shardcast::http::Response;
-use shardcast::{AckError, Config, Io, RunningServer, Server, StateRoom};
+use shardcast::{AckError, Config, Io, RunningServer, Server, Socket, StateRoom};
 
 const WIRES: [Io; 3] = [Io::Auto, Io::Monoio, Io::Epoll];
 
@@ -196,6 +196,54 @@ fn what_a_background_task_says_first_is_said_to_a_running_server() {
         assert!(!kernel.is_empty(), "{io:?}");
         assert_eq!((shards, is_set), (2, Ok(())), "{io:?}");
         server.stop();
+    }
+}
+
+/// A server that says so many numbers, one after another, a millisecond apart, to whoever connects; the number of reads that brought
+/// them to a client that reads at once.
+fn reads_of_numbers(io: Io, flush_window: Duration, numbers: usize) -> usize {
+    let config = Config { flush_window, shards: 1, ..config(io, &["127.0.0.1:0"]) };
+    let server = Server::new(config).namespace("/", move |io| {
+        io.on_async("count", move |socket: Socket| async move {
+            for number in 0..numbers {
+                socket.emit("n", number);
+                shardcast::sleep(Duration::from_millis(1)).await;
+            }
+        });
+    });
+    let server = server.start().expect("the server starts");
+    let mut stream = connect(&server.addresses()[0]);
+    let request = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
+                   Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    // Masked with zeros, which changes nothing.
+    let frames = "\u{81}\u{82}\0\0\0\x0040\u{81}\u{8b}\0\0\0\x0042[\"count\"]".chars().map(|byte| byte as u8);
+    stream.write_all(&request.bytes().chain(frames).collect::<Vec<u8>>()).expect("sent");
+    let (mut text, mut chunk, mut reads, mut next) = (String::new(), [0; 4096], 0, 0);
+    while next < numbers {
+        let count = match stream.read(&mut chunk) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            read => read.expect("all numbers arrive"),
+        };
+        assert!(count > 0, "{io:?}: closed after {next} numbers");
+        text.push_str(&String::from_utf8_lossy(&chunk[..count]));
+        let before = next;
+        while let Some(at) = text.find(&format!("42[\"n\",{next}]")) {
+            text.drain(..=at);
+            next += 1;
+        }
+        reads += usize::from(next > before);
+    }
+    server.stop();
+    reads
+}
+
+#[test]
+fn what_is_said_within_a_flush_window_leaves_in_one_send() {
+    const NUMBERS: usize = 100;
+    for io in WIRES {
+        // However busy this machine is, a wait for more makes fewer pieces: ten numbers each, where it is quiet.
+        let reads = reads_of_numbers(io, Duration::from_millis(10), NUMBERS);
+        assert!(reads <= NUMBERS / 2, "{io:?}: {NUMBERS} numbers came in {reads} pieces");
     }
 }
 
