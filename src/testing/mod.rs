@@ -55,6 +55,7 @@ mod old_clients;
 mod origins;
 #[cfg(test)]
 mod payloads;
+mod received;
 #[cfg(test)]
 mod recoveries;
 mod session;
@@ -88,8 +89,9 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-pub use client::{AckId, Received, RefusedConnection, TestClient, TestClientBuilder};
+pub use client::{AckId, TestClient, TestClientBuilder};
 pub use host::spend;
+pub use received::{Received, RefusedConnection};
 
 use crate::message::peer::Peer;
 use crate::protocol::http::method::Method;

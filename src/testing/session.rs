@@ -12,8 +12,8 @@ use crate::protocol::socketio::packet::{self, Packet, PacketKind};
 use crate::protocol::websocket::client::decode_response;
 use crate::protocol::websocket::frame::{self, Opcode};
 use crate::shard::value::answer::Answer;
-use crate::testing::client::{Received, RefusedConnection};
 use crate::testing::host::{Host, WireId};
+use crate::testing::received::{Received, RefusedConnection};
 
 /// The nonce of RFC 6455's example: these wires have no cache to fool.
 pub(super) const WEBSOCKET_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";

@@ -11,11 +11,11 @@ use crate::protocol::socketio::encode;
 use crate::shard::core::Core;
 use crate::shard::table::Tables;
 use crate::shard::table::namespaces::NamespaceError;
-use crate::shard::value::effect::{Deferred, NOWHERE};
+use crate::shard::value::effect::Deferred;
 use crate::shard::value::error::Refused;
 use crate::shard::value::room::JoinError;
 use crate::shard::value::session::{CloseReason, Left};
-use crate::shard::value::socket::{Change, SocketEntry, SocketState};
+use crate::shard::value::socket::{Change, NOWHERE, SocketEntry, SocketState};
 
 /// What a client hears whose connect handler panicked, or that is disconnected before it has decided; the words are
 /// Flask-SocketIO's.

@@ -11,9 +11,9 @@ use crate::shard::table::Tables;
 use crate::shard::value::effect::Deferred;
 use crate::shard::value::kept::KeptEvents;
 use crate::shard::value::outbox::Outbox;
-use crate::shard::value::recovery::{Claimed, Recovery, Reserved, Stage, state_of_mut};
+use crate::shard::value::recovery::{Claimed, Recovery, Reserved, Stage};
 use crate::shard::value::session::CloseReason;
-use crate::shard::value::socket::SocketExtra;
+use crate::shard::value::socket::{SocketExtra, state_of_mut};
 
 impl Core {
     /// Keeps a socket whose connection is lost. False: it goes.

@@ -21,8 +21,9 @@ use crate::shard::feature::Feature;
 use crate::shard::table::Tables;
 use crate::shard::value::kept::{Limits, ends_with_text, with_argument};
 use crate::shard::value::parked::SlowConsumers;
-use crate::shard::value::recovery::{RecoveryState, Stage, keep, state_of, state_of_mut};
+use crate::shard::value::recovery::{RecoveryState, Stage};
 use crate::shard::value::seen::{LOOK_AGAIN_AFTER, Seen};
+use crate::shard::value::socket::{keep, state_of, state_of_mut};
 
 /// What became of an event for one socket.
 #[derive(Debug)]

@@ -18,11 +18,10 @@ use crate::mesh::ShardMessage;
 use crate::message::state::{StateChange, StateMessage};
 use crate::protocol::socketio::event::Args;
 use crate::shard::feature::Feature;
-use crate::shard::value::effect::NOWHERE;
 use crate::shard::value::encode::frame_event;
 use crate::shard::value::session::Link;
 use crate::shard::value::shard_key::shard_of_key;
-use crate::shard::value::socket::{SocketEntry, SocketState};
+use crate::shard::value::socket::{NOWHERE, SocketEntry, SocketState};
 use crate::shard::value::state::{KEY_BYTES_MAX, StateError, StateRoom, entry_len, message};
 
 /// A subscriber that owes more than this has fallen behind.

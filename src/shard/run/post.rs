@@ -12,7 +12,7 @@ use crate::shard::value::session::{CloseReason, Link};
 use crate::shard::value::share::Pause;
 
 /// How far the packets of a POST are handled.
-enum Received {
+pub(crate) enum Received {
     All,
     /// What is wrong with the packet at which it ended.
     Fault(CloseReason),

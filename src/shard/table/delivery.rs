@@ -18,15 +18,14 @@ use crate::shard::table::lookup::find_socket;
 use crate::shard::table::namespaces::Namespaces;
 use crate::shard::table::slow::Standing;
 use crate::shard::value::connection::{Connection, Ending, clamped};
-use crate::shard::value::effect::{Deferred, NOWHERE};
+use crate::shard::value::effect::Deferred;
 use crate::shard::value::form::{Transcoder, Wire};
 use crate::shard::value::kept::Limits;
 use crate::shard::value::owed::Owed;
 use crate::shard::value::parked::{Lag, Outcome, ParkResult, SlowRules};
-use crate::shard::value::recovery;
 use crate::shard::value::room::Room;
 use crate::shard::value::session::{CloseReason, Session};
-use crate::shard::value::socket::{SocketEntry, SocketState};
+use crate::shard::value::socket::{NOWHERE, SocketEntry, SocketState, keep};
 use crate::shard::value::stats::ShardCounters;
 use crate::shard::value::trace::trace_sent;
 
@@ -249,7 +248,7 @@ impl Delivery<'_> {
         socket.mark = self.mark;
         if let Some(offset) = self.offset {
             let kept = Kept { offset, at: self.now, frame: Arc::clone(frame) };
-            if recovery::keep(socket, kept, self.recovery_limits) {
+            if keep(socket, kept, self.recovery_limits) {
                 return;
             }
         }

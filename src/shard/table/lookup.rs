@@ -8,9 +8,9 @@ use crate::base::sid_index::SidIndex;
 use crate::base::slab::{Key, Slab};
 use crate::shard::table::Tables;
 use crate::shard::value::endpoint::EndpointTable;
-use crate::shard::value::recovery::{RecoveryState, state_of};
+use crate::shard::value::recovery::RecoveryState;
 use crate::shard::value::session::Session;
-use crate::shard::value::socket::SocketEntry;
+use crate::shard::value::socket::{SocketEntry, state_of};
 
 impl Tables {
     /// An endpoint by the number that a session or a request has.

@@ -12,7 +12,8 @@ use crate::message::address::Address;
 use crate::message::recovery::{Asker, Kept, LostSocket, NotKept, Offset, RecoveryMessage};
 use crate::message::target::Target;
 use crate::shard::table::Tables;
-use crate::shard::value::recovery::{Recovery, RecoveryState, Stage, state_of, state_of_mut};
+use crate::shard::value::recovery::{Recovery, RecoveryState, Stage};
+use crate::shard::value::socket::{state_of, state_of_mut};
 use crate::shard::value::wheel::TimerOwner;
 
 /// How long shards may take to answer each other.

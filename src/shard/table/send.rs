@@ -3,9 +3,9 @@
 use crate::base::slab::Key;
 use crate::shard::table::Tables;
 use crate::shard::value::connection::Ending;
-use crate::shard::value::effect::NOWHERE;
 use crate::shard::value::encode::{frame_packet, frame_text};
 use crate::shard::value::session::{CloseReason, Link};
+use crate::shard::value::socket::NOWHERE;
 use crate::shard::value::trace::trace_sent;
 
 impl Tables {

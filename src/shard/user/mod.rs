@@ -11,6 +11,7 @@ pub(crate) mod question;
 pub(crate) mod recipients;
 pub(crate) mod request;
 pub(crate) mod shard_info;
+pub(crate) mod site;
 pub(crate) mod sleep;
 pub(crate) mod socket;
 pub(crate) mod state;

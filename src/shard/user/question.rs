@@ -78,3 +78,32 @@ impl<A: ToArgs> Future for Question<A> {
         }
     }
 }
+
+impl Socket {
+    /// Sends an event and waits for the client's answer: Flask-SocketIO's `call`, Node's `emitWithAck`.
+    ///
+    /// The event leaves when the result is first awaited. Without an answer to wait for: [`emit`](Socket::emit).
+    ///
+    /// ```no_run
+    /// # async fn example(socket: shardcast::Socket) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// let answer = socket.emit_with_ack("question", 42).timeout(Duration::from_secs(1)).await?;
+    /// let text: String = answer.first()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`AckError`]: no answer in time, or the client is gone.
+    pub fn emit_with_ack<A: ToArgs>(&self, event: &str, args: A) -> Question<A> {
+        let timeout = self.core.borrow().tables.config.ack_timeout;
+        Question {
+            socket: self.clone(),
+            event: event.to_owned(),
+            args: Some(args),
+            timeout,
+            cell: Rc::default(),
+        }
+    }
+}

@@ -476,3 +476,47 @@ fn send_and_ring(mesh: &Mesh, shard: ShardId, message: ShardMessage) -> bool {
     }
     true
 }
+
+/// Whom a socket speaks to.
+impl Socket {
+    /// Everybody in the socket's namespace, this socket included: Flask-SocketIO's `broadcast=True`.
+    pub fn broadcast(&self) -> Recipients<'_> {
+        Recipients::everyone(&self.core, Rc::clone(&self.namespace), Some(self.key))
+    }
+
+    /// The members of a room, this socket included if it is one: Flask-SocketIO's `to=`. A socket's id is a room.
+    pub fn to(&self, room: impl AsRef<str>) -> Recipients<'_> {
+        Recipients::rooms(&self.core, Rc::clone(&self.namespace), Some(self.key)).to(room)
+    }
+
+    /// Everybody in the socket's namespace, on every shard, to look at or to change: see
+    /// [`fetch`](Recipients::fetch), [`count`](Recipients::count), [`here`](Recipients::here).
+    pub fn sockets(&self) -> Recipients<'_> {
+        self.broadcast()
+    }
+
+    /// The rooms of the socket's namespace on all shards, with how many members each has. Its own id is no entry.
+    pub fn namespace_rooms(&self) -> Gathering<BTreeMap<String, u64>> {
+        self.broadcast().rooms_by_size()
+    }
+
+    /// This socket alone, with a say in whether what it is sent may be compressed: see [`Recipients::compress`].
+    pub fn compress(&self, may_compress: bool) -> Recipients<'_> {
+        self.to(self.sid.as_str()).this_shard().compress(may_compress)
+    }
+
+    /// This socket alone, unless it is behind: see [`Recipients::volatile`].
+    pub fn volatile(&self) -> Recipients<'_> {
+        self.to(self.sid.as_str()).this_shard().volatile()
+    }
+
+    /// This socket alone; while it is behind, only the latest with this key waits for it: see [`Recipients::latest`].
+    pub fn latest(&self, key: impl Into<String>) -> Recipients<'_> {
+        self.to(self.sid.as_str()).this_shard().latest(key)
+    }
+
+    /// Empties a room, on every shard.
+    pub fn close_room(&self, room: impl AsRef<str>) {
+        self.to(room.as_ref()).leave(room);
+    }
+}

@@ -1,51 +1,19 @@
-//! What is registered for paths that are not Engine.IO's, and the request that a route is given.
+//! The request that a route is given.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::rc::Rc;
 
 use crate::message::peer::Peer;
 use crate::protocol::http::head::Head;
 use crate::protocol::http::headers::Headers;
 use crate::protocol::http::method::Method;
-use crate::protocol::http::response::Response;
 use crate::protocol::http::{cookies, query};
 use crate::protocol::surrogates::read_json;
 use crate::protocol::websocket::handshake;
 use crate::shard::core::SharedCore;
 use crate::shard::user::recipients::Recipients;
-use crate::shard::user::websocket::WebSocketRoute;
 use crate::shard::value::endpoint::SharedSigner;
-
-/// Answers one request.
-pub(crate) type RouteHandler = Box<dyn Fn(&Request<'_>) -> Response>;
-
-/// What the site serves.
-#[derive(Default)]
-pub(crate) struct Site {
-    pub(crate) routes: matchit::Router<Rc<Route>>,
-    /// Prefix of the path, and the folder on disk; the longest prefix first.
-    pub(crate) folders: Vec<(String, PathBuf)>,
-    /// By their numbers, which connections keep.
-    pub(crate) websockets: Vec<WebSocketRoute>,
-}
-
-impl Site {
-    /// A WebSocket route by the number that its path has.
-    pub(crate) fn websocket(&self, number: u16) -> &WebSocketRoute {
-        &self.websockets[usize::from(number)]
-    }
-}
-
-/// Everything on one path.
-#[derive(Default)]
-pub(crate) struct Route {
-    pub(crate) methods: Vec<(Method, RouteHandler)>,
-    /// The number of its WebSocket route.
-    pub(crate) websocket: Option<u16>,
-}
 
 /// One HTTP request, as a route's handler sees it.
 pub struct Request<'a> {

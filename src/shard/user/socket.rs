@@ -2,7 +2,6 @@
 
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
@@ -17,9 +16,6 @@ use crate::protocol::socketio::encode::EncodeError;
 use crate::protocol::socketio::raw_json::RawJson;
 use crate::shard::core::SharedCore;
 use crate::shard::table::namespaces::NamespaceRef;
-use crate::shard::user::gathering::Gathering;
-use crate::shard::user::question::Question;
-use crate::shard::user::recipients::Recipients;
 use crate::shard::user::state::State;
 use crate::shard::value::answer::Answer;
 use crate::shard::value::args::{Reply, ToArgs};
@@ -41,10 +37,10 @@ pub(crate) const DATA_BYTES_MAX: usize = 64 * 1024;
 /// other threads there is [`Handle`](crate::Handle).
 #[derive(Clone)]
 pub struct Socket {
-    core: SharedCore,
-    key: Key,
-    sid: Sid,
-    namespace: Rc<NamespaceRef>,
+    pub(crate) core: SharedCore,
+    pub(crate) key: Key,
+    pub(crate) sid: Sid,
+    pub(crate) namespace: Rc<NamespaceRef>,
 }
 
 /// What became of an emit.
@@ -188,33 +184,6 @@ impl Socket {
         self.emit_expecting(event, args, timeout, Box::new(then))
     }
 
-    /// Sends an event and waits for the client's answer: Flask-SocketIO's `call`, Node's `emitWithAck`.
-    ///
-    /// The event leaves when the result is first awaited. Without an answer to wait for: [`emit`](Socket::emit).
-    ///
-    /// ```no_run
-    /// # async fn example(socket: shardcast::Socket) -> Result<(), Box<dyn std::error::Error>> {
-    /// use std::time::Duration;
-    ///
-    /// let answer = socket.emit_with_ack("question", 42).timeout(Duration::from_secs(1)).await?;
-    /// let text: String = answer.first()?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`AckError`]: no answer in time, or the client is gone.
-    pub fn emit_with_ack<A: ToArgs>(&self, event: &str, args: A) -> Question<A> {
-        let timeout = self.core.borrow().tables.config.ack_timeout;
-        Question {
-            socket: self.clone(),
-            event: event.to_owned(),
-            args: Some(args),
-            timeout,
-            cell: Rc::default(),
-        }
-    }
-
     /// Puts the socket into a room. False when it is gone, or in `rooms_per_socket_max` rooms already.
     ///
     /// A room named like another socket's id gets what is sent to that id, as in Node and Flask-SocketIO. Where
@@ -238,42 +207,6 @@ impl Socket {
         self.core.borrow_mut().tables.end_soon(self.key);
     }
 
-    /// Everybody in the socket's namespace, this socket included: Flask-SocketIO's `broadcast=True`.
-    pub fn broadcast(&self) -> Recipients<'_> {
-        Recipients::everyone(&self.core, Rc::clone(&self.namespace), Some(self.key))
-    }
-
-    /// The members of a room, this socket included if it is one: Flask-SocketIO's `to=`. A socket's id is a room.
-    pub fn to(&self, room: impl AsRef<str>) -> Recipients<'_> {
-        Recipients::rooms(&self.core, Rc::clone(&self.namespace), Some(self.key)).to(room)
-    }
-
-    /// Everybody in the socket's namespace, on every shard, to look at or to change: see
-    /// [`fetch`](Recipients::fetch), [`count`](Recipients::count), [`here`](Recipients::here).
-    pub fn sockets(&self) -> Recipients<'_> {
-        self.broadcast()
-    }
-
-    /// The rooms of the socket's namespace on all shards, with how many members each has. Its own id is no entry.
-    pub fn namespace_rooms(&self) -> Gathering<BTreeMap<String, u64>> {
-        self.broadcast().rooms_by_size()
-    }
-
-    /// This socket alone, with a say in whether what it is sent may be compressed: see [`Recipients::compress`].
-    pub fn compress(&self, may_compress: bool) -> Recipients<'_> {
-        self.to(self.sid.as_str()).this_shard().compress(may_compress)
-    }
-
-    /// This socket alone, unless it is behind: see [`Recipients::volatile`].
-    pub fn volatile(&self) -> Recipients<'_> {
-        self.to(self.sid.as_str()).this_shard().volatile()
-    }
-
-    /// This socket alone; while it is behind, only the latest with this key waits for it: see [`Recipients::latest`].
-    pub fn latest(&self, key: impl Into<String>) -> Recipients<'_> {
-        self.to(self.sid.as_str()).this_shard().latest(key)
-    }
-
     /// Whether this is a socket that was there before its connection was lost, and if not, why. Connect handlers may ask
     /// too: they run for clients that come back as for all others.
     pub fn recovery(&self) -> Recovery {
@@ -290,11 +223,6 @@ impl Socket {
     pub fn state<'a>(&'a self, room: &'a str) -> State<'a> {
         let number = self.core.borrow().tables.namespaces.resolve(&self.namespace).unwrap_or(u16::MAX);
         State::here(&self.core, number, room)
-    }
-
-    /// Empties a room, on every shard.
-    pub fn close_room(&self, room: impl AsRef<str>) {
-        self.to(room.as_ref()).leave(room);
     }
 
     /// Keeps a value for as long as the socket lives, one of each type.

@@ -14,7 +14,7 @@ use crate::shard::value::form::Wire;
 use crate::shard::value::outbox::Outbox;
 use crate::shard::value::post::PendingPost;
 use crate::shard::value::raw::RawState;
-use crate::shard::value::share::Share;
+use crate::shard::value::share::{Pause, Share, WireEnd};
 
 /// How long a connection that is over may take to say so: long enough for the last answer to be read
 /// (closing with unread input would reset it), short enough not to keep dead peers.
@@ -250,4 +250,30 @@ impl Connection {
 #[inline]
 pub(crate) fn clamped(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+impl Connection {
+    /// Takes one event from the share of this turn, or says why there is none now.
+    #[inline]
+    pub(crate) fn take_event(&mut self, turn: u32, outbox_bytes_max: usize) -> Result<(), Pause> {
+        self.share.spent.enter(turn);
+        if self.share.spent.is_used_up() || self.share.is_queued {
+            return Err(Pause::Turn);
+        }
+        if self.outbox.len() > outbox_bytes_max / 2 && (self.share.end.is_none() || self.still_reads()) {
+            return Err(Pause::Outbox);
+        }
+        self.share.spent.add_event();
+        Ok(())
+    }
+
+    /// Whether the peer has said all it will, and takes what it has asked for: a client of HTTP may.
+    pub(crate) fn still_reads(&self) -> bool {
+        self.share.end == Some(WireEnd::Ended) && matches!(self.kind, Kind::Http(_))
+    }
+
+    /// Input that is not handled yet.
+    pub(crate) fn unread(&self) -> usize {
+        self.inbound.len() - self.share.used as usize
+    }
 }

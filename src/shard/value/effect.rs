@@ -12,9 +12,6 @@ use crate::shard::value::session::CloseReason;
 use crate::shard::value::socket::SocketExtra;
 use crate::shard::value::task::LocalFuture;
 
-/// No place in a table.
-pub(crate) const NOWHERE: u32 = u32::MAX;
-
 /// What the shard asks of whoever drives it.
 #[derive(Debug)]
 pub(crate) enum Output {

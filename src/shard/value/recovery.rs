@@ -6,8 +6,7 @@ use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
 use crate::message::address::Address;
 use crate::message::recovery::{Asker, Kept, Offset};
-use crate::shard::value::kept::{KeptEvents, Limits};
-use crate::shard::value::socket::{SocketEntry, SocketState};
+use crate::shard::value::kept::KeptEvents;
 
 /// Whether a socket is one that was there before: see `recovery_max_disconnection` of [`Config`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,21 +119,4 @@ pub(crate) fn claimed_pid(auth: &str) -> Option<Sid> {
         Ok(Claim { pid: serde_json::Value::String(pid), .. }) => Sid::parse(&pid),
         _ => None,
     }
-}
-
-/// The state of a socket that takes part.
-pub(crate) fn state_of(socket: &SocketEntry) -> Option<&RecoveryState> {
-    socket.extra.as_ref()?.recovery.as_deref()
-}
-
-pub(crate) fn state_of_mut(socket: &mut SocketEntry) -> Option<&mut RecoveryState> {
-    socket.extra.as_mut()?.recovery.as_deref_mut()
-}
-
-/// Lets a socket keep an event that it is sent, or would be. True if that is all that is to be done with it.
-pub(crate) fn keep(socket: &mut SocketEntry, kept: Kept, limits: Limits) -> bool {
-    if let Some(state) = state_of_mut(socket) {
-        state.events.keep(kept, limits);
-    }
-    socket.state == SocketState::Closed
 }

@@ -1,7 +1,6 @@
 //! How much of a turn one connection may have, and what it waits for when it has had it.
 
 use crate::base::slab::Key;
-use crate::shard::value::connection::{Connection, Kind};
 
 /// Frames, requests and packets of one connection in one turn. With handlers that take 100 us each, this is what somebody else
 /// waits for.
@@ -132,31 +131,5 @@ impl Share {
     /// Its peer has taken something, on whichever connection.
     pub(crate) fn note_sign_of_life(&mut self) {
         self.has_progress = true;
-    }
-}
-
-impl Connection {
-    /// Takes one event from the share of this turn, or says why there is none now.
-    #[inline]
-    pub(crate) fn take_event(&mut self, turn: u32, outbox_bytes_max: usize) -> Result<(), Pause> {
-        self.share.spent.enter(turn);
-        if self.share.spent.is_used_up() || self.share.is_queued {
-            return Err(Pause::Turn);
-        }
-        if self.outbox.len() > outbox_bytes_max / 2 && (self.share.end.is_none() || self.still_reads()) {
-            return Err(Pause::Outbox);
-        }
-        self.share.spent.add_event();
-        Ok(())
-    }
-
-    /// Whether the peer has said all it will, and takes what it has asked for: a client of HTTP may.
-    pub(crate) fn still_reads(&self) -> bool {
-        self.share.end == Some(WireEnd::Ended) && matches!(self.kind, Kind::Http(_))
-    }
-
-    /// Input that is not handled yet.
-    pub(crate) fn unread(&self) -> usize {
-        self.inbound.len() - self.share.used as usize
     }
 }

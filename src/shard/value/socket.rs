@@ -14,12 +14,16 @@ use crate::base::slab::Key;
 use crate::mesh::Mesh;
 use crate::mesh::interest::Announcement;
 use crate::message::address::Address;
+use crate::message::recovery::Kept;
 use crate::message::target::SocketChange;
-use crate::shard::value::effect::NOWHERE;
 use crate::shard::value::expiry::Expiry;
 use crate::shard::value::form::Wire;
+use crate::shard::value::kept::Limits;
 use crate::shard::value::outbox::Outbox;
 use crate::shard::value::recovery::RecoveryState;
+
+/// No place in a table.
+pub(crate) const NOWHERE: u32 = u32::MAX;
 
 /// How far a socket has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,4 +171,21 @@ impl SocketEntry {
     pub(crate) fn extra_mut(&mut self) -> &mut SocketExtra {
         self.extra.get_or_insert_default()
     }
+}
+
+/// The state of a socket that takes part.
+pub(crate) fn state_of(socket: &SocketEntry) -> Option<&RecoveryState> {
+    socket.extra.as_ref()?.recovery.as_deref()
+}
+
+pub(crate) fn state_of_mut(socket: &mut SocketEntry) -> Option<&mut RecoveryState> {
+    socket.extra.as_mut()?.recovery.as_deref_mut()
+}
+
+/// Lets a socket keep an event that it is sent, or would be. True if that is all that is to be done with it.
+pub(crate) fn keep(socket: &mut SocketEntry, kept: Kept, limits: Limits) -> bool {
+    if let Some(state) = state_of_mut(socket) {
+        state.events.keep(kept, limits);
+    }
+    socket.state == SocketState::Closed
 }
