@@ -5,6 +5,8 @@
 
 #[path = "tidy/code.rs"]
 mod code;
+#[path = "tidy/floors.rs"]
+mod floors;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/seam.rs"]
@@ -81,6 +83,25 @@ fn imports_point_down() {
 #[test]
 fn a_shard_is_reached_by_its_seam_only() {
     assert_clean(&sources(&["rs"]), seam::seam);
+}
+
+#[test]
+fn floors_of_the_shard_know_those_below() {
+    assert_clean(&sources(&["rs"]), floors::floors);
+}
+
+#[test]
+fn user_code_is_called_in_one_place() {
+    assert_clean(&sources(&["rs"]), floors::user_code);
+}
+
+#[test]
+fn imports_make_no_circle() {
+    let mut files = sources(&["rs"]);
+    files.retain(|source| source.path.starts_with("src/") && !source.path.starts_with("src/bin/"));
+    let circles = floors::circles(&files);
+    let faults: Vec<_> = circles.into_iter().filter(|circle| !floors::is_allowed(circle)).collect();
+    assert!(faults.is_empty(), "files that need each other to be understood: {faults:#?}");
 }
 
 #[test]

@@ -19,18 +19,16 @@ use crate::mesh::{INBOX_BYTES_MAX, INBOX_MESSAGES_MAX, ShardMessage};
 use crate::message::recovery::Kept;
 use crate::message::target::Broadcast;
 use crate::server::Error;
-use crate::shard::feature::acks::ACKS_PER_SOCKET_MAX;
-use crate::shard::feature::inquiries::walks::WALKS_BYTES_MAX;
-use crate::shard::feature::inquiries::{FINDINGS_BYTES_MAX, INQUIRIES_MAX, RECEIVERS_MAX};
-use crate::shard::table::partial::partial_part;
+use crate::shard::bounds::{
+    ACKS_PER_SOCKET_MAX, FINDINGS_BYTES_MAX, INQUIRIES_MAX, RECEIVERS_MAX, WALKS_BYTES_MAX, partial_part,
+};
 use crate::shard::user::recipients::SPARE_TARGETS_MAX;
 use crate::shard::user::socket::DATA_BYTES_MAX;
 use crate::shard::value::answer::PendingAck;
 use crate::shard::value::connection::{Connection, HttpState};
 use crate::shard::value::files::{CODED_FILE_BYTES_MAX, FILE_PIECE_BYTES};
 use crate::shard::value::owed::MADE_PER_TURN_MAX;
-use crate::shard::value::room::ROOM_NAME_BYTES_MAX;
-use crate::shard::value::room::Room;
+use crate::shard::value::room::{ROOM_NAME_BYTES_MAX, Room};
 use crate::shard::value::session::Session;
 use crate::shard::value::socket::{SocketEntry, SocketExtra};
 

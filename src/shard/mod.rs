@@ -20,13 +20,14 @@
 //! While a wire is called the shard is at work: wires never call it. A send that ends later, and a wire that takes bytes again,
 //! are told to it afterwards, with `sent` and `writable`. At the end of a thread comes [`drop_tasks`](Shard::drop_tasks).
 
+pub(crate) mod bounds;
 mod core;
-pub(crate) mod feature;
+mod feature;
 #[cfg(any(test, feature = "bench-support"))]
 mod inspect;
-pub(crate) mod run;
+mod run;
 pub(crate) mod seam;
-pub(crate) mod table;
+mod table;
 pub(crate) mod user;
 pub(crate) mod value;
 
@@ -45,8 +46,7 @@ use crate::shard::core::Core;
 pub(crate) use crate::shard::core::CoreParts;
 use crate::shard::feature::states::StateTable;
 pub(crate) use crate::shard::run::Shard;
-use crate::shard::table::namespaces::is_pattern;
-use crate::shard::user::app::{self, App, EndpointHandlers};
+use crate::shard::user::app::{self, App, EndpointHandlers, is_pattern};
 use crate::shard::user::current::with_current;
 use crate::shard::value::parked::SlowConsumers;
 use crate::shard::value::share::WireEnd;

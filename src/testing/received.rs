@@ -6,7 +6,6 @@ use serde::de::DeserializeOwned;
 
 use crate::protocol::socketio::event::{Args, ArgsError};
 use crate::shard::value::answer::Answer;
-use crate::shard::value::args::ToArgs;
 
 /// Why a client could not connect.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::http::Response;
 use crate::protocol::websocket::frame::{self, Opcode, server_frames};
-use crate::shard::table::slow_polls::POST_PAUSE_MAX;
+use crate::shard::bounds::POST_PAUSE_MAX;
 use crate::testing::TestServer;
 use crate::testing::host::WireId;
 use crate::{Config, Context, Peer, Server, Socket, sleep};

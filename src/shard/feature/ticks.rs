@@ -8,9 +8,6 @@ use crate::shard::feature::Feature;
 /// Missed ticks that are made up for, one right after the other; those beyond are skipped.
 pub(crate) const CATCH_UP_MAX: u64 = 3;
 
-/// The shortest period: a shard's clock counts milliseconds.
-pub(crate) const PERIOD_MIN: Duration = Duration::from_millis(1);
-
 /// Where a ticker has got to.
 #[derive(Debug)]
 pub(crate) struct Progress {

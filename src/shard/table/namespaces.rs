@@ -16,11 +16,6 @@ use crate::base::slab::Key;
 use crate::message::address::Address;
 use crate::shard::value::endpoint::MAIN;
 
-/// Whether a namespace's name has parts in braces, and so stands for many.
-pub(crate) fn is_pattern(name: &str) -> bool {
-    name.contains(['{', '}'])
-}
-
 /// The number of a namespace that has no table on this shard.
 const NO_NUMBER: u16 = u16::MAX;
 

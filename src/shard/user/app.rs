@@ -8,7 +8,6 @@ use crate::base::limits::NAMESPACES_REGISTERED_MAX;
 use crate::config::engine::EngineOptions;
 use crate::protocol::flask::signer::CookieSigner;
 use crate::protocol::socketio::event::Args;
-use crate::shard::table::namespaces::is_pattern;
 use crate::shard::user::context::Context;
 use crate::shard::user::engine_socket::EngineRoute;
 use crate::shard::user::request::Request;
@@ -107,6 +106,11 @@ impl App {
     pub(crate) fn endpoint(&self, endpoint: u8) -> Option<&EndpointHandlers> {
         self.endpoints.get(usize::from(endpoint))
     }
+}
+
+/// Whether a namespace's name has parts in braces, and so stands for many.
+pub(crate) fn is_pattern(name: &str) -> bool {
+    name.contains(['{', '}'])
 }
 
 /// The handlers of one namespace.

@@ -8,8 +8,9 @@ use std::time::Duration;
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::shard::core::SharedCore;
-use crate::shard::feature::ticks::{CATCH_UP_MAX, PERIOD_MIN, beat_at, missed_since};
+use crate::shard::feature::ticks::{CATCH_UP_MAX, beat_at, missed_since};
 use crate::shard::user::current::current;
+use crate::shard::user::tick::PERIOD_MIN;
 
 /// Waits without holding anybody up, like Flask-SocketIO's `sleep`. Precise to a millisecond, which is the
 /// least, unless the shard is busy.

@@ -11,6 +11,9 @@ use crate::shard::table::namespaces::NamespaceRef;
 use crate::shard::user::recipients::Recipients;
 use crate::shard::user::state::State;
 
+/// The shortest period: a shard's clock counts milliseconds.
+pub(crate) const PERIOD_MIN: Duration = Duration::from_millis(1);
+
 pub(crate) type TickHandler = Box<dyn Fn(&Tick<'_>)>;
 
 /// A registered tick.
