@@ -64,10 +64,10 @@ const DESCRIPTORS_OTHER: u64 = 32;
 pub(crate) fn run(options: Options) -> Result<ExitCode, BenchError> {
     options.check()?;
     raise_descriptor_limit(&options)?;
-    if let Some(id) = options.pin {
-        if !is_pinned_to(id) {
-            return Err(BenchError::Usage(format!("--pin {id}: this process may not run on that core")));
-        }
+    if let Some(id) = options.pin
+        && !is_pinned_to(id)
+    {
+        return Err(BenchError::Usage(format!("--pin {id}: this process may not run on that core")));
     }
     let nonce = clock::unix_nanos();
     let target = Target::resolve(&options.url, &options.path)?;
