@@ -68,7 +68,7 @@ impl Server {
                     if let Err(panic) = guarded(|| work(&beat)) {
                         tracing::error!(?period, message = %panic, "what is done every so often panicked");
                         if let Some(core) = current() {
-                            core.borrow().tables.counters.handler_panics.add(1);
+                            core.borrow().tables.env.counters.handler_panics.add(1);
                         }
                     }
                 }

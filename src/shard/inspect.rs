@@ -35,8 +35,8 @@ impl Shard {
             ("open_sockets", namespaces.iter().map(|table| table.open_sockets as usize).sum()),
             ("tasks", core.tasks.len()),
             ("sleeps", core.sleeps.len()),
-            ("deferred", core.tables.deferred.len()),
-            ("polls_due", core.tables.polls_due.len()),
+            ("deferred", core.tables.effects.deferred.len()),
+            ("polls_due", core.tables.effects.polls_due.len()),
             ("timers", usize::from(core.tables.wheel.next_timeout() != Time::NEVER)),
         ]
     }
@@ -50,7 +50,10 @@ impl Shard {
             "bytes that are owed are counted otherwise"
         );
         let partial = core.tables.partial_of_all();
-        assert_eq!(core.tables.partial_bytes, partial, "bytes of what is not whole are counted otherwise");
+        assert_eq!(
+            core.tables.intake.partial_bytes, partial,
+            "bytes of what is not whole are counted otherwise"
+        );
     }
 
     /// Everything that a connection is owed.
@@ -116,7 +119,7 @@ impl Shard {
     /// Closes a session, for any reason that there is.
     pub(crate) fn end_session(&mut self, session: Key, reason: CloseReason, now: Time) {
         self.work(now, |shard| {
-            shard.core.borrow_mut().tables.deferred.push(Deferred::CloseSession(session, reason));
+            shard.core.borrow_mut().tables.effects.deferred.push(Deferred::CloseSession(session, reason));
         });
     }
 }

@@ -66,7 +66,7 @@ impl Shard {
         let watch = Watch::new(Arc::clone(&parts.clock), parts.config.slow_handler);
         let mut core = Core::new(parts, app.endpoints.iter().map(EndpointHandlers::table).collect());
         core.tables.partial_part();
-        core.tables.signer = app.signer.clone().map(Rc::new);
+        core.tables.env.signer = app.signer.clone().map(Rc::new);
         if core.recovery.is_on {
             core.tables.mesh.begin_relaying();
         }
@@ -82,7 +82,7 @@ impl Shard {
                 let number = core.tables.namespaces.find(handlers.endpoint, &handlers.name);
                 for (room, options) in &handlers.state_rooms {
                     let number = number.expect("the namespace was just registered");
-                    let now = core.tables.now;
+                    let now = core.tables.env.now;
                     core.states.push(StateTable::new(number, room, options.clone(), now));
                 }
             }
@@ -104,8 +104,8 @@ impl Shard {
     /// A connection was accepted. `None`: there are too many, close it.
     pub(crate) fn open(&mut self, peer: Peer, now: Time) -> Option<Key> {
         let mut core = self.core.borrow_mut();
-        core.tables.now = now;
-        if !core.tables.config.proxy_protocol {
+        core.tables.env.now = now;
+        if !core.tables.env.config.proxy_protocol {
             return core.tables.open_connection(peer);
         }
         core.tables.open_proxied(peer)
@@ -118,7 +118,7 @@ impl Shard {
             return self.open(arrival.peer, now);
         }
         let mut core = self.core.borrow_mut();
-        core.tables.now = now;
+        core.tables.env.now = now;
         let key = core.tables.open_connection(arrival.peer)?;
         if let Some(http) = core.tables.http_mut(key) {
             http.moves = arrival.moves;
@@ -200,7 +200,7 @@ impl Shard {
     /// The time of the wall clock: told now and then, as somebody may set it.
     pub(crate) fn set_wall_clock(&mut self, unix_millis: u64, now: Time) {
         let mut core = self.core.borrow_mut();
-        core.tables.now = now;
+        core.tables.env.now = now;
         core.tables.set_wall_clock(unix_millis);
     }
 
@@ -254,7 +254,7 @@ impl Shard {
                     TimerOwner::Recovery(key) => shard.recovery_timeout(key),
                 }
                 // What a handler asked for holds before the next one is called.
-                if !shard.core.borrow().tables.deferred.is_empty() {
+                if !shard.core.borrow().tables.effects.deferred.is_empty() {
                     shard.settle();
                 }
             }
@@ -275,6 +275,6 @@ impl Shard {
 
     /// The shard's thread has worked for so long since it last slept.
     pub(crate) fn count_busy(&self, busy: Duration) {
-        self.core.borrow().tables.counters.busy_micros.add(busy.as_micros() as u64);
+        self.core.borrow().tables.env.counters.busy_micros.add(busy.as_micros() as u64);
     }
 }

@@ -198,7 +198,7 @@ impl Shard {
     /// A send that was under way has ended: so many bytes are out. What is left is sent at the turn's end.
     pub(crate) fn sent(&mut self, key: Key, count: usize, now: Time) {
         let mut core = self.core.borrow_mut();
-        core.tables.now = now;
+        core.tables.env.now = now;
         core.tables.sent(key, count);
         if let Some(connection) = core.tables.connections.get_mut(key) {
             connection.outbox.unlock();
@@ -209,13 +209,13 @@ impl Shard {
     /// A wire takes bytes again after it took no more.
     pub(crate) fn writable(&mut self, key: Key, now: Time) {
         let mut core = self.core.borrow_mut();
-        core.tables.now = now;
+        core.tables.env.now = now;
         core.flush_later(key);
     }
 
     /// So many bytes are out of what a connection was still owed when it was given up.
     pub(crate) fn sent_at_last(&mut self, outbox: &mut Outbox, count: usize) {
-        outbox.advance(count, &mut self.core.borrow_mut().tables.buffers);
+        outbox.advance(count, &mut self.core.borrow_mut().tables.pools.buffers);
     }
 }
 
@@ -248,10 +248,10 @@ impl Shard {
     fn end_work(&mut self) {
         let is_settled = {
             let core = self.core.borrow();
-            core.tables.polls_due.is_empty()
-                && core.tables.deferred.is_empty()
+            core.tables.effects.polls_due.is_empty()
+                && core.tables.effects.deferred.is_empty()
                 && !core.tables.owed.is_too_much()
-                && core.tables.partial_bytes <= core.tables.partial_bytes_max
+                && core.tables.intake.partial_bytes <= core.tables.intake.partial_bytes_max
         };
         if !is_settled {
             // An answered poll lets the next request of its connection in, and a client that has caught up may be
@@ -266,11 +266,11 @@ impl Shard {
             });
         }
         let mut core = self.core.borrow_mut();
-        core.tables.counters.owed_bytes.set(core.tables.owed.bytes() as u64);
-        core.tables.counters.partial_bytes.set(core.tables.partial_bytes as u64);
+        core.tables.env.counters.owed_bytes.set(core.tables.owed.bytes() as u64);
+        core.tables.env.counters.partial_bytes.set(core.tables.intake.partial_bytes as u64);
         core.tables.new_turn();
-        self.unflushed.extend(&core.tables.dirty);
-        core.tables.dirty.clear();
+        self.unflushed.extend(&core.tables.effects.dirty);
+        core.tables.effects.dirty.clear();
     }
 
     fn ring_bells(&mut self, wires: &mut impl Wires) {
@@ -281,10 +281,10 @@ impl Shard {
 
     /// Does what was noted for the wires so far; false when that was nothing.
     fn do_outputs(&mut self, wires: &mut impl Wires) -> bool {
-        if self.core.borrow().tables.outputs.is_empty() {
+        if self.core.borrow().tables.effects.outputs.is_empty() {
             return false;
         }
-        let mut outputs = std::mem::take(&mut self.core.borrow_mut().tables.outputs);
+        let mut outputs = std::mem::take(&mut self.core.borrow_mut().tables.effects.outputs);
         for output in outputs.drain(..) {
             match output {
                 Output::Close { connection, outbox } => wires.close_wire(connection, outbox),
@@ -296,15 +296,15 @@ impl Shard {
                 Output::StartReading(connection) => wires.set_wanted(connection, true),
                 Output::File { connection, work } => {
                     if let Some(answer) = wires.do_file_work(connection, work) {
-                        let now = self.core.borrow().tables.now;
+                        let now = self.core.borrow().tables.env.now;
                         self.deliver(ShardMessage::File(Box::new(answer)), now);
                     }
                 }
             }
         }
         let mut core = self.core.borrow_mut();
-        if core.tables.outputs.is_empty() {
-            core.tables.outputs = outputs;
+        if core.tables.effects.outputs.is_empty() {
+            core.tables.effects.outputs = outputs;
         }
         true
     }

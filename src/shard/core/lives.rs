@@ -57,7 +57,7 @@ impl Core {
                 Refused::new("Invalid namespace")
             }
             NamespaceError::Full => {
-                let namespaces_max = self.tables.config.namespaces_max;
+                let namespaces_max = self.tables.env.config.namespaces_max;
                 let namespace = without_query(name);
                 tracing::warn!(target: SOCKETIO, namespace, namespaces_max, "refused: namespaces_max is reached");
                 Refused::new("Too many namespaces")
@@ -112,10 +112,10 @@ impl Core {
             session.connect_by = Time::NEVER;
         }
         self.tables.leave_unjoined(session);
-        self.tables.counters.sockets.add(1);
+        self.tables.env.counters.sockets.add(1);
         while let Some(front) = held.front() {
             let frames = front.to_vec();
-            held.advance(frames.len(), &mut self.tables.buffers);
+            held.advance(frames.len(), &mut self.tables.pools.buffers);
             self.tables.send_frames(session, frames);
         }
     }
@@ -207,7 +207,7 @@ impl Core {
         let Some(socket) = self.tables.sockets.get_mut(key) else { return };
         let (sid, was_open) = (socket.sid, socket.state == SocketState::Open);
         if was_open {
-            self.tables.counters.sockets.subtract(1);
+            self.tables.env.counters.sockets.subtract(1);
             self.tables.namespaces[socket.namespace].open_sockets -= 1;
         }
         socket.state = SocketState::Closed;
@@ -228,11 +228,11 @@ impl Core {
         self.tables.leave_all(key);
         // A socket that was never let in may have been asked something, too.
         for ack in self.acks().take_all(key) {
-            self.tables.deferred.push(Deferred::FailAck(ack, AckError::Disconnected));
+            self.tables.effects.deferred.push(Deferred::FailAck(ack, AckError::Disconnected));
         }
         let Some(mut socket) = self.tables.sockets.remove(key) else { return };
         if let Some(extra) = socket.extra.take().filter(|extra| !extra.values.is_empty()) {
-            self.tables.deferred.push(Deferred::Discard(extra));
+            self.tables.effects.deferred.push(Deferred::Discard(extra));
         }
         self.tables.socket_ids.remove(&socket.sid, key.index);
         self.tables.release_id(socket.namespace, socket.sid);

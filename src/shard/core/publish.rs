@@ -18,6 +18,7 @@ use crate::shard::table::namespaces::NamespaceRef;
 use crate::shard::value::args::ToArgs;
 use crate::shard::value::encode::frame_event;
 use crate::shard::value::parked::{Outcome, SlowConsumers};
+use crate::shard::value::pools::Pools;
 use crate::shard::value::session::CloseReason;
 use crate::shard::value::socket::{Change, SocketState};
 
@@ -60,7 +61,7 @@ impl Core {
         let has_others = self.tables.mesh.len() > 1 && target.reach != Reach::Shard;
         let is_sent = !has_others || self.publish_elsewhere(address, target, sender, (frame, offset));
         if let Some(offset) = offset.filter(|offset| !offset.is_local) {
-            self.tables.mesh.published.finish(self.tables.id, offset.number);
+            self.tables.mesh.published.finish(self.tables.env.id, offset.number);
         }
         is_sent.then_some(outcome)
     }
@@ -73,13 +74,13 @@ impl Core {
         sender: Option<Key>,
         (frame, offset): (&SharedFrame, Option<Offset>),
     ) -> bool {
-        let mut audience = Audience::but(self.tables.id);
+        let mut audience = Audience::but(self.tables.env.id);
         let mut next = self.tables.mesh.interest.next(&mut audience, address, target);
         if next.is_none() {
             return true;
         }
         let except_sender = sender.and_then(|key| self.tables.sockets.get(key)).map(|socket| socket.sid);
-        let broadcast = self.tables.broadcasts.share(|broadcast: &mut Broadcast| {
+        let broadcast = self.tables.pools.broadcasts.share(|broadcast: &mut Broadcast| {
             broadcast.namespace.clone_from(address);
             broadcast.target.clone_from(target);
             if let Some(sid) = except_sender {
@@ -128,7 +129,7 @@ impl Core {
             return;
         }
         let announcement = change.announce(&self.tables.mesh, address);
-        let mut audience = Audience::but(self.tables.id);
+        let mut audience = Audience::but(self.tables.env.id);
         while let Some(shard) = self.tables.mesh.interest.next(&mut audience, address, target) {
             let (namespace, target) = (address.clone(), target.clone());
             let command = SocketCommand { namespace, target, change: change.to_message() };
@@ -158,7 +159,8 @@ impl Core {
                 Stamped::Gone => return None,
             };
         }
-        let Tables { sockets, buffers, namespaces, slow_rules, has_slow_rules, .. } = &mut self.tables;
+        let Tables { sockets, namespaces, slow_rules, has_slow_rules, pools: Pools { buffers, .. }, .. } =
+            &mut self.tables;
         let Some(socket) = sockets.get_mut(key) else {
             buffers.give(frames);
             return None;
@@ -173,14 +175,14 @@ impl Core {
                     }
                 }
                 let session = socket.session;
-                self.tables.counters.messages_sent.add(1);
+                self.tables.env.counters.messages_sent.add(1);
                 outcome.count(self.tables.send_frames(session, frames));
             }
             SocketState::Connecting => {
                 let session = socket.session;
                 let held = &mut socket.extra_mut().held;
                 held.push_own(frames, buffers);
-                if held.len() > self.tables.config.outbox_bytes_max {
+                if held.len() > self.tables.env.config.outbox_bytes_max {
                     self.tables.close_soon(session, CloseReason::SlowConsumer);
                 }
                 outcome.count(true);
@@ -202,13 +204,13 @@ impl Core {
         args: &impl ToArgs,
     ) -> Result<SharedFrame, EncodeError> {
         // The pool is taken out while user code encodes; a nested emit makes do without.
-        let mut frames = std::mem::take(&mut core.borrow_mut().tables.frames);
+        let mut frames = std::mem::take(&mut core.borrow_mut().tables.pools.frames);
         let mut result = Ok(());
         let frame = frames.share(|bytes| {
             bytes.clear();
             result = frame_event(bytes, namespace, id, event, args);
         });
-        core.borrow_mut().tables.frames = frames;
+        core.borrow_mut().tables.pools.frames = frames;
         result.map(|()| frame)
     }
 

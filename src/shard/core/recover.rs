@@ -26,7 +26,7 @@ impl Core {
                 | CloseReason::ForcedClose
                 | CloseReason::SlowConsumer
         );
-        let is_stopping = self.tables.is_shutting_down || self.tables.is_draining;
+        let is_stopping = self.tables.env.is_shutting_down || self.tables.env.is_draining;
         let Some(socket) = self.tables.sockets.get_mut(key).filter(|_| may_come_back && !is_stopping) else {
             return false;
         };
@@ -35,23 +35,23 @@ impl Core {
         state.join_missed();
         state.stage = Stage::Lost { asker: None, seen: None };
         for ack in self.acks().take_all(key) {
-            self.tables.deferred.push(Deferred::FailAck(ack, AckError::Disconnected));
+            self.tables.effects.deferred.push(Deferred::FailAck(ack, AckError::Disconnected));
         }
         let Some(socket) = self.tables.sockets.get_mut(key) else { return false };
         // All that a handler left there goes; what the next needs stays.
         let SocketExtra { recovery, data, .. } = socket.extra_mut();
         let left = SocketExtra { recovery: recovery.take(), data: data.take(), ..SocketExtra::default() };
         let gone = std::mem::replace(socket.extra_mut(), left);
-        self.tables.deferred.push(Deferred::Discard(Box::new(gone)));
+        self.tables.effects.deferred.push(Deferred::Discard(Box::new(gone)));
         for room in socket.rooms.clone() {
             if let Some(room) = self.tables.rooms.get_mut(room) {
                 room.lost += 1;
             }
         }
-        let until = self.tables.now + self.tables.config.recovery_max_disconnection;
+        let until = self.tables.env.now + self.tables.env.config.recovery_max_disconnection;
         self.recovery.lost.push_back((until, key));
         self.recovery.lost_now += 1;
-        let sessions_max = self.tables.config.recovery_sessions_max;
+        let sessions_max = self.tables.env.config.recovery_sessions_max;
         while self.recovery.lost_now > sessions_max {
             self.forget_oldest();
         }
@@ -65,7 +65,7 @@ impl Core {
 
     /// Gives up those whose time is over.
     pub(crate) fn expire_lost(&mut self) {
-        while self.recovery.lost.front().is_some_and(|(until, _)| *until <= self.tables.now) {
+        while self.recovery.lost.front().is_some_and(|(until, _)| *until <= self.tables.env.now) {
             self.forget_oldest();
         }
         self.recovery().look_again();
@@ -155,7 +155,7 @@ impl Core {
 
     pub(crate) fn restore_from_here(&mut self, key: Key, pid: Sid, offset: Option<Offset>) -> Recovery {
         let Some(namespace) = self.tables.address_of(key) else { return Recovery::Unknown };
-        let asker = Asker { shard: self.tables.id, socket: key };
+        let asker = Asker { shard: self.tables.env.id, socket: key };
         let found = match self.reserve(Claimed { pid, namespace: &namespace, offset }, asker) {
             Ok(found) => found,
             Err(NotKept::Unknown) => return Recovery::Unknown,
@@ -174,7 +174,7 @@ impl Core {
     }
 
     pub(crate) fn answer_asker(&mut self, claim: Claimed<'_>, asker: Asker) {
-        let (to, keeper) = (asker.socket, self.tables.id);
+        let (to, keeper) = (asker.socket, self.tables.env.id);
         let found = self.reserve(claim, asker).map(|key| self.tables.describe_lost(key));
         let answer = match found {
             Ok(Some(lost)) => RecoveryMessage::Found { to, keeper, lost: Box::new(lost) },

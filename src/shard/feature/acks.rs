@@ -57,7 +57,7 @@ impl Feature<'_, Acks> {
     /// Says how long the answer may take, once its question is sent.
     pub(crate) fn arm(&mut self, key: Key, timeout: Duration) {
         // A callback that asks again without any time would otherwise be due again at once, for ever.
-        let due = self.tables.now + timeout.max(Duration::from_millis(1));
+        let due = self.tables.env.now + timeout.max(Duration::from_millis(1));
         if let Some(ack) = self.own.pending.get_mut(key) {
             ack.due = due;
             self.own.due.arm(key, due);
@@ -88,7 +88,7 @@ impl Feature<'_, Acks> {
 
     /// One whose time is over.
     pub(crate) fn take_late(&mut self) -> Option<PendingAck> {
-        let late = self.own.pending.get(self.own.due.take_due(self.tables.now)?)?;
+        let late = self.own.pending.get(self.own.due.take_due(self.tables.env.now)?)?;
         let (socket, id) = (late.socket, late.id);
         self.take(socket, id)
     }

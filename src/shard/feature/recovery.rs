@@ -94,10 +94,10 @@ impl Feature<'_, RecoveryTable> {
         }
         let is_local = target.reach == Reach::Shard;
         let next = if is_local { &mut self.own.next_local } else { &mut self.own.next };
-        let offset = Offset { origin: self.tables.id, number: *next, is_local };
+        let offset = Offset { origin: self.tables.env.id, number: *next, is_local };
         *next += 1;
         if !is_local {
-            self.tables.mesh.published.begin(self.tables.id, offset.number);
+            self.tables.mesh.published.begin(self.tables.env.id, offset.number);
         }
         self.own.seen.note(offset);
         (SharedFrame::new(with_argument(frame, &format!("\"{offset}\""))), Some(offset))
@@ -109,7 +109,7 @@ impl Feature<'_, RecoveryTable> {
         let Some(socket) = self.tables.sockets.get(key) else { return Stamped::Gone };
         let setup = self.tables.namespaces[socket.namespace].namespace.setup;
         let (frame, offset) = self.stamp(Some(setup), &target, &SharedFrame::new(frames));
-        let (at, limits) = (self.tables.now, self.own.limits);
+        let (at, limits) = (self.tables.env.now, self.own.limits);
         if let (Some(offset), Some(socket)) = (offset, self.tables.sockets.get_mut(key)) {
             let takes_part = state_of(socket).is_some();
             if keep(socket, Kept { offset, at, frame: frame.clone() }, limits) {
@@ -165,7 +165,7 @@ impl Feature<'_, RecoveryTable> {
 
     /// Looks again, if it is time and somebody waits still.
     pub(crate) fn look_again(&mut self) {
-        if self.own.seen.again <= self.tables.now {
+        if self.own.seen.again <= self.tables.env.now {
             self.own.seen.again = Time::NEVER;
             if !self.own.waiting.is_empty() {
                 self.look_for_seen();
@@ -177,9 +177,9 @@ impl Feature<'_, RecoveryTable> {
         let numbers = self.tables.mesh.published.done();
         let word = ShardMessage::Recovery(Box::new(RecoveryMessage::SeenUntil { numbers }));
         // A full inbox is no loss here: it is emptied, and then there is room.
-        self.own.seen.is_asking = self.tables.mesh.send(self.tables.id, word).is_ok();
+        self.own.seen.is_asking = self.tables.mesh.send(self.tables.env.id, word).is_ok();
         if !self.own.seen.is_asking {
-            self.own.seen.again = self.tables.now + LOOK_AGAIN_AFTER;
+            self.own.seen.again = self.tables.env.now + LOOK_AGAIN_AFTER;
         }
     }
 

@@ -213,7 +213,7 @@ impl Feature<'_, StateTables> {
         let place = self.own.find(namespace, room).ok_or(StateError::NoSuchRoom)?;
         self.own.get(place).check(&change)?;
         let home = shard_of_key(room, self.tables.mesh.len());
-        if home == self.tables.id {
+        if home == self.tables.env.id {
             self.order(namespace, room, change);
             return Ok(());
         }
@@ -233,7 +233,7 @@ impl Feature<'_, StateTables> {
         };
         let change = message.change.clone();
         if *is_ordered {
-            let now = self.tables.now;
+            let now = self.tables.env.now;
             return self.own.apply(place, change, now);
         }
         match self.own.get(place).check(&change) {
@@ -247,7 +247,7 @@ impl Feature<'_, StateTables> {
     /// On the room's own shard: makes a change, and tells the others.
     fn order(&mut self, namespace: u16, room: &str, change: StateChange) {
         let Some(place) = self.own.find(namespace, room) else { return };
-        let now = self.tables.now;
+        let now = self.tables.env.now;
         if self.tables.mesh.len() > 1 {
             let address = &self.tables.namespaces[namespace].namespace.address;
             let ordered = Arc::new(message(address, room, change.clone(), true));
@@ -266,11 +266,11 @@ impl Feature<'_, StateTables> {
 
     /// Tells subscribers what has changed, where it is time.
     pub(crate) fn flush(&mut self) {
-        if self.own.next_flush() > self.tables.now {
+        if self.own.next_flush() > self.tables.env.now {
             return;
         }
         for place in 0..self.own.tables.len() {
-            if self.own.get(place).due <= self.tables.now {
+            if self.own.get(place).due <= self.tables.env.now {
                 self.flush_one(place);
             }
         }
@@ -278,7 +278,7 @@ impl Feature<'_, StateTables> {
     }
 
     fn flush_one(&mut self, place: usize) {
-        let now = self.tables.now;
+        let now = self.tables.env.now;
         let table = &mut self.own.tables[place];
         table.due = Time::NEVER;
         table.flushed = now;
@@ -338,7 +338,7 @@ impl Feature<'_, StateTables> {
         let Some(namespace) = self.tables.sockets.get(socket).map(|socket| socket.namespace) else { return };
         let Some(place) = self.own.find(namespace, room) else { return };
         if self.tables.sockets.get(socket).is_some_and(|socket| self.is_behind(socket)) {
-            let now = self.tables.now;
+            let now = self.tables.env.now;
             self.own.tables[place].behind.insert(socket);
             self.own.arm(place, now);
         } else if let Some(frame) = self.snapshot(place) {

@@ -75,10 +75,10 @@ impl Feature<'_, Ticks> {
 
     /// Passes over what a ticker has missed for good; says how much that is.
     pub(crate) fn skip(&mut self, index: usize) -> u64 {
-        let now = self.tables.now;
+        let now = self.tables.env.now;
         let skipped = self.own.progress.get_mut(index).map_or(0, |progress| progress.skip(now));
         if skipped > 0 {
-            self.tables.counters.ticks_skipped.add(skipped);
+            self.tables.env.counters.ticks_skipped.add(skipped);
             tracing::warn!(skipped, "this shard was held up: ticks are left out");
         }
         skipped
@@ -86,7 +86,7 @@ impl Feature<'_, Ticks> {
 
     /// The number and the lateness of a tick that is due.
     pub(crate) fn take(&mut self, index: usize) -> Option<(u64, Duration)> {
-        let now = self.tables.now;
+        let now = self.tables.env.now;
         let progress = self.own.progress.get_mut(index).filter(|progress| progress.deadline() <= now)?;
         let (number, lateness) = (progress.next, now.since(progress.deadline()));
         progress.next += 1;

@@ -11,7 +11,7 @@ impl Shard {
     pub(crate) fn receive_bytes(&mut self, key: Key, input: &mut [u8]) {
         let mut carried = {
             let mut core = self.core.borrow_mut();
-            core.tables.counters.bytes_received.add(input.len() as u64);
+            core.tables.env.counters.bytes_received.add(input.len() as u64);
             match core.tables.begin_input(key, input.len()) {
                 Some(carried) => carried,
                 None => return core.tables.keep_unread(key, input),
@@ -21,7 +21,7 @@ impl Shard {
             let (used, pause) = self.consume(key, input);
             if used < input.len() {
                 let mut core = self.core.borrow_mut();
-                let mut rest = core.tables.buffers.take();
+                let mut rest = core.tables.pools.buffers.take();
                 rest.extend_from_slice(&input[used..]);
                 core.tables.keep_input(key, rest, 0, pause);
             }
@@ -97,9 +97,10 @@ impl Shard {
         while used < bytes.len() {
             let is_http = {
                 let mut core = self.core.borrow_mut();
-                let (turn, outbox_bytes_max) = (core.tables.turn, core.tables.config.outbox_bytes_max);
+                let (turn, outbox_bytes_max) =
+                    (core.tables.intake.turn, core.tables.env.config.outbox_bytes_max);
                 let is_turn_full = core.tables.owed.is_turn_full();
-                core.tables.events_taken += 1;
+                core.tables.intake.events_taken += 1;
                 match core.tables.connections.get_mut(key) {
                     Some(connection) if connection.ending == Ending::Open => {
                         if is_turn_full {
@@ -126,7 +127,7 @@ impl Shard {
                 }
             }
             // What a handler asked for holds before the next event of the same read.
-            if !self.core.borrow().tables.deferred.is_empty() {
+            if !self.core.borrow().tables.effects.deferred.is_empty() {
                 self.settle();
             }
         }

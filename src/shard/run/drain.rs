@@ -20,13 +20,13 @@ impl Shard {
             let mut core = self.core.borrow_mut();
             core.stops.asked += 1;
             let (asked, relay) = (core.stops.asked, core.tables.mesh.relay());
-            if relay == Some(core.tables.id) {
+            if relay == Some(core.tables.env.id) {
                 for shard in core.tables.other_shards() {
                     // One that cannot be told has its patience.
                     core.tables.send_to_shard(shard, ShardMessage::StopInTurn(asked));
                 }
             } else if relay.is_some() && asked == 1 && core.stops.done == 0 {
-                let until = core.tables.now + RELAY_PATIENCE;
+                let until = core.tables.env.now + RELAY_PATIENCE;
                 core.tables.wheel.arm(TimerOwner::Drain, until);
                 return;
             }
@@ -54,18 +54,18 @@ impl Shard {
 
     /// The server stops: with `shutdown_spread`, sessions end over that time; a second request ends it all at once.
     fn stop(&mut self) {
-        let spread = self.core.borrow().tables.config.shutdown_spread;
+        let spread = self.core.borrow().tables.env.config.shutdown_spread;
         let is_second = {
             let mut core = self.core.borrow_mut();
             let drain = Drain {
-                until: core.tables.now + spread,
+                until: core.tables.env.now + spread,
                 sessions: core.tables.sessions.len(),
                 ended: 0,
                 next: 0,
             };
-            let shard = core.tables.id.0;
+            let shard = core.tables.env.id.0;
             tracing::info!(target: ENGINEIO, shard, sessions = drain.sessions, ?spread, "stopping: the sessions of this shard end");
-            core.tables.is_draining = true;
+            core.tables.env.is_draining = true;
             core.drain.replace(drain).is_some()
         };
         if spread.is_zero() || is_second { self.shut_down() } else { self.drain() }
@@ -75,8 +75,8 @@ impl Shard {
     pub(crate) fn drain(&mut self) {
         let due: Vec<Key> = {
             let mut core = self.core.borrow_mut();
-            let (now, spread) = (core.tables.now, core.tables.config.shutdown_spread);
-            let Some(mut drain) = core.drain.filter(|_| !core.tables.is_shutting_down) else { return };
+            let (now, spread) = (core.tables.env.now, core.tables.env.config.shutdown_spread);
+            let Some(mut drain) = core.drain.filter(|_| !core.tables.env.is_shutting_down) else { return };
             let count = drain.due(now, spread).saturating_sub(drain.ended);
             drain.ended += count;
             let live =
@@ -99,12 +99,12 @@ impl Shard {
             return self.shut_down();
         }
         let mut core = self.core.borrow_mut();
-        let next = core.tables.now + DRAIN_STEP;
+        let next = core.tables.env.now + DRAIN_STEP;
         core.tables.wheel.arm(TimerOwner::Drain, next);
     }
 
     fn shut_down(&mut self) {
-        self.core.borrow_mut().tables.is_shutting_down = true;
+        self.core.borrow_mut().tables.env.is_shutting_down = true;
         let sessions: Vec<Key> = self.core.borrow().tables.sessions.keys().collect();
         for session in sessions {
             self.close_session(session, CloseReason::ServerShutdown);

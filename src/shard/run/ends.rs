@@ -61,7 +61,9 @@ impl Shard {
             let core = self.core.borrow();
             let Some(session) = core.tables.sessions.get(session_key) else { return };
             let deadline = session.deadline();
-            if deadline > core.tables.now || core.tables.now.since(deadline) > core.tables.wheel.tick() {
+            if deadline > core.tables.env.now
+                || core.tables.env.now.since(deadline) > core.tables.wheel.tick()
+            {
                 return;
             }
             session.armed
@@ -106,7 +108,7 @@ impl Shard {
                 return;
             }
             let (endpoint, sid) = (entry.endpoint, entry.sid);
-            core.tables.counters.sessions.subtract(1);
+            core.tables.env.counters.sessions.subtract(1);
             core.tables.leave_unjoined(session);
             tracing::debug!(target: ENGINEIO, session = %sid.brief(), %reason, "session closed");
             let must_tell = reason == CloseReason::ServerDisconnect;
@@ -114,7 +116,7 @@ impl Shard {
             let ended: SmallVec<[Key; 4]> =
                 sockets.filter(|socket| core.cut_off(*socket, reason, must_tell)).collect();
             if reason == CloseReason::SlowConsumer {
-                core.tables.counters.slow_consumers_closed.add(1);
+                core.tables.env.counters.slow_consumers_closed.add(1);
                 core.tables.abandon_outbox(session);
             }
             (ended, core.tables.endpoint(endpoint).is_raw)

@@ -31,13 +31,13 @@ impl Shard {
         }
         let owner = match query::get_last(query, "sid").filter(|sid| !sid.is_empty()) {
             Some(sid) => Sid::parse(&sid)?.shard(),
-            None if core.tables.config.shard_key => {
+            None if core.tables.env.config.shard_key => {
                 let key = query::get_last(query, "shard_key").filter(|key| !key.is_empty())?;
                 mesh.living((hash_of_key(&key, mesh.shard_key_salt()) % mesh.len() as u64) as usize)
             }
             None => return None,
         };
-        (owner != core.tables.id && !mesh.is_gone(owner)).then_some(owner)
+        (owner != core.tables.env.id && !mesh.is_gone(owner)).then_some(owner)
     }
 
     /// Answers a whole request to the Engine.IO endpoint.
@@ -83,7 +83,7 @@ impl Shard {
                 );
                 let response = Response::new(Status::INTERNAL_SERVER_ERROR);
                 let mut core = self.core.borrow_mut();
-                core.tables.counters.requests_refused.add(1);
+                core.tables.env.counters.requests_refused.add(1);
                 core.tables.respond(key, &response);
             }
         }

@@ -20,7 +20,7 @@ impl Shard {
     }
 
     pub(crate) fn engine_message(&mut self, session: Key, message: Message<'_>) {
-        self.core.borrow().tables.counters.events_received.add(1);
+        self.core.borrow().tables.env.counters.events_received.add(1);
         self.call_route(session, |route, socket| {
             if let Some(handler) = &route.message {
                 handler(socket, message);

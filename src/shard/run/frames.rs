@@ -11,6 +11,7 @@ use crate::protocol::websocket::message::{Incoming, MessageLimits};
 use crate::shard::run::Shard;
 use crate::shard::table::Tables;
 use crate::shard::value::connection::{Kind, Role, Step};
+use crate::shard::value::env::Env;
 use crate::shard::value::form::Wire;
 use crate::shard::value::session::CloseReason;
 
@@ -27,7 +28,7 @@ impl Shard {
     pub(crate) fn consume_frame(&mut self, key: Key, input: &mut [u8]) -> Step {
         let (mut decoder, whose, limits) = {
             let mut core = self.core.borrow_mut();
-            let Tables { connections, endpoints, .. } = &mut core.tables;
+            let Tables { connections, env: Env { endpoints, .. }, .. } = &mut core.tables;
             let Some(connection) = connections.get_mut(key) else { return Step::Wait };
             let Kind::WebSocket(websocket) = &mut connection.kind else { return Step::Wait };
             let whose = match websocket.role {
@@ -78,13 +79,14 @@ impl Shard {
         let (mut inflater, mut inflated, limits) = {
             let mut core = self.core.borrow_mut();
             let debt = core.tables.websocket_mut(key).map_or(0, |websocket| websocket.inflate_debt as usize);
-            let limits = InflateLimits { bytes_max, ratio_max: core.tables.config.inflate_ratio_max, debt };
-            (std::mem::take(&mut core.tables.inflater), core.tables.buffers.take(), limits)
+            let limits =
+                InflateLimits { bytes_max, ratio_max: core.tables.env.config.inflate_ratio_max, debt };
+            (std::mem::take(&mut core.tables.pools.inflater), core.tables.pools.buffers.take(), limits)
         };
         let message = inflater.get_or_insert_default().message(is_text, payload, limits, &mut inflated);
         {
             let mut core = self.core.borrow_mut();
-            core.tables.inflater = inflater;
+            core.tables.pools.inflater = inflater;
             let inflated_len = match &message {
                 Ok(Incoming::Text(text)) => text.len(),
                 Ok(Incoming::Binary(bytes)) => bytes.len(),
@@ -101,7 +103,7 @@ impl Shard {
         }
         let mut core = self.core.borrow_mut();
         core.tables.charge_bytes(key, inflated.len());
-        core.tables.buffers.give(inflated);
+        core.tables.pools.buffers.give(inflated);
     }
 
     fn receive_frame(&mut self, key: Key, whose: Whose, incoming: Incoming<'_>) {

@@ -27,7 +27,7 @@ impl Shard {
         let done = guarded(|| work(subject));
         self.watched(|| name(subject));
         if done.is_err() {
-            self.core.borrow().tables.counters.handler_panics.add(1);
+            self.core.borrow().tables.env.counters.handler_panics.add(1);
         }
         done
     }
@@ -42,7 +42,7 @@ impl Shard {
 
     #[cold]
     fn tell_held(&self, held: Duration, what: impl FnOnce() -> String) {
-        self.core.borrow().tables.counters.handlers_slow.add(1);
+        self.core.borrow().tables.env.counters.handlers_slow.add(1);
         if let Some(left_out) = self.watch.take_line() {
             let what = what();
             tracing::warn!(

@@ -45,7 +45,7 @@ impl Shard {
             let mut core = self.core.borrow_mut();
             if core.tables.is_owed_much(key) {
                 tracing::info!(target: ENGINEIO, "closed: requests were pipelined, and their answers not read");
-                core.tables.deferred.push(Deferred::Lost(key));
+                core.tables.effects.deferred.push(Deferred::Lost(key));
                 return Step::Wait;
             }
             let Some(http) = core.tables.http_mut(key) else { return Step::Wait };
@@ -60,7 +60,7 @@ impl Shard {
                 return self.consume_chunks(key, input);
             }
         }
-        let head_bytes_max = self.core.borrow().tables.config.head_bytes_max;
+        let head_bytes_max = self.core.borrow().tables.env.config.head_bytes_max;
         let mut storage = HeaderStorage::new();
         match decode_head(input, head_bytes_max, &mut storage) {
             Ok(None) => Step::Wait,
@@ -94,7 +94,7 @@ impl Shard {
             http.framing = framing;
             body_bytes_max
         };
-        if !self.core.borrow().tables.allowed_hosts.allows(head.host) {
+        if !self.core.borrow().tables.env.allowed_hosts.allows(head.host) {
             tracing::warn!(
                 target: ENGINEIO,
                 host = cors_pattern::shown(head.host.unwrap_or_default()),
@@ -185,7 +185,7 @@ impl Shard {
             return;
         }
         let mut core = self.core.borrow_mut();
-        let (timeout, now) = (core.tables.config.header_timeout, core.tables.now);
+        let (timeout, now) = (core.tables.env.config.header_timeout, core.tables.env.now);
         let Some(http) = core.tables.http_mut(key) else { return };
         http.needed = needed;
         http.body_started = now;
@@ -221,7 +221,7 @@ impl Shard {
         let mut core = self.core.borrow_mut();
         let peer = core.tables.connections.get(key).map(|connection| connection.peer);
         tracing::info!(target: ENGINEIO, peer = peer.map(tracing::field::display), status = status.code(), reason, "request refused");
-        core.tables.counters.requests_refused.add(1);
+        core.tables.env.counters.requests_refused.add(1);
         let session = core.tables.http_mut(key).and_then(|http| http.session.take());
         core.tables.respond_and_close(key, &Response::text(reason).with_status(status));
         // What the POST carried is lost, so its session cannot go on: the client would never learn of the gap.

@@ -15,6 +15,7 @@ use crate::protocol::socketio::packet::{self, Packet, PacketKind};
 use crate::shard::run::Shard;
 use crate::shard::table::Tables;
 use crate::shard::user::websocket::Message;
+use crate::shard::value::env::Env;
 use crate::shard::value::form::Wire;
 use crate::shard::value::session::{CloseReason, Left};
 use crate::shard::value::socket::SocketState;
@@ -25,7 +26,7 @@ impl Shard {
     pub(crate) fn receive_packet(&mut self, session: Key, packet: EnginePacket<'_>) {
         let step = {
             let mut core = self.core.borrow_mut();
-            let Tables { sessions, endpoints, now, .. } = &mut core.tables;
+            let Tables { sessions, env: Env { endpoints, now, .. }, .. } = &mut core.tables;
             let (Some(session), now) = (sessions.get_mut(session), *now) else { return };
             if session.is_over || session.is_ending {
                 return;
@@ -61,7 +62,7 @@ impl Shard {
     pub(crate) fn receive_binary(&mut self, session: Key, bytes: &[u8]) {
         {
             let mut core = self.core.borrow_mut();
-            let Tables { sessions, endpoints, now, .. } = &mut core.tables;
+            let Tables { sessions, env: Env { endpoints, now, .. }, .. } = &mut core.tables;
             let (Some(session), now) = (sessions.get_mut(session), *now) else { return };
             if session.is_over || session.is_ending {
                 return;
@@ -142,8 +143,8 @@ impl Shard {
     fn receive_attachment(&mut self, session: Key, bytes: Bytes) {
         let complete = {
             let mut core = self.core.borrow_mut();
-            let is_auto = core.tables.config.parser == Parser::Auto;
-            let Tables { sessions, endpoints, .. } = &mut core.tables;
+            let is_auto = core.tables.env.config.parser == Parser::Auto;
+            let Tables { sessions, env: Env { endpoints, .. }, .. } = &mut core.tables;
             let Some(entry) = sessions.get_mut(session) else { return };
             let endpoint = &endpoints[usize::from(entry.endpoint)];
             if endpoint.is_raw {
@@ -203,7 +204,7 @@ impl Shard {
                 return;
             };
             if kind == PacketKind::Event && !packet.payload.is_empty() {
-                core.tables.counters.events_received.add(1);
+                core.tables.env.counters.events_received.add(1);
             }
             socket.is_busy || socket.state != SocketState::Open || socket.has_waiting()
         };

@@ -18,7 +18,7 @@ impl Shard {
         let Link::Polling { poll, post } = &mut session.link else { return };
         session.share.polls_beside |= post.is_some();
         if poll.is_some() {
-            core.tables.counters.requests_refused.add(1);
+            core.tables.env.counters.requests_refused.add(1);
             core.tables.respond(key, &Response::new(Status::BAD_REQUEST));
             // As Node and the protocol's own suite have it. No stock client comes here.
             core.tables.release_poll(session_key, "1");

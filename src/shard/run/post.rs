@@ -40,7 +40,7 @@ impl Shard {
                 "session closed: a POST's body is no text; Engine.IO 4 sends text/plain in UTF-8, binary in base64"
             );
             let mut core = self.core.borrow_mut();
-            core.tables.counters.requests_refused.add(1);
+            core.tables.env.counters.requests_refused.add(1);
             core.tables.respond(key, &Response::new(Status::BAD_REQUEST));
             drop(core);
             self.close_session(session_key, CloseReason::TransportError);
@@ -126,7 +126,7 @@ impl Shard {
             core.tables.respond(key, &response);
         }
         if let Some(reason) = fault {
-            self.core.borrow().tables.counters.requests_refused.add(1);
+            self.core.borrow().tables.env.counters.requests_refused.add(1);
             tracing::info!(
                 target: ENGINEIO,
                 "session closed: a POST holds something that is no packet; the client must speak Engine.IO 4"
@@ -143,7 +143,7 @@ impl Shard {
         match *post {
             Some(other) if other != key => {
                 // The body may still be on its way: the connection is of no further use.
-                core.tables.counters.requests_refused.add(1);
+                core.tables.env.counters.requests_refused.add(1);
                 core.tables.respond_and_close(key, &Response::new(Status::BAD_REQUEST));
                 core.tables.drop_connection(other);
                 drop(core);

@@ -31,7 +31,7 @@ impl Shard {
     /// A frame of any kind came.
     pub(crate) fn raw_seen(&mut self, connection: Key) {
         let mut core = self.core.borrow_mut();
-        let now = core.tables.now;
+        let now = core.tables.env.now;
         if let Some(connection) = core.tables.connections.get_mut(connection)
             && let Kind::WebSocket(websocket) = &mut connection.kind
             && let Role::Raw(raw) = &mut websocket.role

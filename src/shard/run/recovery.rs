@@ -160,7 +160,7 @@ impl Shard {
     pub(crate) fn seen_until(&mut self, numbers: &[u64]) {
         {
             let mut core = self.core.borrow_mut();
-            let again = core.tables.now + LOOK_AGAIN_AFTER;
+            let again = core.tables.env.now + LOOK_AGAIN_AFTER;
             let seen = &mut core.recovery.seen;
             for (own, number) in seen.numbers.iter_mut().zip(numbers) {
                 *own = (*own).max(*number);

@@ -9,17 +9,17 @@ use crate::shard::value::share::{Unfinished, WireEnd};
 impl Shard {
     /// Whether input waits for its connection's next share: the driver must come back without sleeping.
     pub(crate) fn is_unfinished(&self) -> bool {
-        !self.core.borrow().tables.unfinished.is_empty()
+        !self.core.borrow().tables.intake.unfinished.is_empty()
     }
 
     /// Frames, requests and packets handled so far: a driver looks at its clock after some of them.
     pub(crate) fn events_taken(&self) -> u64 {
-        self.core.borrow().tables.events_taken
+        self.core.borrow().tables.intake.events_taken
     }
 
     /// The turn's time is over: what still comes in it is kept, and handled in its connection's next share.
     pub(crate) fn postpone_input(&mut self) {
-        self.core.borrow_mut().tables.is_input_postponed = true;
+        self.core.borrow_mut().tables.intake.is_input_postponed = true;
     }
 
     /// Gives the connection that waits longest its next share. False when there is none, or this turn owes so much that it must
@@ -27,7 +27,7 @@ impl Shard {
     pub(crate) fn give_share(&mut self, now: Time) -> bool {
         let next = {
             let mut core = self.core.borrow_mut();
-            if core.tables.owed.is_turn_full() { None } else { core.tables.unfinished.pop_front() }
+            if core.tables.owed.is_turn_full() { None } else { core.tables.intake.unfinished.pop_front() }
         };
         match next {
             None => return false,
@@ -40,7 +40,7 @@ impl Shard {
     fn next_session_share(&mut self, key: Key) {
         {
             let mut core = self.core.borrow_mut();
-            let turn = core.tables.turn;
+            let turn = core.tables.intake.turn;
             let Some(session) = core.tables.sessions.get_mut(key) else { return };
             session.share.is_queued = false;
             session.share.spent.begin(turn);
@@ -51,7 +51,7 @@ impl Shard {
     fn next_share(&mut self, key: Key) {
         let session = {
             let mut core = self.core.borrow_mut();
-            let turn = core.tables.turn;
+            let turn = core.tables.intake.turn;
             let Some(connection) = core.tables.connections.get_mut(key) else { return };
             connection.share.is_queued = false;
             connection.share.spent.begin(turn);

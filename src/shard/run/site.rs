@@ -118,7 +118,7 @@ impl Shard {
         let refusal = {
             let core = self.core.borrow();
             core.tables.check_origin(key, MAIN, head).err().map(|refused| {
-                core.tables.counters.requests_refused.add(1);
+                core.tables.env.counters.requests_refused.add(1);
                 tracing::warn!("{refused}");
                 Response::text("Origin not allowed").with_status(Status::FORBIDDEN)
             })
@@ -143,7 +143,7 @@ impl Shard {
                 let message = if message.is_empty() { "Forbidden".to_owned() } else { message };
                 tracing::info!(path = head.path, refused = message, "WebSocket refused by choose_protocol");
                 let mut core = self.core.borrow_mut();
-                core.tables.counters.requests_refused.add(1);
+                core.tables.env.counters.requests_refused.add(1);
                 let response = Response::text(message).with_status(Status::FORBIDDEN);
                 return core.tables.respond_and_close(key, &response);
             }
@@ -151,7 +151,7 @@ impl Shard {
         let state = RawState {
             route,
             connection: key,
-            last_seen: self.core.borrow().tables.now,
+            last_seen: self.core.borrow().tables.env.now,
             protocol: accepted.protocol.clone(),
         };
         self.core.borrow_mut().tables.become_websocket(

@@ -19,7 +19,7 @@ impl Shard {
             // The waker may be the user's own code.
             let woken = {
                 let mut core = self.core.borrow_mut();
-                let now = core.tables.now;
+                let now = core.tables.env.now;
                 core.sleeps.wake(now)
             };
             let Some(waker) = woken else { return };
@@ -52,7 +52,7 @@ impl Shard {
             }
             let wake = Arc::new(TaskWake {
                 mesh: Arc::clone(&core.tables.mesh),
-                shard: core.tables.id,
+                shard: core.tables.env.id,
                 key: std::sync::OnceLock::new(),
                 is_woken: AtomicBool::new(false),
             });

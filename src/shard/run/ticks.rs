@@ -10,7 +10,7 @@ impl Shard {
     /// Starts the ticks of every namespace, the first one period from now.
     pub(crate) fn start_tickers(&mut self) {
         let mut core = self.core.borrow_mut();
-        let start = core.tables.now;
+        let start = core.tables.env.now;
         for (namespace, handlers) in self.app.namespaces.iter().enumerate() {
             for (ticker, registered) in handlers.tickers.iter().enumerate() {
                 let period = registered.period;
@@ -24,7 +24,7 @@ impl Shard {
     pub(crate) fn run_ticks(&mut self) {
         let count = {
             let core = self.core.borrow();
-            if core.ticks.due <= core.tables.now { core.ticks.progress.len() } else { 0 }
+            if core.ticks.due <= core.tables.env.now { core.ticks.progress.len() } else { 0 }
         };
         (0..count).for_each(|index| self.run_ticker(index));
         if count > 0 {

@@ -20,6 +20,7 @@ use crate::shard::value::connection::{
     Ending, FLUSH_PATIENCE, Kind, Role, TAKEN_BYTES_PER_SECOND_MIN, WebSocketState,
 };
 use crate::shard::value::endpoint::MAIN;
+use crate::shard::value::env::Env;
 use crate::shard::value::error::Refused;
 use crate::shard::value::session::{CloseReason, Link};
 
@@ -27,7 +28,7 @@ impl Shard {
     /// A connection's deadline has come: it was too slow, idle too long, or lingered enough. `stall` is how late this shard is.
     pub(crate) fn connection_timeout(&mut self, key: Key, armed: Time, stall: Duration) {
         let mut core = self.core.borrow_mut();
-        let (now, times) = (core.tables.now, core.tables.endpoint(MAIN).heartbeat_times());
+        let (now, times) = (core.tables.env.now, core.tables.endpoint(MAIN).heartbeat_times());
         let Some(connection) =
             core.tables.connections.get_mut(key).filter(|connection| connection.armed == armed)
         else {
@@ -105,7 +106,7 @@ impl Shard {
         if let Some(session) = session {
             // A poll ends with its session, unless its client has nothing more to say: then it is gone in all likelihood.
             let is_known = core.tables.sessions.get(session).is_some();
-            let timeout = core.tables.config.keep_alive_timeout;
+            let timeout = core.tables.env.config.keep_alive_timeout;
             core.tables.arm_connection(key, timeout);
             drop(core);
             match (is_known, is_half_closed) {
@@ -133,7 +134,7 @@ impl Shard {
                 bytes_per_second_min = TAKEN_BYTES_PER_SECOND_MIN,
                 "closed: an answer was not taken at the pace that is asked for"
             );
-            core.tables.counters.slow_consumers_closed.add(1);
+            core.tables.env.counters.slow_consumers_closed.add(1);
         }
         self.connection_lost(key);
     }
@@ -142,7 +143,7 @@ impl Shard {
     pub(crate) fn session_timeout(&mut self, session_key: Key, armed: Time, stall: std::time::Duration) {
         let verdict = {
             let mut core = self.core.borrow_mut();
-            let Tables { sessions, endpoints, connections, now, .. } = &mut core.tables;
+            let Tables { sessions, connections, env: Env { endpoints, now, .. }, .. } = &mut core.tables;
             let (found, now) = (sessions.get_mut(session_key), *now);
             let Some(session) = found.filter(|session| session.armed == armed) else { return };
             let times = endpoints[usize::from(session.endpoint)].heartbeat_times();

@@ -20,7 +20,7 @@ use crate::shard::value::task::TaskOwner;
 impl Shard {
     /// Works with the shard as the one that this thread is at, and settles what that led to.
     pub(crate) fn work(&mut self, now: Time, work: impl FnOnce(&mut Shard)) {
-        self.core.borrow_mut().tables.now = now;
+        self.core.borrow_mut().tables.env.now = now;
         self.watch.begin(now);
         let core = Rc::clone(&self.core);
         with_current(&core, || {
@@ -31,14 +31,14 @@ impl Shard {
 
     pub(crate) fn answer_polls(&mut self) {
         loop {
-            let mut polls = std::mem::take(&mut self.core.borrow_mut().tables.polls_due);
+            let mut polls = std::mem::take(&mut self.core.borrow_mut().tables.effects.polls_due);
             if polls.is_empty() {
                 return;
             }
             for session in polls.drain(..) {
                 self.core.borrow_mut().tables.answer_poll(session);
             }
-            self.core.borrow_mut().tables.polls_due = polls;
+            self.core.borrow_mut().tables.effects.polls_due = polls;
             self.settle();
         }
     }
@@ -49,7 +49,7 @@ impl Shard {
             return;
         }
         loop {
-            let noted = std::mem::take(&mut self.core.borrow_mut().tables.deferred);
+            let noted = std::mem::take(&mut self.core.borrow_mut().tables.effects.deferred);
             if noted.is_empty() {
                 break;
             }
@@ -117,7 +117,7 @@ impl Shard {
             match shed {
                 Shed::Session(session) => self.close_session(session, CloseReason::SlowConsumer),
                 Shed::Connection(connection) => {
-                    self.core.borrow_mut().tables.counters.slow_consumers_closed.add(1);
+                    self.core.borrow_mut().tables.env.counters.slow_consumers_closed.add(1);
                     self.connection_lost(connection);
                 }
             }
@@ -128,10 +128,14 @@ impl Shard {
     pub(crate) fn close_partial(&mut self) {
         let (closing, bytes, bytes_max) = {
             let core = self.core.borrow();
-            if core.tables.partial_bytes <= core.tables.partial_bytes_max {
+            if core.tables.intake.partial_bytes <= core.tables.intake.partial_bytes_max {
                 return;
             }
-            (core.tables.largest_partial(), core.tables.partial_bytes, core.tables.partial_bytes_max)
+            (
+                core.tables.largest_partial(),
+                core.tables.intake.partial_bytes,
+                core.tables.intake.partial_bytes_max,
+            )
         };
         tracing::warn!(
             bytes,
@@ -141,7 +145,7 @@ impl Shard {
              partial_bytes_max: those with the most are closed"
         );
         for keeper in closing {
-            self.core.borrow().tables.counters.partial_closed.add(1);
+            self.core.borrow().tables.env.counters.partial_closed.add(1);
             match keeper {
                 Keeper::Session(session) => self.close_session(session, CloseReason::TransportError),
                 Keeper::Connection(connection) => self.connection_lost(connection),

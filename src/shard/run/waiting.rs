@@ -14,7 +14,7 @@ impl Shard {
     pub(crate) fn postpone(&mut self, session: Key, socket: Key, packet: &Packet<'_>, attachments: &[Bytes]) {
         let is_over = {
             let mut core = self.core.borrow_mut();
-            let bytes_max = core.tables.config.pending_bytes_max;
+            let bytes_max = core.tables.env.config.pending_bytes_max;
             let Some(entry) = core.tables.sockets.get_mut(socket) else { return };
             let extra = entry.extra_mut();
             let (payload, attachments) = (packet.payload.to_owned(), attachments.to_vec());
@@ -71,7 +71,7 @@ impl Shard {
                 }
             }
             // What a handler asked for holds before the next event.
-            if !self.core.borrow().tables.deferred.is_empty() {
+            if !self.core.borrow().tables.effects.deferred.is_empty() {
                 self.settle();
             }
         };

@@ -17,6 +17,7 @@ use crate::shard::value::connection::{ANSWER_PATIENCE, Connection, Ending, Reque
 use crate::shard::value::content::Content;
 use crate::shard::value::effect::{Deferred, Output};
 use crate::shard::value::files::FileStream;
+use crate::shard::value::pools::Pools;
 use crate::shard::value::trace::url_without_secrets;
 
 /// Why a request may not go on.
@@ -36,7 +37,7 @@ impl From<RequestError> for Refusal {
 
 impl Tables {
     pub(crate) fn refuse_engine(&mut self, key: Key, head: &Head<'_, '_>, refusal: &Refusal) {
-        self.counters.requests_refused.add(1);
+        self.env.counters.requests_refused.add(1);
         let peer = self.connections.get(key).map(|connection| connection.peer);
         let (error, message) = match refusal {
             Refusal::Request(error) => (*error, error.message()),
@@ -102,8 +103,8 @@ impl Tables {
         let Some(http) = self.http_mut(key) else { return };
         http.session = None;
         let coding = http.framing.coding;
-        let is_negotiated = self.config.http_compression
-            && response.may_be_coded(self.config.compression_threshold..=CODED_BODY_BYTES_MAX);
+        let is_negotiated = self.env.config.http_compression
+            && response.may_be_coded(self.env.config.compression_threshold..=CODED_BODY_BYTES_MAX);
         let plain = Content::plain(response, is_negotiated);
         let Some(name) = coding.name().filter(|_| is_negotiated) else {
             return self.send_answer(key, response, plain);
@@ -111,7 +112,7 @@ impl Tables {
         if plain.len > CODED_AT_ONCE_BYTES_MAX {
             return self.await_coding(key, response.clone(), coding);
         }
-        let content = match self.body_encoder.encode(coding, response.body_bytes()) {
+        let content = match self.pools.body_encoder.encode(coding, response.body_bytes()) {
             Some(coded) => Content {
                 len: coded.len(),
                 body: Body::Shared(SharedFrame::new(coded)),
@@ -128,7 +129,7 @@ impl Tables {
     pub(crate) fn send_answer(&mut self, key: Key, response: &Response, content: Content) {
         let mut date = [0; HTTP_DATE_BYTES];
         http_date(self.unix_seconds(), &mut date);
-        let is_shutting_down = self.is_shutting_down;
+        let is_shutting_down = self.env.is_shutting_down;
         let Some(connection) = self.connections.get_mut(key) else { return };
         let is_open = connection.ending == Ending::Open;
         let Some(http) = connection.http_mut() else { return };
@@ -173,7 +174,7 @@ impl Tables {
     /// Queues a part of an answer's body.
     pub(crate) fn queue_body(&mut self, key: Key, body: &Body) {
         self.mark_dirty(key);
-        let Tables { connections, buffers, owed, .. } = self;
+        let Tables { connections, owed, pools: Pools { buffers, .. }, .. } = self;
         let Some(connection) = connections.get_mut(key) else { return };
         if connection.ending == Ending::Open {
             connection.outbox.push_body(body, buffers);
@@ -183,12 +184,12 @@ impl Tables {
 
     /// The last byte of an answer is queued: the connection goes on with its next request, if it may.
     pub(crate) fn finish_answer(&mut self, key: Key) {
-        let timeout = self.config.keep_alive_timeout;
+        let timeout = self.env.config.keep_alive_timeout;
         let Some(http) = self.http_mut(key) else { return };
         http.is_answering = false;
         if http.framing.keep_alive {
             self.arm_connection(key, timeout);
-            self.deferred.push(Deferred::Resume(key));
+            self.effects.deferred.push(Deferred::Resume(key));
         } else {
             self.close_after_flush(key);
         }
@@ -206,16 +207,22 @@ impl Tables {
     pub(crate) fn hand_off(&mut self, key: Key, to: ShardId, unread: &[u8]) {
         let Some(mut connection) = self.connections.remove(key) else { return };
         self.owed.remove(connection.outbox.len());
-        self.partial_bytes -= connection.partial as usize;
-        self.counters.connections.subtract(1);
-        self.counters.handoffs.add(1);
+        self.intake.partial_bytes -= connection.partial as usize;
+        self.env.counters.connections.subtract(1);
+        self.env.counters.handoffs.add(1);
         let mut moves = connection.http_mut().map(|http| http.moves).unwrap_or_default();
         let is_ours = connection.peer.ip().is_none_or(|address| address.to_canonical().is_loopback());
-        if !is_ours && !self.trusted_proxies.trusts(connection.peer.ip()) {
-            moves.spend(self.now);
+        if !is_ours && !self.env.trusted_proxies.trusts(connection.peer.ip()) {
+            moves.spend(self.env.now);
         }
         let Connection { outbox, peer, .. } = connection;
         let arrival = Arrival { peer, moves };
-        self.outputs.push(Output::Handoff { connection: key, to, arrival, outbox, unread: unread.to_vec() });
+        self.effects.outputs.push(Output::Handoff {
+            connection: key,
+            to,
+            arrival,
+            outbox,
+            unread: unread.to_vec(),
+        });
     }
 }

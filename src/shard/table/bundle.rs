@@ -78,7 +78,7 @@ impl Tables {
             "answered 404: the server has no copy of the browser client; let client_bundle name a folder like npm's \
              socket.io-client/dist, or load the client from elsewhere"
         );
-        self.counters.requests_refused.add(1);
+        self.env.counters.requests_refused.add(1);
         let response = Response::text(
             "this server has no copy of the browser client: set client_bundle to a folder like npm's \
              socket.io-client/dist, or load the client from elsewhere",

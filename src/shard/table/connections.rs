@@ -9,24 +9,29 @@ use crate::shard::value::connection::{
     ANSWER_PATIENCE, Connection, Ending, FIRST_REQUEST_PATIENCE, FLUSH_PATIENCE, Kind, LINGER, WebSocketState,
 };
 use crate::shard::value::effect::{Deferred, Output};
+use crate::shard::value::env::Env;
+use crate::shard::value::pools::Pools;
 
 impl Tables {
     /// A new connection; `None` when this shard holds `connections_max`.
     pub(crate) fn open_connection(&mut self, peer: Peer) -> Option<Key> {
-        if self.connections.len() >= self.config.connections_max {
+        if self.connections.len() >= self.env.config.connections_max {
             return None;
         }
         let key = self.connections.insert(Connection::new(peer));
-        self.counters.connections.add(1);
-        let header_timeout = self.config.header_timeout;
-        self.arm_connection(key, if self.is_shutting_down { FIRST_REQUEST_PATIENCE } else { header_timeout });
+        self.env.counters.connections.add(1);
+        let header_timeout = self.env.config.header_timeout;
+        self.arm_connection(
+            key,
+            if self.env.is_shutting_down { FIRST_REQUEST_PATIENCE } else { header_timeout },
+        );
         Some(key)
     }
 
     /// Lets `write` append to what a connection is owed.
     pub(crate) fn write_to(&mut self, key: Key, write: impl FnOnce(&mut Vec<u8>)) {
         self.mark_dirty(key);
-        let Tables { connections, buffers, owed, .. } = self;
+        let Tables { connections, owed, pools: Pools { buffers, .. }, .. } = self;
         let Some(connection) = connections.get_mut(key) else { return };
         if connection.ending == Ending::Open {
             let before = connection.outbox.len();
@@ -53,22 +58,23 @@ impl Tables {
     pub(crate) fn drop_connection(&mut self, key: Key) -> Option<Kind> {
         let Connection { outbox, partial, kind, .. } = self.connections.remove(key)?;
         self.owed.remove(outbox.len());
-        self.partial_bytes -= partial as usize;
-        self.counters.connections.subtract(1);
-        self.outputs.push(Output::Close { connection: key, outbox });
+        self.intake.partial_bytes -= partial as usize;
+        self.env.counters.connections.subtract(1);
+        self.effects.outputs.push(Output::Close { connection: key, outbox });
         Some(kind)
     }
 
     /// Whether a peer asks for answers and does not read them: beyond this it gets no more of them. Who reads
     /// an answer before asking again is never owed so much.
     pub(crate) fn is_owed_much(&self, key: Key) -> bool {
-        let bytes_max = self.config.outbox_bytes_max;
+        let bytes_max = self.env.config.outbox_bytes_max;
         self.connections.get(key).is_some_and(|connection| connection.outbox.len() > bytes_max)
     }
 
     /// The driver sent `count` bytes of a connection's outbox.
     pub(crate) fn sent(&mut self, key: Key, count: usize) {
-        let Tables { connections, buffers, owed, counters, .. } = &mut *self;
+        let Tables { connections, owed, pools: Pools { buffers, .. }, env: Env { counters, .. }, .. } =
+            &mut *self;
         let Some(connection) = connections.get_mut(key) else { return };
         connection.outbox.advance(count, buffers);
         owed.remove(count);
@@ -85,7 +91,7 @@ impl Tables {
     fn note_sent(&mut self, key: Key, count: usize) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.ending != Ending::Open {
-            connection.earn(count, self.now);
+            connection.earn(count, self.env.now);
         } else if matches!(connection.kind, Kind::Http(_)) {
             self.pace_answer(key, count);
         }
@@ -102,7 +108,7 @@ impl Tables {
 
     /// A client has taken bytes of its answer.
     fn pace_answer(&mut self, key: Key, count: usize) {
-        let (now, keep_alive_timeout) = (self.now, self.config.keep_alive_timeout);
+        let (now, keep_alive_timeout) = (self.env.now, self.env.config.keep_alive_timeout);
         let Some(connection) = self.connections.get_mut(key) else { return };
         let is_owed = !connection.outbox.is_empty();
         let Kind::Http(http) = &connection.kind else { return };
@@ -127,10 +133,10 @@ impl Tables {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.outbox.is_empty() && connection.ending == Ending::AfterFlush {
             connection.ending = Ending::Lingering;
-            self.outputs.push(Output::ShutdownWrite(key));
+            self.effects.outputs.push(Output::ShutdownWrite(key));
             if matches!(&connection.kind, Kind::Http(http) if http.is_half_closed) {
                 // It has said that it is over, so there is nothing to wait for.
-                self.deferred.push(Deferred::Lost(key));
+                self.effects.deferred.push(Deferred::Lost(key));
             } else {
                 self.arm_connection(key, LINGER);
             }

@@ -3,6 +3,7 @@
 use crate::base::slab::{Key, Slab};
 use crate::shard::table::Tables;
 use crate::shard::value::effect::Deferred;
+use crate::shard::value::pools::Pools;
 use crate::shard::value::session::{CloseReason, Link, Session};
 use crate::shard::value::socket::SocketState;
 
@@ -11,13 +12,13 @@ impl Tables {
     pub(crate) fn end_soon(&mut self, socket: Key) {
         if let Some(entry) = self.sockets.get_mut(socket) {
             entry.is_ending = true;
-            self.deferred.push(Deferred::DisconnectSocket(socket));
+            self.effects.deferred.push(Deferred::DisconnectSocket(socket));
         }
     }
 
     /// Notes that a session is to end. From now on nothing reaches the handlers of its sockets.
     pub(crate) fn close_soon(&mut self, session: Key, reason: CloseReason) {
-        close_soon(&mut self.sessions, &mut self.deferred, session, reason);
+        close_soon(&mut self.sessions, &mut self.effects.deferred, session, reason);
     }
 
     /// Whether a socket has ended, or its end is noted: nothing may reach its handlers.
@@ -34,7 +35,7 @@ impl Tables {
 
     /// A peer that does not read gets nothing more: what it is owed is forgotten.
     pub(crate) fn abandon_outbox(&mut self, session: Key) {
-        let Tables { sessions, connections, buffers, owed, .. } = &mut *self;
+        let Tables { sessions, connections, owed, pools: Pools { buffers, .. }, .. } = &mut *self;
         let Some(session) = sessions.get_mut(session) else { return };
         owed.remove(session.backlog.len());
         session.backlog.clear(buffers);

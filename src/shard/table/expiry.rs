@@ -43,15 +43,15 @@ impl Tables {
     }
 
     fn time_of_unix(&self, unix_seconds: u64) -> Time {
-        self.now + Duration::from_secs(unix_seconds.saturating_sub(self.unix_seconds()))
+        self.env.now + Duration::from_secs(unix_seconds.saturating_sub(self.unix_seconds()))
     }
 
     /// The time of the wall clock now. What was measured stays as it is: pings, sleepers, the rest of a token's life.
     pub(crate) fn set_wall_clock(&mut self, unix_millis: u64) {
-        self.unix_origin = unix_millis.saturating_sub(self.now.0);
-        if self.unix_origin.abs_diff(self.expiry_origin) > CLOCK_STEP_MILLIS {
+        self.env.unix_origin = unix_millis.saturating_sub(self.env.now.0);
+        if self.env.unix_origin.abs_diff(self.env.expiry_origin) > CLOCK_STEP_MILLIS {
             tracing::info!(unix_millis, "the wall clock was set: tokens expire by its new time");
-            self.expiry_origin = self.unix_origin;
+            self.env.expiry_origin = self.env.unix_origin;
             self.follow_wall_clock();
         }
     }
@@ -67,7 +67,7 @@ impl Tables {
     }
 
     fn arm_expiry(&mut self, key: Key) {
-        let grace = self.config.expiry_grace;
+        let grace = self.env.config.expiry_grace;
         let extra = self.sockets.get_mut(key).and_then(|socket| socket.extra.as_mut());
         let Some(expiry) = extra.and_then(|extra| extra.expiry.as_mut()) else { return };
         let next = if expiry.has_asked { expiry.deadline } else { expiry.deadline.before(grace) };
@@ -79,7 +79,7 @@ impl Tables {
 
     /// A timer has come. One that was armed for an earlier deadline only looks.
     pub(crate) fn look_at_expiry(&mut self, key: Key, armed: Time) -> Due {
-        let (now, grace) = (self.now, self.config.expiry_grace);
+        let (now, grace) = (self.env.now, self.env.config.expiry_grace);
         let Some(socket) = self.sockets.get_mut(key) else { return Due::Nothing };
         let state = socket.state;
         let Some(expiry) = socket.extra.as_mut().and_then(|extra| extra.expiry.as_mut()) else {

@@ -24,9 +24,10 @@ impl Tables {
     /// Has a file opened; the answer comes as a message.
     pub(crate) fn await_file(&mut self, key: Key, mut request: FileRequest, path: &str, root: PathBuf) {
         let has_strong_tag = request.tag.as_ref().is_some_and(|tag| !tag.starts_with("W/"));
-        let may_be_coded =
-            self.config.http_compression && coding::is_text_like(&request.content_type) && !has_strong_tag;
-        let coded_bytes_min = self.config.compression_threshold;
+        let may_be_coded = self.env.config.http_compression
+            && coding::is_text_like(&request.content_type)
+            && !has_strong_tag;
+        let coded_bytes_min = self.env.config.compression_threshold;
         let Some(http) = self.http_mut(key) else { return };
         let lookup = FileLookup {
             root,
@@ -56,7 +57,7 @@ impl Tables {
         let Some(http) = connection.http_mut().filter(|_| is_open) else { return };
         http.is_answering = true;
         http.awaited = Some(Box::new(awaited));
-        self.outputs.push(Output::File { connection: key, work });
+        self.effects.outputs.push(Output::File { connection: key, work });
         self.arm_connection(key, FILE_PATIENCE);
     }
 
@@ -138,7 +139,7 @@ impl Tables {
         stream.is_reading = true;
         let len = stream.left.min(FILE_PIECE_BYTES);
         let work = FileWork::Read { handle: FileHandle::clone(&stream.handle), offset: stream.offset, len };
-        self.outputs.push(Output::File { connection: key, work });
+        self.effects.outputs.push(Output::File { connection: key, work });
     }
 
     fn send_piece(&mut self, key: Key, piece: Vec<u8>) {
@@ -150,7 +151,7 @@ impl Tables {
                 left = stream.left,
                 "closed: a file became shorter, or unreadable, while it was sent"
             );
-            self.deferred.push(Deferred::Lost(key));
+            self.effects.deferred.push(Deferred::Lost(key));
             return;
         }
         stream.offset += piece.len() as u64;

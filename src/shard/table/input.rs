@@ -18,13 +18,14 @@ use crate::shard::value::connection::{
     ANSWER_PATIENCE, BODY_BYTES_PER_SECOND_MIN, Ending, FLUSH_PATIENCE, Kind, PIPELINED_BYTES_MAX, Role,
 };
 use crate::shard::value::effect::{Deferred, Output};
+use crate::shard::value::pools::Pools;
 use crate::shard::value::session::Link;
 use crate::shard::value::share::{Pause, UNREAD_BYTES_MAX, Unfinished, WireEnd};
 
 impl Tables {
     /// A request has begun to arrive: its head must be whole within `header_timeout`, and a body must go on.
     fn time_request(&mut self, key: Key) {
-        let timeout = self.config.header_timeout;
+        let timeout = self.env.config.header_timeout;
         let Some(http) = self.http_mut(key) else { return };
         let is_body = http.needed > 0 || http.chunked.is_some();
         let is_new_head = !http.is_answering && !std::mem::replace(&mut http.is_head_timed, true);
@@ -35,7 +36,7 @@ impl Tables {
                 arrived + self.connections.get(key).map_or(0, |connection| connection.inbound.len());
             let earned = Duration::from_millis(arrived as u64 * 1000 / BODY_BYTES_PER_SECOND_MIN);
             let deadline = started + timeout + earned;
-            self.arm_connection(key, deadline.since(self.now));
+            self.arm_connection(key, deadline.since(self.env.now));
         } else if is_new_head {
             self.arm_connection(key, timeout);
         }
@@ -53,12 +54,12 @@ impl Tables {
     /// Keeps input that is not complete yet, within bounds.
     fn keep_inbound(&mut self, key: Key, bytes: Vec<u8>) {
         let Some(connection) = self.connections.get_mut(key) else {
-            self.buffers.give(bytes);
+            self.pools.buffers.give(bytes);
             return;
         };
         let is_flooding = matches!(&connection.kind, Kind::Http(http) if http.is_answering && http.post.is_none() && bytes.len() > PIPELINED_BYTES_MAX);
         if bytes.is_empty() || is_flooding || connection.ending != Ending::Open {
-            self.buffers.give(bytes);
+            self.pools.buffers.give(bytes);
         } else {
             connection.inbound = bytes;
             self.time_request(key);
@@ -69,21 +70,21 @@ impl Tables {
                 bytes_max = PIPELINED_BYTES_MAX,
                 "closed: too much was pipelined behind an unanswered request"
             );
-            self.deferred.push(Deferred::Lost(key));
+            self.effects.deferred.push(Deferred::Lost(key));
         }
     }
 
     /// What was made is on its way to the driver, and everybody has a share again.
     pub(crate) fn new_turn(&mut self) {
         self.owed.begin_turn();
-        self.is_input_postponed = false;
-        self.turn = self.turn.wrapping_add(1);
+        self.intake.is_input_postponed = false;
+        self.intake.turn = self.intake.turn.wrapping_add(1);
     }
 
     /// Counts input of a connection, and takes what came before it and is not used yet. `None`: it must wait.
     #[inline]
     pub(crate) fn begin_input(&mut self, key: Key, bytes: usize) -> Option<Vec<u8>> {
-        let (turn, is_postponed) = (self.turn, self.is_input_postponed);
+        let (turn, is_postponed) = (self.intake.turn, self.intake.is_input_postponed);
         let connection = self.connections.get_mut(key)?;
         connection.share.spent.enter(turn);
         if is_postponed || connection.share.is_waiting() || connection.share.spent.is_used_up() {
@@ -95,8 +96,8 @@ impl Tables {
 
     /// One packet of a longer request is handled. False when the next must wait.
     pub(crate) fn take_packet(&mut self, key: Key) -> bool {
-        self.events_taken += 1;
-        let (turn, is_turn_full) = (self.turn, self.owed.is_turn_full());
+        self.intake.events_taken += 1;
+        let (turn, is_turn_full) = (self.intake.turn, self.owed.is_turn_full());
         let Some(connection) = self.connections.get_mut(key) else { return true };
         connection.share.spent.enter(turn);
         connection.share.spent.add_event();
@@ -112,11 +113,11 @@ impl Tables {
 
     /// Takes one event that has waited from the share of its session's client, or says why there is none now.
     pub(crate) fn take_waiting_event(&mut self, session_key: Key, bytes: usize) -> Result<(), Pause> {
-        self.events_taken += 1;
+        self.intake.events_taken += 1;
         if self.owed.is_turn_full() {
             return Err(Pause::Turn);
         }
-        let (turn, outbox_bytes_max) = (self.turn, self.config.outbox_bytes_max);
+        let (turn, outbox_bytes_max) = (self.intake.turn, self.env.config.outbox_bytes_max);
         let Some(session) = self.sessions.get_mut(session_key) else { return Ok(()) };
         match session.link {
             Link::WebSocket(key) => {
@@ -157,7 +158,7 @@ impl Tables {
         if let Some(session) = self.sessions.get_mut(session_key)
             && !std::mem::replace(&mut session.share.is_queued, true)
         {
-            self.unfinished.push_back(Unfinished::Session(session_key));
+            self.intake.unfinished.push_back(Unfinished::Session(session_key));
         }
     }
 
@@ -173,7 +174,7 @@ impl Tables {
 
     /// Keeps input that came while its connection waits.
     pub(crate) fn keep_unread(&mut self, key: Key, input: &[u8]) {
-        let Tables { connections, buffers, .. } = self;
+        let Tables { connections, pools: Pools { buffers, .. }, .. } = self;
         let Some(connection) = connections.get_mut(key) else { return };
         if connection.ending != Ending::Open {
             return;
@@ -192,7 +193,7 @@ impl Tables {
     /// Puts back what a connection's input was when its share ended.
     pub(crate) fn keep_rest(&mut self, key: Key, mut bytes: Vec<u8>, used: usize, pause: Pause) {
         let Some(connection) = self.connections.get_mut(key) else {
-            self.buffers.give(bytes);
+            self.pools.buffers.give(bytes);
             return;
         };
         connection.share.used = match u32::try_from(used) {
@@ -224,7 +225,7 @@ impl Tables {
         if let Some(connection) = self.connections.get_mut(key)
             && !std::mem::replace(&mut connection.share.is_queued, true)
         {
-            self.unfinished.push_back(Unfinished::Connection(key));
+            self.intake.unfinished.push_back(Unfinished::Connection(key));
         }
     }
 
@@ -247,7 +248,7 @@ impl Tables {
     /// Something was sent on a paused connection.
     #[cold]
     pub(crate) fn note_paused_progress(&mut self, key: Key) {
-        let bytes_max = self.config.outbox_bytes_max;
+        let bytes_max = self.env.config.outbox_bytes_max;
         let Some(connection) = self.connections.get_mut(key) else { return };
         if matches!(&connection.kind, Kind::Http(http) if http.post.is_some()) {
             // It is not what is owed on this connection that it waits for.
@@ -265,7 +266,11 @@ impl Tables {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let must_stop = connection.share.is_waiting() && connection.unread() > UNREAD_BYTES_MAX;
         if must_stop != std::mem::replace(&mut connection.share.is_stopped, must_stop) {
-            self.outputs.push(if must_stop { Output::StopReading(key) } else { Output::StartReading(key) });
+            self.effects.outputs.push(if must_stop {
+                Output::StopReading(key)
+            } else {
+                Output::StartReading(key)
+            });
         }
     }
 

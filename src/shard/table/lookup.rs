@@ -16,14 +16,14 @@ impl Tables {
     /// An endpoint by the number that a session or a request has.
     #[inline]
     pub(crate) fn endpoint(&self, endpoint: u8) -> &EndpointTable {
-        &self.endpoints[usize::from(endpoint)]
+        &self.env.endpoints[usize::from(endpoint)]
     }
 
     /// A new id that names this shard.
     pub(crate) fn new_sid(&mut self) -> Sid {
         let mut bytes = [0; SID_RANDOM_BYTES];
-        self.random.fill_bytes(&mut bytes);
-        Sid::new(self.id, bytes)
+        self.env.random.fill_bytes(&mut bytes);
+        Sid::new(self.env.id, bytes)
     }
 
     /// The session of this shard with that id.
@@ -39,21 +39,21 @@ impl Tables {
 
     /// Whole seconds since 1970.
     pub(crate) fn unix_seconds(&self) -> u64 {
-        (self.unix_origin + self.now.0) / 1000
+        (self.env.unix_origin + self.env.now.0) / 1000
     }
 
     /// Notes that a connection is owed bytes. Called before they are queued: what is there is from earlier turns.
     #[inline]
     pub(crate) fn mark_dirty(&mut self, key: Key) {
         if let Some(connection) = self.connections.get_mut(key) {
-            connection.mark_dirty(key, &mut self.dirty);
+            connection.mark_dirty(key, &mut self.effects.dirty);
         }
     }
 
     /// Notes that a session's poll can be answered at the end of the turn. Called before bytes are queued.
     pub(crate) fn mark_poll_due(&mut self, key: Key) {
         if let Some(session) = self.sessions.get_mut(key) {
-            session.mark_poll_due(key, &mut self.polls_due);
+            session.mark_poll_due(key, &mut self.effects.polls_due);
         }
     }
 
@@ -84,7 +84,7 @@ impl Tables {
 
     /// The endpoint that a path belongs to: of several the one with the longest path.
     pub(crate) fn endpoint_at(&self, path: &str) -> Option<u8> {
-        let paths = self.endpoints.iter().map(|endpoint| endpoint.options.path.as_str());
+        let paths = self.env.endpoints.iter().map(|endpoint| endpoint.options.path.as_str());
         let found = paths.enumerate().filter(|(_, prefix)| path.starts_with(prefix));
         found.max_by_key(|(_, prefix)| prefix.len()).map(|(number, _)| number as u8)
     }

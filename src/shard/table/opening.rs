@@ -28,19 +28,19 @@ use crate::shard::value::share::SessionShare;
 impl Tables {
     /// Whether no further session may open here.
     pub(crate) fn is_full(&self) -> bool {
-        let has_room = self.sessions.len() < self.config.sessions_max || self.unjoined.len() > 0;
-        !has_room || self.is_draining
+        let has_room = self.sessions.len() < self.env.config.sessions_max || self.unjoined.len() > 0;
+        !has_room || self.env.is_draining
     }
 
     pub(crate) fn refuse_session(&mut self, key: Key) {
-        self.counters.requests_refused.add(1);
-        let reason = if self.is_draining {
+        self.env.counters.requests_refused.add(1);
+        let reason = if self.env.is_draining {
             tracing::info!(target: ENGINEIO, "session refused: the server is shutting down");
             "shutting down"
         } else {
             tracing::warn!(
                 target: ENGINEIO,
-                sessions_max = self.config.sessions_max,
+                sessions_max = self.env.config.sessions_max,
                 "session refused: this shard holds sessions_max; raise it, or add shards"
             );
             "too many sessions"
@@ -108,13 +108,14 @@ impl Tables {
         let peer =
             self.connections.get(key).map_or(crate::message::peer::Peer::Unix, |connection| connection.peer);
         let address = self.client_address(peer, head.headers);
-        let issued = self.unix_origin + self.now.0;
+        let issued = self.env.unix_origin + self.env.now.0;
         let handshake = Handshake::new(head.target, head.headers.iter_bytes(), (peer, address), issued);
         let table = self.endpoint(endpoint);
         // Raw endpoints have no namespaces to join.
-        let connect_by = if table.is_raw { Time::NEVER } else { self.now + table.options.connect_timeout };
-        let heartbeat = Heartbeat::new(form.revision, table.heartbeat_times(), self.now);
-        let is_packed = self.config.parser == Parser::Msgpack && !table.is_raw;
+        let connect_by =
+            if table.is_raw { Time::NEVER } else { self.env.now + table.options.connect_timeout };
+        let heartbeat = Heartbeat::new(form.revision, table.heartbeat_times(), self.env.now);
+        let is_packed = self.env.config.parser == Parser::Msgpack && !table.is_raw;
         let parser = if is_packed { Wire::MSGPACK } else { Wire::default() };
         let typed = if form.revision == Revision::Three { Wire::TYPED } else { Wire::default() };
         let session_key = self.sessions.insert(Session {
@@ -151,7 +152,7 @@ impl Tables {
         });
         let Tables { session_ids, sessions, .. } = &mut *self;
         session_ids.insert(&sid, session_key.index, |place| sessions.at(place).map(|session| session.sid));
-        self.counters.sessions.add(1);
+        self.env.counters.sessions.add(1);
         self.make_room_for(session_key, connect_by != Time::NEVER);
         self.arm_session(session_key);
         tracing::debug!(target: ENGINEIO, session = %sid.brief(), %peer, "session opened");

@@ -46,7 +46,7 @@ impl Tables {
     /// Notes for which host a request is.
     #[inline]
     pub(crate) fn note_host(&mut self, key: Key, head: &Head<'_, '_>) {
-        if self.host_watch.is_foreign(head.host, self.now) {
+        if self.env.host_watch.is_foreign(head.host, self.env.now) {
             self.warn_of_host(key, head);
         }
     }
@@ -56,11 +56,12 @@ impl Tables {
     #[cold]
     fn warn_of_host(&mut self, key: Key, head: &Head<'_, '_>) {
         let peer = self.connections.get(key).and_then(|connection| connection.peer.ip());
-        let is_forwarded = head.headers.get("x-forwarded-for").is_some() && self.trusted_proxies.trusts(peer);
+        let is_forwarded =
+            head.headers.get("x-forwarded-for").is_some() && self.env.trusted_proxies.trusts(peer);
         if peer.is_none() || is_forwarded {
             return;
         }
-        self.host_watch.told(self.now);
+        self.env.host_watch.told(self.env.now);
         tracing::warn!(
             target: ENGINEIO,
             host = %Shown(head.host.unwrap_or_default()),
@@ -99,7 +100,7 @@ impl Tables {
         let response = match self.decide(key, endpoint, head, origin.as_deref()) {
             Err(refused) => {
                 tracing::warn!(target: ENGINEIO, "{refused}");
-                self.counters.requests_refused.add(1);
+                self.env.counters.requests_refused.add(1);
                 Response::new(Status::BAD_REQUEST)
             }
             Ok(()) if self.has_grant(key) => {

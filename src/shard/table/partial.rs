@@ -42,16 +42,16 @@ impl Connection {
 impl Tables {
     /// This shard's part of what all may keep.
     pub(crate) fn partial_part(&mut self) {
-        let largest = self.endpoints.iter().map(|endpoint| endpoint.options.max_http_buffer_size).max();
-        self.partial_bytes_max =
-            partial_part(self.config.partial_bytes_max, self.mesh.len(), largest.unwrap_or(0));
+        let largest = self.env.endpoints.iter().map(|endpoint| endpoint.options.max_http_buffer_size).max();
+        self.intake.partial_bytes_max =
+            partial_part(self.env.config.partial_bytes_max, self.mesh.len(), largest.unwrap_or(0));
     }
 
     /// What a connection keeps of its input may have changed.
     pub(crate) fn count_partial(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let now = clamped(connection.partial_now());
-        self.partial_bytes = self.partial_bytes - connection.partial as usize + now as usize;
+        self.intake.partial_bytes = self.intake.partial_bytes - connection.partial as usize + now as usize;
         connection.partial = now;
     }
 
@@ -85,7 +85,7 @@ impl Tables {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let attachments = session.pending_binary.as_ref().map_or(0, |pending| pending.len_bytes());
         let now = clamped(attachments + session.waiting_bytes);
-        self.partial_bytes = self.partial_bytes - session.partial as usize + now as usize;
+        self.intake.partial_bytes = self.intake.partial_bytes - session.partial as usize + now as usize;
         session.partial = now;
     }
 
@@ -110,7 +110,7 @@ impl Tables {
         keepers.retain(|(bytes, _)| *bytes > 0);
         keepers.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
         // A little more than must be, so that not every turn closes somebody.
-        let mut excess = self.partial_bytes.saturating_sub(self.partial_bytes_max / 8 * 7);
+        let mut excess = self.intake.partial_bytes.saturating_sub(self.intake.partial_bytes_max / 8 * 7);
         let enough = keepers.into_iter().take_while(|(bytes, _)| {
             let is_needed = excess > 0;
             excess = excess.saturating_sub(*bytes as usize);

@@ -8,6 +8,7 @@ use crate::protocol::http::coding::Coding;
 use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
 use crate::shard::table::Tables;
+use crate::shard::value::pools::Pools;
 use crate::shard::value::session::Link;
 
 impl Tables {
@@ -33,13 +34,13 @@ impl Tables {
     /// Answers a pending poll with what waits for it; what is left stays for the next.
     pub(crate) fn answer_poll(&mut self, session_key: Key) {
         let Some(session) = self.sessions.get_mut(session_key) else { return };
-        let packets_max = self.endpoints[usize::from(session.endpoint)].options.poll_packets_max;
+        let packets_max = self.env.endpoints[usize::from(session.endpoint)].options.poll_packets_max;
         session.is_poll_due = false;
         if session.backlog.is_empty() && !session.is_over {
             return;
         }
         let Some(key) = self.take_poll(session_key) else { return };
-        let Tables { sessions, buffers, owed, .. } = &mut *self;
+        let Tables { sessions, owed, pools: Pools { buffers, .. }, .. } = &mut *self;
         let Some(session) = sessions.get_mut(session_key) else { return };
         let mut body = PollBody::new(session.poll_form, session.backlog.len().min(64 * 1024));
         while let Some(front) = session.backlog.front() {

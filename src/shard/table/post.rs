@@ -16,18 +16,22 @@ impl Tables {
                 return true;
             }
             Err(InboxError::Full) => {
-                self.counters.mesh_messages_lost.add(1);
+                self.env.counters.mesh_messages_lost.add(1);
                 tracing::error!(
-                    from = self.id.0,
+                    from = self.env.id.0,
                     to = to.0,
                     "a shard's inbox is full: a message to it is lost"
                 );
             }
             Err(InboxError::Gone) if self.mesh.is_stopping() => {}
             Err(InboxError::Gone) => {
-                self.counters.mesh_messages_lost.add(1);
+                self.env.counters.mesh_messages_lost.add(1);
                 if self.mesh.must_report(to) {
-                    tracing::error!(from = self.id.0, to = to.0, "a shard has died: messages to it are lost");
+                    tracing::error!(
+                        from = self.env.id.0,
+                        to = to.0,
+                        "a shard has died: messages to it are lost"
+                    );
                 }
             }
         }
@@ -36,7 +40,7 @@ impl Tables {
 
     /// Every shard but this one.
     pub(crate) fn other_shards(&self) -> impl Iterator<Item = ShardId> + use<> {
-        let own = self.id;
+        let own = self.env.id;
         (0..self.mesh.len()).map(|index| ShardId(index as u16)).filter(move |&shard| shard != own)
     }
 }

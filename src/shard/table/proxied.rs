@@ -14,7 +14,7 @@ use crate::shard::value::effect::Deferred;
 impl Tables {
     /// A new connection that must begin with a header of the PROXY protocol, from a proxy that is trusted.
     pub(crate) fn open_proxied(&mut self, peer: Peer) -> Option<Key> {
-        if !self.trusted_proxies.trusts(peer.ip()) {
+        if !self.env.trusted_proxies.trusts(peer.ip()) {
             tracing::info!(target: ENGINEIO, %peer, "closed: with proxy_protocol only trusted_proxies may connect");
             return None;
         }
@@ -47,7 +47,7 @@ impl Tables {
                     %peer,
                     "closed: no header of the PROXY protocol came first; have the proxy send it, or set proxy_protocol = false"
                 );
-                self.deferred.push(Deferred::Lost(key));
+                self.effects.deferred.push(Deferred::Lost(key));
                 Step::Used(input.len())
             }
         }
@@ -55,14 +55,14 @@ impl Tables {
 
     /// The address of the client that a request is from.
     pub(crate) fn client_address(&self, peer: Peer, headers: Headers<'_, '_>) -> Option<IpAddr> {
-        self.trusted_proxies.client_address(peer.ip(), headers.get_all("x-forwarded-for"))
+        self.env.trusted_proxies.client_address(peer.ip(), headers.get_all("x-forwarded-for"))
     }
 
     /// Whether a peer's word counts on what a request was before it was passed on.
     pub(crate) fn believes(&self, peer: Peer) -> bool {
-        match self.trusted_proxies.is_empty() {
-            true => self.config.trust_forwarded,
-            false => self.trusted_proxies.trusts(peer.ip()),
+        match self.env.trusted_proxies.is_empty() {
+            true => self.env.config.trust_forwarded,
+            false => self.env.trusted_proxies.trusts(peer.ip()),
         }
     }
 }

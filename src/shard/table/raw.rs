@@ -6,12 +6,13 @@ use crate::protocol::websocket::frame::Opcode;
 use crate::shard::table::Tables;
 use crate::shard::value::connection::Ending;
 use crate::shard::value::endpoint::MAIN;
+use crate::shard::value::pools::Pools;
 
 impl Tables {
     /// Queues one message on a raw connection.
     pub(crate) fn send_frame(&mut self, key: Key, opcode: Opcode, payload: &[u8]) {
         self.mark_dirty(key);
-        let Tables { connections, transcoder, buffers, owed, .. } = &mut *self;
+        let Tables { connections, owed, pools: Pools { transcoder, buffers, .. }, .. } = &mut *self;
         let Some(connection) = connections.get_mut(key) else { return };
         if connection.ending == Ending::Open {
             let wire = connection.wire();

@@ -127,9 +127,9 @@ impl Tables {
         };
         let keeper = *keeper;
         if !std::mem::replace(is_accepted, true) {
-            let (asker, seen) = (Asker { shard: self.id, socket: key }, self.mesh.published.begun());
+            let (asker, seen) = (Asker { shard: self.env.id, socket: key }, self.mesh.published.begun());
             self.send_recovery(keeper, RecoveryMessage::GiveUp { pid, asker, seen });
-            let deadline = self.now + PATIENCE;
+            let deadline = self.env.now + PATIENCE;
             self.wheel.arm(TimerOwner::Recovery(key), deadline);
         }
         true
@@ -137,11 +137,11 @@ impl Tables {
 
     pub(crate) fn ask_others(&mut self, key: Key, pid: Sid, offset: Option<Offset>, auth: &str) -> bool {
         let Some(namespace) = self.address_of(key) else { return false };
-        let asker = Asker { shard: self.id, socket: key };
+        let asker = Asker { shard: self.env.id, socket: key };
         let mut left = 0;
         // The private id names its keeper, unless the socket has come back elsewhere before: then that shard has said so.
         let target = Target { rooms: [pid.as_str()].into_iter().collect(), ..Target::default() };
-        let mut audience = Audience::but(self.id);
+        let mut audience = Audience::but(self.env.id);
         while let Some(shard) = self.mesh.interest.next(&mut audience, &namespace, &target) {
             let namespace = namespace.clone();
             left += usize::from(
@@ -158,7 +158,7 @@ impl Tables {
             }
         }
         self.count_waiting(key);
-        let deadline = self.now + PATIENCE;
+        let deadline = self.env.now + PATIENCE;
         self.wheel.arm(TimerOwner::Recovery(key), deadline);
         true
     }

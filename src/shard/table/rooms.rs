@@ -15,7 +15,7 @@ use crate::shard::value::socket::SocketState;
 impl Tables {
     /// Puts a socket into a room, which exists from its first member on. False: it was there already.
     pub(crate) fn enter(&mut self, socket_key: Key, name: &str) -> Result<bool, JoinError> {
-        let rooms_max = self.config.rooms_per_socket_max;
+        let rooms_max = self.env.config.rooms_per_socket_max;
         let socket = self.sockets.get_mut(socket_key).ok_or(JoinError::NoSuchSocket)?;
         if socket.sid.as_str() == name {
             return Ok(false);
@@ -118,7 +118,7 @@ impl Tables {
     /// A socket has an id, its own or its private one, that names another shard: it came back here after it was lost there. The
     /// table of rooms says so, as if the id were a room.
     pub(crate) fn hold_id(&mut self, namespace: u16, id: Sid) {
-        if id.shard() != self.id {
+        if id.shard() != self.env.id {
             let slot = self.slot_of(namespace, id.as_str());
             self.holdings.add(&self.mesh.interest, slot);
         }
@@ -126,7 +126,7 @@ impl Tables {
 
     /// The socket is gone.
     pub(crate) fn release_id(&mut self, namespace: u16, id: Sid) {
-        if id.shard() != self.id {
+        if id.shard() != self.env.id {
             let slot = self.slot_of(namespace, id.as_str());
             self.holdings.remove(&self.mesh.interest, slot);
         }

@@ -3,7 +3,9 @@
 use crate::base::slab::Key;
 use crate::shard::table::Tables;
 use crate::shard::value::connection::Ending;
+use crate::shard::value::effect::Effects;
 use crate::shard::value::encode::{frame_packet, frame_text};
+use crate::shard::value::pools::Pools;
 use crate::shard::value::session::{CloseReason, Link};
 use crate::shard::value::socket::NOWHERE;
 use crate::shard::value::trace::trace_sent;
@@ -17,7 +19,7 @@ impl Tables {
 
     /// Sends one Socket.IO packet that has no attachments.
     pub(crate) fn send_message(&mut self, session: Key, encode: impl FnOnce(&mut Vec<u8>)) {
-        let mut frames = self.buffers.take();
+        let mut frames = self.pools.buffers.take();
         let framed = frame_packet(&mut frames, |out, _| {
             encode(out);
             Ok::<(), std::convert::Infallible>(())
@@ -29,8 +31,15 @@ impl Tables {
     /// Queues canonical frames for a session, in its own form, on whatever transport it is. True if they wait there,
     /// because the client is behind or does not poll now.
     pub(crate) fn send_frames(&mut self, session_key: Key, frames: Vec<u8>) -> bool {
-        let outbox_bytes_max = self.config.outbox_bytes_max;
-        let Tables { sessions, connections, buffers, transcoder, owed, dirty, polls_due, .. } = &mut *self;
+        let outbox_bytes_max = self.env.config.outbox_bytes_max;
+        let Tables {
+            sessions,
+            connections,
+            owed,
+            pools: Pools { buffers, transcoder, .. },
+            effects: Effects { dirty, polls_due, .. },
+            ..
+        } = &mut *self;
         let Some(session) = sessions.get_mut(session_key) else {
             buffers.give(frames);
             return false;
@@ -78,7 +87,7 @@ impl Tables {
 
     /// Queues one Engine.IO text packet for a session.
     pub(crate) fn send_packet(&mut self, session: Key, packet: &str) {
-        let mut frames = self.buffers.take();
+        let mut frames = self.pools.buffers.take();
         frame_text(&mut frames, packet);
         self.send_frames(session, frames);
     }

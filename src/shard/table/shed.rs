@@ -46,12 +46,12 @@ impl Tables {
         }
         let clients = self.connections.len() + self.sessions.len();
         self.owed.turns = self.owed.turns.saturating_add(1);
-        let is_due = self.now >= self.owed.next_check && self.owed.next_check != Time::NEVER;
+        let is_due = self.env.now >= self.owed.next_check && self.owed.next_check != Time::NEVER;
         if !is_due && self.owed.turns < clients / CHECKED_PER_TURN {
             return None;
         }
         self.owed.turns = 0;
-        self.owed.next_check = self.now + CHECK_INTERVAL;
+        self.owed.next_check = self.env.now + CHECK_INTERVAL;
         let mut behind = left_over(&self.connections, &self.sessions);
         let total: usize = behind.iter().map(|(bytes, _)| bytes).sum();
         if total <= self.owed.bytes_max {

@@ -73,14 +73,14 @@ impl Tables {
         if let Some(parked) = session.parked.take() {
             self.owed.remove(parked.bytes);
             for frame in parked.into_frames() {
-                let mut frames = self.buffers.take();
+                let mut frames = self.pools.buffers.take();
                 frames.extend_from_slice(&frame);
-                self.counters.messages_sent.add(1);
+                self.env.counters.messages_sent.add(1);
                 self.send_frames(session_key, frames);
             }
         }
         if has_drain_handler {
-            self.deferred.push(Deferred::Drained(session_key));
+            self.effects.deferred.push(Deferred::Drained(session_key));
         }
     }
 

@@ -18,7 +18,7 @@ impl Tables {
     /// What the next packet of a session's POST must wait for, if anything.
     pub(crate) fn pause_of_post(&mut self, session_key: Key) -> Option<Pause> {
         let session = self.sessions.get(session_key)?;
-        if session.waits_for_poll(self.config.outbox_bytes_max) {
+        if session.waits_for_poll(self.env.config.outbox_bytes_max) {
             return Some(Pause::Outbox);
         }
         // What came before it, and still waits for a socket of the session, goes first.
@@ -92,7 +92,7 @@ impl Tables {
 
     /// What a session sends may have a reason less to wait.
     pub(crate) fn look_at_pause(&mut self, session_key: Key) {
-        let bytes_max = self.config.outbox_bytes_max;
+        let bytes_max = self.env.config.outbox_bytes_max;
         let session = self.sessions.get(session_key);
         if session.is_some_and(|session| session.share.is_paused && !session.waits_for_poll(bytes_max)) {
             self.resume_input(session_key);

@@ -9,7 +9,7 @@ use crate::shard::value::wheel::TimerOwner;
 impl Tables {
     /// Arms a connection's timer; an earlier one already armed will look again by itself.
     pub(crate) fn arm_connection(&mut self, key: Key, after: Duration) {
-        let deadline = self.now + after;
+        let deadline = self.env.now + after;
         if let Some(connection) = self.connections.get_mut(key) {
             connection.deadline = deadline;
             if deadline < connection.armed {

@@ -11,6 +11,7 @@ use crate::base::slab::Key;
 use crate::protocol::websocket::close::CloseCode;
 use crate::shard::table::Tables;
 use crate::shard::value::connection::{Ending, FIRST_REQUEST_PATIENCE, Kind, Role, WebSocketState};
+use crate::shard::value::pools::Pools;
 use crate::shard::value::session::{CloseReason, Link, Session};
 
 /// How long an ended session keeps what it owes for the next poll. A client polls again as soon as a poll is answered.
@@ -51,9 +52,9 @@ impl Tables {
     }
 
     fn end_polling(&mut self, session_key: Key, reason: CloseReason, has_poll: bool) {
-        let now = self.now;
+        let now = self.env.now;
         let Some(session) = self.sessions.get_mut(session_key) else { return };
-        let times = self.endpoints[usize::from(session.endpoint)].heartbeat_times();
+        let times = self.env.endpoints[usize::from(session.endpoint)].heartbeat_times();
         // Who has said goodbye waits for nothing.
         let is_switching = session.is_switching() && reason != CloseReason::TransportClose;
         // A client that we send away may still fetch what it was sent before, or that it is sent away.
@@ -84,7 +85,7 @@ impl Tables {
 
     /// What a session is owed by polling is forgotten.
     pub(crate) fn forget_backlog(&mut self, session_key: Key) {
-        let Tables { sessions, buffers, owed, .. } = &mut *self;
+        let Tables { sessions, owed, pools: Pools { buffers, .. }, .. } = &mut *self;
         if let Some(session) = sessions.get_mut(session_key) {
             owed.remove(session.backlog.len());
             session.backlog.clear(buffers);
@@ -97,16 +98,16 @@ impl Tables {
             self.close_websocket(upgrade.connection, None, "");
         }
         self.owed.remove(session.parked.map_or(0, |parked| parked.bytes) + session.backlog.len());
-        session.backlog.clear(&mut self.buffers);
-        self.partial_bytes -= session.partial as usize;
+        session.backlog.clear(&mut self.pools.buffers);
+        self.intake.partial_bytes -= session.partial as usize;
         self.session_ids.remove(&session.sid, session_key.index);
     }
 
     /// Ends a connection. A raw WebSocket hears why (RFC 6455 §7.4.1), a request that is there or about to be is answered
     /// first, and a session that is switching to its WebSocket finds it there.
     pub(crate) fn say_goodbye(&mut self, key: Key) {
-        let header_timeout = self.config.header_timeout;
-        let (now, Some(connection)) = (self.now, self.connections.get(key)) else { return };
+        let header_timeout = self.env.config.header_timeout;
+        let (now, Some(connection)) = (self.env.now, self.connections.get(key)) else { return };
         match &connection.kind {
             Kind::WebSocket(WebSocketState { role: Role::Raw(_), .. }) => {
                 self.close_websocket(key, Some(CloseCode::GOING_AWAY), "server shutting down");
@@ -131,6 +132,6 @@ impl Tables {
 
     /// Whether the sessions of a shard that stops have all ended: it needs no listeners any more.
     pub(crate) fn has_drained(&self) -> bool {
-        self.is_shutting_down
+        self.env.is_shutting_down
     }
 }

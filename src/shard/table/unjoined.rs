@@ -3,13 +3,14 @@
 use crate::base::slab::Key;
 use crate::shard::table::Tables;
 use crate::shard::value::effect::Deferred;
+use crate::shard::value::env::Env;
 use crate::shard::value::unjoined::{holder, sessions_max};
 
 impl Tables {
     /// A session has opened. One that is to join a namespace gets in line, and if there are too many, the oldest of the line
     /// gives way: it is closed once this call is over.
     pub(crate) fn make_room_for(&mut self, session: Key, must_join: bool) {
-        let Tables { sessions, unjoined, config, .. } = &mut *self;
+        let Tables { sessions, unjoined, env: Env { config, .. }, .. } = &mut *self;
         let Some(entry) = sessions.get_mut(session) else { return };
         entry.is_unjoined = must_join;
         let address = holder(entry.handshake.address()).filter(|_| must_join);
@@ -31,11 +32,11 @@ impl Tables {
         }
         if let Some(session) = giving_way {
             self.leave_unjoined(session);
-            self.counters.unjoined_sessions_closed.add(1);
+            self.env.counters.unjoined_sessions_closed.add(1);
             if let Some(entry) = self.sessions.get_mut(session) {
                 entry.is_ending = true;
             }
-            self.deferred.push(Deferred::GiveWay(session));
+            self.effects.deferred.push(Deferred::GiveWay(session));
         }
     }
 

@@ -19,7 +19,7 @@ impl Tables {
         (form, accepted): (PollForm, &Accepted),
     ) {
         let Some(endpoint) = self.endpoint_of(session_key) else { return };
-        let until = self.now + self.endpoint(endpoint).options.upgrade_timeout;
+        let until = self.env.now + self.endpoint(endpoint).options.upgrade_timeout;
         self.become_websocket(key, endpoint, (head, accepted), Role::Probe(session_key));
         self.note_text_only(key, form);
         let Some(session) = self.sessions.get_mut(session_key) else { return };
@@ -89,9 +89,11 @@ impl Tables {
         while let Some(frames) = session.backlog.front() {
             let len = frames.len();
             let before = connection.outbox.len();
-            connection.outbox.write(&mut self.buffers, |out| self.transcoder.transcode(frames, added, out));
+            connection
+                .outbox
+                .write(&mut self.pools.buffers, |out| self.pools.transcoder.transcode(frames, added, out));
             self.owed.add(connection.outbox.len() - before);
-            session.backlog.advance(len, &mut self.buffers);
+            session.backlog.advance(len, &mut self.pools.buffers);
             self.owed.remove(len);
         }
         if session.share.is_queued {

@@ -16,7 +16,11 @@ thread_local! {
 /// Outside a shard's handlers and tasks: there is no shard to run it.
 pub fn spawn(future: impl Future<Output = ()> + 'static) {
     let core = current().expect("spawn is called within a handler or task of a server");
-    core.borrow_mut().tables.deferred.push(crate::shard::value::effect::Deferred::Start(Box::pin(future)));
+    core.borrow_mut()
+        .tables
+        .effects
+        .deferred
+        .push(crate::shard::value::effect::Deferred::Start(Box::pin(future)));
 }
 
 /// The shard that is at work on this thread.

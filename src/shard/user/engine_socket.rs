@@ -88,7 +88,7 @@ impl EngineSocket {
         if !core.tables.is_session_live(self.session) {
             return;
         }
-        let mut frames = core.tables.buffers.take();
+        let mut frames = core.tables.pools.buffers.take();
         match message {
             Message::Text(text) => {
                 let start = frame::begin(&mut frames);
@@ -98,7 +98,7 @@ impl EngineSocket {
             }
             Message::Binary(bytes) => frame::append(&mut frames, Opcode::Binary, bytes),
         }
-        core.tables.counters.messages_sent.add(1);
+        core.tables.env.counters.messages_sent.add(1);
         core.tables.send_frames(self.session, frames);
     }
 

@@ -12,7 +12,7 @@ impl Socket {
     /// namespace, with [`CloseReason::Expired`]; one whose connect handler has not decided is refused.
     pub fn expires_in(&self, life: Duration) {
         let mut core = self.core().borrow_mut();
-        let deadline = core.tables.now + life;
+        let deadline = core.tables.env.now + life;
         core.tables.expire_at(self.key(), deadline);
     }
 

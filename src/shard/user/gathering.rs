@@ -144,7 +144,7 @@ impl Question {
         let request = Request { namespace, target, ask, timeout, reply };
         if let Some(core) = current() {
             let mut core = core.borrow_mut();
-            if core.tables.id == home && Arc::ptr_eq(&core.tables.mesh, &mesh) {
+            if core.tables.env.id == home && Arc::ptr_eq(&core.tables.mesh, &mesh) {
                 core.inquiries().ask(request);
                 return Ok(());
             }

@@ -49,7 +49,7 @@ impl Socket {
     /// assert_eq!(client.call("who", ()).unwrap().first::<String>().unwrap(), "ada");
     /// ```
     pub fn session(&self) -> Session {
-        let signer = self.core().borrow().tables.signer.clone();
+        let signer = self.core().borrow().tables.env.signer.clone();
         self.handshake().map(|handshake| handshake.session(signer.as_deref())).unwrap_or_default()
     }
 

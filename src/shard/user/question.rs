@@ -97,7 +97,7 @@ impl Socket {
     /// # Errors
     /// [`AckError`]: no answer in time, or the client is gone.
     pub fn emit_with_ack<A: ToArgs>(&self, event: &str, args: A) -> Question<A> {
-        let timeout = self.core.borrow().tables.config.ack_timeout;
+        let timeout = self.core.borrow().tables.env.config.ack_timeout;
         Question {
             socket: self.clone(),
             event: event.to_owned(),

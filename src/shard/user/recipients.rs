@@ -80,7 +80,7 @@ impl<'a> Recipients<'a> {
         namespace: Rc<NamespaceRef>,
         sender: Option<Key>,
     ) -> Recipients<'a> {
-        let target = core.borrow_mut().tables.spare_targets.pop().unwrap_or_default();
+        let target = core.borrow_mut().tables.pools.spare_targets.pop().unwrap_or_default();
         Recipients { origin: Origin::Shard { core, namespace, sender }, target, includes_sender: true }
     }
 
@@ -379,7 +379,7 @@ impl<'a> Recipients<'a> {
             Origin::Shard { core, namespace, .. } => {
                 let core = core.borrow();
                 Gathering::new(
-                    (Arc::clone(&core.tables.mesh), core.tables.id),
+                    (Arc::clone(&core.tables.mesh), core.tables.env.id),
                     namespace.address.clone(),
                     target,
                     ask,
@@ -442,8 +442,8 @@ impl Drop for Recipients<'_> {
             let mut target = std::mem::take(&mut self.target);
             target.clear();
             let is_small = target.capacity_bytes() <= SPARE_BUFFER_BYTES_MAX;
-            if is_small && core.tables.spare_targets.len() < SPARE_TARGETS_MAX {
-                core.tables.spare_targets.push(target);
+            if is_small && core.tables.pools.spare_targets.len() < SPARE_TARGETS_MAX {
+                core.tables.pools.spare_targets.push(target);
             }
         }
     }

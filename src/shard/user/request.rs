@@ -101,7 +101,7 @@ impl<'a> Request<'a> {
     }
 
     pub(crate) fn signer(&self) -> Option<SharedSigner> {
-        self.core.borrow().tables.signer.clone()
+        self.core.borrow().tables.env.signer.clone()
     }
 
     pub(crate) fn unix_seconds(&self) -> u64 {

@@ -65,7 +65,7 @@ impl Future for Sleeping {
             let mut core = core.borrow_mut();
             let until = match self.until {
                 // Without any time a loop of sleeps would be due again at once, for ever.
-                Until::After(duration) => core.tables.now + duration.max(Duration::from_millis(1)),
+                Until::After(duration) => core.tables.env.now + duration.max(Duration::from_millis(1)),
                 Until::At(time) => time,
             };
             core.sleeps.insert(until, waker)
@@ -161,8 +161,12 @@ impl Interval {
     /// # Panics
     /// Outside a shard's handlers and tasks, as [`sleep`] does.
     pub async fn tick(&mut self) -> u64 {
-        let now =
-            current().expect("an interval is awaited in a handler or task of a server").borrow().tables.now;
+        let now = current()
+            .expect("an interval is awaited in a handler or task of a server")
+            .borrow()
+            .tables
+            .env
+            .now;
         let start = *self.start.get_or_insert(now);
         let allowed = match self.missed {
             MissedBeats::Skip => Some(1),
@@ -178,9 +182,9 @@ impl Interval {
         self.next += 1;
         if self.missed == MissedBeats::Delay
             && let Some(core) = current()
-            && core.borrow().tables.now > due
+            && core.borrow().tables.env.now > due
         {
-            self.start = Some(core.borrow().tables.now);
+            self.start = Some(core.borrow().tables.env.now);
             self.before += std::mem::take(&mut self.next);
         }
         number

@@ -116,7 +116,7 @@ impl Socket {
 
     /// The number of the shard that owns the socket.
     pub fn shard(&self) -> usize {
-        self.core.borrow().tables.id.index()
+        self.core.borrow().tables.env.id.index()
     }
 
     /// Whether it has ended, or will once the running handler returns.
@@ -180,7 +180,7 @@ impl Socket {
         args: impl ToArgs,
         then: impl FnOnce(Result<Answer, AckError>) + 'static,
     ) -> Emitted {
-        let timeout = self.core.borrow().tables.config.ack_timeout;
+        let timeout = self.core.borrow().tables.env.config.ack_timeout;
         self.emit_expecting(event, args, timeout, Box::new(then))
     }
 
@@ -301,14 +301,14 @@ impl Socket {
 
     /// Runs a future in the background on this socket's shard. It goes on when the socket is gone.
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
-        self.core.borrow_mut().tables.deferred.push(Deferred::Start(Box::pin(future)));
+        self.core.borrow_mut().tables.effects.deferred.push(Deferred::Start(Box::pin(future)));
     }
 
     /// Answers an event that asked for it.
     pub(crate) fn acknowledge(&self, id: Option<u64>, reply: impl Reply) -> Result<(), HandlerError> {
         let args = reply.into_reply()?;
         let Some(id) = id else { return Ok(()) };
-        let mut frames = self.core.borrow_mut().tables.buffers.take();
+        let mut frames = self.core.borrow_mut().tables.pools.buffers.take();
         match frame_ack(&mut frames, &self.namespace.name, id, &args) {
             Ok(()) => {
                 self.core.borrow_mut().send_from_socket(self.key, frames, true);
@@ -319,18 +319,24 @@ impl Socket {
     }
 
     pub(crate) fn decided(&self, decision: Result<(), crate::shard::value::error::Refused>) {
-        self.core.borrow_mut().tables.deferred.push(Deferred::Decided(self.key, decision));
+        self.core.borrow_mut().tables.effects.deferred.push(Deferred::Decided(self.key, decision));
     }
 
     /// Reports the failure of an asynchronous handler.
     pub(crate) fn failed(&self, (event, id): (String, Option<u64>), args: Answer, error: HandlerError) {
         let socket = self.key;
-        self.core.borrow_mut().tables.deferred.push(Deferred::Failed { socket, event, id, args, error });
+        self.core.borrow_mut().tables.effects.deferred.push(Deferred::Failed {
+            socket,
+            event,
+            id,
+            args,
+            error,
+        });
     }
 
     fn emit_with_id(&self, event: &str, args: impl ToArgs, id: Option<u64>) -> Emitted {
         // The arguments are encoded by the user's own code, so no borrow may be held meanwhile.
-        let mut frames = self.core.borrow_mut().tables.buffers.take();
+        let mut frames = self.core.borrow_mut().tables.pools.buffers.take();
         if let Err(error) = frame_event(&mut frames, &self.namespace.name, id, event, &args) {
             tracing::error!(target: SOCKETIO, event = ?Shown(event), error = %Shown(&error), "not sent");
             return Emitted::Refused(error);
@@ -356,7 +362,7 @@ impl Socket {
                 if matches!(emitted, Emitted::Here(_)) {
                     core.acks().arm(key, timeout);
                 } else if let Some(pending) = core.acks().take(self.key, id) {
-                    core.tables.deferred.push(Deferred::FailAck(pending, AckError::NotSent));
+                    core.tables.effects.deferred.push(Deferred::FailAck(pending, AckError::NotSent));
                 }
                 emitted
             }

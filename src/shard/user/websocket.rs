@@ -107,11 +107,11 @@ impl WebSocket {
             Message::Text(text) => core.tables.send_frame(self.connection, Opcode::Text, text.as_bytes()),
             Message::Binary(bytes) => core.tables.send_frame(self.connection, Opcode::Binary, bytes),
         }
-        let outbox_bytes_max = core.tables.config.outbox_bytes_max;
+        let outbox_bytes_max = core.tables.env.config.outbox_bytes_max;
         let owed =
             core.tables.connections.get(self.connection).map_or(0, |connection| connection.outbox.len());
         if owed > outbox_bytes_max {
-            core.tables.counters.slow_consumers_closed.add(1);
+            core.tables.env.counters.slow_consumers_closed.add(1);
             core.tables.close_websocket(self.connection, Some(CloseCode::POLICY_VIOLATION), "too slow");
         }
     }

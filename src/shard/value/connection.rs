@@ -70,7 +70,7 @@ pub(crate) struct Connection {
     /// Bytes of something incomplete; empty, and without memory, most of the time.
     pub(crate) inbound: Vec<u8>,
     pub(crate) share: Share,
-    /// What of its input is counted in `Core::partial_bytes`.
+    /// What of its input is counted in `Intake::partial_bytes`.
     pub(crate) partial: u32,
     pub(crate) deadline: Time,
     /// The earliest entry of this connection in the wheel.
@@ -236,7 +236,7 @@ impl Connection {
 }
 
 impl Connection {
-    /// What [`Core::mark_dirty`] does, for those who have the connection at hand.
+    /// What `Tables::mark_dirty` does, for those who have the connection at hand.
     #[inline]
     pub(crate) fn mark_dirty(&mut self, key: Key, dirty: &mut Vec<Key>) {
         if !std::mem::replace(&mut self.is_dirty, true) {

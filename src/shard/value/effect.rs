@@ -61,3 +61,14 @@ pub(crate) enum Deferred {
     /// A connect handler that took its time has decided.
     Decided(Key, Result<(), Refused>),
 }
+
+/// What is to be done later, by kind; the order is in `run/turn` and `seam`.
+#[derive(Default)]
+pub(crate) struct Effects {
+    /// Connections that are owed bytes since the last flush.
+    pub(crate) dirty: Vec<Key>,
+    /// Sessions whose pending poll has something to take, since the last turn's end.
+    pub(crate) polls_due: Vec<Key>,
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) deferred: Vec<Deferred>,
+}

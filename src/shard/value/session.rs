@@ -18,7 +18,7 @@ use crate::shard::value::parked::Parked;
 use crate::shard::value::share::SessionShare;
 
 impl Session {
-    /// What [`Core::mark_poll_due`] does, for those who have the session at hand.
+    /// What `Tables::mark_poll_due` does, for those who have the session at hand.
     #[inline]
     pub(crate) fn mark_poll_due(&mut self, key: Key, polls_due: &mut Vec<Key>) {
         if !std::mem::replace(&mut self.is_poll_due, true) {
@@ -163,7 +163,7 @@ pub(crate) struct Session {
     pub(crate) pending_binary: Option<Box<PendingBinary>>,
     /// What its sockets keep until a handler of theirs is done.
     pub(crate) waiting_bytes: usize,
-    /// What of it is counted in `Core::partial_bytes`.
+    /// What of it is counted in `Intake::partial_bytes`.
     pub(crate) partial: u32,
     pub(crate) handshake: Rc<Handshake>,
 }

@@ -50,7 +50,7 @@ impl Spent {
 #[derive(Debug, Default)]
 pub(crate) struct SessionShare {
     pub(crate) spent: Spent,
-    /// It has its place in `Core::unfinished`.
+    /// It has its place in `Intake::unfinished`.
     pub(crate) is_queued: bool,
     /// What it sends goes on when a poll has taken some of its backlog.
     pub(crate) is_paused: bool,
@@ -80,7 +80,7 @@ pub(crate) enum Unfinished {
 #[derive(Debug, Default)]
 pub(crate) struct Share {
     pub(crate) spent: Spent,
-    /// It has its place in `Core::unfinished`.
+    /// It has its place in `Intake::unfinished`.
     pub(crate) is_queued: bool,
     /// It goes on when its outbox is less than half full; one with a POST, when a poll has taken enough.
     pub(crate) is_paused: bool,

@@ -118,8 +118,8 @@ impl Feature<'_, Inquiries> {
     /// Asks every shard that may have somebody of the target, and this one.
     pub(crate) fn ask(&mut self, request: Request) {
         let Request { namespace, target, ask, timeout, reply } = request;
-        if self.tables.is_shutting_down {
-            return self.tables.deferred.push(Deferred::Reply(reply, Err(AckError::Stopped)));
+        if self.tables.env.is_shutting_down {
+            return self.tables.effects.deferred.push(Deferred::Reply(reply, Err(AckError::Stopped)));
         }
         if self.own.asked.len() >= INQUIRIES_MAX {
             tracing::error!(
@@ -127,19 +127,19 @@ impl Feature<'_, Inquiries> {
                 %namespace,
                 "not sent: too many questions wait for the answers of many"
             );
-            return self.tables.deferred.push(Deferred::Reply(reply, Err(AckError::NotSent)));
+            return self.tables.effects.deferred.push(Deferred::Reply(reply, Err(AckError::NotSent)));
         }
         let is_for_clients = matches!(ask, Ask::Answers { .. });
-        let usual = if is_for_clients { self.tables.config.ack_timeout } else { FACTS_TIMEOUT };
+        let usual = if is_for_clients { self.tables.env.config.ack_timeout } else { FACTS_TIMEOUT };
         let timeout = timeout.unwrap_or(usual);
         let patience = timeout.saturating_add(if is_for_clients { REPORT_GRACE } else { Duration::ZERO });
         let others = self.shards_to_ask(&namespace, &target, &ask);
         let shards_awaited = 1 + others.len();
         let findings = Findings::default();
-        let due = self.tables.now + patience;
+        let due = self.tables.env.now + patience;
         let number = self.own.asked.insert(Asked { shards_awaited, findings, reply, due });
         self.own.asked_due.arm(number, due);
-        let inquiry = Arc::new(Inquiry { namespace, target, ask, timeout, home: self.tables.id, number });
+        let inquiry = Arc::new(Inquiry { namespace, target, ask, timeout, home: self.tables.env.id, number });
         self.inquire(&inquiry);
         for shard in others {
             if !self.tables.send_to_shard(shard, ShardMessage::Inquiry(Arc::clone(&inquiry))) {
@@ -156,7 +156,7 @@ impl Feature<'_, Inquiries> {
         if matches!(ask, Ask::Rooms) {
             return self.tables.other_shards().collect();
         }
-        let mut audience = Audience::but(self.tables.id);
+        let mut audience = Audience::but(self.tables.env.id);
         std::iter::from_fn(|| self.tables.mesh.interest.next(&mut audience, namespace, target)).collect()
     }
 
@@ -234,10 +234,10 @@ impl Feature<'_, Inquiries> {
 
     /// Gives up what has taken too long.
     pub(crate) fn inquiry_timeouts(&mut self) {
-        while let Some(key) = self.own.open_due.take_due(self.tables.now) {
+        while let Some(key) = self.own.open_due.take_due(self.tables.env.now) {
             self.question_timeout(key);
         }
-        while let Some(number) = self.own.asked_due.take_due(self.tables.now) {
+        while let Some(number) = self.own.asked_due.take_due(self.tables.env.now) {
             self.inquiry_timeout(number);
         }
     }
@@ -308,7 +308,7 @@ impl Feature<'_, Inquiries> {
         self.tables.deliver_to(&receivers, &inquiry.target, frame);
         let (home, number) = (inquiry.home, inquiry.number);
         let (receivers, waiting) = (receivers.len(), receivers.into_iter().collect());
-        let due = self.tables.now + inquiry.timeout;
+        let due = self.tables.env.now + inquiry.timeout;
         let open = Open { id, home, number, receivers, waiting, findings, due };
         self.own.receivers += receivers;
         let key = self.own.open.insert(open);
@@ -326,7 +326,7 @@ impl Feature<'_, Inquiries> {
     }
 
     pub(crate) fn report(&mut self, home: ShardId, number: Key, findings: Findings) {
-        if home == self.tables.id {
+        if home == self.tables.env.id {
             self.add_report(number, findings);
         } else {
             // A report that is lost is counted there; its home gives up in time.
@@ -338,6 +338,6 @@ impl Feature<'_, Inquiries> {
         let Some(asked) = self.own.asked.remove(number) else { return };
         self.own.asked_due.cancel(number, asked.due);
         self.own.bytes -= asked.findings.bytes;
-        self.tables.deferred.push(Deferred::Reply(asked.reply, Ok(asked.findings)));
+        self.tables.effects.deferred.push(Deferred::Reply(asked.reply, Ok(asked.findings)));
     }
 }

@@ -25,17 +25,17 @@ impl Feature<'_, Inquiries> {
     /// Begins a walk. A short one is done at once.
     pub(crate) fn walk(&mut self, walk: Walk) {
         if self.own.walks.waiting.is_empty() {
-            self.own.walks.due = self.tables.now + SLICE_PERIOD;
+            self.own.walks.due = self.tables.env.now + SLICE_PERIOD;
         }
         self.walk_slice(walk);
     }
 
     /// Goes on with the walk whose turn it is.
     pub(crate) fn walk_on(&mut self) {
-        if self.own.walks.next() > self.tables.now {
+        if self.own.walks.next() > self.tables.env.now {
             return;
         }
-        self.own.walks.due = self.tables.now + SLICE_PERIOD;
+        self.own.walks.due = self.tables.env.now + SLICE_PERIOD;
         if let Some(walk) = self.own.walks.waiting.pop_front() {
             self.own.walks.bytes -= walk.bytes();
             self.walk_slice(walk);
