@@ -1,4 +1,6 @@
-//! From a CONNECT to an open socket: namespaces found or made, connect handlers asked, the client let in or refused.
+//! How sockets begin and end: a namespace found or made, a room joined, the client let in or refused, the socket cut off and removed.
+//!
+//! Connect and disconnect handlers are called by `run`, between these steps.
 
 use std::rc::Rc;
 

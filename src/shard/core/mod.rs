@@ -1,6 +1,6 @@
-//! The tables of one core's world: connections, sessions, sockets, namespaces and what is on its way out.
+//! One core's world: its tables, and the features that work on them. Here features meet.
 //!
-//! Nothing in this file calls a handler, so a borrow of [`Core`] never meets user code.
+//! Nothing on this floor calls user code, so a borrow of [`Core`] never meets any.
 
 pub(crate) mod lives;
 pub(crate) mod publish;

@@ -1,4 +1,4 @@
-//! The flows: from what comes in to the user code that is called, and back.
+//! The flows: from what comes in to the user code that is called (`guard`), and back.
 
 pub(crate) mod acks;
 pub(crate) mod connect;

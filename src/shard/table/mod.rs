@@ -1,4 +1,4 @@
-//! The tables of a shard, and what works on several of them.
+//! The tables of a shard, and what works on several of them. None of it calls user code or knows a feature.
 
 pub(crate) mod answer;
 pub(crate) mod bundle;

@@ -1,4 +1,5 @@
-//! What users register, hold and call.
+//! What users register, hold and call. Each borrows the core for one call, and encodes or drops values of the user while nothing is
+//! borrowed.
 
 pub(crate) mod app;
 pub(crate) mod context;

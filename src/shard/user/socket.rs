@@ -1,4 +1,4 @@
-//! What a handler is given: the socket, and the event it answers.
+//! A socket as handlers hold it: who its client is, what it is sent, which rooms it is in, what is kept in it.
 
 use std::any::{Any, TypeId};
 use std::cell::RefCell;

@@ -1,4 +1,4 @@
-//! Connections: bytes in, requests or frames out, and the way a connection ends.
+//! A connection: what it speaks, what it is owed, how it stands to its end.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Plain data of one shard, with the methods that need nothing else.
+//! Plain data of one shard, with the methods that need nothing else. No file here knows a table.
 
 pub(crate) mod answer;
 pub(crate) mod args;
