@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::io::IoSlice;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -196,12 +197,14 @@ impl Wires for Sink {
         true
     }
 
+    #[inline]
     fn flush_wire(&mut self, _key: Key, mut unsent: Unsent<'_>) {
-        let len = |slices: &[IoSlice<'_>]| slices.iter().map(|slice| slice.len()).sum::<usize>();
-        while let Some(count) = unsent.transmit::<FLUSH_SLICES, _>(len) {
-            self.bytes += count;
-            unsent.sent(count);
-        }
+        let mut count = |slices: &[IoSlice<'_>]| {
+            let len = slices.iter().map(|slice| slice.len()).sum();
+            self.bytes += len;
+            Ok::<usize, Infallible>(len)
+        };
+        while let Ok(true) = unsent.transmit::<FLUSH_SLICES, _>(&mut count) {}
     }
 
     fn close_wire(&mut self, _key: Key, _outbox: Outbox) {

@@ -444,10 +444,10 @@ impl Wires for Hands<'_> {
     fn flush_wire(&mut self, key: Key, mut unsent: Unsent<'_>) {
         let Some(wire) = self.0.wire(key).filter(|wire| !wire.is_blocked.get()) else { return };
         let send = |slices: &[IoSlice<'_>]| send_now(wire.stream_fd(), slices);
-        while let Some(sent) = unsent.transmit::<SLICES_PER_SEND_MAX, _>(send) {
-            match sent {
-                Ok(count) => unsent.sent(count),
-                Err(Errno::INTR) => {}
+        loop {
+            match unsent.transmit::<SLICES_PER_SEND_MAX, _>(send) {
+                Ok(true) | Err(Errno::INTR) => {}
+                Ok(false) => return,
                 Err(Errno::AGAIN) => {
                     wire.is_blocked.set(true);
                     monoio::spawn(await_writable(Rc::clone(self.0), wire, key));

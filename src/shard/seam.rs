@@ -16,7 +16,7 @@ use crate::message::peer::Arrival;
 use crate::shard::core::Core;
 use crate::shard::run::Shard;
 use crate::shard::user::current::with_current;
-use crate::shard::value::effect::Output;
+use crate::shard::value::effect::{Effects, Output};
 use crate::shard::value::files::FileWork;
 use crate::shard::value::outbox::Outbox;
 
@@ -88,17 +88,14 @@ pub(crate) struct Unsent<'a> {
 }
 
 impl Unsent<'_> {
-    /// Lets `send` take the next bytes, in at most `N` pieces. `None`: nothing is left to send.
+    /// Lets `send` take the next bytes, in at most `N` pieces; it says how many are out, or why none are. False once nothing is left
+    /// to send.
     #[inline]
-    pub(crate) fn transmit<const N: usize, R>(&self, send: impl FnOnce(&[IoSlice<'_>]) -> R) -> Option<R> {
-        let outbox = &self.core.tables.connections.get(self.key)?.outbox;
-        if outbox.is_empty() { None } else { Some(with_pieces::<N, R>(outbox, send)) }
-    }
-
-    /// So many of the bytes are out.
-    #[inline]
-    pub(crate) fn sent(&mut self, count: usize) {
-        self.core.tables.sent(self.key, count);
+    pub(crate) fn transmit<const N: usize, E>(
+        &mut self,
+        send: impl FnOnce(&[IoSlice<'_>]) -> Result<usize, E>,
+    ) -> Result<bool, E> {
+        self.core.tables.transmit(self.key, |outbox| with_pieces::<N, _>(outbox, send))
     }
 
     /// Lets `begin` start a send that ends later, of at most `N` pieces. They stay as they are, and where they are, until
@@ -121,20 +118,18 @@ impl Unsent<'_> {
 /// Calls `work` with the first pieces of an outbox that is not empty; most have one.
 #[inline]
 fn with_pieces<const N: usize, R>(outbox: &Outbox, work: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
-    let one;
-    let mut many;
-    let pieces: &[IoSlice<'_>] = match outbox.front().filter(|_| outbox.segments_len() == 1) {
-        Some(front) => {
-            one = [IoSlice::new(front)];
-            &one
-        }
-        None => {
-            many = [IoSlice::new(&[]); N];
-            let count = outbox.gather(&mut many);
-            &many[..count]
-        }
-    };
-    work(pieces)
+    match outbox.front() {
+        Some(front) if outbox.segments_len() == 1 => work(&[IoSlice::new(front)]),
+        _ => with_many::<N, R>(outbox, work),
+    }
+}
+
+/// Apart, so that what is done for most is small enough to stand where it is used.
+#[inline(never)]
+fn with_many<const N: usize, R>(outbox: &Outbox, work: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
+    let mut pieces = [IoSlice::new(&[]); N];
+    let count = outbox.gather(&mut pieces);
+    work(&pieces[..count])
 }
 
 // What comes in.
@@ -142,8 +137,12 @@ impl Shard {
     /// A connection's wire brought bytes; they are decoded in place. What they lead to is done before more of the same
     /// connection are received: after a handover those belong elsewhere.
     pub(crate) fn receive(&mut self, key: Key, bytes: &mut [u8], now: Time, wires: &mut impl Wires) {
-        self.work(now, |shard| shard.receive_bytes(key, bytes));
+        self.take_bytes(key, bytes, now);
         self.do_outputs(wires);
+    }
+
+    fn take_bytes(&mut self, key: Key, bytes: &mut [u8], now: Time) {
+        self.work(now, |shard| shard.receive_bytes(key, bytes));
     }
 
     /// Handles what waits in the inbox, messages and wakes in turn, so that neither kind keeps the other waiting. Each has its time
@@ -241,7 +240,20 @@ impl Shard {
             }
             left -= count;
             self.flush(count, wires);
+            if self.is_at_rest() {
+                wires.may_flush(0);
+                return false;
+            }
         }
+    }
+
+    /// Whether nothing is left to do, now that connections were sent to: the rule for those whose clients keep up.
+    fn is_at_rest(&self) -> bool {
+        let core = self.core.borrow();
+        let Effects { dirty, polls_due, outputs, deferred } = &core.tables.effects;
+        let is_noted =
+            !(dirty.is_empty() && polls_due.is_empty() && outputs.is_empty() && deferred.is_empty());
+        self.unflushed.is_empty() && !is_noted && core.tables.bells.is_empty()
     }
 
     /// Answers polls, sheds what is too much, and notes which connections are to be sent to.
@@ -281,9 +293,19 @@ impl Shard {
 
     /// Does what was noted for the wires so far; false when that was nothing.
     fn do_outputs(&mut self, wires: &mut impl Wires) -> bool {
-        if self.core.borrow().tables.effects.outputs.is_empty() {
-            return false;
+        let has_outputs = self.has_outputs();
+        if has_outputs {
+            self.do_noted(wires);
         }
+        has_outputs
+    }
+
+    fn has_outputs(&self) -> bool {
+        !self.core.borrow().tables.effects.outputs.is_empty()
+    }
+
+    #[cold]
+    fn do_noted(&mut self, wires: &mut impl Wires) {
         let mut outputs = std::mem::take(&mut self.core.borrow_mut().tables.effects.outputs);
         for output in outputs.drain(..) {
             match output {
@@ -306,7 +328,6 @@ impl Shard {
         if core.tables.effects.outputs.is_empty() {
             core.tables.effects.outputs = outputs;
         }
-        true
     }
 
     /// Sends to the first `count` connections that wait for it.

@@ -7,6 +7,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::any::Any;
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::io::IoSlice;
 use std::sync::Arc;
 
@@ -107,11 +108,12 @@ impl Wires for Sink {
     }
 
     fn flush_wire(&mut self, _key: Key, mut unsent: Unsent<'_>) {
-        let len = |slices: &[IoSlice<'_>]| slices.iter().map(|slice| slice.len()).sum::<usize>();
-        while let Some(count) = unsent.transmit::<64, _>(len) {
-            self.bytes += count;
-            unsent.sent(count);
-        }
+        let mut count = |slices: &[IoSlice<'_>]| {
+            let len = slices.iter().map(|slice| slice.len()).sum();
+            self.bytes += len;
+            Ok::<usize, Infallible>(len)
+        };
+        while let Ok(true) = unsent.transmit::<64, _>(&mut count) {}
     }
 
     fn close_wire(&mut self, _key: Key, _outbox: Outbox) {

@@ -585,10 +585,14 @@ impl Wires for ShardWires<'_> {
             unsent.begin_send::<SLICES_PER_SEND_MAX>(|slices| wire.sending = Some(join(slices)));
         }
         while !wire.is_blocked && wire.sending.is_none() {
-            let Some(bytes) = unsent.transmit::<SLICES_PER_SEND_MAX, _>(join) else { return };
-            match wire.carry(&bytes, random, weather.is_cutting) {
-                0 => {}
-                taken => unsent.sent(taken),
+            let carried = unsent.transmit::<SLICES_PER_SEND_MAX, _>(|slices| {
+                match wire.carry(&join(slices), random, weather.is_cutting) {
+                    0 => Err(()),
+                    taken => Ok(taken),
+                }
+            });
+            if carried != Ok(true) {
+                return;
             }
         }
     }

@@ -265,12 +265,8 @@ impl Wires for RingWires {
         }
         let Wire { descriptor, pieces, .. } = wire;
         if self.is_direct {
-            let sent =
-                unsent.transmit::<PIECES_PER_SEND_MAX, _>(|slices| send_now(descriptor.as_fd(), slices));
             // What the kernel does not take now, and any error, is the ring's business below.
-            if let Some(Ok(count)) = sent {
-                unsent.sent(count);
-            }
+            let _ = unsent.transmit::<PIECES_PER_SEND_MAX, _>(|slices| send_now(descriptor.as_fd(), slices));
         }
         let (ring, spare_pieces) = (&mut self.ring, &mut self.spare_pieces);
         wire.is_sending = unsent.begin_send::<PIECES_PER_SEND_MAX>(|slices| match slices {

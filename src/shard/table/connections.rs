@@ -1,5 +1,7 @@
 //! Connections open, are written to, and end.
 
+use std::convert::Infallible;
+
 use crate::base::slab::Key;
 use crate::message::peer::Peer;
 use crate::protocol::websocket::close::{self, CloseCode};
@@ -10,6 +12,7 @@ use crate::shard::value::connection::{
 };
 use crate::shard::value::effect::{Deferred, Output};
 use crate::shard::value::env::Env;
+use crate::shard::value::outbox::Outbox;
 use crate::shard::value::pools::Pools;
 
 impl Tables {
@@ -71,11 +74,25 @@ impl Tables {
         self.connections.get(key).is_some_and(|connection| connection.outbox.len() > bytes_max)
     }
 
-    /// The driver sent `count` bytes of a connection's outbox.
+    /// `count` bytes of a connection's outbox are out.
     pub(crate) fn sent(&mut self, key: Key, count: usize) {
+        let Ok(_) = self.transmit::<Infallible>(key, |_| Ok(count));
+    }
+
+    /// Lets `send` take bytes of a connection's outbox, unless there are none; it says how many are out. True when some are left.
+    #[inline]
+    pub(crate) fn transmit<E>(
+        &mut self,
+        key: Key,
+        send: impl FnOnce(&Outbox) -> Result<usize, E>,
+    ) -> Result<bool, E> {
         let Tables { connections, owed, pools: Pools { buffers, .. }, env: Env { counters, .. }, .. } =
             &mut *self;
-        let Some(connection) = connections.get_mut(key) else { return };
+        let Some(connection) = connections.get_mut(key) else { return Ok(false) };
+        if connection.outbox.is_empty() {
+            return Ok(false);
+        }
+        let count = send(&connection.outbox)?;
         connection.outbox.advance(count, buffers);
         owed.remove(count);
         counters.owed_bytes.set(owed.bytes() as u64);
@@ -84,7 +101,9 @@ impl Tables {
         let is_waited_for = connection.behind > 0 || connection.awaits_drain || connection.share.is_paused;
         if is_waited_for || connection.ending != Ending::Open || matches!(connection.kind, Kind::Http(_)) {
             self.note_sent(key, count);
+            return Ok(self.connections.get(key).is_some_and(|connection| !connection.outbox.is_empty()));
         }
+        Ok(!connection.outbox.is_empty())
     }
 
     /// Something was sent to a client that is slow, asks by HTTP, or is at its end.
