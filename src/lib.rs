@@ -1,9 +1,9 @@
 //! A Socket.IO, Engine.IO and WebSocket server runtime for Linux.
 //!
-//! One pinned shard per core owns its connections, rooms and timers; shards share nothing but lock-free
-//! inboxes. An event is handled on one call stack, a broadcast is encoded once, and each connection gets one
-//! send a turn. Any stock Socket.IO 3 or 4 client can connect, and long-polling works on every core without a
-//! sticky balancer.
+//! Any stock Socket.IO 3 or 4 client can connect. One process uses every core: each core runs one thread, a *shard*,
+//! with connections, rooms and timers of its own, and shards talk through lock-free inboxes. An event is handled on one
+//! call stack, a broadcast is encoded once, and what one turn of a shard emits to a connection leaves in one send.
+//! Long-polling works on every core without sticky sessions in the load balancer.
 //!
 //! ```no_run
 //! use shardcast::{Config, Context, Server};
@@ -25,21 +25,26 @@
 //! }
 //! ```
 //!
+//! A handler's parameters are the arguments of the event, as Rust types; what it returns is the acknowledgement. Names are
+//! those of Flask-SocketIO (`emit`, `send`, `to`, `include_self`, `close_room`, `on_error_default`); what Flask-SocketIO
+//! does not have is named as in Socket.IO's JavaScript server. Tests run a server with [`testing`], without a port.
+//!
 //! # Features
 //!
-//! All are on unless `default-features = false`. A program of your own needs none of `cli`; without it fewer than half the
-//! crates are compiled.
+//! All are on by default. A server of your own leaves out `cli`, and compiles far fewer crates:
+//!
+//! ```toml
+//! [dependencies]
+//! shardcast = { path = "../shardcast", default-features = false, features = ["epoll", "log", "toml"] }
+//! ```
 //!
 //! | feature | what it adds |
 //! |---|---|
 //! | `cli` | the program `shardcast` with its command line and `shardcast bench`; implies the next four |
-//! | `epoll` | serving without a ring of our own: by epoll, or by io_uring on kernels before 6.1. Without it a server starts only where io_uring is there, which many containers forbid |
-//! | `idna` | `cors_allowed_origins` in letters beyond ASCII, such as `https://bücher.example`. Without it such an origin is an error, and `https://xn--bcher-kva.example` is the way to write it |
+//! | `epoll` | serving where io_uring cannot be had: many containers forbid it, and kernels before 6.1 lack parts of it. Without this feature a server does not start there |
+//! | `idna` | `cors_allowed_origins` in letters beyond ASCII, such as `https://bücher.example`. Without it write what browsers send, `https://xn--bcher-kva.example` |
 //! | `log` | [`log`]: lines on standard error. Without it a program brings a subscriber of `tracing` |
 //! | `toml` | configuration files. Without it [`Config::load`] reads the environment only |
-//!
-//! Names follow Flask-SocketIO where it has the concept (`emit`, `send`, `to`, `include_self`, `close_room`,
-//! `on_error_default`) and Socket.IO's JavaScript server where it does not.
 
 mod base;
 #[cfg(feature = "bench-support")]
@@ -95,7 +100,7 @@ pub use shard::value::session::CloseReason;
 pub use shard::value::state::{StateError, StateRoom};
 pub use shard::value::stats::ShardStats;
 
-/// The log: lines on standard error that hold nobody up.
+/// The log: lines on standard error. A shard never waits for what reads them.
 #[cfg(feature = "log")]
 pub mod log {
     pub use crate::server::log::{flush, init};

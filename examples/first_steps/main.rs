@@ -25,7 +25,7 @@ fn main() -> shardcast::Result<()> {
                 }
                 _ => Err(Refused::new("tell us your name")),
             });
-            // With a prefix, because a client could name any room otherwise, also another client's own.
+            // The prefix matters: without it a client could join every room, another client's own among them.
             io.on("join", |cx: &mut Context, room: String| cx.join(format!("chat:{room}")));
             io.on("say", |cx: &mut Context, room: String, text: String| {
                 let from = cx.get::<String>().unwrap_or_default();
