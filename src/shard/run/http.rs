@@ -11,7 +11,6 @@ use crate::protocol::http::head::{BodyLength, Head, HeaderStorage, Version, deco
 use crate::protocol::http::method::Method;
 use crate::protocol::http::response::{CONTINUE_100, Response};
 use crate::protocol::http::status::Status;
-use crate::shard::core::Core;
 use crate::shard::run::Shard;
 use crate::shard::value::connection::{ChunkedBody, RequestFraming, Step};
 use crate::shard::value::effect::Deferred;
@@ -87,7 +86,7 @@ impl Shard {
         };
         let body_bytes_max = {
             let mut core = self.core.borrow_mut();
-            let body_bytes_max = core.body_bytes_max(&destination);
+            let body_bytes_max = core.tables.endpoint(destination.endpoint()).options.max_http_buffer_size;
             core.tables.note_origin(key, destination.endpoint(), head);
             core.tables.note_host(key, head);
             let Some(http) = core.tables.http_mut(key) else { return Step::Used(input.len()) };
@@ -229,11 +228,5 @@ impl Shard {
             drop(core);
             self.carrier_lost(session, key);
         }
-    }
-}
-
-impl Core {
-    fn body_bytes_max(&self, destination: &Destination) -> usize {
-        self.tables.endpoint(destination.endpoint()).options.max_http_buffer_size
     }
 }
