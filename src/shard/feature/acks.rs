@@ -93,3 +93,38 @@ impl Feature<'_, Acks> {
         self.take(socket, id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::table::Tables;
+    use crate::shard::value::socket::SocketEntry;
+
+    #[test]
+    fn an_answer_is_awaited_until_it_comes_or_its_time_is_over_or_its_socket() {
+        let (mut own, mut tables) = (Acks::default(), Tables::alone());
+        let (sid, session) = (tables.new_sid(), Key { index: 0, generation: 0 });
+        let socket = tables.sockets.insert(SocketEntry::new(sid, 0, session));
+        let mut acks = Feature { own: &mut own, tables: &mut tables };
+        let mut ask = |acks: &mut Feature<'_, Acks>, millis| {
+            let (key, id) =
+                acks.expect(socket, Box::new(|_| {})).unwrap_or_else(|_| panic!("it may owe one more"));
+            acks.arm(key, Duration::from_millis(millis));
+            id
+        };
+        let ids = [30, 10, 20, 40].map(|millis| ask(&mut acks, millis));
+        assert_eq!(ids, [0, 1, 2, 3], "each has an id of its own on the wire");
+        assert_eq!(acks.own.next(), Time(1010));
+        assert!(acks.take(socket, 2).is_some_and(|answered| answered.id == 2));
+        assert!(acks.take(socket, 2).is_none(), "it is answered once");
+        assert!(acks.take_late().is_none(), "no time has passed");
+        acks.tables.env.now = Time(1030);
+        let late: Vec<u64> = std::iter::from_fn(|| acks.take_late()).map(|late| late.id).collect();
+        assert_eq!(late, [1, 0], "the earliest first, and not what was answered");
+        assert_eq!(acks.take_all(socket).iter().map(|owed| owed.id).collect::<Vec<_>>(), [3]);
+        assert_eq!((acks.own.len(), acks.own.next()), (0, Time::NEVER));
+        let owed =
+            (0..=ACKS_PER_SOCKET_MAX).take_while(|_| acks.expect(socket, Box::new(|_| {})).is_ok()).count();
+        assert_eq!(owed, ACKS_PER_SOCKET_MAX);
+    }
+}

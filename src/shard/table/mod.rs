@@ -181,3 +181,26 @@ impl Tables {
         }
     }
 }
+
+#[cfg(test)]
+impl Tables {
+    /// The tables of a shard that is alone: to test by itself what works on tables.
+    pub(crate) fn alone() -> Tables {
+        struct Silent;
+        impl crate::mesh::Bell for Silent {
+            fn ring(&self) {}
+        }
+        let (mesh, _) = Mesh::new(vec![Box::new(Silent)]);
+        let parts = CoreParts {
+            id: ShardId(0),
+            config: Arc::default(),
+            mesh,
+            counters: Arc::default(),
+            seed: [7; 32],
+            now: Time(1000),
+            unix_origin: 0,
+            clock: Arc::new(|| Time(1000)),
+        };
+        Tables::new(parts, Vec::new())
+    }
+}
