@@ -4,7 +4,7 @@
 mod process;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -156,13 +156,19 @@ fn what_is_lost_is_counted_in_the_log_once_it_is_read_again() {
     let start = |error| Process::demo("lost", &settings, error);
     let (mut process, pipe) = with_reader(Reader::Blocked, start);
     process.flood(REFUSED);
-    let mut pipe = pipe.expect("the pipe is kept");
+    let pipe = pipe.expect("the pipe is kept");
+    let (told, is_told) = std::sync::mpsc::channel();
     let reading = std::thread::spawn(move || {
-        let mut text = String::new();
-        pipe.read_to_string(&mut text).expect("the log is text");
-        text
+        let lines = BufReader::new(pipe).lines().map(|line| line.expect("the log is text"));
+        let lines = lines.inspect(|line| {
+            if line.contains("lines of the log were lost") {
+                let _ = told.send(());
+            }
+        });
+        lines.collect::<Vec<_>>().join("\n")
     });
-    std::thread::sleep(Duration::from_millis(300));
+    // Then there is room again for what is said at the end.
+    is_told.recv_timeout(Duration::from_secs(30)).expect("the log says what it has lost");
     process.signal();
     assert!(process.wait().success());
     let log = reading.join().expect("the reader ends");
