@@ -13,7 +13,7 @@ use std::sync::mpsc;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use serde_json::{Value, json};
-use shardcast::bench_support::{Room, Timers, Wire, World, client_frame};
+use shardcast::bench_support::{Inboxes, Room, Timers, World, client_frame};
 
 /// An event for the handler that adds up numbers.
 const COUNT: &str = r#"42["count",3,"hello, how are you?"]"#;
@@ -89,9 +89,9 @@ fn fan_out_naive(bencher: Bencher<'_, '_>, receivers: usize) {
 
 #[divan::bench]
 fn mesh(bencher: Bencher<'_, '_>) {
-    let wire = Wire::new();
-    assert_eq!(wire.send_and_receive(MESSAGES), MESSAGES);
-    bencher.counter(ItemsCount::new(MESSAGES)).bench_local(|| wire.send_and_receive(black_box(MESSAGES)));
+    let inboxes = Inboxes::new();
+    assert_eq!(inboxes.send_and_receive(MESSAGES), MESSAGES);
+    bencher.counter(ItemsCount::new(MESSAGES)).bench_local(|| inboxes.send_and_receive(black_box(MESSAGES)));
 }
 
 /// The channel of the standard library, and a copy of the frame in each message.

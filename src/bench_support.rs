@@ -123,19 +123,19 @@ impl Bell for NoBell {
 }
 
 /// Two shards' inboxes, without the shards.
-pub struct Wire {
+pub struct Inboxes {
     mesh: Arc<Mesh>,
     receiver: InboxReceiver,
     broadcast: Arc<Broadcast>,
 }
 
-impl Wire {
+impl Inboxes {
     /// Inboxes, and a broadcast to send around.
     #[expect(clippy::new_without_default, reason = "a world is made on purpose")]
-    pub fn new() -> Wire {
+    pub fn new() -> Inboxes {
         let (mesh, receivers) = Mesh::new(vec![Box::new(NoBell), Box::new(NoBell)]);
         let receiver = receivers.into_iter().next_back().expect("each bell has its inbox");
-        Wire { mesh, receiver, broadcast: Arc::default() }
+        Inboxes { mesh, receiver, broadcast: Arc::default() }
     }
 
     /// Sends the broadcast `count` times, then receives. Returns how many of them came.

@@ -122,7 +122,7 @@ struct Inbox {
 /// The sending side of every inbox; all threads share one.
 pub(crate) struct Mesh {
     inboxes: Box<[Inbox]>,
-    /// Broadcasts that were to be answered, whoever sent them: their number is part of the wire id.
+    /// Broadcasts that were to be answered, whoever sent them: their number is part of the id in the packet.
     broadcasts_with_ack: AtomicU32,
     /// Other threads speak through a shard.
     relays: AtomicBool,
@@ -228,7 +228,7 @@ impl Mesh {
         self.inboxes.len()
     }
 
-    /// The wire id of the next broadcast that clients are to answer. The last of 2^30 is followed by the first.
+    /// The id, as clients see it, of the next broadcast that clients are to answer. The last of 2^30 is followed by the first.
     pub(crate) fn next_broadcast_ack_id(&self) -> u64 {
         let number = self.broadcasts_with_ack.fetch_add(1, Ordering::Relaxed);
         BROADCAST_ACK_IDS + u64::from(number) % BROADCAST_ACK_IDS

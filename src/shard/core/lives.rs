@@ -99,10 +99,10 @@ impl Core {
         let (session, sid, namespace) = (socket.session, socket.sid, socket.namespace);
         let mut held = socket.extra.as_mut().map(|extra| std::mem::take(&mut extra.held)).unwrap_or_default();
         let place = self.tables.websocket_place(session);
-        let wire = self.tables.sessions.get(session).map(|session| session.wire).unwrap_or_default();
+        let form = self.tables.sessions.get(session).map(|session| session.form).unwrap_or_default();
         if let Some(socket) = self.tables.sockets.get_mut(key) {
             socket.connection = place;
-            socket.wire = wire;
+            socket.form = form;
         }
         self.tables.namespaces[namespace].open_sockets += 1;
         self.join_client_id(key);

@@ -40,7 +40,7 @@ impl Acks {
 }
 
 impl Feature<'_, Acks> {
-    /// Notes that a socket owes an answer; `None` when it owes too many or is gone. Returns the wire id.
+    /// Notes that a socket owes an answer; `None` when it owes too many or is gone. Returns the id for the packet.
     pub(crate) fn expect(&mut self, socket: Key, callback: AckCallback) -> Result<(Key, u64), AckCallback> {
         let Some(entry) = self.tables.sockets.get_mut(socket) else { return Err(callback) };
         let extra = entry.extra_mut();

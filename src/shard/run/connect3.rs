@@ -2,7 +2,7 @@
 //! (Socket.IO protocol 4, the one below Engine.IO 3).
 //!
 //! They are in `/` without asking, bring what others call auth in the query of a namespace, and know their sockets by the
-//! session's id, which nobody else is told. The bytes are in `protocol/engineio`; the form of what they are sent is in `wire`.
+//! session's id, which nobody else is told. The bytes are in `protocol/engineio`; the form of what they are sent is in `form`.
 
 use std::borrow::Cow;
 

@@ -12,7 +12,7 @@ use crate::shard::run::Shard;
 use crate::shard::table::Tables;
 use crate::shard::value::connection::{Kind, Role, Step};
 use crate::shard::value::env::Env;
-use crate::shard::value::form::Wire;
+use crate::shard::value::form::Form;
 use crate::shard::value::session::CloseReason;
 
 /// A role without what it owns.
@@ -38,7 +38,7 @@ impl Shard {
             };
             let options = &endpoints[usize::from(websocket.endpoint)].options;
             let (payload_bytes_max, fragments_max) = (options.max_http_buffer_size, options.fragments_max);
-            let may_be_compressed = websocket.wire.has(Wire::DEFLATE);
+            let may_be_compressed = websocket.form.has(Form::DEFLATE);
             let limits =
                 MessageLimits { payload_bytes_max, fragments_max, must_be_masked: true, may_be_compressed };
             (std::mem::take(&mut websocket.decoder), whose, limits)

@@ -16,7 +16,7 @@ use crate::shard::run::Shard;
 use crate::shard::table::Tables;
 use crate::shard::user::websocket::Message;
 use crate::shard::value::env::Env;
-use crate::shard::value::form::Wire;
+use crate::shard::value::form::Form;
 use crate::shard::value::session::{CloseReason, Left};
 use crate::shard::value::socket::SocketState;
 use crate::shard::value::trace::{trace_received, trace_received_binary};
@@ -83,7 +83,7 @@ impl Shard {
         let (is_binary_due, is_raw) = {
             let core = self.core.borrow();
             let Some(session) = core.tables.sessions.get(session) else { return };
-            let is_binary_due = session.pending_binary.is_some() || session.wire.has(Wire::MSGPACK);
+            let is_binary_due = session.pending_binary.is_some() || session.form.has(Form::MSGPACK);
             (is_binary_due, core.tables.endpoint(session.endpoint).is_raw)
         };
         if is_raw {
@@ -124,7 +124,7 @@ impl Shard {
             Err(error) => return self.break_session(session, error.reason()),
         };
         if let Some(session) = self.core.borrow_mut().tables.sessions.get_mut(session) {
-            session.wire = session.wire | Wire::MSGPACK;
+            session.form = session.form | Form::MSGPACK;
         }
         self.receive_whole(session, &message.packet(), &message.attachments);
     }
@@ -156,7 +156,7 @@ impl Shard {
                 bytes_max => bytes_max,
             };
             let is_first = is_auto && entry.sockets.is_empty() && entry.pending_binary.is_none();
-            if is_first || entry.wire.has(Wire::MSGPACK) {
+            if is_first || entry.form.has(Form::MSGPACK) {
                 drop(core);
                 return self.receive_packed(session, &bytes);
             }

@@ -19,7 +19,7 @@ use crate::shard::table::namespaces::Namespaces;
 use crate::shard::table::slow::Standing;
 use crate::shard::value::connection::{Connection, Ending, clamped};
 use crate::shard::value::effect::Deferred;
-use crate::shard::value::form::{Transcoder, Wire};
+use crate::shard::value::form::{Form, Transcoder};
 use crate::shard::value::kept::Limits;
 use crate::shard::value::owed::Owed;
 use crate::shard::value::parked::{Lag, Outcome, ParkResult, SlowRules};
@@ -40,7 +40,7 @@ struct Delivery<'a> {
     buffers: &'a mut BufferPool,
     transcoder: &'a mut Transcoder,
     /// The frame in the other forms that its receivers needed so far.
-    variants: SmallVec<[(Wire, SharedFrame); 1]>,
+    variants: SmallVec<[(Form, SharedFrame); 1]>,
     outbox_bytes_max: usize,
     is_uncompressed: bool,
     owed: &'a mut Owed,
@@ -265,32 +265,32 @@ impl Delivery<'_> {
             }
             return;
         }
-        let (place, session, wire) = (socket.connection, socket.session, socket.wire);
+        let (place, session, form) = (socket.connection, socket.session, socket.form);
         if !matches!(self.lag, Lag::Wait) && self.is_kept_back(place, session, frame) {
             return;
         }
-        if wire.is_canonical() {
+        if form.is_canonical() {
             self.push_to_session(place, session, frame, frame);
         } else {
-            let wire = if self.is_uncompressed { wire.without(Wire::COMPRESSION) } else { wire };
-            let variant = self.variant(frame, wire);
+            let form = if self.is_uncompressed { form.without(Form::COMPRESSION) } else { form };
+            let variant = self.variant(frame, form);
             self.push_to_session(place, session, &variant, frame);
         }
     }
 
     /// The frame in another form, made when it is first needed.
     #[cold]
-    fn variant(&mut self, frame: &SharedFrame, wire: Wire) -> SharedFrame {
-        if wire.is_canonical() {
+    fn variant(&mut self, frame: &SharedFrame, form: Form) -> SharedFrame {
+        if form.is_canonical() {
             return Arc::clone(frame);
         }
-        if let Some((_, variant)) = self.variants.iter().find(|(known, _)| *known == wire) {
+        if let Some((_, variant)) = self.variants.iter().find(|(known, _)| *known == form) {
             return Arc::clone(variant);
         }
         let mut bytes = Vec::new();
-        self.transcoder.transcode(frame, wire, &mut bytes);
+        self.transcoder.transcode(frame, form, &mut bytes);
         let variant = Arc::new(bytes);
-        self.variants.push((wire, Arc::clone(&variant)));
+        self.variants.push((form, Arc::clone(&variant)));
         variant
     }
 

@@ -19,7 +19,7 @@ use crate::shard::table::Tables;
 use crate::shard::table::polling::{one_packet, poll_response};
 use crate::shard::table::switching::Accepted;
 use crate::shard::value::connection::{Kind, Role};
-use crate::shard::value::form::Wire;
+use crate::shard::value::form::Form;
 use crate::shard::value::handshake::Handshake;
 use crate::shard::value::outbox::Outbox;
 use crate::shard::value::session::{Left, Link, Session};
@@ -80,7 +80,7 @@ impl Tables {
         let session_key = self.open_session(key, endpoint, head, (Link::WebSocket(key), form));
         self.become_websocket(key, endpoint, (head, accepted), Role::Session(session_key));
         self.note_text_only(key, form);
-        self.adopt_wire(session_key, key);
+        self.adopt_form(session_key, key);
         let open = self.open_packet(session_key, false);
         self.send_packet(session_key, &open);
         session_key
@@ -93,7 +93,7 @@ impl Tables {
             && let Some(Kind::WebSocket(websocket)) =
                 self.connections.get_mut(key).map(|connection| &mut connection.kind)
         {
-            websocket.wire = websocket.wire | Wire::BASE64;
+            websocket.form = websocket.form | Form::BASE64;
         }
     }
 
@@ -116,15 +116,15 @@ impl Tables {
             if table.is_raw { Time::NEVER } else { self.env.now + table.options.connect_timeout };
         let heartbeat = Heartbeat::new(form.revision, table.heartbeat_times(), self.env.now);
         let is_packed = self.env.config.parser == Parser::Msgpack && !table.is_raw;
-        let parser = if is_packed { Wire::MSGPACK } else { Wire::default() };
-        let typed = if form.revision == Revision::Three { Wire::TYPED } else { Wire::default() };
+        let parser = if is_packed { Form::MSGPACK } else { Form::default() };
+        let typed = if form.revision == Revision::Three { Form::TYPED } else { Form::default() };
         let session_key = self.sessions.insert(Session {
             sid,
             endpoint,
             is_traced: false,
             link,
             poll_form: form,
-            wire: parser | typed,
+            form: parser | typed,
             upgrade: None,
             heartbeat,
             connect_by,

@@ -15,9 +15,9 @@ impl Tables {
         let Tables { connections, owed, pools: Pools { transcoder, buffers, .. }, .. } = &mut *self;
         let Some(connection) = connections.get_mut(key) else { return };
         if connection.ending == Ending::Open {
-            let wire = connection.wire();
+            let form = connection.form();
             let before = connection.outbox.len();
-            connection.outbox.write(buffers, |out| transcoder.append(opcode, payload, wire, out));
+            connection.outbox.write(buffers, |out| transcoder.append(opcode, payload, form, out));
             owed.add_own(connection.outbox.len() - before);
         }
     }

@@ -47,11 +47,11 @@ impl Tables {
         if session.is_traced {
             trace_sent(&session.sid, &frames);
         }
-        let frames = if session.wire.is_canonical() {
+        let frames = if session.form.is_canonical() {
             frames
         } else {
             let mut transcoded = buffers.take();
-            transcoder.transcode(&frames, session.wire, &mut transcoded);
+            transcoder.transcode(&frames, session.form, &mut transcoded);
             buffers.give(frames);
             transcoded
         };

@@ -16,7 +16,7 @@ use crate::protocol::websocket::extension;
 use crate::protocol::websocket::handshake::{self, AcceptKey, HandshakeError, HandshakeView};
 use crate::shard::table::Tables;
 use crate::shard::value::connection::{Kind, Role, WebSocketState};
-use crate::shard::value::form::Wire;
+use crate::shard::value::form::Form;
 
 /// A handshake that is accepted, and what was agreed on.
 #[derive(Debug)]
@@ -72,11 +72,11 @@ impl Tables {
         let mut headers: SmallVec<[(&str, &str); 4]> =
             grant.iter().flat_map(|grant| grant.headers()).collect();
         headers.extend(deflate.map(|accepted| ("Sec-WebSocket-Extensions", accepted.answer)));
-        let wire = Wire::of_offer(deflate);
+        let form = Form::of_offer(deflate);
         let protocol = accepted.protocol.as_deref();
         self.write_to(key, |out| handshake::encode_response(out, &accepted.key, protocol, &headers));
         if let Some(connection) = self.connections.get_mut(key) {
-            connection.kind = Kind::WebSocket(WebSocketState::new(wire, role, endpoint));
+            connection.kind = Kind::WebSocket(WebSocketState::new(form, role, endpoint));
             connection.deadline = Time::NEVER;
         }
     }

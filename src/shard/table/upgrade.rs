@@ -82,7 +82,7 @@ impl Tables {
         if let Kind::WebSocket(websocket) = &mut connection.kind {
             websocket.role = Role::Session(session_key);
         }
-        let added = connection.wire();
+        let added = connection.form();
         if added.is_canonical() {
             session.backlog.append_to(&mut connection.outbox);
         }
@@ -100,7 +100,7 @@ impl Tables {
             // From here on what waits for its sockets is in the share of its WebSocket, before what comes there.
             self.wait_turn(key);
         }
-        self.adopt_wire(session_key, key);
+        self.adopt_form(session_key, key);
         for (_, socket) in self.sessions.get(session_key).into_iter().flat_map(|session| &session.sockets) {
             if let Some(socket) = self.sockets.get_mut(*socket) {
                 socket.connection = key.index;
@@ -113,13 +113,13 @@ impl Tables {
     }
 
     /// From here on a session's frames have what its WebSocket adds to their form.
-    pub(crate) fn adopt_wire(&mut self, session_key: Key, key: Key) {
-        let added = self.connections.get(key).map(Connection::wire).unwrap_or_default();
+    pub(crate) fn adopt_form(&mut self, session_key: Key, key: Key) {
+        let added = self.connections.get(key).map(Connection::form).unwrap_or_default();
         let Some(session) = self.sessions.get_mut(session_key) else { return };
-        session.wire = session.wire | added;
+        session.form = session.form | added;
         for (_, socket) in &session.sockets {
             if let Some(socket) = self.sockets.get_mut(*socket) {
-                socket.wire = session.wire;
+                socket.form = session.form;
             }
         }
     }

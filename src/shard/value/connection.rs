@@ -10,7 +10,7 @@ use crate::protocol::http::coding::Coding;
 use crate::protocol::http::cors::Grant;
 use crate::protocol::websocket::message::MessageDecoder;
 use crate::shard::value::files::{Awaited, FileStream};
-use crate::shard::value::form::Wire;
+use crate::shard::value::form::Form;
 use crate::shard::value::outbox::Outbox;
 use crate::shard::value::post::PendingPost;
 use crate::shard::value::raw::RawState;
@@ -160,7 +160,7 @@ pub(crate) struct ChunkedBody {
 pub(crate) struct WebSocketState {
     pub(crate) decoder: MessageDecoder,
     /// What this connection adds to the form of frames, whoever's they are.
-    pub(crate) wire: Wire,
+    pub(crate) form: Form,
     /// What its compressed messages have inflated to beyond what they paid for (`InflateLimits`), in bytes.
     pub(crate) inflate_debt: u32,
     pub(crate) role: Role,
@@ -169,8 +169,8 @@ pub(crate) struct WebSocketState {
 }
 
 impl WebSocketState {
-    pub(crate) fn new(wire: Wire, role: Role, endpoint: u8) -> WebSocketState {
-        WebSocketState { decoder: MessageDecoder::default(), wire, inflate_debt: 0, role, endpoint }
+    pub(crate) fn new(form: Form, role: Role, endpoint: u8) -> WebSocketState {
+        WebSocketState { decoder: MessageDecoder::default(), form, inflate_debt: 0, role, endpoint }
     }
 }
 
@@ -206,10 +206,10 @@ impl Connection {
     }
 
     /// What this connection adds to the form of frames.
-    pub(crate) fn wire(&self) -> Wire {
+    pub(crate) fn form(&self) -> Form {
         match &self.kind {
-            Kind::Http(_) => Wire::default(),
-            Kind::WebSocket(websocket) => websocket.wire,
+            Kind::Http(_) => Form::default(),
+            Kind::WebSocket(websocket) => websocket.form,
         }
     }
 

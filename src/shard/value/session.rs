@@ -11,7 +11,7 @@ use crate::protocol::engineio::polling::PollForm;
 use crate::protocol::engineio::session::Heartbeat;
 use crate::protocol::socketio::attachments::PendingBinary;
 use crate::shard::value::connection::clamped;
-use crate::shard::value::form::Wire;
+use crate::shard::value::form::Form;
 use crate::shard::value::handshake::Handshake;
 use crate::shard::value::outbox::Outbox;
 use crate::shard::value::parked::Parked;
@@ -117,7 +117,7 @@ pub(crate) struct Session {
     /// The revision that the client speaks, and how it wants its polls answered: as it opened, then as each GET says.
     pub(crate) poll_form: PollForm,
     /// The form in which frames are queued for it. What its WebSocket adds comes with the upgrade.
-    pub(crate) wire: Wire,
+    pub(crate) form: Form,
     /// A WebSocket that asks to take over, and until when it may.
     pub(crate) upgrade: Option<Upgrade>,
     pub(crate) heartbeat: Heartbeat,
@@ -125,7 +125,7 @@ pub(crate) struct Session {
     pub(crate) connect_by: Time,
     /// The earliest entry of this session in the wheel.
     pub(crate) armed: Time,
-    /// What waits for the next poll, as server frames in the form `wire`.
+    /// What waits for the next poll, as server frames in its `form`.
     pub(crate) backlog: Outbox,
     /// Something in the backlog may be compressed, so the poll that takes it may.
     pub(crate) may_compress: bool,

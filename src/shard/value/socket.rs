@@ -17,7 +17,7 @@ use crate::message::address::Address;
 use crate::message::recovery::Kept;
 use crate::message::target::SocketChange;
 use crate::shard::value::expiry::Expiry;
-use crate::shard::value::form::Wire;
+use crate::shard::value::form::Form;
 use crate::shard::value::kept::Limits;
 use crate::shard::value::outbox::Outbox;
 use crate::shard::value::recovery::RecoveryState;
@@ -55,7 +55,7 @@ pub(crate) struct SocketEntry {
     /// Its end is noted: nothing reaches its handlers any more.
     pub(crate) is_ending: bool,
     /// The session's: here, because every broadcast asks.
-    pub(crate) wire: Wire,
+    pub(crate) form: Form,
     pub(crate) sid: Sid,
     pub(crate) rooms: SmallVec<[Key; 2]>,
     pub(crate) extra: Option<Box<SocketExtra>>,
@@ -74,7 +74,7 @@ pub(crate) struct SocketExtra {
     pub(crate) waiting_bytes: usize,
     /// What of `waiting_now` its session counts.
     pub(crate) waiting_counted: usize,
-    /// Acknowledgements this socket still owes: wire id to table key.
+    /// Acknowledgements this socket still owes: the id in the packet, and the key in the table.
     pub(crate) acks: SmallVec<[(u64, Key); 2]>,
     pub(crate) next_ack: u64,
     /// When its time is over.
@@ -161,7 +161,7 @@ impl SocketEntry {
             state: SocketState::Connecting,
             is_busy: false,
             is_ending: false,
-            wire: Wire::default(),
+            form: Form::default(),
             sid,
             rooms: SmallVec::new(),
             extra: None,
