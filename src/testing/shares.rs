@@ -362,7 +362,7 @@ fn events_that_wait_behind_handlers_are_bounded_together() {
     for (index, client) in clients.iter().enumerate() {
         // The first is handled, the others wait: far less than `pending_bytes_max` for each client.
         for _ in 0..3 {
-            client.emit("slow", &"x".repeat(30_000 + index));
+            client.emit("slow", "x".repeat(30_000 + index));
         }
         settle(&server);
         let stats = server.handle().stats()[0];

@@ -137,18 +137,6 @@ fn without_query(name: &str) -> &str {
     name.split_once('?').map_or(name, |(name, _)| name)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_query_of_a_name_is_not_for_the_log() {
-        for (name, shown) in [("/nope", "/nope"), ("/nope?token=s", "/nope"), ("?a?b", ""), ("/é?", "/é")] {
-            assert_eq!(without_query(name), shown);
-        }
-    }
-}
-
 impl Core {
     /// Notes a change for the sockets of a target on this shard.
     pub(crate) fn apply_change(&mut self, socket: Key, change: &Change<'_>) {
@@ -240,5 +228,17 @@ impl Core {
         self.tables.release_id(socket.namespace, socket.sid);
         self.tables.namespaces[socket.namespace].members.remove(&key.index);
         self.tables.namespaces.release(socket.namespace);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_query_of_a_name_is_not_for_the_log() {
+        for (name, shown) in [("/nope", "/nope"), ("/nope?token=s", "/nope"), ("?a?b", ""), ("/é?", "/é")] {
+            assert_eq!(without_query(name), shown);
+        }
     }
 }

@@ -106,7 +106,7 @@ mod tests {
         let (sid, session) = (tables.new_sid(), Key { index: 0, generation: 0 });
         let socket = tables.sockets.insert(SocketEntry::new(sid, 0, session));
         let mut acks = Feature { own: &mut own, tables: &mut tables };
-        let mut ask = |acks: &mut Feature<'_, Acks>, millis| {
+        let ask = |acks: &mut Feature<'_, Acks>, millis| {
             let (key, id) =
                 acks.expect(socket, Box::new(|_| {})).unwrap_or_else(|_| panic!("it may owe one more"));
             acks.arm(key, Duration::from_millis(millis));
