@@ -56,7 +56,7 @@ impl Balance {
         }
     }
 
-    /// A shard is gone: nothing is placed there any more.
+    /// A shard is gone: new connections are placed on other shards.
     pub(crate) fn retire(&self, shard: ShardId) {
         if let Some(load) = self.loads.get(shard.index()) {
             load.0.store(usize::MAX / 2, Ordering::Relaxed);

@@ -125,7 +125,7 @@ impl Listeners {
             return Err(format!("unix:{path}: {TAKEN}"));
         }
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None).map_err(fault)?;
-        // A new name that takes the old one's place: at no time is there nobody to connect to.
+        // A new name that takes the old one's place: clients can connect at any time.
         let new = format!("{path}.{}", std::process::id());
         let name = if is_taken { &new } else { path };
         if Path::new(name).symlink_metadata().is_ok() {
@@ -246,7 +246,7 @@ fn lock_folder(path: &str) -> Result<Option<OwnedFd>, String> {
     }
 }
 
-/// Whether somebody listens on a socket file. One that nobody listens on any more may go; anything else stays.
+/// Whether a process listens on a socket file. A file without a listener may be removed; anything else stays.
 fn is_taken(path: &str) -> Result<bool, String> {
     use std::os::unix::fs::FileTypeExt;
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(false) };

@@ -115,7 +115,7 @@ struct World {
     /// Since when sends gather for `flush_window`.
     unflushed_since: Cell<Option<Duration>>,
     flush_window: Duration,
-    /// Brings a task back after everybody else, also those whose readiness nobody has looked at yet.
+    /// Brings a task back after all others, also those whose readiness was not looked at yet.
     way_round: WayRound,
     /// Tasks that have had their share and wait until everybody else has had a turn.
     next_round: RefCell<Vec<Waker>>,
@@ -225,7 +225,7 @@ async fn serve(parts: ShardParts, ready: Sender<Result<(), String>>) {
 }
 
 /// Ends what a shard leaves in the kernel when it dies. Tasks that the runtime keeps hold its descriptors: clients would wait for
-/// answers for as long as they have patience, and new ones in the queue of a listener that nobody serves.
+/// answers for as long as they have patience, and new ones in the queue of a listener that no task serves.
 struct LastWill(Rc<World>);
 
 impl Drop for LastWill {

@@ -2,7 +2,7 @@
 //!
 //! One table serves all threads of the process. A keyed hash of a namespace and a room names a *slot*, and a slot has one bit
 //! for each shard. The bit is set when the shard gets its first member of a room of that slot, and cleared when its last one
-//! goes. Rooms may share a slot: then a shard gets a message that concerns nobody there, which it ignores. The other error, a
+//! goes. Rooms may share a slot: then a shard gets a message that concerns none of its sockets, and ignores it. The other error, a
 //! shard with a member that does not get the message, does not happen:
 //!
 //! * Only the shard itself writes its bit. [`Holdings`] counts, for this shard alone, how many of its rooms each slot has.
@@ -45,7 +45,7 @@ const SHARDS_PER_WORD: usize = u64::BITS as usize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Slot(u32);
 
-/// The table. A server of one shard has nobody to tell, and no slot.
+/// The table. A server of one shard has no other shards to tell, and no slots.
 #[derive(Debug)]
 pub(crate) struct Interest {
     shards: usize,
@@ -210,7 +210,7 @@ impl Drop for Announcement {
     }
 }
 
-/// One shard's own count of its rooms, by slot: a plain table, as nobody else writes this shard's bits.
+/// One shard's own count of its rooms, by slot: a plain table, as only this shard writes its bits.
 #[derive(Debug)]
 pub(crate) struct Holdings {
     shard: ShardId,

@@ -58,7 +58,7 @@ pub(crate) enum ShardMessage {
     Recovery(Box<RecoveryMessage>),
     /// Change a state room.
     State(Arc<StateMessage>),
-    /// Ask the shards that may know something on somebody's behalf.
+    /// Ask the shards that may know something, for another thread.
     Request(Box<Request>),
     /// Find out, and report to the shard that asks.
     Inquiry(Arc<Inquiry>),
@@ -252,7 +252,7 @@ impl Mesh {
         self.living(self.broadcasts_with_ack.load(Ordering::Relaxed) as usize)
     }
 
-    /// The shard with a number, or the next one that has not died: a key goes where it always goes, unless nobody is there.
+    /// The shard with a number, or the next one that has not died: a key leads to the same shard each time, as long as that shard lives.
     pub(crate) fn living(&self, number: usize) -> ShardId {
         let len = self.len().max(1);
         let shards = (0..len).map(|step| ShardId(((number + step) % len) as u16));
@@ -297,7 +297,7 @@ impl Mesh {
         self.stops.load(Ordering::Relaxed) > 0
     }
 
-    /// A shard's thread ends: nothing is meant for it any more.
+    /// A shard's thread ends: messages to it are refused from now on.
     pub(crate) fn retire(&self, shard: ShardId) {
         if let Some(inbox) = self.inboxes.get(shard.index()) {
             inbox.is_gone.store(true, Ordering::Release);
@@ -373,7 +373,7 @@ impl Mesh {
         false
     }
 
-    /// Declares that shard `id` is awake: nobody needs to ring.
+    /// Declares that shard `id` is awake: senders need not ring.
     pub(crate) fn wake_up(&self, id: ShardId) {
         self.inboxes[id.index()].is_asleep.store(false, Ordering::Relaxed);
     }

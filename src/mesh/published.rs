@@ -1,9 +1,9 @@
-//! How far each shard has got with its numbered events: what recovery must know of shards from which it gets nothing.
+//! How far each shard has got with its numbered events. Recovery must know that, also of shards that have sent this one no event.
 //!
 //! With recovery on, events that all shards may get are numbered by the shard that publishes them. A room's event goes to shards with
-//! members only, so a shard gets some numbers of another and not the rest, in order. A gap says nothing; what has to be known now
-//! and then is that *nothing below a number is still on its way here*. [`Published`] says it, without a message for those who do
-//! not ask.
+//! members only, so a shard gets some numbers of another and not the rest, in order. A gap does not mean a loss. What has to be
+//! known now and then is that *everything up to a number that comes here has come*. [`Published`] says it; shards that do not ask
+//! get no message for it.
 //!
 //! A shard stores `begun` before it looks up who gets the event, and `done` after it has sent it. Hence two facts:
 //!

@@ -1,7 +1,7 @@
 //! The queue of an inbox: many senders, one receiver, a bound, and little memory while it is short.
 //!
 //! A bounded channel has all its places from the start: 64 Ki of them are two megabytes a shard. So there are two channels.
-//! The first has few places and allocates nothing. What finds it full goes into the second, which grows, and so does all
+//! The first has few places and does not allocate. What finds it full goes into the second, which grows, and so does all
 //! that comes after it until the second is empty again. What one sender sends comes in its order, and so does what another
 //! sends after it has heard of that.
 
@@ -49,7 +49,7 @@ impl Waiting {
     }
 }
 
-/// A queue of at most `messages_max`; the first `places` of them allocate nothing.
+/// A queue of at most `messages_max`; the first `places` of them do not allocate.
 pub(crate) fn queue<T>(messages_max: usize, places: usize) -> (QueueSender<T>, QueueReceiver<T>) {
     let (first, first_receiver) = crossbeam_channel::bounded(places.min(messages_max));
     let (second, second_receiver) = crossbeam_channel::unbounded();

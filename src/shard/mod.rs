@@ -112,7 +112,7 @@ impl Shard {
     }
 
     /// A connection came from another shard with what was read there. It is like one that was accepted and
-    /// has already sent `unread`; `owed` is written first. Nothing of either: it was accepted for this shard.
+    /// has already sent `unread`; `owed` is written first. Without either, it was just accepted, for this shard.
     fn adopt(&mut self, arrival: Arrival, owed: &[u8], unread: &[u8], now: Time) -> Option<Key> {
         if owed.is_empty() && unread.is_empty() {
             return self.open(arrival.peer, now);
@@ -197,7 +197,7 @@ impl Shard {
         });
     }
 
-    /// The time of the wall clock: told now and then, as somebody may set it.
+    /// The time of the wall clock: told now and then, as it may be set while the server runs.
     pub(crate) fn set_wall_clock(&mut self, unix_millis: u64, now: Time) {
         let mut core = self.core.borrow_mut();
         core.tables.env.now = now;
@@ -263,7 +263,7 @@ impl Shard {
         });
     }
 
-    /// Whether anything is left of this shard's clients; a shutdown waits for none.
+    /// Whether all connections of this shard are gone, which a shutdown waits for.
     pub(crate) fn is_empty(&self) -> bool {
         self.core.borrow().tables.connections.len() == 0
     }

@@ -47,7 +47,7 @@ pub(crate) trait Wires {
     /// Closes a wire now. What was still owed comes along: a send of it may be under way.
     fn close_wire(&mut self, key: Key, outbox: Outbox);
 
-    /// Nothing more will be written: tells the peer, and goes on reading.
+    /// Tells the peer that all is written, and goes on reading.
     fn shut_down_write(&mut self, key: Key);
 
     /// Gives a wire to another shard.
@@ -291,7 +291,7 @@ impl Shard {
         }
     }
 
-    /// Does what was noted for the wires so far; false when that was nothing.
+    /// Does what was noted for the wires so far; false when nothing was noted.
     fn do_outputs(&mut self, wires: &mut impl Wires) -> bool {
         let has_outputs = self.has_outputs();
         if has_outputs {

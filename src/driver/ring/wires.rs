@@ -218,7 +218,7 @@ impl RingWires {
         self.bury(token.owner());
     }
 
-    /// Closes or sends away a wire once the kernel does nothing with it any more.
+    /// Closes or sends away a wire once no operation of it is under way in the kernel.
     fn bury(&mut self, owner: u64) {
         let is_at_rest = |dying: &DyingWire| !dying.wire.is_receiving && !dying.wire.is_sending;
         if !self.dying.get(&owner).is_some_and(is_at_rest) {

@@ -6,7 +6,7 @@ use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
 use crate::shard::value::deadlines::Deadlines;
 
-/// The sleepers of one shard. One that is dropped leaves nothing behind.
+/// The sleepers of one shard. One that is dropped leaves its table and its timer at once.
 #[derive(Debug, Default)]
 pub(crate) struct Sleeps {
     pub(crate) sleepers: Slab<Sleeper>,

@@ -8,7 +8,7 @@ use crate::shard::run::Shard;
 use crate::shard::value::answer::{Answer, PendingAck};
 
 impl Shard {
-    /// An answer has come. One that nobody awaits is ignored, as in Node.
+    /// An answer has come. One that is not awaited is ignored, as in Node.
     pub(crate) fn receive_ack(&mut self, socket: Key, id: u64, args: Args<'_>) {
         if id >= BROADCAST_ACK_IDS {
             return self.core.borrow_mut().inquiries().receive_broadcast_ack(socket, id, args);
@@ -42,7 +42,7 @@ impl Shard {
         }
     }
 
-    /// Hands over what was found out. Whoever waits may be woken by code of the user's, so nothing is borrowed.
+    /// Hands over what was found out. This may call a waker of the user's, so nothing is borrowed meanwhile.
     pub(crate) fn reply(&mut self, reply: Reply, result: Result<Findings, AckError>) {
         // Sending fails when the asker dropped the question: its answer is discarded.
         let _ = reply.send(result);

@@ -2,7 +2,7 @@
 //! (Socket.IO protocol 4, the one below Engine.IO 3).
 //!
 //! They are in `/` without asking, bring what others call auth in the query of a namespace, and know their sockets by the
-//! session's id, which nobody else is told. The bytes are in `protocol/engineio`; the form of what they are sent is in `form`.
+//! session's id, which other clients are not told. The bytes are in `protocol/engineio`; the form of what they are sent is in `form`.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use crate::shard::run::Shard;
 use crate::shard::table::revision3::DEFAULT_NAMESPACE;
 
 impl Shard {
-    /// Lets a client of revision 3 into `/`, which it takes for granted. A server without that namespace says nothing.
+    /// Lets a client of revision 3 into `/`, which it takes for granted. A server without that namespace does not answer.
     pub(crate) fn connect_default(&mut self, session: Key) {
         let is_wanted = {
             let core = self.core.borrow();

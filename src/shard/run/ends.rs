@@ -4,7 +4,7 @@
 //! Then its disconnect handler runs, with the rooms still there, and the socket is removed. All sockets of a session have gone
 //! through the first half before user code runs for one of them, so that this code finds no socket that is half open.
 //!
-//! Code that must not call handlers notes the end ([`Core::end_soon`], [`Core::close_soon`]). From then on no packet
+//! Code that must not call handlers notes the end (`Tables::end_soon`, `Tables::close_soon`). From then on no packet
 //! reaches the handlers of that socket, though its end is settled later.
 
 use smallvec::SmallVec;
@@ -47,14 +47,15 @@ impl Shard {
         }
     }
 
-    /// Ends a session for which nobody waits any more; what it is owed goes with it.
+    /// Ends a session, and drops what its client is still owed.
     pub(crate) fn give_up_session(&mut self, session_key: Key, reason: CloseReason) {
         self.core.borrow_mut().tables.forget_backlog(session_key);
         self.close_session(session_key, reason);
     }
 
-    /// Something has come from a session's client. Its deadline may be over although the wheel, which ticks, has not told yet:
-    /// then it came too late. If the wheel should have told long ago it is this shard that is late, and nobody's fault.
+    /// Something has come from a session's client. The session's deadline may be over although the wheel has not told yet, as it
+    /// tells at ticks only: then what came is too late, and the session ends. If the deadline was more than a tick ago, this shard was
+    /// held up, and the session goes on.
     #[inline]
     pub(crate) fn end_if_due(&mut self, session_key: Key) {
         let armed = {

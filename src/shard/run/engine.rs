@@ -21,7 +21,7 @@ use crate::shard::value::session::Link;
 use crate::shard::value::shard_key::hash_of_key;
 
 impl Shard {
-    /// The shard that must answer a request with this query, when it is not this one. One that has died answers nothing:
+    /// The shard that must answer a request with this query, when it is not this one. One that has died cannot answer:
     /// its sessions are unknown here, and its keys lead to the next shard.
     pub(crate) fn foreign_owner(&self, query: &str) -> Option<ShardId> {
         let core = self.core.borrow();

@@ -36,7 +36,7 @@ impl Shard {
         });
     }
 
-    /// Calls the user's function; a panic costs its session and nobody else.
+    /// Calls the user's function; a panic costs its session, and no other.
     fn call_route(&mut self, session: Key, call: impl FnOnce(&EngineRoute, &EngineSocket)) {
         let found = self.core.borrow().tables.sessions.get(session).map(|entry| (entry.sid, entry.endpoint));
         let Some((sid, endpoint)) = found else { return };

@@ -1,6 +1,6 @@
 //! Where user code is called: nowhere else in a shard.
 //!
-//! Its panic goes no further, and is counted; what holds the shard for too long is named. While it runs nothing is borrowed, so it
+//! Its panic goes no further, and is counted; what holds the shard for too long is named. Nothing is borrowed while it runs, so it
 //! may use everything that it was given: sockets, rooms, emits.
 
 use std::time::Duration;

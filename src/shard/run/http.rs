@@ -21,7 +21,7 @@ use crate::shard::value::endpoint::MAIN;
 pub(crate) enum Destination {
     /// The Engine.IO endpoint with this number.
     Engine(u8),
-    /// A route, a folder, or nobody.
+    /// A route, a folder, or a 404.
     Site,
     /// A session of another shard: the connection goes there.
     Foreign(ShardId),

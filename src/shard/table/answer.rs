@@ -93,7 +93,7 @@ impl Tables {
 const CODED_BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// Bodies up to this are compressed on the shard's thread, within a millisecond; longer ones on the thread of files, so that
-/// nobody waits for them but their client.
+/// other clients do not wait for them.
 const CODED_AT_ONCE_BYTES_MAX: usize = 64 * 1024;
 
 impl Tables {

@@ -29,7 +29,7 @@ use crate::shard::value::socket::{NOWHERE, SocketEntry, SocketState, keep};
 use crate::shard::value::stats::ShardCounters;
 use crate::shard::value::trace::trace_sent;
 
-/// Whoever hears a broadcast, by place, each once.
+/// A broadcast under way: what it changes while it goes to its receivers, each once.
 struct Delivery<'a> {
     sockets: &'a mut Slab<SocketEntry>,
     connections: &'a mut Slab<Connection>,
@@ -328,7 +328,7 @@ impl Delivery<'_> {
         }
     }
 
-    /// A client is owed more than it may be: it is closed, and gets nothing more. A handler that emits to it without end
+    /// A client is owed more than it may be: its close is noted, and the event is dropped. A handler that emits to it without end
     /// must not fill the memory before the close can happen.
     #[cold]
     fn give_up(&mut self, place: u32, session: Key) {

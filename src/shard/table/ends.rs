@@ -8,7 +8,7 @@ use crate::shard::value::session::{CloseReason, Link, Session};
 use crate::shard::value::socket::SocketState;
 
 impl Tables {
-    /// Notes that a socket is to end. From now on nothing reaches its handlers.
+    /// Notes that a socket is to end. From now on its handlers get no more events.
     pub(crate) fn end_soon(&mut self, socket: Key) {
         if let Some(entry) = self.sockets.get_mut(socket) {
             entry.is_ending = true;
@@ -16,7 +16,7 @@ impl Tables {
         }
     }
 
-    /// Notes that a session is to end. From now on nothing reaches the handlers of its sockets.
+    /// Notes that a session is to end. From now on the handlers of its sockets get no more events.
     pub(crate) fn close_soon(&mut self, session: Key, reason: CloseReason) {
         close_soon(&mut self.sessions, &mut self.effects.deferred, session, reason);
     }
@@ -33,7 +33,7 @@ impl Tables {
         })
     }
 
-    /// A peer that does not read gets nothing more: what it is owed is forgotten.
+    /// Forgets what a peer that does not read is owed.
     pub(crate) fn abandon_outbox(&mut self, session: Key) {
         let Tables { sessions, connections, owed, pools: Pools { buffers, .. }, .. } = &mut *self;
         let Some(session) = sessions.get_mut(session) else { return };

@@ -2,9 +2,9 @@
 //!
 //! A turn handles so many frames, requests and packets of one connection, and so many bytes. What is there beyond that is
 //! *unread*: it stays in the connection's inbound buffer, the connection takes its place at the end of `Intake::unfinished`, and
-//! the driver calls [`Shard::go_on`] until nothing is left, serving everybody else in between. A connection whose own outbox
+//! the host calls `Shard::go_on` until nothing is unread, and serves the other connections in between. A connection whose own outbox
 //! is more than half full is *paused* in the same way until its peer has taken something; for a session that polls, `slow_polls`
-//! does the same. When too much is unread the driver is told to read no more.
+//! does the same. When too much is unread the host is told to read no more.
 //!
 //! Events that have waited behind an asynchronous handler (`waiting`) take from the same share, before what is unread. A session
 //! that polls has no connection of its own, so it has a share itself for those, and its own place in `Intake::unfinished`.

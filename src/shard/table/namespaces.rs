@@ -67,7 +67,7 @@ pub(crate) struct NamespaceTable {
 /// Why there is no namespace of that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NamespaceError {
-    /// Nothing registered has this name, and no pattern matches it.
+    /// No namespace is registered by this name, and no pattern matches it.
     Unknown,
     /// Patterns have made `namespaces_max` namespaces.
     Full,
@@ -154,7 +154,7 @@ impl Namespaces {
         Ok(self.insert((endpoint, name), setup, params, true))
     }
 
-    /// Lets go of a namespace that a pattern made and nobody is in.
+    /// Lets go of a namespace that a pattern made, once it has no member.
     pub(crate) fn release(&mut self, number: u16) {
         let table = &mut self[number];
         if !table.is_made || !table.members.is_empty() {

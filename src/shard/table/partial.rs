@@ -1,6 +1,6 @@
 //! What all clients of a shard have sent of messages that are not whole, and who is closed when it is too much.
 //!
-//! A frame, a body or a packet with attachments is bounded by itself; many clients who each keep one back by a byte are not.
+//! A frame, a body or a packet with attachments is bounded by itself; many clients that each leave out the last byte of one are not.
 //! The same is true of whole events that wait behind asynchronous handlers, and of what a client said in a CONNECT that is not
 //! decided: they count here as well.
 //! What a connection and a session keep is counted when it changes, and never on the way of a message that arrives whole.
@@ -9,7 +9,7 @@ use crate::base::slab::Key;
 use crate::shard::table::Tables;
 use crate::shard::value::connection::{Connection, Kind, Role, clamped};
 
-/// A shard's part of `partial_bytes_max` is never less than so many messages of the greatest size: else none could arrive.
+/// A shard's part of `partial_bytes_max` is at least so many messages of the greatest size: with less, such a message could not arrive.
 const MESSAGES_MIN: usize = 4;
 
 /// A shard's part of `partial_bytes_max`; no message is larger than `message_bytes_max`.
@@ -70,7 +70,7 @@ impl Tables {
         }
     }
 
-    /// Nothing of what waits for a socket's handlers is taken up any more.
+    /// Drops what waits for a socket's handlers.
     pub(crate) fn forget_waiting(&mut self, key: Key) {
         if let Some(extra) = self.sockets.get_mut(key).and_then(|socket| socket.extra.as_mut()) {
             extra.waiting.clear();

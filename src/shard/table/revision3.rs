@@ -5,7 +5,7 @@ use crate::protocol::engineio::payload3;
 use crate::protocol::engineio::revision::Revision;
 use crate::shard::table::Tables;
 
-/// The namespace that nobody has to ask for.
+/// The namespace that clients of revision 3 are in without asking.
 pub(crate) const DEFAULT_NAMESPACE: &str = "/";
 
 impl Tables {

@@ -38,7 +38,7 @@ impl Session {
 }
 
 impl Tables {
-    /// A connection that was behind, or for which somebody waits, was sent something.
+    /// A connection that was behind, or whose catching up is waited for, was sent something.
     #[cold]
     pub(crate) fn note_progress(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
@@ -53,7 +53,7 @@ impl Tables {
         }
     }
 
-    /// A poll has taken something from a session that was behind, or for which somebody waits.
+    /// A poll has taken something from a session that was behind, or whose catching up is waited for.
     #[cold]
     pub(crate) fn note_poll_progress(&mut self, key: Key) {
         let Some(session) = self.sessions.get_mut(key) else { return };

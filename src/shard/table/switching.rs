@@ -1,7 +1,7 @@
 //! Requests that become WebSockets: their fields judged, the subprotocol chosen, the 101 answered (RFC 6455 §1.9, §4.2.2).
 //!
-//! A client that offers subprotocols and is answered none gives up: browsers and Node do. So the first is answered, unless the
-//! server says which it serves or chooses itself. Does not know what the frames will mean.
+//! Browsers and Node give up when they offer subprotocols and the answer names none. So the answer names the first that is offered,
+//! unless the server says which it serves, or chooses itself. Does not know what the frames will mean.
 
 use std::borrow::Cow;
 

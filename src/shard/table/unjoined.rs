@@ -1,4 +1,4 @@
-//! Sessions that join nothing give way.
+//! Sessions that have joined no namespace give way when there are too many.
 
 use crate::base::slab::Key;
 use crate::shard::table::Tables;

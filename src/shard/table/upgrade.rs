@@ -31,7 +31,7 @@ impl Tables {
         self.arm_session(session_key);
     }
 
-    /// Gives an upgrade up: polling goes on as if nothing had been.
+    /// Gives an upgrade up: the session goes on polling.
     pub(crate) fn forget_upgrade(&mut self, session_key: Key, key: Key) {
         if let Some(session) = self.sessions.get_mut(session_key)
             && session.upgrade.is_some_and(|upgrade| upgrade.connection == key)

@@ -9,7 +9,7 @@ pub(crate) enum Next {
     Event(Waiting),
     /// There is something, and it waits for the next share.
     Later,
-    /// There is nothing, or a handler runs, or the socket is not open.
+    /// No event waits, or a handler runs, or the socket is not open.
     Nothing,
 }
 

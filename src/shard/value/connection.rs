@@ -29,8 +29,8 @@ pub(crate) const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
 /// The same for a client that is sent an answer: a slow link shows in bursts, when the kernel has room again.
 pub(crate) const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 
-/// The pace at which a client must take an answer: each byte earns its part of a second, up to the patience. Whoever takes
-/// less holds what it is owed no longer than that.
+/// The pace at which a client must take an answer: each byte earns its part of a second, up to the patience. A client that
+/// takes less is closed after that time.
 pub(crate) const TAKEN_BYTES_PER_SECOND_MIN: u64 = 1024;
 
 /// How long a poll is kept for a client that has closed its sending half. A few such clients still read; most have gone, and
@@ -38,7 +38,7 @@ pub(crate) const TAKEN_BYTES_PER_SECOND_MIN: u64 = 1024;
 pub(crate) const HALF_CLOSED_POLL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a shard that stops waits for the first request of a connection that it has just accepted, or for the rest of one
-/// that is arriving: the client then hears that nobody serves it, where a close would look like a fault.
+/// that is arriving: the client is then told that the server stops, where a close would look like a fault.
 pub(crate) const FIRST_REQUEST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Bytes of pipelined requests kept while an earlier one waits for its answer.
@@ -57,11 +57,11 @@ pub(crate) enum Step {
 pub(crate) struct Connection {
     pub(crate) outbox: Outbox,
     pub(crate) is_dirty: bool,
-    /// Somebody waits for its outbox to be empty.
+    /// Parked events, or a drain handler, wait until its outbox is empty.
     pub(crate) awaits_drain: bool,
     /// How much of the outbox earlier turns have left, as of the first bytes of this one.
     pub(crate) behind: u32,
-    /// It is owed more than `outbox_bytes_max`: its session will be closed, and nothing more is queued for it.
+    /// It is owed more than `outbox_bytes_max`: the close of its session is noted, and what is emitted to it is dropped.
     pub(crate) is_given_up: bool,
     /// A WebSocket whose session's packets are shown in the log.
     pub(crate) is_traced: bool,
@@ -94,7 +94,7 @@ pub(crate) enum Ending {
 /// What a connection speaks.
 #[derive(Debug)]
 pub(crate) enum Kind {
-    /// Boxed: a WebSocket, as most are that stay, has nothing of it.
+    /// Boxed: most connections that stay are WebSockets, and need none of this.
     Http(Box<HttpState>),
     WebSocket(WebSocketState),
 }

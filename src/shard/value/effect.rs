@@ -34,7 +34,7 @@ pub(crate) enum Deferred {
     /// Start a background task.
     Start(LocalFuture),
     CloseSession(Key, CloseReason),
-    /// Close a session that has joined nothing, for a newer one.
+    /// Close a session that has joined no namespace, to make room for a newer one.
     GiveWay(Key),
     /// Tell a session's sockets that their client has caught up.
     Drained(Key),
@@ -44,9 +44,9 @@ pub(crate) enum Deferred {
     Resume(Key),
     /// Treat a connection as lost.
     Lost(Key),
-    /// Tell whoever awaits an answer that there will be none.
+    /// Tell the asker of one client that its answer will not come.
     FailAck(PendingAck, AckError),
-    /// Tell whoever asked all shards what they know.
+    /// Give the result of a question to all shards to its asker.
     Reply(Reply, Result<Findings, AckError>),
     /// Drop the values a user kept in a socket: their destructors may use the API.
     Discard(Box<SocketExtra>),

@@ -84,14 +84,14 @@ impl KeptEvents {
         self.events.push_back(kept);
     }
 
-    /// The offset that a client names, if it is of these events. Stock clients go on naming the last event of an earlier
-    /// socket until they get one of the new; nothing of these has arrived then.
+    /// The offset that a client names, if it is of these events. Stock clients name the last event of an earlier socket until
+    /// they get one of this socket; then `None`, as they have got no event of this one.
     pub(crate) fn known(&self, offset: Option<Offset>) -> Option<Offset> {
         let is_of_these = self.let_go.is_some() || self.events.iter().any(|kept| Some(kept.offset) == offset);
         offset.filter(|_| is_of_these)
     }
 
-    /// Whether all that came after an offset is kept. Without one the client has got nothing.
+    /// Whether all that came after an offset is kept. Without an offset the client has not got any event yet.
     pub(crate) fn has_all_after(&self, offset: Option<Offset>) -> bool {
         self.let_go == offset
             || offset.is_some_and(|offset| self.events.iter().any(|kept| kept.offset == offset))

@@ -47,7 +47,7 @@ impl Owed {
         self.bytes
     }
 
-    /// Bytes were queued for somebody, or parked.
+    /// Bytes were queued for a client, or parked.
     #[inline]
     pub(crate) fn add(&mut self, bytes: usize) {
         self.bytes += bytes;
@@ -77,7 +77,7 @@ impl Owed {
         self.made = 0;
     }
 
-    /// Bytes were sent, or nobody is owed them any more.
+    /// Bytes were sent, or forgotten with their client.
     #[inline]
     pub(crate) fn remove(&mut self, bytes: usize) {
         debug_assert!(bytes <= self.bytes, "every byte is counted when it is queued");

@@ -1,8 +1,8 @@
 //! Clients that do not keep up: what becomes of events for them.
 //!
 //! A client is *behind* when it is owed bytes from before this turn: the kernel's buffer is full, or no poll has come. An event
-//! that need not be sent whatever it costs is dropped, or *parked* in the session until the client has caught up; parked
-//! events are not encoded for the wire, and others may overtake them. `owed.rs` counts what all clients are owed together.
+//! whose rule allows it is dropped then, or *parked* in the session until the client has caught up. Parked events are kept as
+//! canonical frames, and events that must be sent may overtake them. `owed.rs` counts what all clients are owed together.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -81,7 +81,7 @@ impl Outcome {
 pub(crate) struct SlowRules {
     pub(crate) namespace: SlowConsumers,
     pub(crate) rooms: Vec<(String, SlowConsumers)>,
-    /// Somebody wants to hear that clients have caught up.
+    /// A drain handler is registered: it is called when a client has caught up.
     pub(crate) has_drain_handler: bool,
 }
 

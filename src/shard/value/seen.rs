@@ -1,8 +1,8 @@
 //! Which events of each shard have been seen here: what recovery waits for before a socket changes its shard.
 //!
-//! An event that comes says it of all before it from the same shard. Where none comes, because this shard has nobody whom that shard's
-//! events concern, the shard reads how far the others have got and sends that to itself: when it takes the message out of
-//! its inbox, nothing up to those numbers is in there any more (`mesh/published`). It does so only while a socket waits.
+//! Events of one shard come in the order of their numbers, so an event that has come says that all before it have come. A shard
+//! whose events do not concern this one sends none. So while a socket waits, this shard also reads how far the others have got
+//! (`mesh/published`) and sends that to itself: when it takes the message out of its inbox, everything up to those numbers has come.
 
 use std::time::Duration;
 

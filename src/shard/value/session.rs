@@ -132,25 +132,25 @@ pub(crate) struct Session {
     pub(crate) is_poll_due: bool,
     /// How much of the backlog earlier turns have left, while it polls, as of the first bytes of this one.
     pub(crate) behind: u32,
-    /// Somebody waits for it to catch up, while it polls.
+    /// Parked events, or a drain handler, wait until it has caught up, while it polls.
     pub(crate) awaits_drain: bool,
     /// Events that wait until the client has caught up.
     pub(crate) parked: Option<Box<Parked>>,
     /// The session has ended, and only waits for a poll that takes what it was still owed, or for a client that is switching.
     pub(crate) is_over: bool,
-    /// Its end is noted: what it sends reaches no handler any more.
+    /// Its end is noted: handlers get nothing more of what it sends.
     pub(crate) is_ending: bool,
     /// Whether it was in a namespace that it is not in any more.
     pub(crate) left: Left,
     /// The application closed it, for good: its client is told so. From any other end a stock client comes back.
     pub(crate) is_sent_away: bool,
-    /// It is over, and a poll has taken the last of it: the next one is of a session that nobody knows.
+    /// It is over, and a poll has taken the last of it: the next poll is answered like one for an unknown session.
     pub(crate) is_told: bool,
-    /// It has joined nothing yet, and may have to give way: see `unjoined`.
+    /// It has not joined a namespace yet, and may have to give way: see `unjoined`.
     pub(crate) is_unjoined: bool,
     /// The endpoint that it opened at.
     pub(crate) endpoint: u8,
-    /// Its backlog is more than `outbox_bytes_max`: it will be closed, and nothing more is queued for it.
+    /// Its backlog is more than `outbox_bytes_max`: its close is noted, and what is emitted to it is dropped.
     pub(crate) is_given_up: bool,
     /// Its packets are shown in the log.
     pub(crate) is_traced: bool,

@@ -2,8 +2,8 @@
 
 use crate::base::slab::Key;
 
-/// Frames, requests and packets of one connection in one turn. With handlers that take 100 us each, this is what somebody else
-/// waits for.
+/// Frames, requests and packets of one connection in one turn. With handlers that take 100 us each, another client waits 1.6 ms for
+/// these.
 pub(crate) const SHARE_EVENTS_MAX: u16 = 16;
 
 /// Bytes of one connection in one turn.
@@ -118,7 +118,7 @@ impl Share {
         self.is_queued || self.is_paused
     }
 
-    /// What came last was not whole: looking at it cost nothing.
+    /// What was looked at last was not whole: its event is given back to the share.
     pub(crate) fn give_back(&mut self) {
         self.spent.events = self.spent.events.saturating_sub(1);
     }

@@ -1,4 +1,4 @@
-//! One session's packets in the log, both ways, for as long as somebody asks for them.
+//! One session's packets in the log, both ways, while tracing is switched on for it.
 //!
 //! The switch is a flag in the session, and one in its WebSocket for broadcasts, which touch no session.
 

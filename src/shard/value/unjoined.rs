@@ -1,7 +1,7 @@
-//! Sessions that have joined nothing: who has a session and no namespace costs memory and has shown nothing for it.
+//! Sessions that have joined no namespace yet: they cost memory, and anyone can open them.
 //!
-//! They have a bound of their own, and each address has one. Beyond either the oldest of them give way, so a flood of them ends
-//! its own sessions, not everybody's. A session leaves this table when its first socket is let in, or with its end.
+//! All of them together have a bound, and those of each address have one. Beyond either the oldest give way, so a flood of such
+//! sessions ends sessions of the flood, not those of other clients. A session leaves this table when its first socket is let in, or with its end.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr};
@@ -68,8 +68,8 @@ impl Unjoined {
     }
 }
 
-/// Whom an address stands for: a host has a whole network of version 6. Nobody in particular, if a proxy on this host or a Unix
-/// socket is all we know.
+/// By which address a client's sessions are counted: of version 6 by the network, as one host has a whole network. `None`: the address
+/// is that of a proxy on this host, or of a Unix socket, and says nothing about the client.
 pub(crate) fn holder(address: Option<IpAddr>) -> Option<IpAddr> {
     match address?.to_canonical() {
         address if address.is_loopback() => None,

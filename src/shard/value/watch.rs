@@ -1,5 +1,5 @@
-//! Handlers that hold their shard: while user code runs, nobody else of its shard is served. One that runs for too long is named in
-//! the log, and counted.
+//! Handlers that hold their shard: while user code runs, the other clients of the shard wait. A handler that runs for too long is
+//! named in the log, and counted.
 //!
 //! The shard reads no clock; whoever drives it gives it one to ask. It is asked once for each call of user code, after it: what comes
 //! between two calls is the shard's own, and short.

@@ -15,7 +15,7 @@ const SLOTS: usize = 512;
 /// The longest tick: deadlines are at most this late.
 const TICK_MAX: Duration = Duration::from_millis(50);
 
-/// The shortest tick: below it an idle shard would wake for nothing.
+/// The shortest tick: with a shorter one an idle shard would wake more often, without need.
 const TICK_MIN: Duration = Duration::from_millis(1);
 
 /// A tick is this fraction of the shortest configured time.

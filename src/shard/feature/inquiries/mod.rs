@@ -1,8 +1,8 @@
 //! Questions to all shards, as one shard asks and answers them: broadcasts with answers, and who is where.
 //!
-//! The home of a question ([`Core::ask`]) sends it to every shard that may know, and waits for no more than its deadline. A shard
-//! that is asked ([`Core::inquire`]) reports once: at once what it knows (what takes long in slices: `walks`), or, when clients must answer, as soon as
-//! each has answered or gone, or the time is over. So a broadcast costs two messages a shard, however many answer.
+//! The home of a question (`ask`) sends it to every shard that may know, and waits for no more than its deadline. A shard
+//! that is asked (`inquire`) reports once. What it knows itself it reports at once, or in slices if that takes long (`walks`). When clients
+//! must answer, it reports as soon as each has answered or gone, or the time is over. So a broadcast costs two messages a shard, however many answer.
 
 mod walk;
 pub(crate) mod walks;
@@ -115,7 +115,7 @@ impl Inquiries {
 }
 
 impl Feature<'_, Inquiries> {
-    /// Asks every shard that may have somebody of the target, and this one.
+    /// Asks every shard that may have sockets of the target, and this one.
     pub(crate) fn ask(&mut self, request: Request) {
         let Request { namespace, target, ask, timeout, reply } = request;
         if self.tables.env.is_shutting_down {
@@ -188,7 +188,7 @@ impl Feature<'_, Inquiries> {
         self.report(inquiry.home, inquiry.number, findings);
     }
 
-    /// An answer to a broadcast has come. One that nobody awaits is ignored.
+    /// An answer to a broadcast has come. One that is not awaited is ignored.
     pub(crate) fn receive_broadcast_ack(&mut self, socket: Key, id: u64, args: Args<'_>) {
         let Feature { own, tables: Tables { sockets, .. } } = &mut *self;
         let Some(&key) = own.open_by_id.get(&id) else { return };

@@ -1,4 +1,4 @@
-//! Long looks at a shard, in slices: who asked waits a little longer, and nobody else waits.
+//! Questions that take long to answer, in slices: the asker waits a little longer, and other clients are served in between.
 //!
 //! To describe 100,000 sockets takes a tenth of a second. Whom a question means is settled when it comes, in its place among
 //! other calls; each is described later, as it is then, and one that has gone meanwhile is left out.
