@@ -207,4 +207,6 @@ mod guides {
     struct Testing;
     #[doc = include_str!("../docs/tokio.md")]
     struct Tokio;
+    #[doc = include_str!("../tuning.md")]
+    struct Tuning;
 }
