@@ -108,7 +108,7 @@ pub(crate) struct ShardParts {
 
 /// Builds every shard's handlers, then binds every address, then serves. Nothing runs if anything is refused.
 ///
-/// `announce` is called before the first thread runs: what its handlers and tasks say is said to somebody.
+/// `announce` is called before the first thread runs: what its handlers and tasks say through a handle reaches a server that is there.
 pub(crate) fn start(mut start: Start, announce: impl FnOnce(&Running)) -> Result<Running, String> {
     let io = machine::choose_io(start.config.io)?;
     machine::raise_descriptor_limit();
@@ -300,8 +300,8 @@ impl Seat {
     }
 }
 
-/// Takes a shard out of the balance and the mesh when its thread ends, however that happens, and says so if nobody asked
-/// it to.
+/// Takes a shard out of the balance and the mesh when its thread ends, however that happens. If it was not asked to stop, the
+/// log says so.
 struct Retirement {
     balance: Balance,
     mesh: Arc<Mesh>,

@@ -92,7 +92,7 @@ struct World {
     shard: RefCell<Shard>,
     wires: RefCell<Places<KeyedWire>>,
     mesh: std::sync::Arc<Mesh>,
-    /// `None` once the shard has ended: tasks that the runtime keeps hold this world, and nobody may wait for mail.
+    /// `None` once the shard has ended: tasks that the runtime keeps hold this world, and must not wait for mail.
     inbox: RefCell<Option<InboxReceiver>>,
     files: FileReader,
     balance: Balance,

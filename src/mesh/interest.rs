@@ -6,11 +6,11 @@
 //! shard with a member that does not get the message, does not happen:
 //!
 //! * Only the shard itself writes its bit. [`Holdings`] counts, for this shard alone, how many of its rooms each slot has.
-//! * A join sets the bit before it returns, so before anybody can learn of it. Whoever emits because they know of the join (an
+//! * A join sets the bit before it returns, so before any other code can learn of the join. An emit that is made because of the join (an
 //!   acknowledgement came, a message, a value in shared memory) looks the bit up after it was set, and sees it: what orders the
-//!   two makes the write visible. Who emits while the join is under way may or may not reach the new member.
-//! * A change on its way to other shards that will put sockets into a room, [`Announcement`], makes the room everybody's until
-//!   every shard has carried it out: what is emitted to the room after it reaches whoever it puts there.
+//!   two makes the write visible. An emit while the join is under way may or may not reach the new member.
+//! * A change on its way to other shards that will put sockets into a room, [`Announcement`], makes every shard count as having
+//!   members of that room until all have carried it out: so what is emitted to the room behind it reaches the sockets that it puts there.
 //!
 //! All of it is sequentially consistent: on x86-64 and AArch64 such a load costs what an acquiring one does, and writes are for
 //! first members and last ones only. Recovery needs the stronger order (see [`Published`](crate::mesh::published::Published)).
@@ -84,7 +84,7 @@ impl Interest {
         Slot((self.hasher.hash_one((namespace, room)) as usize & (self.slots - 1)) as u32)
     }
 
-    /// The next shard that may have somebody of a target. A shard that a socket's id names may: an id is a room.
+    /// The next shard that may have sockets of a target. A shard that a socket's id names may: an id is a room.
     pub(crate) fn next(
         &self,
         audience: &mut Audience,

@@ -48,7 +48,7 @@ pub(crate) const BROADCAST_ACK_IDS: u64 = 1 << 30;
 pub(crate) enum ShardMessage {
     /// Deliver a frame to local members.
     Broadcast(Arc<Broadcast>),
-    /// Change the rooms of local sockets, or close them. A room that they are to join is everybody's while this is on its way.
+    /// Change the rooms of local sockets, or close them. While a join is on its way, every shard counts as having members of its room.
     Command(Box<SocketCommand>, Option<Arc<Announcement>>),
     /// Publish for another thread, so that what it emits has its place among this shard's events.
     Relay(Arc<Broadcast>),
@@ -114,7 +114,7 @@ struct Inbox {
     is_asleep: AtomicBool,
     /// The shard's thread has ended.
     is_gone: AtomicBool,
-    /// Somebody has said in the log that the shard died.
+    /// The log says already that the shard died.
     is_reported: AtomicBool,
     bell: Box<dyn Bell>,
 }
@@ -309,7 +309,7 @@ impl Mesh {
         self.inboxes.get(shard.index()).is_none_or(|inbox| inbox.is_gone.load(Ordering::Acquire))
     }
 
-    /// Whether somebody should say that a shard is gone: once for each, and never while the server stops.
+    /// Whether the caller should log that a shard is gone: once for each shard, and never while the server stops.
     pub(crate) fn must_report(&self, gone: ShardId) -> bool {
         !self.is_stopping()
             && self

@@ -1,4 +1,4 @@
-//! How many receive buffers the kernel is given: few while little comes, more at once where they did not do, few again
+//! How many receive buffers the kernel is given: few while little comes, more at once when a receive found none, few again
 //! after a quiet time. It only counts; `buffers.rs` has the memory.
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ pub(crate) const BUFFERS_MIN: u16 = 32;
 /// Buffers that it has at most; a power of two.
 pub(crate) const BUFFERS_MAX: u16 = 512;
 
-/// The most that was needed within such a time decides what is kept of what was added.
+/// Of the buffers that were added, as many are kept as were needed at most within such a time.
 pub(crate) const BUFFERS_QUIET: Duration = Duration::from_secs(10);
 
 const _: () = assert!(BUFFERS_MIN.is_power_of_two() && BUFFERS_MAX.is_power_of_two());

@@ -66,7 +66,7 @@ impl Core {
         is_sent.then_some(outcome)
     }
 
-    /// Sends a frame to every other shard that may have somebody of the target. False when an inbox was full.
+    /// Sends a frame to every other shard that may have sockets of the target. False when an inbox was full.
     fn publish_elsewhere(
         &mut self,
         address: &Address,

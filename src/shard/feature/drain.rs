@@ -7,8 +7,8 @@ use crate::base::time::Time;
 /// How often sessions are sent away while a shard drains.
 pub(crate) const DRAIN_STEP: Duration = Duration::from_millis(50);
 
-/// What other threads have said reaches a shard through another one while recovery is on. So long a shard that is asked to stop
-/// waits for that one, which may be stuck.
+/// With recovery on, what other threads say reaches a shard through one shard that relays it. A shard that is asked to stop waits so
+/// long for the relaying shard, which may be stuck.
 pub(crate) const RELAY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Requests to stop: how many have come, and how many are done.

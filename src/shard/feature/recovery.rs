@@ -163,7 +163,7 @@ impl Feature<'_, RecoveryTable> {
         }
     }
 
-    /// Looks again, if it is time and somebody waits still.
+    /// Looks again, if it is time and sockets still wait.
     pub(crate) fn look_again(&mut self) {
         if self.own.seen.again <= self.tables.env.now {
             self.own.seen.again = Time::NEVER;

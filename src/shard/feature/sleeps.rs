@@ -1,4 +1,4 @@
-//! Who sleeps, and until when.
+//! Tasks that sleep, and until when.
 
 use std::task::Waker;
 

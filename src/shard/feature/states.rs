@@ -1,8 +1,8 @@
 //! State rooms: the last value of each key, for dashboards.
 //!
 //! Every shard holds all values. One shard, chosen by the room's name, puts changes in order and tells the others, so
-//! all hold the same. Who joins the room gets all values at once; later what has changed, gathered, at most so many times a
-//! second. A subscriber that does not keep up is left out, and gets all values when it has caught up: it costs no memory.
+//! all hold the same. A client that joins the room gets all values at once. Later it gets what has changed, gathered, at most so many
+//! times a second. A subscriber that does not keep up gets no changes, so none are queued for it, and all values once it has caught up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -67,8 +67,8 @@ impl Tables {
         Some(kind)
     }
 
-    /// Whether a peer asks for answers and does not read them: beyond this it gets no more of them. Who reads
-    /// an answer before asking again is never owed so much.
+    /// Whether a peer asks for answers and does not read them: beyond this it gets no more answers. A peer that reads
+    /// each answer before it asks again is never owed so much.
     pub(crate) fn is_owed_much(&self, key: Key) -> bool {
         let bytes_max = self.env.config.outbox_bytes_max;
         self.connections.get(key).is_some_and(|connection| connection.outbox.len() > bytes_max)

@@ -1,4 +1,4 @@
-//! The beginning of a session, by either transport, and what refuses one.
+//! How a session begins, by either transport, and when a new one is refused.
 
 use std::rc::Rc;
 

@@ -132,8 +132,8 @@ impl Tables {
         }
     }
 
-    /// Holds all that a lost socket is in while another takes its place: between the two, other threads must not find that nobody
-    /// is there.
+    /// Keeps the bits of all that a lost socket is in while another takes its place: between the two, other threads must not find
+    /// that this shard has no member.
     pub(crate) fn hold_places(&mut self, namespace: u16, lost: &LostSocket) -> Vec<Slot> {
         let ids = [lost.sid.as_str(), lost.pid.as_str()];
         let names = lost.rooms.iter().map(String::as_str).chain(ids);

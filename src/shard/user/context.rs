@@ -15,7 +15,7 @@ pub struct Context<'a> {
     event: &'a str,
     args: Args<'a>,
     id: Option<u64>,
-    /// Somebody wants to see the arguments of an event that fails later.
+    /// An error handler is registered that may look at the arguments of an event that fails later.
     pub(crate) keeps_args: bool,
 }
 

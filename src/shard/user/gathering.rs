@@ -220,7 +220,7 @@ pub struct Answers {
     pub received: Vec<(Sid, Answer)>,
     /// Who has not answered, and why: too late, gone meanwhile.
     pub missing: Vec<(Sid, AckError)>,
-    /// Shards that could not be asked, or did not report. Nobody knows how many of their sockets were meant.
+    /// Shards that could not be asked, or did not report. How many of their sockets were meant is not known.
     pub shards_missing: usize,
 }
 

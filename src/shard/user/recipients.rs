@@ -32,7 +32,7 @@ pub(crate) const SPARE_TARGETS_MAX: usize = 16;
 
 /// Some sockets of one namespace, on every shard: who gets an event, joins a room or is disconnected.
 ///
-/// Each socket is meant once, even when it is in several of the rooms. Rooms that do not exist mean nobody;
+/// Each socket is meant once, even when it is in several of the rooms. A room that does not exist has no members;
 /// an empty list of rooms never means everybody.
 ///
 /// ```no_run
@@ -121,7 +121,7 @@ impl<'a> Recipients<'a> {
     }
 
     /// Only the sockets of the shard that this is called on, with nothing said to others: for rooms whose members
-    /// all came by one `shard_key`. From a [`Handle`](crate::Handle), which is on no shard, nobody.
+    /// all came by one `shard_key`. A [`Handle`](crate::Handle) is on no shard: from there it reaches no socket.
     pub fn this_shard(mut self) -> Self {
         self.target.reach = Reach::Shard;
         self
@@ -201,7 +201,7 @@ impl<'a> Recipients<'a> {
 
     /// Sends them an event and gathers what each answers, across all shards: Node's `io.to(..).emitWithAck`.
     ///
-    /// Who leaves meanwhile is missing at once; when nobody is left to answer, the result is there.
+    /// A client that leaves meanwhile counts as missing at once; when all have answered or left, the result is there.
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -293,7 +293,7 @@ impl<'a> Recipients<'a> {
         self.gather(Ask::Count, read_count)
     }
 
-    /// Those of this shard, now: nobody else is asked. From a [`Handle`](crate::Handle), which is on no shard, nobody.
+    /// Those of this shard, now; other shards are not asked. A [`Handle`](crate::Handle) is on no shard: from there the list is empty.
     pub fn here(mut self) -> Vec<Socket> {
         self.except_sender();
         let Origin::Shard { core, namespace, .. } = &self.origin else { return Vec::new() };
@@ -449,7 +449,7 @@ impl Drop for Recipients<'_> {
     }
 }
 
-/// One message for each shard that may have somebody of the target, and a ring for each. False when an inbox was full.
+/// One message for each shard that may have sockets of the target, and a ring for each. False when an inbox was full.
 fn send_to_audience(
     mesh: &Mesh,
     namespace: &Address,

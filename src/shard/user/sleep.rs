@@ -85,7 +85,7 @@ impl Drop for Sleeping {
     }
 }
 
-/// What becomes of the beats of an [`Interval`] that nobody was there for, because the loop or the shard was held up.
+/// What becomes of the beats of an [`Interval`] that were missed, because the loop or the shard was held up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MissedBeats {
@@ -142,7 +142,7 @@ pub fn interval(period: Duration) -> Interval {
 }
 
 impl Interval {
-    /// What becomes of beats that nobody was there for. Default: [`MissedBeats::Skip`].
+    /// What becomes of beats that were missed. Default: [`MissedBeats::Skip`].
     pub fn missed(mut self, missed: MissedBeats) -> Interval {
         self.missed = missed;
         self

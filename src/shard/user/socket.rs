@@ -50,7 +50,8 @@ pub enum Emitted {
     /// What became of it at the sockets of this shard. Other shards get theirs by the mesh, and count in their
     /// [`ShardStats`](crate::ShardStats).
     Here(Outcome),
-    /// There is nobody to send it to.
+    /// Not sent: the client is gone or owes too many answers, or a [`Handle`](crate::Handle), which is on no shard, was asked to
+    /// reach this shard only.
     Nobody,
     /// Not sent, and logged: the event's name is reserved, or its arguments cannot be JSON.
     Refused(EncodeError),

@@ -12,7 +12,7 @@ use crate::protocol::http::{cookies, query};
 /// Begins a line with a value as it came: no header's name begins with it.
 const RAW: char = '=';
 
-/// A connection's fork of its cookie session; nothing until somebody asks.
+/// A connection's fork of its cookie session, made when a handler first asks for it.
 #[derive(Debug, Default)]
 pub(crate) struct Fork(pub(crate) RefCell<Option<Box<Session>>>);
 

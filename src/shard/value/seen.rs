@@ -43,7 +43,7 @@ impl Seen {
         self.numbers.iter().zip(numbers).all(|(own, other)| own >= other)
     }
 
-    /// When to look again; `NEVER` when nobody waits, or the answer is on its way.
+    /// When to look again; `NEVER` when no socket waits, or the answer is on its way.
     pub(crate) fn again(&self) -> Time {
         self.again
     }

@@ -69,7 +69,7 @@ impl SessionShare {
     }
 }
 
-/// Who goes on in a later turn.
+/// A connection or session whose input goes on in its next share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unfinished {
     Connection(Key),
