@@ -2,6 +2,7 @@
 //!
 //! Imports nothing else of this crate.
 
+pub(crate) mod arity;
 pub(crate) mod buffer;
 pub(crate) mod guard;
 pub(crate) mod ids;

@@ -152,33 +152,35 @@ pub(crate) fn start(mut start: Start, announce: impl FnOnce(&Running)) -> Result
         running.threads.push(spawn_shard(seat, running.io.backend, core, reports.clone())?);
     }
     drop(reports);
-    let built = setups_agree((0..shards).map_while(|_| are_built.recv().ok()));
-    let mut listeners = match built.and_then(|()| Listeners::bind(&start.config, shards)) {
-        Ok(listeners) => listeners,
+    let serving = setups_agree((0..shards).map_while(|_| are_built.recv().ok()))
+        .and_then(|()| begin_serving(&mut running, &start.config, seats, &are_ready));
+    match serving {
+        Ok(()) => Ok(running),
         Err(fault) => {
+            // What has begun ends again. What went wrong is known already.
             mesh.request_stop();
-            drop(seats);
             let _ = running.join();
-            return Err(fault);
+            Err(fault)
         }
-    };
+    }
+}
+
+/// Binds the addresses, gives each shard its listeners, and waits until all serve.
+fn begin_serving(
+    running: &mut Running,
+    config: &Config,
+    seats: Vec<Sender<Vec<OwnedFd>>>,
+    are_ready: &Receiver<Result<(), String>>,
+) -> Result<(), String> {
+    let mut listeners = Listeners::bind(config, seats.len())?;
     running.addresses = listeners.addresses();
     running.shared_listeners = listeners.take_shared();
-    for (index, seat) in seats.into_iter().enumerate() {
+    for (index, seat) in seats.iter().enumerate() {
         // A thread that is gone says so below.
         let _ = seat.send(listeners.take(index));
     }
-    for _ in 0..shards {
-        let word =
-            are_ready.recv().unwrap_or_else(|_| Err("a shard's thread ended before it served".to_owned()));
-        if let Err(fault) = word {
-            mesh.request_stop();
-            // What went wrong is known already.
-            let _ = running.join();
-            return Err(fault);
-        }
-    }
-    Ok(running)
+    let ended = || Err("a shard's thread ended before it served".to_owned());
+    seats.iter().try_for_each(|_| are_ready.recv().unwrap_or_else(|_| ended()))
 }
 
 /// How many shards a configuration means on this machine.

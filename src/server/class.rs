@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use serde::de::DeserializeOwned;
 
+use crate::base::arity::each_arity;
 use crate::protocol::socketio::event::Args;
 use crate::server::handler::{AsyncConnectHandler, AsyncHandler, ConnectHandler, Decision, Handler};
 use crate::server::namespace::Namespace;
@@ -233,15 +234,7 @@ macro_rules! method {
     };
 }
 
-method!();
-method!(A);
-method!(A, B);
-method!(A, B, D);
-method!(A, B, D, E);
-method!(A, B, D, E, G);
-method!(A, B, D, E, G, H);
-method!(A, B, D, E, G, H, I);
-method!(A, B, D, E, G, H, I, J);
+each_arity!(method);
 
 /// A method that decides who may connect: `fn(&self, &mut Context) -> D` or `fn(&self, &mut Context, Auth) -> D`.
 #[diagnostic::on_unimplemented(

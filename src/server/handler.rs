@@ -7,6 +7,7 @@ use std::future::Future;
 
 use serde::de::DeserializeOwned;
 
+use crate::base::arity::each_arity;
 use crate::protocol::socketio::event::Args;
 use crate::shard::user::app::{ConnectFlow, Flow};
 use crate::shard::user::context::Context;
@@ -82,15 +83,7 @@ macro_rules! handler {
     };
 }
 
-handler!();
-handler!(A);
-handler!(A, B);
-handler!(A, B, C);
-handler!(A, B, C, D);
-handler!(A, B, C, D, E);
-handler!(A, B, C, D, E, G);
-handler!(A, B, C, D, E, G, H);
-handler!(A, B, C, D, E, G, H, I);
+each_arity!(handler);
 
 /// What a connect handler may return: `()` and `true` accept, `false` and an error refuse.
 #[diagnostic::on_unimplemented(

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use serde::Serialize;
 
+use crate::base::arity::each_arity;
 use crate::base::ids::Sid;
 use crate::protocol::socketio::binary::Binary;
 use crate::protocol::socketio::event::Args;
@@ -137,6 +138,8 @@ impl ToArgs for () {
 }
 
 macro_rules! argument_list {
+    // No argument is `()`, above.
+    () => {};
     ($($name:ident),+) => {
         impl<$($name: Serialize),+> ToArgs for ($($name,)+) {
             fn to_args(&self) -> impl Serialize + '_ {
@@ -146,18 +149,4 @@ macro_rules! argument_list {
     };
 }
 
-argument_list!(A);
-
-argument_list!(A, B);
-
-argument_list!(A, B, C);
-
-argument_list!(A, B, C, D);
-
-argument_list!(A, B, C, D, E);
-
-argument_list!(A, B, C, D, E, F);
-
-argument_list!(A, B, C, D, E, F, G);
-
-argument_list!(A, B, C, D, E, F, G, H);
+each_arity!(argument_list);
