@@ -263,7 +263,10 @@ impl World {
     }
 
     fn connect(&mut self) {
-        let key = self.shard.open(Peer::Unix, Time(0)).expect("a shard takes the clients of a bench");
+        let key = self
+            .shard
+            .open(Peer::Unix, Time(0), &mut self.sink)
+            .expect("a shard takes the clients of a bench");
         let mut request = UPGRADE.as_bytes().to_vec();
         for text in ["40", r#"42["join","room"]"#] {
             request.extend(client_frame(text));

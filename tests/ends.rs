@@ -198,3 +198,36 @@ fn what_was_said_before_a_stop_is_heard() {
         await_end(server, io);
     }
 }
+
+/// Asks for what is not there, on a connection that stays.
+fn ask(stream: &mut TcpStream) -> String {
+    stream.write_all(b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n").expect("sent");
+    let mut buffer = [0; 1024];
+    let count = read_some(stream, &mut buffer);
+    String::from_utf8_lossy(&buffer[..count]).into_owned()
+}
+
+/// A place in the tables is free as soon as a client has gone. Its wire must be closed before somebody else has it.
+#[test]
+fn who_comes_in_the_turn_in_which_others_go_has_a_wire_of_its_own() {
+    for io in WIRES {
+        let server = start(config(io, 1, &["127.0.0.1:0"]));
+        let address = server.addresses()[0].clone();
+        let mut leaving: Vec<TcpStream> = (0..8).map(|_| connect(&address)).collect();
+        for stream in &mut leaving {
+            assert!(ask(stream).starts_with("HTTP/1.1 404 "), "{io:?}");
+        }
+        let mut holder = connect(&address);
+        holder.write_all(HOLD.as_bytes()).expect("sent");
+        std::thread::sleep(Duration::from_millis(100));
+        // The shard is held up: it hears of all of this at once.
+        drop(leaving);
+        let mut coming: Vec<TcpStream> = (0..16).map(|_| connect(&address)).collect();
+        for stream in &mut coming {
+            assert!(ask(stream).starts_with("HTTP/1.1 404 "), "{io:?}");
+        }
+        server.handle().stop();
+        drop((coming, holder));
+        await_end(server, io);
+    }
+}

@@ -17,13 +17,15 @@ impl<T> Default for Places<T> {
 }
 
 impl<T> Places<T> {
-    /// Puts a value into a place, instead of what is there.
+    /// Puts a value into a place, which is empty.
     pub(crate) fn put(&mut self, place: u32, value: T) {
         let chunk = (place >> CHUNK_BITS) as usize;
         if self.chunks.len() <= chunk {
             self.chunks.resize_with(chunk + 1, || Box::new(std::array::from_fn(|_| None)));
         }
-        self.chunks[chunk][place as usize % CHUNK_LEN] = Some(value);
+        let vacant = &mut self.chunks[chunk][place as usize % CHUNK_LEN];
+        assert!(vacant.is_none(), "what a place held is taken out before it is given again");
+        *vacant = Some(value);
     }
 
     #[inline]

@@ -392,7 +392,7 @@ impl World {
 
     /// Takes over a connection that was accepted.
     fn add_connection(self: &Rc<Self>, descriptor: OwnedFd, peer: Peer) {
-        let Some(key) = self.work(|shard, now| shard.open(peer, now)) else {
+        let Some(key) = self.work(|shard, now| shard.open(peer, now, &mut Hands(self))) else {
             self.balance.leave(self.id);
             return;
         };

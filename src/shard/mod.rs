@@ -101,8 +101,8 @@ impl Shard {
         shard
     }
 
-    /// A connection was accepted. `None`: there are too many, close it.
-    pub(crate) fn open(&mut self, peer: Peer, now: Time) -> Option<Key> {
+    /// A connection was accepted, and no wire is left that its place had before.
+    fn begin_connection(&mut self, peer: Peer, now: Time) -> Option<Key> {
         let mut core = self.core.borrow_mut();
         core.tables.env.now = now;
         if !core.tables.env.config.proxy_protocol {
@@ -115,7 +115,7 @@ impl Shard {
     /// has already sent `unread`; `owed` is written first. Without either, it was just accepted, for this shard.
     fn adopt(&mut self, arrival: Arrival, owed: &[u8], unread: &[u8], now: Time) -> Option<Key> {
         if owed.is_empty() && unread.is_empty() {
-            return self.open(arrival.peer, now);
+            return self.begin_connection(arrival.peer, now);
         }
         let mut core = self.core.borrow_mut();
         core.tables.env.now = now;

@@ -12,7 +12,7 @@ use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::mesh::{Handoff, InboxReceiver, ShardMessage};
 use crate::message::files::FileAnswer;
-use crate::message::peer::Arrival;
+use crate::message::peer::{Arrival, Peer};
 use crate::shard::core::Core;
 use crate::shard::run::Shard;
 use crate::shard::user::current::with_current;
@@ -134,6 +134,18 @@ fn with_many<const N: usize, R>(outbox: &Outbox, work: impl FnOnce(&[IoSlice<'_>
 
 // What comes in.
 impl Shard {
+    /// A connection was accepted. `None`: there are too many, close it.
+    pub(crate) fn open(&mut self, peer: Peer, now: Time, wires: &mut impl Wires) -> Option<Key> {
+        self.clear_places(wires);
+        self.begin_connection(peer, now)
+    }
+
+    /// Does what is noted for wires of connections that have ended, before a new one is given the place of one of them: a host
+    /// has one wire at a place, and may still send from the outbox of the old one.
+    fn clear_places(&mut self, wires: &mut impl Wires) {
+        while self.do_outputs(wires) {}
+    }
+
     /// A connection's wire brought bytes; they are decoded in place. What they lead to is done before more of the same
     /// connection are received: after a handover those belong elsewhere.
     pub(crate) fn receive(&mut self, key: Key, bytes: &mut [u8], now: Time, wires: &mut impl Wires) {
@@ -173,6 +185,7 @@ impl Shard {
     pub(crate) fn take_message(&mut self, message: ShardMessage, now: Time, wires: &mut impl Wires) {
         let ShardMessage::Handoff(handoff) = message else { return self.deliver(message, now) };
         let Handoff { wire, arrival, owed, mut unread } = *handoff;
+        self.clear_places(wires);
         let key = self.adopt(arrival, &owed, &unread, now);
         let is_attached = wires.attach(wire, key);
         let Some(key) = key else { return };

@@ -170,7 +170,7 @@ impl Bench {
     }
 
     fn connect(&mut self, shard: usize) {
-        let key = self.shards[shard].open(Peer::Unix, Time(0)).unwrap();
+        let key = self.shards[shard].open(Peer::Unix, Time(0), &mut self.sink).unwrap();
         let mut request = Vec::new();
         let target = "/socket.io/?EIO=4&transport=websocket";
         encode_request(&mut request, "localhost", target, "dGhlIHNhbXBsZSBub25jZQ==");

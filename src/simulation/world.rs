@@ -274,7 +274,7 @@ impl World {
         let shard = self.random.below(self.shards.len());
         let id = WireId(self.wires.len());
         let peer = Peer::Tcp((address, 1024 + (id.0 % 60_000) as u16).into());
-        let server = match self.shards[shard].open(peer, self.now) {
+        let server = match self.work_on_wires(shard, |shard, now, wires| shard.open(peer, now, wires)) {
             Some(key) => {
                 self.places.insert((shard, key), id);
                 ServerEnd::At(shard, key)

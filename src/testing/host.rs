@@ -235,7 +235,7 @@ impl Host {
     /// Connects to a shard. A connection that the shard refuses is over at once.
     pub(super) fn dial(&mut self, shard: usize, peer: Peer) -> WireId {
         let id = WireId(self.lines.wires.len());
-        let at = self.shards[shard].open(peer, self.now).map(|key| (shard, key));
+        let at = self.shards[shard].open(peer, self.now, &mut self.lines.of(shard)).map(|key| (shard, key));
         if let Some(at) = at {
             self.lines.places.insert(at, id);
         }

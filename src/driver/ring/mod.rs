@@ -384,7 +384,8 @@ impl Pump {
 
     /// Takes over a connection that was accepted.
     fn add_connection(&mut self, descriptor: OwnedFd, peer: Peer) {
-        match self.shard.open(peer, self.wires.clock.now()) {
+        let now = self.wires.clock.now();
+        match self.shard.open(peer, now, &mut self.wires) {
             Some(key) => self.wires.add(key, descriptor),
             None => self.wires.balance.leave(self.wires.id),
         }
