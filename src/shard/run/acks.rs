@@ -42,9 +42,13 @@ impl Shard {
         }
     }
 
-    /// Hands over what was found out. This may call a waker of the user's, so nothing is borrowed meanwhile.
+    /// Hands over what was found out. Whoever waits may be woken by code of the user's.
     pub(crate) fn reply(&mut self, reply: Reply, result: Result<Findings, AckError>) {
         // Sending fails when the asker dropped the question: its answer is discarded.
-        let _ = reply.send(result);
+        let name = |_: &()| "the waker of a question".to_owned();
+        let done = self.call(&mut (), |()| drop(reply.send(result)), name);
+        if let Err(panic) = done {
+            tracing::error!(message = %panic, "the waker of a question panicked");
+        }
     }
 }

@@ -190,12 +190,15 @@ impl Socket {
     /// A room named like another socket's id gets what is sent to that id, as in Node and Flask-SocketIO. Where
     /// clients choose names, put something in front: `format!("chat:{name}")`.
     pub fn join(&self, room: impl AsRef<str>) -> bool {
-        self.core.borrow_mut().join(self.key, room.as_ref()).is_ok()
+        // A name may be made by user code.
+        let room = room.as_ref();
+        self.core.borrow_mut().join(self.key, room).is_ok()
     }
 
     /// Takes the socket out of a room.
     pub fn leave(&self, room: impl AsRef<str>) {
-        self.core.borrow_mut().tables.leave(self.key, room.as_ref());
+        let room = room.as_ref();
+        self.core.borrow_mut().tables.leave(self.key, room);
     }
 
     /// The rooms the socket is in, its own id first.

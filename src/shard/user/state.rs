@@ -60,9 +60,13 @@ impl<'a> State<'a> {
     /// A key's value, as this shard knows it. `None` from another thread.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
         let Origin::Shard { core, namespace } = &self.origin else { return None };
-        let core = core.borrow();
-        let table = core.states.get(core.states.find(*namespace, self.room)?);
-        read_json(table.values.get(key)?).ok()
+        // How a type is read may be user code: the text is copied, and nothing is borrowed meanwhile.
+        let text = {
+            let core = core.borrow();
+            let table = core.states.get(core.states.find(*namespace, self.room)?);
+            table.values.get(key)?.clone()
+        };
+        read_json(&text).ok()
     }
 
     fn send(&self, change: StateChange) -> Result<(), StateError> {
