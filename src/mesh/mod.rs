@@ -302,6 +302,8 @@ impl Mesh {
         if let Some(inbox) = self.inboxes.get(shard.index()) {
             inbox.is_gone.store(true, Ordering::Release);
         }
+        // It may have died in the middle of sending an event. Nobody is to wait for the rest.
+        self.published.retire(shard);
     }
 
     /// Whether a shard's thread has ended, or there never was one.
@@ -416,6 +418,15 @@ impl InboxReceiver {
 
     pub(crate) fn next_wake(&self) -> Option<Key> {
         self.wakes.try_recv().ok()
+    }
+}
+
+impl Drop for InboxReceiver {
+    fn drop(&mut self) {
+        // What is left counts no more: a sender is to hear that the shard is gone, not that its inbox is full.
+        while let Some(message) = self.messages.next(&mut Waiting::default()) {
+            self.bytes.fetch_sub(message.len_bytes(), Ordering::Relaxed);
+        }
     }
 }
 
@@ -545,6 +556,20 @@ mod tests {
                     (false, 0)
                 );
             }
+            while mesh.send(ShardId(0), make()).is_ok() {}
+            drop(receivers);
+            assert_eq!(mesh.send(ShardId(0), make()), Err(InboxError::Gone), "it is full no more");
+            assert_eq!(mesh.inboxes[0].bytes.load(Ordering::Relaxed), 0);
         }
+    }
+
+    #[test]
+    fn a_shard_that_died_while_it_published_is_waited_for_no_more() {
+        let (mesh, _receivers) = Mesh::new([0; 2].map(|_| Box::new(CountingBell::default()) as _).into());
+        mesh.published.begin(ShardId(0), 4);
+        mesh.published.begin(ShardId(1), 7);
+        mesh.retire(ShardId(1));
+        mesh.retire(ShardId(2));
+        assert_eq!((&*mesh.published.begun(), &*mesh.published.done()), (&[4, 7][..], &[0, 7][..]));
     }
 }

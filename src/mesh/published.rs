@@ -51,6 +51,13 @@ impl Published {
         }
     }
 
+    /// A shard's thread has ended: whatever it has begun, it sends nothing more of it.
+    pub(crate) fn retire(&self, shard: ShardId) {
+        if let Some(numbers) = self.shards.get(shard.index()) {
+            numbers.done.store(numbers.begun.load(SeqCst), SeqCst);
+        }
+    }
+
     /// The last number of each shard that may have been looked up.
     pub(crate) fn begun(&self) -> Box<[u64]> {
         self.shards.iter().map(|numbers| numbers.begun.load(SeqCst)).collect()

@@ -2,11 +2,11 @@
 //!
 //! The shard that has lost a socket is its *keeper*, the one that the client comes to the *asker*. The asker asks all shards
 //! who keeps the socket; joins its rooms; and then has the keeper give it up. Events go on all the while, and
-//! reach each shard in another order; those of a room reach the shards that have members of it, and no other. So both wait for each
-//! other: the keeper gives the socket up when it has seen all that was published before the asker had joined, and the asker lets
-//! the client in when it has seen all that the keeper had kept. Then each event was kept by one of the two, and what both have is
-//! told by its [`Offset`]. A shard *has seen* an event when nothing up to its number is still on its way there:
-//! because it came, or a later one of the same shard, or because `published` says so.
+//! reach each shard in another order; those of a room reach the shards that have members of it, and no other. So the asker reads,
+//! once it has joined, the number that each shard has begun: what has a later number comes to the asker, as `published` says, and
+//! what has that number or an earlier one comes from the keeper, which gives the socket up when it has seen all of them. Each
+//! ignores what is the other's, so an event comes once, however late. A shard *has seen* an event when nothing up to its number is
+//! still on its way there: because it came, or a later one of the same shard, or because `published` says so.
 
 use std::fmt;
 

@@ -2,14 +2,21 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::base::ids::{ShardId, Sid};
+use crate::base::slab::Key;
 use crate::config::Config;
+use crate::mesh::ShardMessage;
+use crate::message::address::Address;
+use crate::message::recovery::{Asker, Offset, RecoveryMessage};
+use crate::message::target::{Broadcast, Target};
 use crate::shard::user::gathering::Gathering;
+use crate::shard::value::encode::frame_event;
 use crate::simulation::Simulation;
 use crate::simulation::client::Habits;
 use crate::simulation::world::Weather;
@@ -351,6 +358,139 @@ fn a_client_comes_back_at_once_whatever_numbers_its_old_and_its_new_shard_do_not
         }
         hall.end();
     }
+}
+
+/// A client in `red` that was lost on one shard and has a connection to another, where it has not asked to be let in. No shard looks
+/// into its inbox.
+fn between_two(config: Config) -> (Hall, usize, [usize; 2]) {
+    let config = Config { recovery_max_disconnection: LONG_AFTER / 2, ..config };
+    let mut hall = Hall::with(Weather { config, ..Weather::default() });
+    let (client, _, keeper) = connect(&mut hall.simulation);
+    hall.say_as(client, &json!(["join", "red"]));
+    hall.deliver();
+    loop {
+        let Simulation { world, clients } = &mut hall.simulation;
+        clients[client].reconnect(WEBSOCKET, world, true);
+        let shard = world.shard_of_last_wire();
+        hall.deliver();
+        if shard != keeper {
+            hall.hold_mail(&[]);
+            return (hall, client, [keeper, shard]);
+        }
+    }
+}
+
+impl Hall {
+    /// A shard reads its inbox until it is empty.
+    fn read_all(&mut self, shard: usize) {
+        while self.waiting()[shard] > 0 {
+            self.simulation.world.read_mail(shard);
+        }
+        while self.simulation.step() {}
+    }
+
+    /// The client asks to be let in, and its shard asks others.
+    fn enter(&mut self, client: usize) {
+        let Simulation { world, clients } = &mut self.simulation;
+        clients[client].enter();
+        clients[client].drive(world);
+        while self.simulation.step() {}
+    }
+
+    /// A shard that is none of these.
+    fn but(shards: &[usize]) -> usize {
+        (0..SHARDS).find(|shard| !shards.contains(shard)).expect("there are more")
+    }
+}
+
+#[test]
+fn who_asks_no_more_does_not_have_a_socket_given_to_the_next_who_asks() {
+    let (mut hall, client, [keeper, shard]) = between_two(Config::default());
+    let speaker = Hall::but(&[keeper, shard]);
+    let pid = hall.simulation.clients[client].pid.clone().expect("it was told");
+    let pid = Sid::parse(&pid).expect("an id");
+    let mesh = Arc::clone(&hall.simulation.world.mesh);
+    // It waits for the speaker's next event, and gives up before.
+    let asker = Asker { shard: ShardId(speaker as u16), socket: Key { index: 9999, generation: 9 } };
+    let mut seen = mesh.published.begun();
+    seen[speaker] += 1;
+    let namespace = Address::new(None, "/");
+    for message in [
+        RecoveryMessage::Ask { pid, namespace, offset: None, asker },
+        RecoveryMessage::GiveUp { pid, asker, seen },
+    ] {
+        assert!(mesh.send(ShardId(keeper as u16), ShardMessage::Recovery(Box::new(message))).is_ok());
+    }
+    // There is no such asker, so the keeper is told that it is free.
+    [keeper, speaker, keeper].into_iter().for_each(|shard| hall.read_all(shard));
+    hall.enter(client);
+    hall.read_all(keeper);
+    hall.say(speaker, &to(&["red"], "one"));
+    hall.read_all(keeper);
+    hall.say(Hall::but(&[keeper, shard, speaker]), &to(&["red"], "two"));
+    hall.deliver();
+    assert_eq!(hall.heard_by(client), ["one", "two"]);
+    hall.end();
+}
+
+#[test]
+fn an_event_that_is_long_on_its_way_to_one_of_two_shards_comes_once() {
+    for (wait, is_cut) in
+        [(Duration::ZERO, false), (A_MOMENT, true), (LONG_AFTER / 10, false), (LONG_AFTER / 10, true)]
+    {
+        let (mut hall, client, [keeper, shard]) = between_two(Config::default());
+        let origin = ShardId(Hall::but(&[keeper, shard]) as u16);
+        let mesh = Arc::clone(&hall.simulation.world.mesh);
+        let offset = Offset { origin, number: mesh.published.begun()[origin.index()] + 1, is_local: false };
+        let mut frame = Vec::new();
+        frame_event(&mut frame, "/", None, "news", &("late", offset.to_string())).expect("it is JSON");
+        let target = Target { rooms: ["red"].into_iter().collect(), ..Target::default() };
+        let namespace = Address::new(None, "/");
+        let broadcast =
+            Arc::new(Broadcast { namespace, target, frame: Arc::new(frame), offset: Some(offset) });
+        let send = |shard| mesh.send(shard, ShardMessage::Broadcast(Arc::clone(&broadcast)));
+        mesh.published.begin(origin, offset.number);
+        assert!(send(ShardId(keeper as u16)).is_ok());
+        hall.enter(client);
+        hall.deliver();
+        hall.simulation.run(wait);
+        if is_cut {
+            let Simulation { world, clients } = &mut hall.simulation;
+            clients[client].drop_wires(world, true);
+            hall.simulation.run(A_MOMENT);
+        }
+        assert!(send(ShardId(shard as u16)).is_ok());
+        mesh.published.finish(origin, offset.number);
+        hall.deliver();
+        if is_cut {
+            let Simulation { world, clients } = &mut hall.simulation;
+            clients[client].reconnect(WEBSOCKET, world, true);
+            hall.enter(client);
+            hall.deliver();
+        }
+        assert_eq!(hall.heard_by(client), ["late"], "after {wait:?}, cut: {is_cut}");
+        hall.end();
+    }
+}
+
+#[test]
+fn more_than_is_kept_while_a_keeper_stands_still_doubles_nothing() {
+    let (mut hall, client, [keeper, shard]) =
+        between_two(Config { recovery_events_max: 4, ..Config::default() });
+    hall.enter(client);
+    hall.read_all(keeper);
+    hall.read_all(shard);
+    hall.say(Hall::but(&[keeper, shard]), &to(&["red"], "both have it"));
+    hall.read_all(keeper);
+    for number in 0..6 {
+        hall.say(shard, &to(&["red"], &number.to_string()));
+    }
+    hall.deliver();
+    let mut heard: Vec<String> =
+        hall.heard_by(client).iter().map(|text| text.as_str().unwrap_or_default().to_owned()).collect();
+    heard.sort();
+    assert_eq!(heard, ["0", "1", "2", "3", "4", "5", "both have it"]);
+    hall.end();
 }
 
 #[test]

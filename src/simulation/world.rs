@@ -303,6 +303,14 @@ impl World {
         id
     }
 
+    /// Where the wire that was dialled last has ended up.
+    pub(super) fn shard_of_last_wire(&self) -> usize {
+        match self.wires.last().map(|wire| wire.server) {
+            Some(ServerEnd::At(shard, _)) => shard,
+            _ => panic!("it was taken in"),
+        }
+    }
+
     pub(super) fn write(&mut self, id: WireId, bytes: &[u8]) {
         let wire = &mut self.wires[id.0];
         assert!(!wire.is_client_done, "a client writes nothing after its end");

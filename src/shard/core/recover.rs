@@ -136,6 +136,11 @@ impl Core {
             // It was in as many before.
             let _ = self.join(key, &room);
         }
+        // After the last of its rooms is known to all: what begins from here on comes here.
+        let since = keeper.map(|_| self.tables.mesh.published.begun());
+        if let Some(state) = self.tables.sockets.get_mut(key).and_then(state_of_mut) {
+            state.since = since;
+        }
     }
 
     /// Gives the asker what its client has missed, once this shard has seen all that the asker may not get.
@@ -162,13 +167,16 @@ impl Core {
             Err(NotKept::TooOld) => return Recovery::TooMuchMissed,
         };
         let Some(lost) = self.tables.describe_lost(found) else { return Recovery::Unknown };
-        let events =
-            self.tables.sockets.get_mut(found).and_then(state_of_mut).map(|state| state.events.take());
+        let state = self.tables.sockets.get_mut(found).and_then(state_of_mut);
+        let (missed, since) =
+            state.map(|state| (state.events.take(), state.since.take())).unwrap_or_default();
         let place = self.tables.sockets.get(found).map(|socket| socket.namespace);
         let held = place.map(|namespace| self.tables.hold_places(namespace, &lost)).unwrap_or_default();
         self.remove_socket(found);
-        let missed = events.unwrap_or_default();
         self.restore(key, lost, offset, (None, Some(missed.into())));
+        if let Some(state) = self.tables.sockets.get_mut(key).and_then(state_of_mut) {
+            state.since = since;
+        }
         self.tables.release_places(&held);
         Recovery::Recovered
     }

@@ -18,7 +18,6 @@ use crate::mesh::ShardMessage;
 use crate::message::recovery::{Kept, Offset, RecoveryMessage};
 use crate::message::target::{Reach, Target, WhenBehind};
 use crate::shard::feature::Feature;
-use crate::shard::table::Tables;
 use crate::shard::value::kept::{Limits, ends_with_text, with_argument};
 use crate::shard::value::parked::SlowConsumers;
 use crate::shard::value::recovery::{RecoveryState, Stage};
@@ -47,7 +46,7 @@ pub(crate) struct RecoveryTable {
     /// Lost sockets with the time when they are given up, oldest first; some have come back already.
     pub(crate) lost: VecDeque<(Time, Key)>,
     pub(crate) lost_now: usize,
-    /// Sockets, lost or to be, that wait for events on their way here.
+    /// Lost sockets that wait for events on their way here.
     pub(crate) waiting: Vec<Key>,
 }
 
@@ -135,24 +134,10 @@ impl Feature<'_, RecoveryTable> {
     pub(crate) fn unreserve(&mut self, pid: Sid) {
         let key = self.own.by_pid.get(&pid).copied();
         let state = key.and_then(|key| self.tables.sockets.get_mut(key)).and_then(state_of_mut);
-        if let Some(Stage::Lost { asker, .. }) = state.map(|state| &mut state.stage) {
-            *asker = None;
+        // What the asker has said of events goes with it: the next one has not joined the rooms yet.
+        if let Some(Stage::Lost { asker, seen }) = state.map(|state| &mut state.stage) {
+            (*asker, *seen) = (None, None);
         }
-    }
-
-    /// Whether what a socket has missed is here and has been seen by this shard, so that none of it comes again; with `must`, seen
-    /// or not. One that waits for that is looked at again.
-    pub(crate) fn has_missed(&mut self, key: Key, must: bool) -> bool {
-        let Feature { own, tables: Tables { sockets, .. } } = &mut *self;
-        let Some(state) = sockets.get_mut(key).and_then(state_of_mut) else { return false };
-        let Stage::Restoring { missed: Some(missed), is_accepted: true, .. } = &state.stage else {
-            return false;
-        };
-        let is_due = must || missed.iter().all(|kept| own.seen.has(kept.offset));
-        if !is_due {
-            self.await_seen(key);
-        }
-        is_due
     }
 
     /// A socket waits until something has been seen here.

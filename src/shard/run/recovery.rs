@@ -99,7 +99,10 @@ impl Shard {
             RecoveryMessage::Missed { to, missed } => {
                 let is_here = self.core.borrow_mut().tables.add_missed(to, missed);
                 match is_here {
-                    Some(true) => self.let_in_if_due(to),
+                    Some(true) => {
+                        self.core.borrow_mut().open_socket(to);
+                        self.run_waiting(to);
+                    }
                     Some(false) => self.fail_restoring(to),
                     None => {}
                 }
@@ -112,21 +115,10 @@ impl Shard {
     pub(crate) fn check_waiting(&mut self) {
         let waiting = std::mem::take(&mut self.core.borrow_mut().recovery.waiting);
         for key in waiting {
-            let is_due = self.core.borrow_mut().give_up_if_due(key);
-            if is_due {
-                self.let_in_if_due(key);
-            } else {
-                self.core.borrow_mut().recovery().await_seen(key);
+            let mut core = self.core.borrow_mut();
+            if !core.give_up_if_due(key) {
+                core.recovery().await_seen(key);
             }
-        }
-    }
-
-    /// Lets a socket in that has all that it has missed, once this shard has seen all of that.
-    fn let_in_if_due(&mut self, key: Key) {
-        let is_due = self.core.borrow_mut().recovery().has_missed(key, false);
-        if is_due {
-            self.core.borrow_mut().open_socket(key);
-            self.run_waiting(key);
         }
     }
 
@@ -146,12 +138,8 @@ impl Shard {
             self.core.borrow_mut().tables.set_outcome(key, Recovery::NoAnswer);
             return self.ask_connect_handlers(key, 0, &auth);
         }
-        let is_waiting_here = self.core.borrow_mut().recovery().has_missed(key, true);
-        if is_waiting_here {
-            // An event that the keeper had seen was lost on its way here.
-            self.core.borrow_mut().open_socket(key);
-            self.run_waiting(key);
-        } else if self.core.borrow().tables.is_awaiting_keeper(key) {
+        let is_awaiting_keeper = self.core.borrow().tables.is_awaiting_keeper(key);
+        if is_awaiting_keeper {
             self.fail_restoring(key);
         }
     }

@@ -87,8 +87,12 @@ impl Tables {
     }
 
     /// Takes in what a socket has missed. False if its events are lost; `None` if the socket does not wait for any.
-    pub(crate) fn add_missed(&mut self, key: Key, events: Option<Vec<Kept>>) -> Option<bool> {
+    pub(crate) fn add_missed(&mut self, key: Key, mut events: Option<Vec<Kept>>) -> Option<bool> {
         let state = self.sockets.get_mut(key).and_then(state_of_mut)?;
+        // The rest has come here, or is on its way.
+        if let Some(events) = &mut events {
+            events.retain(|kept| kept.offset.is_local || state.is_of_keeper(kept.offset));
+        }
         let Stage::Restoring { keeper, missed, .. } = &mut state.stage else { return None };
         *keeper = None;
         let is_there = events.is_some();
@@ -121,13 +125,13 @@ impl Tables {
     /// Whether a socket that is let in must first be given what it has missed; that is asked for.
     pub(crate) fn must_await_missed(&mut self, key: Key) -> bool {
         let Some(state) = self.sockets.get_mut(key).and_then(state_of_mut) else { return false };
-        let pid = state.pid;
+        let (pid, seen) = (state.pid, state.since.clone().unwrap_or_default());
         let Stage::Restoring { keeper: Some(keeper), is_accepted, .. } = &mut state.stage else {
             return false;
         };
         let keeper = *keeper;
         if !std::mem::replace(is_accepted, true) {
-            let (asker, seen) = (Asker { shard: self.env.id, socket: key }, self.mesh.published.begun());
+            let asker = Asker { shard: self.env.id, socket: key };
             self.send_recovery(keeper, RecoveryMessage::GiveUp { pid, asker, seen });
             let deadline = self.env.now + PATIENCE;
             self.wheel.arm(TimerOwner::Recovery(key), deadline);

@@ -48,11 +48,6 @@ impl KeptEvents {
         self.let_go
     }
 
-    /// Whether an event is among these.
-    pub(crate) fn has(&self, offset: Offset) -> bool {
-        self.events.iter().any(|kept| kept.offset == offset)
-    }
-
     /// Gives all away.
     pub(crate) fn take(&mut self) -> VecDeque<Kept> {
         self.bytes = 0;

@@ -46,6 +46,9 @@ pub(crate) struct RecoveryState {
     pub(crate) outcome: Recovery,
     pub(crate) events: KeptEvents,
     pub(crate) stage: Stage,
+    /// The socket was another shard's. What had a number up to these, one for each shard, before it was moved, comes from its keeper;
+    /// what has a later one comes here. So none of it comes twice, however late either is.
+    pub(crate) since: Option<Box<[u64]>>,
 }
 
 #[derive(Debug)]
@@ -88,22 +91,27 @@ impl RecoveryState {
             outcome: Recovery::NotAsked,
             events: KeptEvents::default(),
             stage: Stage::Present,
+            since: None,
         }
+    }
+
+    /// Whether an event is one of those that come from the keeper.
+    pub(crate) fn is_of_keeper(&self, offset: Offset) -> bool {
+        let until = self.since.as_ref().and_then(|since| since.get(offset.origin.index()));
+        !offset.is_local && until.is_some_and(|until| offset.number <= *until)
     }
 
     pub(crate) fn is_lost(&self) -> bool {
         matches!(self.stage, Stage::Lost { .. })
     }
 
-    /// Ends a restoring: what the client has missed comes before what came here since, and is returned. An event that is in
-    /// both is one that came here since: it is held back, and follows.
+    /// Ends a restoring: what the client has missed comes before what came here since, and is returned.
     pub(crate) fn join_missed(&mut self) -> Vec<SharedFrame> {
         let Stage::Restoring { offset, missed, .. } = std::mem::replace(&mut self.stage, Stage::Present)
         else {
             return Vec::new();
         };
-        let mut missed = missed.unwrap_or_default();
-        missed.retain(|kept| !self.events.has(kept.offset));
+        let missed = missed.unwrap_or_default();
         let frames = missed.iter().map(|kept| kept.frame.clone()).collect();
         // With a gap between the two, the earlier are of no use for the next recovery.
         if self.events.let_go() == offset {
