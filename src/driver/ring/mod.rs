@@ -28,7 +28,6 @@ use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::driver::clock::WallWatch;
 use crate::driver::descriptor::peer_of;
-use crate::driver::doorbell::silence;
 use crate::driver::ring::buffers::BufferRing;
 use crate::driver::ring::submission::{Completion, Kind, Ring, adopt_descriptor};
 use crate::driver::ring::wires::{RingWires, Surroundings};
@@ -262,10 +261,7 @@ impl Pump {
                 Some(Kind::Receive) => self.received(completion, now),
                 Some(Kind::Send) => self.sent(completion, now),
                 Some(Kind::Accept) => self.accepted(completion, now),
-                Some(Kind::Bell) => {
-                    silence(&self.bell);
-                    self.is_bell_watched &= completion.has_more;
-                }
+                Some(Kind::Bell) => self.is_bell_watched &= completion.has_more,
                 Some(Kind::Cancel) | None => {}
             }
         }

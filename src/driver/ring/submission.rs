@@ -145,7 +145,8 @@ impl Ring {
         self.push(entry, Token::listener(index));
     }
 
-    /// Watches the doorbell.
+    /// Watches the doorbell: an answer for each time it rings, so nobody has to silence it. (The kernel answers to what happens to
+    /// the descriptor, not to how it is.)
     pub(crate) fn watch_bell(&mut self, descriptor: BorrowedFd<'_>) {
         let entry = opcode::PollAdd::new(Fd(descriptor.as_raw_fd()), libc::POLLIN as u32).multi(true).build();
         self.push(entry, Token::new(Kind::Bell, Key { index: 0, generation: 0 }));

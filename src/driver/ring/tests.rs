@@ -1,4 +1,4 @@
-//! The ring with real sockets: what its receive buffers do when they run out, and when all is quiet again.
+//! The ring with real sockets: what its receive buffers do when they run out, and when all is quiet again; and with a real bell.
 //!
 //! Where the machine has no ring wire there is nothing to test.
 
@@ -7,10 +7,13 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use crate::base::ids::{SID_RANDOM_BYTES, ShardId, Sid};
 use crate::base::slab::Key;
 use crate::base::time::Time;
+use crate::driver::doorbell::EventBell;
 use crate::driver::ring::demand::{BUFFERS_MAX, BUFFERS_MIN, BUFFERS_QUIET};
 use crate::driver::ring::submission::{Kind, Ring};
+use crate::mesh::{Bell, Mesh, ShardMessage};
 
 const SOCKETS: usize = 20;
 
@@ -123,4 +126,68 @@ fn a_pool_that_runs_dry_loses_nothing_grows_and_is_small_again_after_a_quiet_tim
     }
     let most = usize::from(BUFFERS_MIN) * crate::driver::ring::buffers::BUFFER_BYTES;
     assert!(crowd.ring.buffers.borrow().resident() <= most, "{}", crowd.ring.buffers.borrow().resident());
+}
+
+/// Waits for the bell, takes all answers, and watches it again if need be.
+fn hear(ring: &mut Ring, descriptor: &impl AsFd) -> usize {
+    ring.wait(Some(PATIENCE)).expect("the ring works");
+    let mut heard = 0;
+    while let Some(completion) = ring.next_completion() {
+        assert_eq!(completion.token.kind(), Some(Kind::Bell));
+        heard += 1;
+        if !completion.has_more {
+            ring.watch_bell(descriptor.as_fd());
+        }
+    }
+    heard
+}
+
+#[test]
+fn each_ring_of_a_bell_that_nobody_silences_is_heard_and_none_is_heard_twice() {
+    let Ok(mut ring) = Ring::new() else { return };
+    let bell = EventBell::new().expect("an eventfd");
+    let descriptor = bell.descriptor();
+    ring.watch_bell(descriptor.as_fd());
+    for round in 0..100 {
+        bell.ring();
+        assert_eq!(hear(&mut ring, &descriptor), 1, "round {round}");
+        ring.poll().expect("the ring works");
+        assert_eq!(ring.completions(), 0, "a bell that has rung lets a shard sleep, round {round}");
+    }
+}
+
+#[test]
+#[allow(clippy::disallowed_methods)] // The threads of a test stand for shards'.
+fn no_message_waits_for_a_shard_that_sleeps_on_its_ring() {
+    const MESSAGES: usize = 20_000;
+    const SENDERS: usize = 2;
+    let Ok(mut ring) = Ring::new() else { return };
+    let bell = EventBell::new().expect("an eventfd");
+    let descriptor = bell.descriptor();
+    ring.watch_bell(descriptor.as_fd());
+    let (mesh, receivers) = Mesh::new(vec![Box::new(bell)]);
+    let shard = ShardId(0);
+    std::thread::scope(|scope| {
+        for _ in 0..SENDERS {
+            scope.spawn(|| {
+                for _ in 0..MESSAGES {
+                    let sid = Sid::new(shard, [0; SID_RANDOM_BYTES]);
+                    while mesh.send(shard, ShardMessage::Trace { sid, is_on: false }).is_err() {
+                        std::thread::yield_now();
+                    }
+                    mesh.ring(shard);
+                }
+            });
+        }
+        let mut received = 0;
+        while received < SENDERS * MESSAGES {
+            while receivers[0].next_message().is_some() {
+                received += 1;
+            }
+            if received < SENDERS * MESSAGES && mesh.fall_asleep(shard, &receivers[0]) {
+                assert!(hear(&mut ring, &descriptor) > 0, "nobody rang after message {received}");
+                mesh.wake_up(shard);
+            }
+        }
+    });
 }
