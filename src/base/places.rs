@@ -40,6 +40,7 @@ impl<T> Places<T> {
     }
 
     /// All values, by their places.
+    #[cfg(any(test, feature = "epoll"))]
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
         self.chunks.iter().flat_map(|chunk| chunk.iter().flatten())
     }
