@@ -1,4 +1,4 @@
-//! Real threads at the tables that shards share (`mesh/interest`, `mesh/published`): what one did before another learns of it, the other
+//! Real threads at what shards share (`mesh/interest`, `mesh/published`, `mesh/queue`): what one did before another learns of it, the other
 //! sees. Each test does a fixed number of rounds and waits for nothing but the other threads.
 
 #![allow(clippy::disallowed_methods)] // The threads of a test stand for shards'.
@@ -12,6 +12,7 @@ use crossbeam_channel::bounded;
 use crate::base::ids::ShardId;
 use crate::mesh::interest::{Announcement, Audience, Holdings, Interest};
 use crate::mesh::published::Published;
+use crate::mesh::queue::{Refusal, Waiting, queue};
 use crate::message::address::Address;
 use crate::message::target::Target;
 
@@ -175,4 +176,47 @@ fn whoever_joins_is_told_of_every_number_that_had_not_begun() {
             holdings.remove(&interest, slot);
         }
     });
+}
+
+/// Senders fill a queue over and over, and now and then one goes on from what another has sent; the receiver takes all in order.
+#[test]
+fn a_queue_keeps_the_order_of_each_sender_and_of_who_has_heard_of_whom() {
+    const SENDERS: usize = 3;
+    const ROUNDS: usize = 60_000;
+    for places in [1, 2, 64] {
+        let (sender, receiver) = queue(256, places);
+        // The last number of each sender that is in the queue for sure.
+        let sent: Vec<AtomicUsize> = (0..SENDERS).map(|_| AtomicUsize::new(0)).collect();
+        thread::scope(|scope| {
+            for own in 0..SENDERS {
+                let (sender, sent) = (&sender, &sent);
+                scope.spawn(move || {
+                    for number in 1..=ROUNDS {
+                        let other = (own + 1) % SENDERS;
+                        let mut message = (own, number, sent[other].load(Ordering::Acquire));
+                        while let Err(refusal) = sender.send(message) {
+                            let Refusal::Full(back) = refusal else { return };
+                            message = back;
+                            thread::yield_now();
+                        }
+                        sent[own].store(number, Ordering::Release);
+                    }
+                });
+            }
+            // Taken into here, so that the senders end if this fails.
+            let receiver = receiver;
+            let mut last = [0; SENDERS];
+            while last != [ROUNDS; SENDERS] {
+                let Some((own, number, heard_of)) = receiver.next(&mut Waiting::default()) else {
+                    thread::yield_now();
+                    continue;
+                };
+                assert_eq!(number, last[own] + 1, "sender {own}, {places} places");
+                let other = (own + 1) % SENDERS;
+                assert!(last[other] >= heard_of, "{own} has heard of {heard_of} of {other}, {places} places");
+                last[own] = number;
+            }
+            assert!(receiver.is_empty() && sender.len() == 0);
+        });
+    }
 }
