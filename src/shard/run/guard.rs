@@ -49,7 +49,7 @@ impl Shard {
                 target: SOCKETIO,
                 ?held,
                 left_out,
-                "{what} held its shard: meanwhile nobody else there was served. Wait in an asynchronous handler, and leave long \
+                "{what} held its shard: the other clients of that shard waited. Wait in an asynchronous handler, and leave long \
                  work to a thread"
             );
         }
