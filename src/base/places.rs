@@ -29,7 +29,6 @@ impl<T> Places<T> {
     }
 
     #[inline]
-    #[cfg(any(test, feature = "epoll"))]
     pub(crate) fn get(&self, place: u32) -> Option<&T> {
         self.chunks.get((place >> CHUNK_BITS) as usize)?[place as usize % CHUNK_LEN].as_ref()
     }

@@ -21,11 +21,11 @@
 //! are told to it afterwards, with `sent` and `writable`. At the end of a thread comes [`drop_tasks`](Shard::drop_tasks).
 
 pub(crate) mod bounds;
-mod core;
+pub(crate) mod core;
 mod feature;
 #[cfg(any(test, feature = "bench-support"))]
 mod inspect;
-mod run;
+pub(crate) mod run;
 pub(crate) mod seam;
 mod table;
 pub(crate) mod user;

@@ -4,7 +4,6 @@
 //! how much of an outbox leaves, when a turn ends, when mail is read. Bytes on one wire keep their order.
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,13 +20,15 @@ use crate::message::files::FileAnswer;
 use crate::message::peer::Peer;
 use crate::server::Shared;
 use crate::server::handle::Handle;
+use crate::shard::CoreParts;
+use crate::shard::Shard;
 use crate::shard::seam::{Leaving, Unsent, Wires};
 use crate::shard::user::app::App;
 use crate::shard::user::shard_info::ShardInfo;
 use crate::shard::value::files::FileWork;
 use crate::shard::value::outbox::Outbox;
 use crate::shard::value::stats::ShardCounters;
-use crate::shard::{CoreParts, Shard};
+use crate::testing::wire_places::WirePlaces;
 
 /// What the kernel takes for a peer that does not read.
 const WINDOW_BYTES: usize = 64 * 1024;
@@ -196,7 +197,7 @@ pub(super) struct World {
     inboxes: Vec<InboxReceiver>,
     /// When each shard looks into its inbox again.
     mail_after: Vec<Time>,
-    places: HashMap<(usize, Key), WireId>,
+    places: WirePlaces<WireId>,
     has_work: Vec<bool>,
     weather: Weather,
     actions: Vec<Action>,
@@ -248,7 +249,7 @@ impl World {
             pool: Vec::new(),
             inboxes,
             mail_after: vec![Time(0); weather.shards],
-            places: HashMap::new(),
+            places: WirePlaces::new(weather.shards),
             has_work: vec![false; weather.shards],
             weather,
             actions: Vec::new(),
@@ -276,7 +277,7 @@ impl World {
         let peer = Peer::Tcp((address, 1024 + (id.0 % 60_000) as u16).into());
         let server = match self.work_on_wires(shard, |shard, now, wires| shard.open(peer, now, wires)) {
             Some(key) => {
-                self.places.insert((shard, key), id);
+                self.places.put(shard, key, id);
                 ServerEnd::At(shard, key)
             }
             None => ServerEnd::Closed,
@@ -518,7 +519,7 @@ impl World {
     fn forget(&mut self, id: WireId) {
         let wire = &mut self.wires[id.0];
         if let ServerEnd::At(shard, key) = std::mem::replace(&mut wire.server, ServerEnd::Closed) {
-            self.places.remove(&(shard, key));
+            self.places.take(shard, key);
         }
         wire.sending = None;
     }
@@ -541,19 +542,19 @@ struct ShardWires<'a> {
     random: &'a mut Random,
     mesh: &'a Mesh,
     wires: &'a mut [Wire],
-    places: &'a mut HashMap<(usize, Key), WireId>,
+    places: &'a mut WirePlaces<WireId>,
     weather: &'a Weather,
 }
 
 impl ShardWires<'_> {
     fn wire(&mut self, key: Key) -> Option<&mut Wire> {
-        let id = self.places.get(&(self.shard, key))?;
+        let id = self.places.get(self.shard, key)?;
         Some(&mut self.wires[id.0])
     }
 
     /// Takes the wire of a connection out of the shard's hands.
     fn take(&mut self, key: Key) -> Option<WireId> {
-        let id = self.places.remove(&(self.shard, key))?;
+        let id = self.places.take(self.shard, key)?;
         self.wires[id.0].server = ServerEnd::Closed;
         Some(id)
     }
@@ -569,7 +570,7 @@ impl Wires for ShardWires<'_> {
         match key {
             Some(key) => {
                 wire.server = ServerEnd::At(self.shard, key);
-                self.places.insert((self.shard, key), id);
+                self.places.put(self.shard, key, id);
             }
             None => {
                 wire.server = ServerEnd::Closed;
@@ -585,7 +586,7 @@ impl Wires for ShardWires<'_> {
 
     /// Sends all, or a part.
     fn flush_wire(&mut self, key: Key, mut unsent: Unsent<'_>) {
-        let Some(&id) = self.places.get(&(self.shard, key)) else { return };
+        let Some(id) = self.places.get(self.shard, key) else { return };
         let ShardWires { wires, random, weather, .. } = self;
         let wire = &mut wires[id.0];
         let join = |slices: &[IoSlice<'_>]| slices.iter().map(|slice| &**slice).collect::<Vec<_>>().concat();

@@ -4,7 +4,6 @@
 
 use std::any::Any;
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io::IoSlice;
 use std::rc::Rc;
@@ -23,14 +22,16 @@ use crate::mesh::{Bell, InboxReceiver, Mesh, ShardMessage};
 use crate::message::files::FileAnswer;
 use crate::message::peer::Peer;
 use crate::server::{Parts, Shared};
+use crate::shard::CoreParts;
+use crate::shard::Shard;
 use crate::shard::seam::{Leaving, Unsent, Wires};
 use crate::shard::user::shard_info::ShardInfo;
 use crate::shard::value::files::FileWork;
 use crate::shard::value::outbox::Outbox;
 use crate::shard::value::stats::ShardCounters;
 use crate::shard::value::watch::ClockReader;
-use crate::shard::{CoreParts, Shard};
 use crate::testing::session::Session;
+use crate::testing::wire_places::WirePlaces;
 
 /// Pieces of an outbox that are taken at a time.
 const SLICES_MAX: usize = 16;
@@ -103,7 +104,7 @@ struct Wire {
 /// Every connection, and the thread of files.
 struct Lines {
     wires: Vec<Wire>,
-    places: HashMap<(usize, Key), WireId>,
+    places: WirePlaces<WireId>,
     mesh: Arc<Mesh>,
     files: FileDesk,
     /// Work for the thread of files that a test holds up.
@@ -162,21 +163,21 @@ impl Host {
             (parts.tasks)(info).into_iter().for_each(|task| shard.spawn(task, now));
             shard
         });
-        let shards = made.collect();
+        let shards: Vec<_> = made.collect();
         Ok(Host {
             now,
             clock,
             unix_origin: unix_millis - now.0,
-            shards,
-            inboxes,
             lines: Lines {
                 wires: Vec::new(),
-                places: HashMap::new(),
+                places: WirePlaces::new(shards.len()),
                 mesh,
                 files: FileDesk::new(parts.config.static_file_bytes_max),
                 held_files: None,
                 has_worked: false,
             },
+            shards,
+            inboxes,
             sessions: Vec::new(),
         })
     }
@@ -237,7 +238,7 @@ impl Host {
         let id = WireId(self.lines.wires.len());
         let at = self.shards[shard].open(peer, self.now, &mut self.lines.of(shard)).map(|key| (shard, key));
         if let Some(at) = at {
-            self.lines.places.insert(at, id);
+            self.lines.places.put(at.0, at.1, id);
         }
         self.lines.wires.push(Wire {
             at,
@@ -425,7 +426,7 @@ impl Lines {
     }
 
     fn forget(&mut self, shard: usize, key: Key) -> Option<WireId> {
-        let id = self.places.remove(&(shard, key))?;
+        let id = self.places.take(shard, key)?;
         self.wires[id.0].at = None;
         Some(id)
     }
@@ -433,7 +434,7 @@ impl Lines {
 
 impl ShardLines<'_> {
     fn wire(&mut self, key: Key) -> Option<&mut Wire> {
-        let id = self.lines.places.get(&(self.shard, key))?;
+        let id = self.lines.places.get(self.shard, key)?;
         Some(&mut self.lines.wires[id.0])
     }
 }
@@ -445,7 +446,9 @@ impl Wires for ShardLines<'_> {
         wire.is_unwanted = false;
         wire.is_over = key.is_none();
         wire.at = key.map(|key| (self.shard, key));
-        self.lines.places.extend(wire.at.map(|at| (at, id)));
+        if let Some((shard, key)) = wire.at {
+            self.lines.places.put(shard, key, id);
+        }
         true
     }
 

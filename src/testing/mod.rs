@@ -83,6 +83,7 @@ mod user_code;
 mod walks;
 #[cfg(test)]
 mod wall_clock;
+pub(crate) mod wire_places;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;

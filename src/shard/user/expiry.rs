@@ -9,7 +9,7 @@ impl Socket {
     /// Ends this socket after so long, unless it is said again: with the rest of a token's life, in a connect handler.
     ///
     /// `expiry_grace` before, [`on_expiry`](crate::Namespace::on_expiry) is called. At the deadline the client is disconnected from the
-    /// namespace, with [`CloseReason::Expired`]; one whose connect handler has not decided is refused.
+    /// namespace, with [`CloseReason::Expired`](crate::CloseReason::Expired); one whose connect handler has not decided is refused.
     pub fn expires_in(&self, life: Duration) {
         let mut core = self.core().borrow_mut();
         let deadline = core.tables.env.now + life;

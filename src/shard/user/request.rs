@@ -73,7 +73,7 @@ impl<'a> Request<'a> {
     }
 
     /// The subprotocols that a WebSocket's client offers, in its order of preference; see
-    /// [`WebSocketRoute::choose_protocol`].
+    /// [`WebSocketRoute::choose_protocol`](crate::WebSocketRoute::choose_protocol).
     pub fn protocols(&self) -> impl Iterator<Item = &str> {
         self.head.headers.get_all("sec-websocket-protocol").flat_map(handshake::protocols)
     }

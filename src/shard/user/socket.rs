@@ -278,7 +278,7 @@ impl Socket {
         };
     }
 
-    /// Publishes a value, which [`fetch`](Recipients::fetch) shows on every shard: Node's `socket.data`. It replaces
+    /// Publishes a value, which [`fetch`](crate::Recipients::fetch) shows on every shard: Node's `socket.data`. It replaces
     /// the one before.
     ///
     /// ```no_run

@@ -14,7 +14,7 @@ use crate::shard::core::SharedCore;
 use crate::shard::value::shard_key::shard_of_key;
 use crate::shard::value::state::{StateError, message};
 
-/// One state room, to set and to read: see [`StateRoom`].
+/// One state room, to set and to read: see [`StateRoom`](crate::StateRoom).
 #[derive(Debug)]
 pub struct State<'a> {
     origin: Origin<'a>,

@@ -8,7 +8,7 @@ use crate::message::address::Address;
 use crate::message::recovery::{Asker, Kept, Offset};
 use crate::shard::value::kept::KeptEvents;
 
-/// Whether a socket is one that was there before: see `recovery_max_disconnection` of [`Config`].
+/// Whether a socket is one that was there before: see `recovery_max_disconnection` of [`Config`](crate::Config).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Recovery {
