@@ -37,7 +37,7 @@ pub(crate) fn silence(bell: &OwnedFd) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::driver) mod tests {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
     use super::*;
@@ -47,23 +47,19 @@ mod tests {
     /// Longer than any thread waits for its turn on a busy machine.
     const PATIENCE: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
 
-    #[test]
-    fn no_message_waits_for_a_shard_that_sleeps() {
+    /// Threads send to a shard and ring `bell`; `hear` waits for a ring of its descriptor, and says whether there was one.
+    #[allow(clippy::disallowed_methods)] // The threads of a test stand for shards'.
+    pub(in crate::driver) fn assert_no_message_waits(bell: EventBell, mut hear: impl FnMut() -> bool) {
         const MESSAGES: usize = 20_000;
         const SENDERS: usize = 2;
-        let bell = EventBell::new().expect("an eventfd");
-        let descriptor = bell.descriptor();
         let (mesh, receivers) = Mesh::new(vec![Box::new(bell)]);
         let shard = ShardId(0);
         std::thread::scope(|scope| {
             for _ in 0..SENDERS {
                 scope.spawn(|| {
                     for _ in 0..MESSAGES {
-                        let message = || ShardMessage::Trace {
-                            sid: Sid::new(shard, [0; SID_RANDOM_BYTES]),
-                            is_on: false,
-                        };
-                        while mesh.send(shard, message()).is_err() {
+                        let sid = Sid::new(shard, [0; SID_RANDOM_BYTES]);
+                        while mesh.send(shard, ShardMessage::Trace { sid, is_on: false }).is_err() {
                             std::thread::yield_now();
                         }
                         mesh.ring(shard);
@@ -76,13 +72,22 @@ mod tests {
                     received += 1;
                 }
                 if received < SENDERS * MESSAGES && mesh.fall_asleep(shard, &receivers[0]) {
-                    let mut watched = [PollFd::new(&descriptor, PollFlags::IN)];
-                    let rung = poll(&mut watched, Some(&PATIENCE)).expect("an eventfd can be polled");
-                    assert!(rung > 0, "nobody rang after message {received}");
-                    silence(&descriptor);
+                    assert!(hear(), "nobody rang after message {received}");
                     mesh.wake_up(shard);
                 }
             }
+        });
+    }
+
+    #[test]
+    fn no_message_waits_for_a_shard_that_sleeps() {
+        let bell = EventBell::new().expect("an eventfd");
+        let descriptor = bell.descriptor();
+        assert_no_message_waits(bell, || {
+            let mut watched = [PollFd::new(&descriptor, PollFlags::IN)];
+            let rung = poll(&mut watched, Some(&PATIENCE)).expect("an eventfd can be polled");
+            silence(&descriptor);
+            rung > 0
         });
     }
 }

@@ -7,13 +7,13 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use crate::base::ids::{SID_RANDOM_BYTES, ShardId, Sid};
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::driver::doorbell::EventBell;
+use crate::driver::doorbell::tests::assert_no_message_waits;
 use crate::driver::ring::demand::{BUFFERS_MAX, BUFFERS_MIN, BUFFERS_QUIET};
 use crate::driver::ring::submission::{Kind, Ring};
-use crate::mesh::{Bell, Mesh, ShardMessage};
+use crate::mesh::Bell;
 
 const SOCKETS: usize = 20;
 
@@ -157,37 +157,10 @@ fn each_ring_of_a_bell_that_nobody_silences_is_heard_and_none_is_heard_twice() {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods)] // The threads of a test stand for shards'.
 fn no_message_waits_for_a_shard_that_sleeps_on_its_ring() {
-    const MESSAGES: usize = 20_000;
-    const SENDERS: usize = 2;
     let Ok(mut ring) = Ring::new() else { return };
     let bell = EventBell::new().expect("an eventfd");
     let descriptor = bell.descriptor();
     ring.watch_bell(descriptor.as_fd());
-    let (mesh, receivers) = Mesh::new(vec![Box::new(bell)]);
-    let shard = ShardId(0);
-    std::thread::scope(|scope| {
-        for _ in 0..SENDERS {
-            scope.spawn(|| {
-                for _ in 0..MESSAGES {
-                    let sid = Sid::new(shard, [0; SID_RANDOM_BYTES]);
-                    while mesh.send(shard, ShardMessage::Trace { sid, is_on: false }).is_err() {
-                        std::thread::yield_now();
-                    }
-                    mesh.ring(shard);
-                }
-            });
-        }
-        let mut received = 0;
-        while received < SENDERS * MESSAGES {
-            while receivers[0].next_message().is_some() {
-                received += 1;
-            }
-            if received < SENDERS * MESSAGES && mesh.fall_asleep(shard, &receivers[0]) {
-                assert!(hear(&mut ring, &descriptor) > 0, "nobody rang after message {received}");
-                mesh.wake_up(shard);
-            }
-        }
-    });
+    assert_no_message_waits(bell, || hear(&mut ring, &descriptor) > 0);
 }
