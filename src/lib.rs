@@ -50,6 +50,8 @@ mod base;
 #[cfg(feature = "bench-support")]
 #[doc(hidden)]
 pub mod bench_support;
+#[cfg(feature = "bus")]
+mod bus;
 mod config;
 mod driver;
 mod mesh;

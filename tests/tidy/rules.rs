@@ -17,8 +17,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["base", "protocol"]),
     ("message", &["base", "protocol"]),
     ("mesh", &["base", "message"]),
-    ("bus", &["base", "message"]),
-    ("shard", &["base", "protocol", "config", "message", "mesh", "bus"]),
+    ("bus", &["base", "protocol", "config", "message", "mesh"]),
+    ("shard", &["base", "protocol", "config", "message", "mesh"]),
     ("driver", &["base", "protocol", "config", "message", "mesh", "bus", "shard"]),
     ("server", &["base", "protocol", "config", "message", "mesh", "bus", "shard", "driver"]),
     ("testing", &["base", "protocol", "config", "message", "mesh", "bus", "shard", "driver", "server"]),
@@ -28,7 +28,19 @@ const LAYERS: &[(&str, &[&str])] = &[
 const SYSTEM_FREE: &[&str] = &["base", "protocol", "config", "message", "mesh", "bus", "shard"];
 
 /// Crates that are the system, or a way to it.
-const SYSTEM_CRATES: &[&str] = &["libc", "rustix", "monoio", "io_uring", "io_uring_06", "signal_hook"];
+const SYSTEM_CRATES: &[&str] = &[
+    "async_nats",
+    "io_uring",
+    "io_uring_06",
+    "lapin",
+    "libc",
+    "monoio",
+    "redis",
+    "rskafka",
+    "rustix",
+    "signal_hook",
+    "tokio",
+];
 
 /// What of `std` is the system. Addresses and paths are values, so they are allowed below.
 const SYSTEM_MODULES: &[&[&str]] = &[
@@ -180,10 +192,11 @@ pub(crate) fn undone(source: &Source) -> Vec<String> {
     faults
 }
 
-/// The layers below the driver name no part of the system. A broker's client is the one exception.
+/// The layers below the driver name no part of the system. The exceptions: a broker's client, and the loop that works with one.
 pub(crate) fn system(source: &Source) -> Vec<String> {
     let is_free = layer_of(&source.path).is_some_and(|layer| SYSTEM_FREE.contains(&layer));
-    let is_client = source.path.starts_with("src/bus/") && source.path.ends_with("/client.rs");
+    let is_client = source.path.starts_with("src/bus/") && source.path.ends_with("/client.rs")
+        || source.path == "src/bus/run.rs";
     if !is_free || is_client || is_of_tests(&source.path) {
         return Vec::new();
     }
@@ -461,7 +474,7 @@ mod tests {
             ("src/protocol/mod.rs", "use super::driver::clock;", 1),
             ("src/protocol/http/head.rs", "use super::super::websocket::frame;", 0),
             ("src/mesh/mod.rs", "fn f() { crate::protocol::http::head::decode() }", 1),
-            ("src/bus/redis/codec.rs", "use crate::mesh::Target;", 1),
+            ("src/bus/redis/codec.rs", "use crate::shard::Core;", 1),
             ("src/shard/core.rs", "use crate::mesh::Mesh; use crate::protocol::http::head::Head;", 0),
             ("src/shard/core.rs", "fn f(_: crate::Handle) {}", 1),
             ("src/shard/core.rs", "fn f(_: crate::Status) {}", 0),
