@@ -13,6 +13,19 @@ impl ShardId {
     }
 }
 
+/// What the session ids of one process have in common where several processes are one server: three of their random bytes. So an
+/// id says which process it is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct NodeTag(pub(crate) [u8; 3]);
+
+/// Six hexadecimal digits.
+impl fmt::Display for NodeTag {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [one, two, three] = self.0;
+        write!(formatter, "{one:02x}{two:02x}{three:02x}")
+    }
+}
+
 /// How many characters every session id has. Other software tests this length (Node's sticky balancer
 /// and its sharded Redis adapter among it).
 pub(crate) const SID_CHARS: usize = 20;
@@ -56,6 +69,11 @@ impl Sid {
         let last = self.group(4);
         let mask = u16::from_be_bytes([first[0], first[1]]);
         ShardId(u16::from_be_bytes([last[1], last[2]]) ^ mask)
+    }
+
+    /// The tag of the process that the id is of, if it has one.
+    pub(crate) fn node(&self) -> NodeTag {
+        NodeTag(self.group(0))
     }
 
     /// The id as its 20 characters.
@@ -110,6 +128,13 @@ impl AsRef<str> for Sid {
 impl serde::Serialize for Sid {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Sid {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Sid, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        Sid::parse(&text).ok_or_else(|| serde::de::Error::custom("not a session id"))
     }
 }
 

@@ -6,11 +6,14 @@
 
 #![allow(dead_code, reason = "its parts come one by one")]
 
+pub(crate) mod own;
+
 use std::borrow::Cow;
-use std::fmt;
 use std::future::Future;
 
 use bytes::Bytes;
+
+use crate::base::ids::NodeTag;
 
 /// Where a message goes, or comes from. Each broker has a way of its own to say it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,18 +34,6 @@ pub(crate) enum Channel {
     Sharded(Box<str>),
     /// A stream of Redis, read from its end, and after a loss from where it was.
     Stream(Box<str>),
-}
-
-/// Three bytes that every session id of a process has in common, so that an id says which process it is of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct NodeTag(pub(crate) [u8; 3]);
-
-/// Six hexadecimal digits.
-impl fmt::Display for NodeTag {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [one, two, three] = self.0;
-        write!(formatter, "{one:02x}{two:02x}{three:02x}")
-    }
 }
 
 /// What a message consists of.

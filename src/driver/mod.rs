@@ -209,7 +209,7 @@ fn make_mesh(shards: usize) -> Result<MeshParts, String> {
     for (number, bytes) in seed.iter_mut().zip(machine::random_seed().as_chunks().0) {
         *number = u64::from_ne_bytes(*bytes);
     }
-    let (mesh, inboxes) = Mesh::with(bells, &MeshOptions { seed, ..MeshOptions::default() });
+    let (mesh, inboxes) = Mesh::with(bells, MeshOptions { seed, ..MeshOptions::default() });
     if let Some(salt) = machine::random_seed().first_chunk() {
         mesh.set_shard_key_salt(u64::from_ne_bytes(*salt));
     }

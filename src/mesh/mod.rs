@@ -5,6 +5,7 @@
 //! the driver brings the bell.
 
 pub(crate) mod interest;
+pub(crate) mod link;
 pub(crate) mod published;
 pub(crate) mod queue;
 mod weight;
@@ -22,6 +23,7 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
 use crate::mesh::interest::{Announcement, Interest};
+use crate::mesh::link::Links;
 use crate::mesh::published::Published;
 use crate::mesh::queue::{QueueReceiver, QueueSender, Refusal, Waiting, queue};
 use crate::message::files::FileAnswer;
@@ -38,6 +40,16 @@ pub(crate) const INBOX_PLACES: usize = 2048;
 /// Bytes that the messages of one inbox may keep; the last one may go beyond. A shard that is held up must not fill the memory
 /// with what the others send it meanwhile. A frame counts in each inbox that it waits in.
 pub(crate) const INBOX_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// Messages of other processes that one inbox holds, beside those of this one: a flood from the broker costs no message between
+/// shards.
+pub(crate) const INBOX_OUTSIDE_MESSAGES_MAX: usize = 16 * 1024;
+
+/// Bytes that they may keep; the last one may go beyond.
+pub(crate) const INBOX_OUTSIDE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Those for which it has memory from the start.
+const INBOX_OUTSIDE_PLACES: usize = 64;
 
 /// Ids of acknowledgements from here on, up to twice as many, belong to broadcasts: one id for all who are asked,
 /// so it is unique in the process. Those below belong to one socket. A Java client keeps an id in 31 bits.
@@ -105,10 +117,71 @@ pub(crate) enum InboxError {
     Gone,
 }
 
-struct Inbox {
+/// One share of an inbox.
+struct Lane {
     messages: QueueSender<ShardMessage>,
     /// What the messages keep.
     bytes: Arc<AtomicUsize>,
+    bytes_max: usize,
+}
+
+impl Lane {
+    /// Takes a message, or gives it back; never waits.
+    fn offer(&self, message: ShardMessage) -> Result<(), (InboxError, ShardMessage)> {
+        let len = message.len_bytes();
+        let before = self.bytes.fetch_add(len, Ordering::Relaxed);
+        let sent = if before >= self.bytes_max {
+            Err((InboxError::Full, message))
+        } else {
+            self.messages.send(message).map_err(|refusal| match refusal {
+                Refusal::Full(message) => (InboxError::Full, message),
+                Refusal::Gone(message) => (InboxError::Gone, message),
+            })
+        };
+        if sent.is_err() {
+            self.bytes.fetch_sub(len, Ordering::Relaxed);
+        }
+        sent
+    }
+
+    fn is_full(&self) -> bool {
+        self.messages.is_full() || self.bytes.load(Ordering::Relaxed) >= self.bytes_max
+    }
+}
+
+/// The receiving side of a share.
+#[derive(Debug)]
+struct LaneReceiver {
+    messages: QueueReceiver<ShardMessage>,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl LaneReceiver {
+    /// The next message; `waiting` forgets it if it was there.
+    fn next(&self, waiting: &mut Waiting) -> Option<ShardMessage> {
+        let message = self.messages.next(waiting)?;
+        self.bytes.fetch_sub(message.len_bytes(), Ordering::Relaxed);
+        Some(message)
+    }
+}
+
+impl Drop for LaneReceiver {
+    fn drop(&mut self) {
+        // What is left counts no more: a sender is to hear that the shard is gone, not that its inbox is full.
+        while self.next(&mut Waiting::default()).is_some() {}
+    }
+}
+
+fn lane(messages_max: usize, places: usize, bytes_max: usize) -> (Lane, LaneReceiver) {
+    let (messages, receiver) = queue(messages_max, places);
+    let bytes = Arc::new(AtomicUsize::new(0));
+    let receiver = LaneReceiver { messages: receiver, bytes: Arc::clone(&bytes) };
+    (Lane { messages, bytes, bytes_max }, receiver)
+}
+
+struct Inbox {
+    inside: Lane,
+    outside: Lane,
     /// At most one entry a live task, so bounded by the tasks there are.
     wakes: Sender<Key>,
     is_asleep: AtomicBool,
@@ -134,6 +207,8 @@ pub(crate) struct Mesh {
     pub(crate) interest: Interest,
     /// How far each shard is with its numbered events.
     pub(crate) published: Published,
+    /// The ways to other processes.
+    pub(crate) links: Links,
 }
 
 /// What tests and the driver choose about a mesh.
@@ -146,6 +221,7 @@ pub(crate) struct MeshOptions {
     pub(crate) seed: [u64; 4],
     /// Slots of the table of rooms, if fewer than usual.
     pub(crate) interest_slots_max: usize,
+    pub(crate) links: Links,
 }
 
 impl Default for MeshOptions {
@@ -155,6 +231,7 @@ impl Default for MeshOptions {
             places: INBOX_PLACES,
             seed: [0; 4],
             interest_slots_max: usize::MAX,
+            links: Links::default(),
         }
     }
 }
@@ -162,8 +239,10 @@ impl Default for MeshOptions {
 /// The receiving side of one inbox; only its shard has it.
 #[derive(Debug)]
 pub(crate) struct InboxReceiver {
-    messages: QueueReceiver<ShardMessage>,
-    bytes: Arc<AtomicUsize>,
+    inside: LaneReceiver,
+    outside: LaneReceiver,
+    /// The last message was of this process, so that it is the others' turn.
+    was_inside: Cell<bool>,
     wakes: Receiver<Key>,
     stops: Arc<AtomicU32>,
     /// How many of the requests to stop this shard has been given.
@@ -175,11 +254,11 @@ pub(crate) struct InboxReceiver {
 impl Mesh {
     /// One inbox for each bell, in the order of the shards.
     pub(crate) fn new(bells: Vec<Box<dyn Bell>>) -> (Arc<Mesh>, Vec<InboxReceiver>) {
-        Mesh::with(bells, &MeshOptions::default())
+        Mesh::with(bells, MeshOptions::default())
     }
 
     /// The same with options.
-    pub(crate) fn with(bells: Vec<Box<dyn Bell>>, options: &MeshOptions) -> (Arc<Mesh>, Vec<InboxReceiver>) {
+    pub(crate) fn with(bells: Vec<Box<dyn Bell>>, options: MeshOptions) -> (Arc<Mesh>, Vec<InboxReceiver>) {
         let mut receivers = Vec::with_capacity(bells.len());
         let published = Published::new(bells.len());
         let interest = Interest::new(bells.len(), options.seed, options.interest_slots_max);
@@ -187,20 +266,22 @@ impl Mesh {
         let inboxes = bells
             .into_iter()
             .map(|bell| {
-                let (messages, messages_receiver) = queue(options.messages_max, options.places);
+                let (inside, inside_receiver) = lane(options.messages_max, options.places, INBOX_BYTES_MAX);
+                let (outside, outside_receiver) =
+                    lane(INBOX_OUTSIDE_MESSAGES_MAX, INBOX_OUTSIDE_PLACES, INBOX_OUTSIDE_BYTES_MAX);
                 let (wakes, wakes_receiver) = crossbeam_channel::unbounded();
-                let bytes = Arc::new(AtomicUsize::new(0));
                 receivers.push(InboxReceiver {
-                    messages: messages_receiver,
-                    bytes: Arc::clone(&bytes),
+                    inside: inside_receiver,
+                    outside: outside_receiver,
+                    was_inside: Cell::new(false),
                     wakes: wakes_receiver,
                     stops: Arc::clone(&stops),
                     stops_seen: Cell::new(0),
                     before_stop: Cell::new(None),
                 });
                 Inbox {
-                    messages,
-                    bytes,
+                    inside,
+                    outside,
                     wakes,
                     is_asleep: AtomicBool::new(false),
                     is_gone: AtomicBool::new(false),
@@ -218,6 +299,7 @@ impl Mesh {
                 shard_key_salt: AtomicU64::new(0),
                 interest,
                 published,
+                links: options.links,
             }),
             receivers,
         )
@@ -267,20 +349,20 @@ impl Mesh {
     /// The same for a sender that may wait: it gets back what has no room.
     pub(crate) fn offer(&self, to: ShardId, message: ShardMessage) -> Result<(), (InboxError, ShardMessage)> {
         let Some(inbox) = self.inboxes.get(to.index()) else { return Err((InboxError::Gone, message)) };
-        let len = message.len_bytes();
-        let before = inbox.bytes.fetch_add(len, Ordering::Relaxed);
-        let sent = if before >= INBOX_BYTES_MAX {
-            Err((InboxError::Full, message))
-        } else {
-            inbox.messages.send(message).map_err(|refusal| match refusal {
-                Refusal::Full(message) => (InboxError::Full, message),
-                Refusal::Gone(message) => (InboxError::Gone, message),
-            })
-        };
-        if sent.is_err() {
-            inbox.bytes.fetch_sub(len, Ordering::Relaxed);
-        }
-        sent
+        inbox.inside.offer(message)
+    }
+
+    /// Puts what another process said into a shard's inbox, and rings.
+    pub(crate) fn send_from_outside(&self, to: ShardId, message: ShardMessage) -> Result<(), InboxError> {
+        let inbox = self.inboxes.get(to.index()).ok_or(InboxError::Gone)?;
+        inbox.outside.offer(message).map_err(|(error, _)| error)?;
+        self.ring(to);
+        Ok(())
+    }
+
+    /// Whether a shard has no room for what other processes say.
+    pub(crate) fn is_outside_full(&self) -> bool {
+        self.inboxes.iter().any(|inbox| inbox.outside.is_full() && !inbox.is_gone.load(Ordering::Relaxed))
     }
 
     /// Asks every shard to say goodbye to its clients and stop. It never waits: a shard that is drowning, stuck, or the
@@ -333,15 +415,13 @@ impl Mesh {
     /// Whether a shard's inbox has no room now.
     #[cfg(test)]
     pub(crate) fn is_full(&self, to: ShardId) -> bool {
-        self.inboxes.get(to.index()).is_some_and(|inbox| {
-            inbox.messages.is_full() || inbox.bytes.load(Ordering::Relaxed) >= INBOX_BYTES_MAX
-        })
+        self.inboxes.get(to.index()).is_some_and(|inbox| inbox.inside.is_full())
     }
 
     /// How many messages wait for a shard.
     #[cfg(test)]
     pub(crate) fn waiting(&self, shard: ShardId) -> usize {
-        self.inboxes[shard.index()].messages.len()
+        self.inboxes[shard.index()].inside.messages.len()
     }
 
     /// Says that a task of a shard can go on, and rings.
@@ -389,27 +469,36 @@ impl std::fmt::Debug for Mesh {
 
 impl InboxReceiver {
     pub(crate) fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.wakes.is_empty() && !self.is_asked_to_stop()
+        self.inside.messages.is_empty()
+            && self.outside.messages.is_empty()
+            && self.wakes.is_empty()
+            && !self.is_asked_to_stop()
     }
 
     /// The next message. A request to stop comes after what was there before it: who emits and then stops the server is
     /// heard by everybody.
     pub(crate) fn next_message(&self) -> Option<ShardMessage> {
-        let message = if self.is_asked_to_stop() {
-            let mut left = self.before_stop.get().unwrap_or_else(|| self.messages.waiting());
+        if self.is_asked_to_stop() {
+            let mut left = self.before_stop.get().unwrap_or_else(|| self.inside.messages.waiting());
             if left.is_over() {
                 self.before_stop.set(None);
                 self.stops_seen.set(self.stops_seen.get() + 1);
                 return Some(ShardMessage::Shutdown);
             }
-            let message = self.messages.next(&mut left)?;
+            let message = self.inside.next(&mut left)?;
             self.before_stop.set(Some(left));
-            message
-        } else {
-            self.messages.next(&mut Waiting::default())?
-        };
-        self.bytes.fetch_sub(message.len_bytes(), Ordering::Relaxed);
-        Some(message)
+            return Some(message);
+        }
+        // By turns, so that neither waits for the other's flood.
+        let was_inside = self.was_inside.replace(false);
+        if was_inside && let Some(message) = self.outside.next(&mut Waiting::default()) {
+            return Some(message);
+        }
+        if let Some(message) = self.inside.next(&mut Waiting::default()) {
+            self.was_inside.set(true);
+            return Some(message);
+        }
+        self.outside.next(&mut Waiting::default())
     }
 
     fn is_asked_to_stop(&self) -> bool {
@@ -418,15 +507,6 @@ impl InboxReceiver {
 
     pub(crate) fn next_wake(&self) -> Option<Key> {
         self.wakes.try_recv().ok()
-    }
-}
-
-impl Drop for InboxReceiver {
-    fn drop(&mut self) {
-        // What is left counts no more: a sender is to hear that the shard is gone, not that its inbox is full.
-        while let Some(message) = self.messages.next(&mut Waiting::default()) {
-            self.bytes.fetch_sub(message.len_bytes(), Ordering::Relaxed);
-        }
     }
 }
 
@@ -552,14 +632,14 @@ mod tests {
                 assert!(mesh.is_full(ShardId(0)));
                 while receivers[0].next_message().is_some() {}
                 assert_eq!(
-                    (mesh.is_full(ShardId(0)), mesh.inboxes[0].bytes.load(Ordering::Relaxed)),
+                    (mesh.is_full(ShardId(0)), mesh.inboxes[0].inside.bytes.load(Ordering::Relaxed)),
                     (false, 0)
                 );
             }
             while mesh.send(ShardId(0), make()).is_ok() {}
             drop(receivers);
             assert_eq!(mesh.send(ShardId(0), make()), Err(InboxError::Gone), "it is full no more");
-            assert_eq!(mesh.inboxes[0].bytes.load(Ordering::Relaxed), 0);
+            assert_eq!(mesh.inboxes[0].inside.bytes.load(Ordering::Relaxed), 0);
         }
     }
 

@@ -29,7 +29,7 @@ impl ShardMessage {
 }
 
 impl Broadcast {
-    fn len_bytes(&self) -> usize {
+    pub(crate) fn len_bytes(&self) -> usize {
         self.frame.len() + self.target.len_bytes()
     }
 }
@@ -69,7 +69,7 @@ impl FileOutcome {
 }
 
 impl Ask {
-    fn len_bytes(&self) -> usize {
+    pub(crate) fn len_bytes(&self) -> usize {
         match self {
             Ask::Answers { frame, .. } => frame.len(),
             Ask::Sockets | Ask::Ids | Ask::Count | Ask::Rooms => 0,
@@ -78,7 +78,7 @@ impl Ask {
 }
 
 impl Target {
-    fn len_bytes(&self) -> usize {
+    pub(crate) fn len_bytes(&self) -> usize {
         self.rooms.len_bytes() + self.except.len_bytes()
     }
 }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
@@ -66,7 +67,7 @@ pub(crate) struct Report {
 }
 
 /// What is known so far. What was not asked for stays empty.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Findings {
     pub(crate) answers: Vec<(Sid, AnswerText)>,
     pub(crate) missing: Vec<(Sid, AckError)>,
@@ -83,6 +84,8 @@ pub(crate) struct Findings {
     pub(crate) shards_unreached: usize,
     /// Shards that did not report in time.
     pub(crate) shards_late: usize,
+    /// Other processes that did not report, by name.
+    pub(crate) processes_missing: Vec<String>,
 }
 
 impl Findings {
@@ -100,6 +103,7 @@ impl Findings {
         self.is_cut |= other.is_cut;
         self.shards_unreached += other.shards_unreached;
         self.shards_late += other.shards_late;
+        self.processes_missing.extend(other.processes_missing);
     }
 
     /// Leaves out what weighs something; whose answer it was is missing.
@@ -114,14 +118,14 @@ impl Findings {
 }
 
 /// What a client answered: elements of a JSON array without its brackets, and attachments.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AnswerText {
     pub(crate) json: String,
     pub(crate) attachments: Vec<Bytes>,
 }
 
 /// A socket as another shard sees it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SocketFacts {
     pub(crate) sid: Sid,
     /// Its own id first.
@@ -145,7 +149,7 @@ impl SocketFacts {
 }
 
 /// Why there is no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum AckError {
     /// None came in time.

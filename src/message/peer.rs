@@ -51,7 +51,7 @@ impl Moves {
 }
 
 /// Where a connection comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Peer {
     /// A TCP peer.
     Tcp(SocketAddr),

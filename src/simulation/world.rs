@@ -218,8 +218,9 @@ impl World {
             places: 2,
             seed: [1, 2, 3, 4],
             interest_slots_max: weather.interest_slots_max.unwrap_or(usize::MAX),
+            ..MeshOptions::default()
         };
-        let (mesh, inboxes) = Mesh::with(bells, &options);
+        let (mesh, inboxes) = Mesh::with(bells, options);
         let config = Arc::new(weather.config.clone());
         let counters: Vec<_> = (0..weather.shards).map(|_| Arc::new(ShardCounters::default())).collect();
         let handle = Handle::new(&config.engine.path);

@@ -74,6 +74,9 @@ impl Core {
         socket_ids.insert(&sid, key.index, |place| sockets.at(place).map(|socket| socket.sid));
         let is_new = self.tables.namespaces[namespace].members.insert(key.index);
         debug_assert!(is_new, "whoever had the place before has left its namespace");
+        if self.tables.namespaces[namespace].members.len() == 1 {
+            self.tables.hold_outside(namespace, None);
+        }
         if let Some(session) = self.tables.sessions.get_mut(session) {
             session.sockets.push((namespace, key));
         }
@@ -226,7 +229,11 @@ impl Core {
         }
         self.tables.socket_ids.remove(&socket.sid, key.index);
         self.tables.release_id(socket.namespace, socket.sid);
-        self.tables.namespaces[socket.namespace].members.remove(&key.index);
+        let members = &mut self.tables.namespaces[socket.namespace].members;
+        members.remove(&key.index);
+        if members.is_empty() {
+            self.tables.release_outside(socket.namespace, None);
+        }
         self.tables.namespaces.release(socket.namespace);
     }
 }

@@ -7,6 +7,7 @@ use crate::base::buffer::SharedFrame;
 use crate::base::slab::Key;
 use crate::mesh::ShardMessage;
 use crate::mesh::interest::Audience;
+use crate::mesh::link::{LinkFull, Said};
 use crate::message::address::Address;
 use crate::message::recovery::Offset;
 use crate::message::target::{Broadcast, Reach, SocketCommand, Target};
@@ -22,16 +23,24 @@ use crate::shard::value::pools::Pools;
 use crate::shard::value::session::CloseReason;
 use crate::shard::value::socket::{Change, SocketState};
 
+/// Why some do not get what was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unsent {
+    /// Another shard's inbox was full.
+    ShardBusy,
+    /// Too much waits for the message queue.
+    QueueFull,
+}
+
 impl Core {
-    /// Sends a frame to every socket of a target, here and on the other shards. Returns what became of it here, or
-    /// `None` when another shard's inbox was full.
+    /// Sends a frame to every socket of a target, here, on the other shards and in other processes. Returns what became of it here.
     pub(crate) fn publish(
         &mut self,
         namespace: &Rc<NamespaceRef>,
         target: &Target,
         sender: Option<Key>,
         frame: &SharedFrame,
-    ) -> Option<Outcome> {
+    ) -> Result<Outcome, Unsent> {
         let here = self.tables.namespaces.resolve(namespace);
         self.publish_at(here, &namespace.address, target, (sender, frame))
     }
@@ -43,7 +52,7 @@ impl Core {
         address: &Address,
         target: &Target,
         (sender, frame): (Option<Key>, &SharedFrame),
-    ) -> Option<Outcome> {
+    ) -> Result<Outcome, Unsent> {
         let stamped;
         let (frame, offset) = if self.recovery.is_on {
             let setup = match here {
@@ -58,26 +67,31 @@ impl Core {
         let outcome = here
             .map(|number| self.tables.deliver_local(number, target, sender, (frame, offset)))
             .unwrap_or_default();
-        let has_others = self.tables.mesh.len() > 1 && target.reach != Reach::Shard;
-        let is_sent = !has_others || self.publish_elsewhere(address, target, sender, (frame, offset));
+        let sent = match target.reach {
+            Reach::Shard => Ok(()),
+            Reach::Process | Reach::Everywhere => {
+                self.publish_elsewhere(address, target, sender, (frame, offset))
+            }
+        };
         if let Some(offset) = offset.filter(|offset| !offset.is_local) {
             self.tables.mesh.published.finish(self.tables.env.id, offset.number);
         }
-        is_sent.then_some(outcome)
+        sent.map(|()| outcome)
     }
 
-    /// Sends a frame to every other shard that may have sockets of the target. False when an inbox was full.
+    /// Sends a frame to every other shard that may have sockets of the target, and to the other processes.
     fn publish_elsewhere(
         &mut self,
         address: &Address,
         target: &Target,
         sender: Option<Key>,
         (frame, offset): (&SharedFrame, Option<Offset>),
-    ) -> bool {
+    ) -> Result<(), Unsent> {
         let mut audience = Audience::but(self.tables.env.id);
         let mut next = self.tables.mesh.interest.next(&mut audience, address, target);
-        if next.is_none() {
-            return true;
+        let link = self.tables.mesh.links.of(address).filter(|link| link.concerns(target));
+        if next.is_none() && link.is_none() {
+            return Ok(());
         }
         let except_sender = sender.and_then(|key| self.tables.sockets.get(key)).map(|socket| socket.sid);
         let broadcast = self.tables.pools.broadcasts.share(|broadcast: &mut Broadcast| {
@@ -89,12 +103,17 @@ impl Core {
             broadcast.frame = Arc::clone(frame);
             broadcast.offset = offset;
         });
-        let mut is_sent = true;
+        let mut sent = match link {
+            Some(link) => link.say(Said::Emit(Arc::clone(&broadcast))).map_err(|LinkFull| Unsent::QueueFull),
+            None => Ok(()),
+        };
         while let Some(shard) = next {
-            is_sent &= self.tables.send_to_shard(shard, ShardMessage::Broadcast(Arc::clone(&broadcast)));
+            if !self.tables.send_to_shard(shard, ShardMessage::Broadcast(Arc::clone(&broadcast))) {
+                sent = Err(Unsent::ShardBusy);
+            }
             next = self.tables.mesh.interest.next(&mut audience, address, target);
         }
-        is_sent
+        sent
     }
 
     /// Delivers what another shard or thread published.
@@ -127,6 +146,12 @@ impl Core {
         }
         if target.reach == Reach::Shard {
             return;
+        }
+        if let Some(link) = self.tables.mesh.links.of(address).filter(|link| link.concerns(target)) {
+            let (namespace, target) = (address.clone(), target.clone());
+            let command = SocketCommand { namespace, target, change: change.to_message() };
+            // What is refused is counted there.
+            let _ = link.say(Said::Change(Arc::new(command)));
         }
         let announcement = change.announce(&self.tables.mesh, address);
         let mut audience = Audience::but(self.tables.env.id);
@@ -217,6 +242,7 @@ impl Core {
     /// Publishes what another thread emits, with an offset of this shard.
     pub(crate) fn relay(&mut self, broadcast: &Broadcast) {
         let here = self.tables.namespaces.find_address(&broadcast.namespace);
-        self.publish_at(here, &broadcast.namespace, &broadcast.target, (None, &broadcast.frame));
+        // Nobody waits for the outcome. What is lost is counted and logged where that happens.
+        let _ = self.publish_at(here, &broadcast.namespace, &broadcast.target, (None, &broadcast.frame));
     }
 }

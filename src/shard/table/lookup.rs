@@ -3,7 +3,7 @@
 use rand_core::RngCore;
 use smallvec::SmallVec;
 
-use crate::base::ids::{SID_RANDOM_BYTES, Sid};
+use crate::base::ids::{NodeTag, SID_RANDOM_BYTES, Sid};
 use crate::base::sid_index::SidIndex;
 use crate::base::slab::{Key, Slab};
 use crate::shard::table::Tables;
@@ -19,10 +19,13 @@ impl Tables {
         &self.env.endpoints[usize::from(endpoint)]
     }
 
-    /// A new id that names this shard.
+    /// A new id that names this shard, and this process if it is one of several.
     pub(crate) fn new_sid(&mut self) -> Sid {
         let mut bytes = [0; SID_RANDOM_BYTES];
         self.env.random.fill_bytes(&mut bytes);
+        if let Some(NodeTag(tag)) = self.mesh.links.tag {
+            bytes[..tag.len()].copy_from_slice(&tag);
+        }
         Sid::new(self.env.id, bytes)
     }
 

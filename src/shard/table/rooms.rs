@@ -38,6 +38,9 @@ impl Tables {
             // Before the socket is a member for anybody: see `mesh/interest`.
             let slot = self.mesh.interest.slot(&table.namespace.address, name);
             self.holdings.add(&self.mesh.interest, slot);
+            if let Some(link) = self.mesh.links.of(&table.namespace.address) {
+                link.hold(&table.namespace.address, Some(name));
+            }
             let room = self.rooms.insert(Room {
                 namespace,
                 name: name.into(),
@@ -112,6 +115,7 @@ impl Tables {
         {
             self.namespaces[room.namespace].room_ids.remove(&room.name);
             self.holdings.remove(&self.mesh.interest, room.slot);
+            self.release_outside(room.namespace, Some(&room.name));
         }
     }
 
@@ -122,6 +126,9 @@ impl Tables {
             let slot = self.slot_of(namespace, id.as_str());
             self.holdings.add(&self.mesh.interest, slot);
         }
+        if self.is_foreign(id) {
+            self.hold_outside(namespace, Some(id.as_str()));
+        }
     }
 
     /// The socket is gone.
@@ -129,6 +136,30 @@ impl Tables {
         if id.shard() != self.env.id {
             let slot = self.slot_of(namespace, id.as_str());
             self.holdings.remove(&self.mesh.interest, slot);
+        }
+        if self.is_foreign(id) {
+            self.release_outside(namespace, Some(id.as_str()));
+        }
+    }
+
+    /// Whether an id is of another process.
+    fn is_foreign(&self, id: Sid) -> bool {
+        self.mesh.links.tag.is_some_and(|tag| tag != id.node())
+    }
+
+    /// What other processes say to a room, or to a namespace as a whole, is to be heard: it has its first member on this shard.
+    pub(crate) fn hold_outside(&self, namespace: u16, room: Option<&str>) {
+        let address = &self.namespaces[namespace].namespace.address;
+        if let Some(link) = self.mesh.links.of(address) {
+            link.hold(address, room);
+        }
+    }
+
+    /// It has no member here any more.
+    pub(crate) fn release_outside(&self, namespace: u16, room: Option<&str>) {
+        let address = &self.namespaces[namespace].namespace.address;
+        if let Some(link) = self.mesh.links.of(address) {
+            link.release(address, room);
         }
     }
 

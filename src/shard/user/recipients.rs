@@ -10,11 +10,13 @@ use crate::base::log::SOCKETIO;
 use crate::base::shown::Shown;
 use crate::base::slab::Key;
 use crate::mesh::interest::Audience;
+use crate::mesh::link::Said;
 use crate::mesh::{InboxError, Mesh, ShardMessage};
 use crate::message::address::Address;
 use crate::message::inquiry::{AckError, Ask, Findings};
 use crate::message::target::{Broadcast, Reach, SocketCommand, Target, WhenBehind};
 use crate::protocol::socketio::encode::EncodeError;
+use crate::shard::core::publish::Unsent;
 use crate::shard::core::{Core, SharedCore};
 use crate::shard::table::namespaces::NamespaceRef;
 use crate::shard::user::gathering::{
@@ -176,8 +178,9 @@ impl<'a> Recipients<'a> {
             Origin::Shard { core, namespace, sender } => {
                 let except = sender.filter(|_| !self.includes_sender);
                 match core.borrow_mut().publish(namespace, &self.target, except, &frame) {
-                    Some(outcome) => Emitted::Here(outcome),
-                    None => Emitted::ShardBusy,
+                    Ok(outcome) => Emitted::Here(outcome),
+                    Err(Unsent::ShardBusy) => Emitted::ShardBusy,
+                    Err(Unsent::QueueFull) => Emitted::QueueFull,
                 }
             }
             Origin::Outside { .. } if self.target.reach == Reach::Shard => Emitted::Nobody,
@@ -188,13 +191,21 @@ impl<'a> Recipients<'a> {
                     frame,
                     offset: None,
                 });
-                let is_sent = match mesh.relay() {
-                    Some(relay) => send_and_ring(mesh, relay, ShardMessage::Relay(broadcast)),
-                    None => send_to_audience(mesh, namespace, &self.target, || {
+                let Some(relay) = mesh.relay() else {
+                    let is_said = say(mesh, namespace, &self.target, || Said::Emit(Arc::clone(&broadcast)));
+                    let is_sent = send_to_audience(mesh, namespace, &self.target, || {
                         ShardMessage::Broadcast(Arc::clone(&broadcast))
-                    }),
+                    });
+                    return match (is_sent, is_said) {
+                        (true, true) => Emitted::Here(Outcome::default()),
+                        (true, false) => Emitted::QueueFull,
+                        (false, _) => Emitted::ShardBusy,
+                    };
                 };
-                if is_sent { Emitted::Here(Outcome::default()) } else { Emitted::ShardBusy }
+                match send_and_ring(mesh, relay, ShardMessage::Relay(broadcast)) {
+                    true => Emitted::Here(Outcome::default()),
+                    false => Emitted::ShardBusy,
+                }
             }
         }
     }
@@ -425,9 +436,12 @@ impl<'a> Recipients<'a> {
                 };
                 match relay {
                     Some(relay) => send_and_ring(mesh, relay, ShardMessage::RelayCommand(command())),
-                    None => send_to_audience(mesh, namespace, &self.target, || {
-                        ShardMessage::Command(command(), announcement.clone())
-                    }),
+                    None => {
+                        say(mesh, namespace, &self.target, || Said::Change(Arc::from(command())));
+                        send_to_audience(mesh, namespace, &self.target, || {
+                            ShardMessage::Command(command(), announcement.clone())
+                        })
+                    }
                 };
             }
         }
@@ -447,6 +461,12 @@ impl Drop for Recipients<'_> {
             }
         }
     }
+}
+
+/// Says something to the other processes, if the target concerns them. False: too much waits for the message queue.
+fn say(mesh: &Mesh, namespace: &Address, target: &Target, said: impl FnOnce() -> Said) -> bool {
+    let link = mesh.links.of(namespace).filter(|link| link.concerns(target));
+    link.is_none_or(|link| link.say(said()).is_ok())
 }
 
 /// One message for each shard that may have sockets of the target, and a ring for each. False when an inbox was full.

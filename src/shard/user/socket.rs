@@ -57,6 +57,9 @@ pub enum Emitted {
     Refused(EncodeError),
     /// Another shard's inbox was full: its sockets do not get it. Logged and counted.
     ShardBusy,
+    /// So much waits for the message queue already that it takes no more: other processes do not get it. The queue is away, or slower
+    /// than what is emitted; this process' sockets have got theirs.
+    QueueFull,
 }
 
 impl fmt::Debug for Socket {

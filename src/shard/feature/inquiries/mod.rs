@@ -19,6 +19,7 @@ use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
 use crate::mesh::ShardMessage;
 use crate::mesh::interest::Audience;
+use crate::mesh::link::Said;
 use crate::message::address::Address;
 use crate::message::inquiry::{AckError, AnswerText, Ask, Findings, Inquiry, Reply, Report, Request};
 use crate::message::target::{Reach, Target};
@@ -69,7 +70,7 @@ pub(crate) struct Inquiries {
 /// A question, at its home.
 #[derive(Debug)]
 struct Asked {
-    shards_awaited: usize,
+    reports_awaited: usize,
     findings: Findings,
     reply: Reply,
     due: Time,
@@ -134,10 +135,11 @@ impl Feature<'_, Inquiries> {
         let timeout = timeout.unwrap_or(usual);
         let patience = timeout.saturating_add(if is_for_clients { REPORT_GRACE } else { Duration::ZERO });
         let others = self.shards_to_ask(&namespace, &target, &ask);
-        let shards_awaited = 1 + others.len();
+        let link = self.tables.mesh.links.of(&namespace).filter(|link| link.concerns(&target)).cloned();
+        let reports_awaited = 1 + others.len() + usize::from(link.is_some());
         let findings = Findings::default();
         let due = self.tables.env.now + patience;
-        let number = self.own.asked.insert(Asked { shards_awaited, findings, reply, due });
+        let number = self.own.asked.insert(Asked { reports_awaited, findings, reply, due });
         self.own.asked_due.arm(number, due);
         let inquiry = Arc::new(Inquiry { namespace, target, ask, timeout, home: self.tables.env.id, number });
         self.inquire(&inquiry);
@@ -145,6 +147,12 @@ impl Feature<'_, Inquiries> {
             if !self.tables.send_to_shard(shard, ShardMessage::Inquiry(Arc::clone(&inquiry))) {
                 self.add_report(number, Findings { shards_unreached: 1, ..Findings::default() });
             }
+        }
+        if let Some(link) = link
+            && link.say(Said::Ask(inquiry)).is_err()
+        {
+            let processes_missing = vec!["the message queue has no room".to_owned()];
+            self.add_report(number, Findings { processes_missing, ..Findings::default() });
         }
     }
 
@@ -254,7 +262,7 @@ impl Feature<'_, Inquiries> {
     /// The home's patience is over: what is known must do.
     fn inquiry_timeout(&mut self, number: Key) {
         let Some(asked) = self.own.asked.get_mut(number) else { return };
-        asked.findings.shards_late += std::mem::take(&mut asked.shards_awaited);
+        asked.findings.shards_late += std::mem::take(&mut asked.reports_awaited);
         self.finish_inquiry(number);
     }
 
@@ -272,8 +280,8 @@ impl Feature<'_, Inquiries> {
         }
         *bytes += findings.bytes;
         asked.findings.add(findings);
-        asked.shards_awaited -= 1;
-        if asked.shards_awaited == 0 {
+        asked.reports_awaited -= 1;
+        if asked.reports_awaited == 0 {
             self.finish_inquiry(number);
         }
     }

@@ -1,0 +1,310 @@
+//! What shardcast processes say to each other: our own format, which nobody else reads.
+//!
+//! Two bytes `sc`, the version, then an [`Envelope`] in postcard's encoding, read without copying. An event travels as the frame that
+//! clients get, so nothing is parsed on the other side but its outline. A version that is not known is skipped and counted: a change to
+//! anything below, or to what it holds of [`message`](crate::message), is a new version.
+
+use serde::{Deserialize, Serialize};
+
+use crate::message::address::Address;
+use crate::message::inquiry::Findings;
+use crate::message::target::{Reach, SocketChange, Target, WhenBehind};
+
+/// Which process: chosen at random when it starts.
+pub(crate) type NodeId = [u8; 16];
+
+const MAGIC: [u8; 3] = [b's', b'c', VERSION];
+
+/// Of this format.
+const VERSION: u8 = 1;
+
+/// One message.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Envelope<'a> {
+    pub(crate) from: NodeId,
+    /// Counts what the process says, so that what arrives twice is known. The same message to several channels has one number.
+    pub(crate) sequence: u64,
+    #[serde(borrow)]
+    pub(crate) word: Word<'a>,
+}
+
+/// What is said.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Word<'a> {
+    /// Deliver a frame to your sockets.
+    Emit {
+        #[serde(borrow)]
+        to: To<'a>,
+        frame: Raw<'a>,
+    },
+    /// Change your sockets.
+    Change { to: To<'a>, change: ChangeWord<'a> },
+    /// Find out about your sockets, and report.
+    Ask { question: u64, to: To<'a>, ask: AskWord<'a>, timeout_millis: u64 },
+    /// What was found out.
+    Report { question: u64, findings: Findings },
+    /// I am here.
+    Hello(Hello<'a>),
+    /// I go.
+    Bye,
+}
+
+/// Whose sockets are meant.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct To<'a> {
+    pub(crate) endpoint: Option<&'a str>,
+    pub(crate) namespace: &'a str,
+    pub(crate) is_everyone: bool,
+    #[serde(borrow)]
+    pub(crate) rooms: Vec<&'a str>,
+    pub(crate) except: Vec<&'a str>,
+    pub(crate) is_uncompressed: bool,
+    pub(crate) when_behind: BehindWord<'a>,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum BehindWord<'a> {
+    Rule,
+    Volatile,
+    Latest(&'a str),
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum ChangeWord<'a> {
+    Join(&'a str),
+    Leave(&'a str),
+    Disconnect { close_session: bool },
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum AskWord<'a> {
+    /// The frame has an id, in place of which the asked process puts one of its own.
+    Answers {
+        #[serde(borrow)]
+        frame: Raw<'a>,
+    },
+    Sockets,
+    Ids,
+    Count,
+    Rooms,
+}
+
+/// Who a process is, said every second and to whoever is new.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Hello<'a> {
+    /// For people: host and process number.
+    pub(crate) name: &'a str,
+    pub(crate) tag: [u8; 3],
+    /// When it started, in milliseconds since 1970: two processes with one id differ in it.
+    pub(crate) started: u64,
+    /// How many sockets it has, by endpoint and namespace.
+    #[serde(borrow)]
+    pub(crate) sockets: Vec<(Option<&'a str>, &'a str, u64)>,
+    /// It has heard nobody yet, and wants to know who is there.
+    pub(crate) is_new: bool,
+}
+
+/// Bytes that are read without copying.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Raw<'a>(pub(crate) &'a [u8]);
+
+impl Serialize for Raw<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Raw<'a>, D::Error> {
+        Deserialize::deserialize(deserializer).map(Raw)
+    }
+}
+
+/// Why bytes are no message of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// Of a version that this process does not know.
+    Version(u8),
+    /// Of somebody else, or broken.
+    Garbage,
+}
+
+/// Writes a message.
+pub(crate) fn write(envelope: &Envelope<'_>) -> Vec<u8> {
+    let bytes = MAGIC.to_vec();
+    postcard::to_extend(envelope, bytes).expect("memory takes whatever is written, and every length is known")
+}
+
+/// Reads a message.
+pub(crate) fn read(bytes: &[u8]) -> Result<Envelope<'_>, Unreadable> {
+    match bytes {
+        [b's', b'c', VERSION, rest @ ..] => {
+            let (envelope, rest) = postcard::take_from_bytes(rest).map_err(|_| Unreadable::Garbage)?;
+            if rest.is_empty() { Ok(envelope) } else { Err(Unreadable::Garbage) }
+        }
+        [b's', b'c', version, ..] => Err(Unreadable::Version(*version)),
+        _ => Err(Unreadable::Garbage),
+    }
+}
+
+impl<'a> To<'a> {
+    pub(crate) fn new(namespace: &'a Address, target: &'a Target) -> To<'a> {
+        To {
+            endpoint: namespace.endpoint(),
+            namespace: namespace.name(),
+            is_everyone: target.is_everyone,
+            rooms: target.rooms.iter().collect(),
+            except: target.except.iter().collect(),
+            is_uncompressed: target.is_uncompressed,
+            when_behind: match &target.when_behind {
+                WhenBehind::Rule => BehindWord::Rule,
+                WhenBehind::Volatile => BehindWord::Volatile,
+                WhenBehind::Latest(key) => BehindWord::Latest(key),
+            },
+        }
+    }
+
+    pub(crate) fn address(&self) -> Address {
+        Address::new(self.endpoint, self.namespace)
+    }
+
+    /// The same sockets, of this process only.
+    pub(crate) fn target(&self) -> Target {
+        Target {
+            reach: Reach::Process,
+            is_everyone: self.is_everyone,
+            rooms: self.rooms.iter().copied().collect(),
+            except: self.except.iter().copied().collect(),
+            is_uncompressed: self.is_uncompressed,
+            when_behind: match self.when_behind {
+                BehindWord::Rule => WhenBehind::Rule,
+                BehindWord::Volatile => WhenBehind::Volatile,
+                BehindWord::Latest(key) => WhenBehind::Latest(key.to_owned()),
+            },
+        }
+    }
+}
+
+impl<'a> From<&'a SocketChange> for ChangeWord<'a> {
+    fn from(change: &'a SocketChange) -> ChangeWord<'a> {
+        match change {
+            SocketChange::Join(room) => ChangeWord::Join(room),
+            SocketChange::Leave(room) => ChangeWord::Leave(room),
+            SocketChange::Disconnect { close_session } => {
+                ChangeWord::Disconnect { close_session: *close_session }
+            }
+        }
+    }
+}
+
+impl From<ChangeWord<'_>> for SocketChange {
+    fn from(change: ChangeWord<'_>) -> SocketChange {
+        match change {
+            ChangeWord::Join(room) => SocketChange::Join(room.to_owned()),
+            ChangeWord::Leave(room) => SocketChange::Leave(room.to_owned()),
+            ChangeWord::Disconnect { close_session } => SocketChange::Disconnect { close_session },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn to<'a>() -> To<'a> {
+        To {
+            endpoint: None,
+            namespace: "/chat",
+            is_everyone: false,
+            rooms: vec!["a", "é"],
+            except: vec!["b"],
+            is_uncompressed: true,
+            when_behind: BehindWord::Latest("k"),
+        }
+    }
+
+    fn words<'a>() -> Vec<Word<'a>> {
+        let everyone = || To { is_everyone: true, endpoint: Some("/x/"), rooms: Vec::new(), ..to() };
+        vec![
+            Word::Emit { to: to(), frame: Raw(b"\x81\x05hello") },
+            Word::Emit { to: everyone(), frame: Raw(b"") },
+            Word::Change { to: to(), change: ChangeWord::Join("r") },
+            Word::Change { to: to(), change: ChangeWord::Disconnect { close_session: true } },
+            Word::Ask {
+                question: u64::MAX,
+                to: to(),
+                ask: AskWord::Answers { frame: Raw(b"x") },
+                timeout_millis: 5,
+            },
+            Word::Ask { question: 0, to: everyone(), ask: AskWord::Rooms, timeout_millis: 0 },
+            Word::Hello(Hello {
+                name: "host:1",
+                tag: [1, 2, 3],
+                started: 9,
+                sockets: vec![(None, "/", 3), (Some("/x/"), "/y", 0)],
+                is_new: true,
+            }),
+            Word::Bye,
+        ]
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for word in words() {
+            let envelope = Envelope { from: [7; 16], sequence: 300, word };
+            let bytes = write(&envelope);
+            assert_eq!(read(&bytes), Ok(envelope));
+        }
+    }
+
+    #[test]
+    fn the_bytes_are_what_they_are() {
+        let word = Word::Emit {
+            to: To {
+                rooms: vec!["r"],
+                except: Vec::new(),
+                when_behind: BehindWord::Rule,
+                is_uncompressed: false,
+                ..to()
+            },
+            frame: Raw(b"\x81\x0242"),
+        };
+        let bytes = write(&Envelope { from: [0xab; 16], sequence: 128, word });
+        let mut expected = b"sc\x01".to_vec();
+        expected.extend([0xab; 16]);
+        expected.extend(b"\x80\x01\x00\x00\x05/chat\x00\x01\x01r\x00\x00\x00\x04\x81\x0242");
+        assert_eq!(bytes, expected);
+    }
+
+    #[test]
+    fn what_is_not_ours_or_not_whole_is_refused() {
+        for word in words() {
+            let bytes = write(&Envelope { from: [7; 16], sequence: 300, word });
+            for cut in 0..bytes.len() {
+                assert!(read(&bytes[..cut]).is_err(), "{cut}");
+            }
+            let longer = [&bytes[..], b"x"].concat();
+            assert_eq!(read(&longer), Err(Unreadable::Garbage));
+        }
+        for (bytes, expected) in [
+            (&b""[..], Unreadable::Garbage),
+            (b"sc", Unreadable::Garbage),
+            (b"sc\x02anything", Unreadable::Version(2)),
+            (b"{\"method\": \"emit\"}", Unreadable::Garbage),
+        ] {
+            assert_eq!(read(bytes), Err(expected), "{bytes:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_arrives_panics(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), is_ours: bool) {
+            if is_ours {
+                bytes.splice(0..0, MAGIC);
+            }
+            let _ = read(&bytes);
+        }
+    }
+}

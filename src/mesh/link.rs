@@ -1,0 +1,418 @@
+//! The way out of the process: what shards and other threads say to other processes, through a message queue.
+//!
+//! A [`Link`] is a queue, bounded in bytes, to the companion thread, which alone knows the broker. Who says something never waits: a
+//! full queue refuses, and the caller learns that. Beside the queue stands a table of which rooms have members here
+//! ([`Interests`]), so that the companion subscribes to those and to no others.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, fence};
+
+use crate::base::ids::{NodeTag, Sid};
+use crate::mesh::Bell;
+use crate::mesh::queue::{QueueReceiver, QueueSender, Waiting, queue};
+use crate::message::address::Address;
+use crate::message::inquiry::Inquiry;
+use crate::message::target::{Broadcast, Reach, SocketCommand, Target};
+
+/// Messages that wait for the companion thread at most, whatever their size.
+pub(crate) const LINK_MESSAGES_MAX: usize = 64 * 1024;
+
+/// Messages for which a link has memory from the start.
+const LINK_PLACES: usize = 256;
+
+/// Rooms are told apart by this many slots; a broker may have fewer.
+pub(crate) const ROOM_SLOTS: usize = 64 * 1024;
+
+/// What is said to other processes.
+#[derive(Clone, Debug)]
+pub(crate) enum Said {
+    /// Deliver a frame.
+    Emit(Arc<Broadcast>),
+    /// Change sockets.
+    Change(Arc<SocketCommand>),
+    /// Find out, and report to the shard that asks.
+    Ask(Arc<Inquiry>),
+}
+
+impl Said {
+    /// What it keeps in memory.
+    pub(crate) fn len_bytes(&self) -> usize {
+        match self {
+            Said::Emit(broadcast) => broadcast.len_bytes(),
+            Said::Change(command) => command.target.len_bytes(),
+            Said::Ask(inquiry) => inquiry.ask.len_bytes() + inquiry.target.len_bytes(),
+        }
+    }
+}
+
+/// What is said was not taken: too much waits for the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LinkFull;
+
+/// The sending side; all threads share one.
+pub(crate) struct Link {
+    queue: QueueSender<Said>,
+    bytes: Arc<AtomicUsize>,
+    bytes_max: usize,
+    is_asleep: Arc<AtomicBool>,
+    bell: Box<dyn Bell>,
+    /// What was refused since the server began.
+    refused: AtomicU64,
+    tag: NodeTag,
+    pub(crate) interests: Arc<Interests>,
+}
+
+/// The receiving side, of the companion thread.
+#[derive(Debug)]
+pub(crate) struct LinkReceiver {
+    queue: QueueReceiver<Said>,
+    bytes: Arc<AtomicUsize>,
+    is_asleep: Arc<AtomicBool>,
+    pub(crate) interests: Arc<Interests>,
+}
+
+impl Link {
+    /// A link that keeps so many bytes, and whose receiver is woken by `bell`. The ids of this process' sessions have the tag.
+    pub(crate) fn new(tag: NodeTag, bytes_max: usize, bell: Box<dyn Bell>) -> (Link, LinkReceiver) {
+        let (sender, receiver) = queue(LINK_MESSAGES_MAX, LINK_PLACES);
+        let (bytes, is_asleep) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let interests = Arc::new(Interests::new());
+        let receiver = LinkReceiver {
+            queue: receiver,
+            bytes: Arc::clone(&bytes),
+            is_asleep: Arc::clone(&is_asleep),
+            interests: Arc::clone(&interests),
+        };
+        let refused = AtomicU64::new(0);
+        (Link { queue: sender, bytes, bytes_max, is_asleep, bell, refused, tag, interests }, receiver)
+    }
+
+    /// Whether other processes may have to do with a target. The sockets whose ids are named are of this process if its tag is in
+    /// the ids.
+    pub(crate) fn concerns(&self, target: &Target) -> bool {
+        let is_own = |room: &str| Sid::parse(room).is_some_and(|sid| sid.node() == self.tag);
+        target.reach == Reach::Everywhere && (target.is_everyone || !target.rooms.iter().all(is_own))
+    }
+
+    /// Says something to the other processes, or not: then it is counted.
+    pub(crate) fn say(&self, said: Said) -> Result<(), LinkFull> {
+        let len = said.len_bytes();
+        let is_full = self.bytes.fetch_add(len, Relaxed) >= self.bytes_max;
+        if is_full || self.queue.send(said).is_err() {
+            self.bytes.fetch_sub(len, Relaxed);
+            self.refused.fetch_add(1, Relaxed);
+            return Err(LinkFull);
+        }
+        self.wake();
+        Ok(())
+    }
+
+    /// What was refused since the server began.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
+    }
+
+    /// A room has its first member on a shard, or the namespace itself has if no room is named.
+    pub(crate) fn hold(&self, namespace: &Address, room: Option<&str>) {
+        if self.interests.add(room_slot(namespace, room)) {
+            self.wake();
+        }
+    }
+
+    /// It has no member there any more.
+    pub(crate) fn release(&self, namespace: &Address, room: Option<&str>) {
+        if self.interests.remove(room_slot(namespace, room)) {
+            self.wake();
+        }
+    }
+
+    /// Makes the companion look, if it sleeps.
+    pub(crate) fn wake(&self) {
+        // Pairs with the fence in `fall_asleep`: either we see the flag, or it sees what we have done.
+        fence(SeqCst);
+        if self.is_asleep.load(Relaxed) && self.is_asleep.swap(false, AcqRel) {
+            self.bell.ring();
+        }
+    }
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Link").field("tag", &self.tag).finish_non_exhaustive()
+    }
+}
+
+impl LinkReceiver {
+    /// What was said next.
+    pub(crate) fn next(&self) -> Option<Said> {
+        let said = self.queue.next(&mut Waiting::default())?;
+        self.bytes.fetch_sub(said.len_bytes(), Relaxed);
+        Some(said)
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Whether the companion may sleep until it is rung: nothing has been said, and no interest has changed.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        self.is_asleep.store(true, Relaxed);
+        fence(SeqCst);
+        if self.queue.is_empty() && !self.interests.have_changed() {
+            return true;
+        }
+        self.is_asleep.store(false, Relaxed);
+        false
+    }
+
+    /// The companion is awake: who says something need not ring.
+    pub(crate) fn wake_up(&self) {
+        self.is_asleep.store(false, Relaxed);
+    }
+}
+
+/// The links of a process, by endpoint. None where no message queue is configured.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    /// What the ids of all its sessions have in common.
+    pub(crate) tag: Option<NodeTag>,
+    /// By the endpoint's path; none is the configuration's own. Several endpoints may share one.
+    links: Vec<(Option<Box<str>>, Arc<Link>)>,
+}
+
+impl Links {
+    pub(crate) fn new(tag: NodeTag, links: Vec<(Option<Box<str>>, Arc<Link>)>) -> Links {
+        Links { tag: Some(tag), links }
+    }
+
+    /// The link of a namespace's endpoint.
+    #[inline]
+    pub(crate) fn of(&self, namespace: &Address) -> Option<&Arc<Link>> {
+        let endpoint = namespace.endpoint();
+        self.links.iter().find(|(path, _)| path.as_deref() == endpoint).map(|(_, link)| link)
+    }
+
+    /// Every link, once for each endpoint that it serves.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Link>> {
+        self.links.iter().map(|(_, link)| link)
+    }
+}
+
+/// Where a room, or a namespace as a whole, is kept by all processes alike: FNV-1a, which has no secret and stays as it is. Who
+/// chooses names so that they meet in one slot makes processes hear what they ignore, and no more.
+pub(crate) fn room_slot(namespace: &Address, room: Option<&str>) -> u16 {
+    const PRIME: u64 = 0x0100_0000_01b3;
+    const START: u64 = 0xcbf2_9ce4_8422_2325;
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(PRIME);
+    let mut hash = namespace.endpoint().unwrap_or("").bytes().fold(START, step);
+    hash = namespace.name().bytes().fold(step(hash, 0), step);
+    if let Some(room) = room {
+        hash = room.bytes().fold(step(hash, 0), step);
+    }
+    // The high bits of FNV are the better ones.
+    (hash >> 32 ^ hash >> 48) as u16
+}
+
+/// How many rooms of each slot have members, counted once for each shard that has them; and which slots have changed.
+#[derive(Debug)]
+pub(crate) struct Interests {
+    counts: Box<[AtomicU32]>,
+    /// A bit for each slot that came or went since the companion looked.
+    changed: Box<[AtomicU64]>,
+    any_changed: AtomicBool,
+}
+
+const BITS: usize = u64::BITS as usize;
+
+impl Interests {
+    fn new() -> Interests {
+        Interests {
+            counts: (0..ROOM_SLOTS).map(|_| AtomicU32::new(0)).collect(),
+            changed: (0..ROOM_SLOTS / BITS).map(|_| AtomicU64::new(0)).collect(),
+            any_changed: AtomicBool::new(false),
+        }
+    }
+
+    /// True: it was the slot's first.
+    fn add(&self, slot: u16) -> bool {
+        let is_first = self.counts[usize::from(slot)].fetch_add(1, SeqCst) == 0;
+        if is_first {
+            self.mark(slot);
+        }
+        is_first
+    }
+
+    /// True: it was the slot's last.
+    fn remove(&self, slot: u16) -> bool {
+        let before = self.counts[usize::from(slot)].fetch_sub(1, SeqCst);
+        debug_assert!(before > 0, "what goes was added before");
+        if before == 1 {
+            self.mark(slot);
+        }
+        before == 1
+    }
+
+    fn mark(&self, slot: u16) {
+        self.changed[usize::from(slot) / BITS].fetch_or(1 << (usize::from(slot) % BITS), SeqCst);
+        self.any_changed.store(true, Release);
+    }
+
+    fn have_changed(&self) -> bool {
+        self.any_changed.load(Acquire)
+    }
+
+    /// Whether a room of the slot has members.
+    pub(crate) fn is_held(&self, slot: u16) -> bool {
+        self.counts[usize::from(slot)].load(SeqCst) > 0
+    }
+
+    /// Calls `visit` with each slot that may have changed since the last call, and whether it is held now.
+    pub(crate) fn take_changes(&self, mut visit: impl FnMut(u16, bool)) {
+        if !self.any_changed.swap(false, AcqRel) {
+            return;
+        }
+        for (word, bits) in self.changed.iter().enumerate() {
+            let mut left = if bits.load(Relaxed) == 0 { 0 } else { bits.swap(0, SeqCst) };
+            while left != 0 {
+                let slot = (word * BITS + left.trailing_zeros() as usize) as u16;
+                left &= left - 1;
+                visit(slot, self.is_held(slot));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    struct CountingBell(Arc<AtomicUsize>);
+
+    impl Bell for CountingBell {
+        fn ring(&self) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn link(bytes_max: usize) -> (Link, LinkReceiver, Arc<AtomicUsize>) {
+        let rings = Arc::new(AtomicUsize::new(0));
+        let (link, receiver) =
+            Link::new(NodeTag([1, 2, 3]), bytes_max, Box::new(CountingBell(Arc::clone(&rings))));
+        (link, receiver, rings)
+    }
+
+    fn emit(bytes: usize) -> Said {
+        Said::Emit(Arc::new(Broadcast { frame: Arc::new(vec![0; bytes]), ..Broadcast::default() }))
+    }
+
+    #[test]
+    fn a_full_link_refuses_and_counts() {
+        let (link, receiver, _) = link(1000);
+        let taken = (0..100).take_while(|_| link.say(emit(100)).is_ok()).count();
+        assert_eq!((taken, link.refused(), receiver.waiting_bytes()), (10, 1, 1000));
+        assert!(receiver.next().is_some());
+        assert_eq!((link.say(emit(1_000_000)), link.say(emit(1))), (Ok(()), Err(LinkFull)));
+        while receiver.next().is_some() {}
+        assert_eq!(receiver.waiting_bytes(), 0);
+        let taken = (0..100_000).take_while(|_| link.say(emit(0)).is_ok()).count();
+        assert_eq!(taken, LINK_MESSAGES_MAX);
+    }
+
+    #[test]
+    fn the_companion_is_rung_once_and_only_while_it_sleeps() {
+        let (link, receiver, rings) = link(1000);
+        let room = |name| link.hold(&Address::new(None, "/"), Some(name));
+        link.say(emit(1)).unwrap();
+        room("a");
+        assert_eq!(rings.load(Relaxed), 0);
+        assert!(!receiver.fall_asleep(), "something was said");
+        assert!(receiver.next().is_some());
+        assert!(!receiver.fall_asleep(), "an interest has changed");
+        receiver.interests.take_changes(|_, _| {});
+        assert!(receiver.fall_asleep());
+        room("b");
+        room("c");
+        link.say(emit(1)).unwrap();
+        assert_eq!(rings.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn interests_tell_what_has_changed_and_whether_it_is_held_now() {
+        let (link, receiver, _) = link(1000);
+        let namespace = Address::new(None, "/");
+        let changes = || {
+            let mut changes = Vec::new();
+            receiver.interests.take_changes(|slot, is_held| changes.push((slot, is_held)));
+            changes
+        };
+        let (a, all) = (room_slot(&namespace, Some("a")), room_slot(&namespace, None));
+        link.hold(&namespace, Some("a"));
+        link.hold(&namespace, Some("a"));
+        assert_eq!(changes(), [(a, true)]);
+        link.release(&namespace, Some("a"));
+        assert_eq!(changes(), []);
+        link.hold(&namespace, None);
+        link.release(&namespace, Some("a"));
+        let mut expected = [(a, false), (all, true)];
+        expected.sort_unstable();
+        assert_eq!(changes(), expected);
+        link.hold(&namespace, Some("a"));
+        link.release(&namespace, Some("a"));
+        assert_eq!(changes(), [(a, false)], "it came and went");
+    }
+
+    #[test]
+    fn slots_are_even_and_tell_namespaces_and_endpoints_apart() {
+        let (chat, root) = (Address::new(None, "/chat"), Address::new(None, "/"));
+        let other = Address::new(Some("/a/"), "/");
+        let slots = [
+            room_slot(&root, None),
+            room_slot(&root, Some("")),
+            room_slot(&chat, None),
+            room_slot(&root, Some("chat")),
+            room_slot(&other, None),
+        ];
+        assert!((0..5).all(|one| (0..one).all(|two| slots[one] != slots[two])), "{slots:?}");
+        // What all processes must agree upon, whatever their version.
+        assert_eq!(room_slot(&root, Some("lobby")), room_slot(&Address::new(None, "/"), Some("lobby")));
+        let mut counts = vec![0_u32; 1024];
+        (0..102_400).for_each(|number| {
+            counts[usize::from(room_slot(&root, Some(&format!("room:{number}")))) % 1024] += 1
+        });
+        let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+        assert!(*least > 50 && *most < 160, "{least} {most}");
+    }
+
+    #[test]
+    fn what_is_for_this_process_alone_is_not_said() {
+        let (link, _, _) = link(1000);
+        let sid = |tag: [u8; 3]| {
+            let mut random = [7; 13];
+            random[..3].copy_from_slice(&tag);
+            Sid::new(crate::base::ids::ShardId(1), random).to_string()
+        };
+        let (own, foreign) = (sid([1, 2, 3]), sid([1, 2, 4]));
+        let target = |is_everyone, rooms: &[&str], reach| Target {
+            is_everyone,
+            rooms: rooms.iter().copied().collect(),
+            reach,
+            ..Target::default()
+        };
+        for (target, expected) in [
+            (target(true, &[], Reach::Everywhere), true),
+            (target(true, &[], Reach::Process), false),
+            (target(false, &[&own], Reach::Everywhere), false),
+            (target(false, &[&foreign], Reach::Everywhere), true),
+            (target(false, &[&own, "room"], Reach::Everywhere), true),
+            (target(false, &["room"], Reach::Everywhere), true),
+            (target(false, &["room"], Reach::Shard), false),
+            (target(false, &[], Reach::Everywhere), false),
+        ] {
+            assert_eq!(link.concerns(&target), expected, "{target:?}");
+        }
+    }
+}
