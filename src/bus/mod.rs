@@ -6,14 +6,24 @@
 
 #![allow(dead_code, reason = "its parts come one by one")]
 
+pub(crate) mod fleet;
+pub(crate) mod hub;
 pub(crate) mod own;
+pub(crate) mod run;
+pub(crate) mod subscriptions;
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::base::ids::NodeTag;
+use crate::base::time::Time;
+use crate::mesh::link::Said;
+use crate::message::inquiry::{Ask, Findings};
+use crate::message::target::{SocketChange, Target};
 
 /// Where a message goes, or comes from. Each broker has a way of its own to say it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -94,6 +104,9 @@ pub(crate) trait Sender {
     /// Hears `add` and no longer `remove`; on return the broker has done it.
     fn subscribe(&mut self, add: &[Channel], remove: &[Channel]) -> impl Future<Output = Result<(), Fault>>;
 
+    /// The largest message that this broker takes, in bytes. Larger ones are not given to [`publish`](Sender::publish).
+    fn message_bytes_max(&self) -> usize;
+
     /// Sends all, in order; on return the broker has them, as far as it tells.
     fn publish(&mut self, posts: &[Post]) -> impl Future<Output = Result<(), Fault>>;
 }
@@ -102,4 +115,63 @@ pub(crate) trait Sender {
 pub(crate) trait Receiver {
     /// The next message. May be dropped and called again: nothing is lost by that.
     fn next(&mut self) -> impl Future<Output = Result<Delivery, Fault>>;
+}
+
+/// Whether a foreign format has said something to somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    Nothing,
+    Said,
+    /// And somebody is expected to answer the question: by [`Heard::Found`].
+    Asked,
+}
+
+/// What was heard in a foreign format. Namespaces are names only, as nobody else has endpoints of ours.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    Emit { namespace: String, target: Target, frame: Vec<u8> },
+    Change { namespace: String, target: Target, change: SocketChange },
+    /// Ask this process' sockets; what was found out comes by [`Foreign::answer`]. The id of [`Ask::Answers`] is of no account.
+    Ask { namespace: String, target: Target, ask: Ask, timeout: Option<Duration>, ticket: u64 },
+    /// Something about a question of this process.
+    Found { question: u64, findings: Findings, is_last: bool },
+}
+
+/// The format of other people's processes: a codec, and what of its protocol needs memory. No IO, no clock.
+pub(crate) trait Foreign: Send {
+    /// For people: what did not answer.
+    fn name(&self) -> &'static str;
+
+    /// Whether what comes by a channel is in this format.
+    fn is_of(&self, channel: &Channel) -> bool;
+
+    /// A connection is there: what is to be heard on it.
+    fn connected(&mut self) -> Vec<Channel>;
+
+    /// What is to be heard since the last call, and what no longer.
+    fn take_changes(&mut self, add: &mut Vec<Channel>, remove: &mut Vec<Channel>);
+
+    /// This process says something; a question has a number.
+    fn say(&mut self, said: &Said, question: Option<u64>, now: Time, posts: &mut VecDeque<Post>) -> Told;
+
+    /// The broker has delivered something. An error says what is wrong with it.
+    fn hear(
+        &mut self,
+        delivery: &Delivery,
+        now: Time,
+        posts: &mut VecDeque<Post>,
+        heard: &mut Vec<Heard>,
+    ) -> Result<(), Cow<'static, str>>;
+
+    /// The shards have found out what was asked.
+    fn answer(&mut self, ticket: u64, findings: Findings, posts: &mut VecDeque<Post>);
+
+    /// Nobody waits for a question any more.
+    fn forget(&mut self, question: u64);
+
+    /// When time is up for something.
+    fn next_timeout(&self) -> Time;
+
+    /// Time passed.
+    fn handle_timeout(&mut self, now: Time, posts: &mut VecDeque<Post>, heard: &mut Vec<Heard>);
 }

@@ -33,6 +33,9 @@ pub(crate) enum Said {
     Change(Arc<SocketCommand>),
     /// Find out, and report to the shard that asks.
     Ask(Arc<Inquiry>),
+    /// A room has its first member on a shard, or the last has gone; for formats that have a channel a room. The number of shards that
+    /// have it is the receiver's to count.
+    Room { namespace: Address, room: String, is_held: bool },
 }
 
 impl Said {
@@ -42,6 +45,7 @@ impl Said {
             Said::Emit(broadcast) => broadcast.len_bytes(),
             Said::Change(command) => command.target.len_bytes(),
             Said::Ask(inquiry) => inquiry.ask.len_bytes() + inquiry.target.len_bytes(),
+            Said::Room { room, .. } => room.len(),
         }
     }
 }
@@ -57,10 +61,52 @@ pub(crate) struct Link {
     bytes_max: usize,
     is_asleep: Arc<AtomicBool>,
     bell: Box<dyn Bell>,
-    /// What was refused since the server began.
-    refused: AtomicU64,
     tag: NodeTag,
+    /// A format has a channel for each room, and must know their names.
+    names_rooms: bool,
     pub(crate) interests: Arc<Interests>,
+    pub(crate) stats: Arc<LinkStats>,
+}
+
+/// What happens on a link, counted since the server began.
+#[derive(Debug, Default)]
+pub(crate) struct LinkStats {
+    /// Whether the broker is connected.
+    pub(crate) is_up: AtomicBool,
+    /// Connections that were made.
+    pub(crate) connects: Count,
+    /// Messages that the broker has taken.
+    pub(crate) published: Count,
+    /// Messages that were not taken, because too much waits.
+    pub(crate) refused: Count,
+    /// Messages that are lost: too large for the broker, on their way when the connection broke, or for a shard that does not keep up.
+    pub(crate) lost: Count,
+    /// Messages that came.
+    pub(crate) received: Count,
+    /// Those that were this process' own words.
+    pub(crate) own: Count,
+    /// Those that came a second time.
+    pub(crate) repeated: Count,
+    /// Events that came for rooms without a member here.
+    pub(crate) nobodys: Count,
+    /// Those that could not be read.
+    pub(crate) unreadable: Count,
+    /// Other processes that are known now.
+    pub(crate) processes: AtomicU64,
+}
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    pub(crate) fn add(&self, number: u64) {
+        self.0.fetch_add(number, Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
 }
 
 /// The receiving side, of the companion thread.
@@ -74,7 +120,12 @@ pub(crate) struct LinkReceiver {
 
 impl Link {
     /// A link that keeps so many bytes, and whose receiver is woken by `bell`. The ids of this process' sessions have the tag.
-    pub(crate) fn new(tag: NodeTag, bytes_max: usize, bell: Box<dyn Bell>) -> (Link, LinkReceiver) {
+    pub(crate) fn new(
+        tag: NodeTag,
+        bytes_max: usize,
+        names_rooms: bool,
+        bell: Box<dyn Bell>,
+    ) -> (Link, LinkReceiver) {
         let (sender, receiver) = queue(LINK_MESSAGES_MAX, LINK_PLACES);
         let (bytes, is_asleep) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let interests = Arc::new(Interests::new());
@@ -84,8 +135,8 @@ impl Link {
             is_asleep: Arc::clone(&is_asleep),
             interests: Arc::clone(&interests),
         };
-        let refused = AtomicU64::new(0);
-        (Link { queue: sender, bytes, bytes_max, is_asleep, bell, refused, tag, interests }, receiver)
+        let stats = Arc::default();
+        (Link { queue: sender, bytes, bytes_max, is_asleep, bell, tag, names_rooms, interests, stats }, receiver)
     }
 
     /// Whether other processes may have to do with a target. The sockets whose ids are named are of this process if its tag is in
@@ -101,16 +152,16 @@ impl Link {
         let is_full = self.bytes.fetch_add(len, Relaxed) >= self.bytes_max;
         if is_full || self.queue.send(said).is_err() {
             self.bytes.fetch_sub(len, Relaxed);
-            self.refused.fetch_add(1, Relaxed);
+            self.stats.refused.add(1);
             return Err(LinkFull);
         }
         self.wake();
         Ok(())
     }
 
-    /// What was refused since the server began.
-    pub(crate) fn refused(&self) -> u64 {
-        self.refused.load(Relaxed)
+    /// Whether the broker is connected: else nobody can be asked.
+    pub(crate) fn is_up(&self) -> bool {
+        self.stats.is_up.load(Relaxed)
     }
 
     /// A room has its first member on a shard, or the namespace itself has if no room is named.
@@ -118,12 +169,21 @@ impl Link {
         if self.interests.add(room_slot(namespace, room)) {
             self.wake();
         }
+        self.name_room(namespace, room, true);
     }
 
     /// It has no member there any more.
     pub(crate) fn release(&self, namespace: &Address, room: Option<&str>) {
         if self.interests.remove(room_slot(namespace, room)) {
             self.wake();
+        }
+        self.name_room(namespace, room, false);
+    }
+
+    fn name_room(&self, namespace: &Address, room: Option<&str>, is_held: bool) {
+        if let Some(room) = room.filter(|_| self.names_rooms) {
+            // What is refused is counted there. Such a room is then heard for longer, or not by its own channel.
+            let _ = self.say(Said::Room { namespace: namespace.clone(), room: room.to_owned(), is_held });
         }
     }
 
@@ -301,7 +361,7 @@ mod tests {
     fn link(bytes_max: usize) -> (Link, LinkReceiver, Arc<AtomicUsize>) {
         let rings = Arc::new(AtomicUsize::new(0));
         let (link, receiver) =
-            Link::new(NodeTag([1, 2, 3]), bytes_max, Box::new(CountingBell(Arc::clone(&rings))));
+            Link::new(NodeTag([1, 2, 3]), bytes_max, false, Box::new(CountingBell(Arc::clone(&rings))));
         (link, receiver, rings)
     }
 
@@ -313,7 +373,7 @@ mod tests {
     fn a_full_link_refuses_and_counts() {
         let (link, receiver, _) = link(1000);
         let taken = (0..100).take_while(|_| link.say(emit(100)).is_ok()).count();
-        assert_eq!((taken, link.refused(), receiver.waiting_bytes()), (10, 1, 1000));
+        assert_eq!((taken, link.stats.refused.get(), receiver.waiting_bytes()), (10, 1, 1000));
         assert!(receiver.next().is_some());
         assert_eq!((link.say(emit(1_000_000)), link.say(emit(1))), (Ok(()), Err(LinkFull)));
         while receiver.next().is_some() {}

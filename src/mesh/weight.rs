@@ -72,7 +72,7 @@ impl Ask {
     pub(crate) fn len_bytes(&self) -> usize {
         match self {
             Ask::Answers { frame, .. } => frame.len(),
-            Ask::Sockets | Ask::Ids | Ask::Count | Ask::Rooms => 0,
+            Ask::Sockets | Ask::Ids | Ask::Count | Ask::Rooms | Ask::Census => 0,
         }
     }
 }

@@ -45,6 +45,8 @@ pub(crate) enum Ask {
     Count,
     /// The rooms of the namespace, whatever the target.
     Rooms,
+    /// How many sockets each namespace has, whatever the namespace and the target.
+    Census,
 }
 
 /// A question as the home asks it of shards.
@@ -76,6 +78,8 @@ pub(crate) struct Findings {
     pub(crate) count: u64,
     /// Members by room.
     pub(crate) rooms: BTreeMap<String, u64>,
+    /// Sockets by endpoint and namespace.
+    pub(crate) census: BTreeMap<(Option<String>, String), u64>,
     /// What the findings weigh, about.
     pub(crate) bytes: usize,
     /// Something was left out, because it weighs too much.
@@ -99,11 +103,24 @@ impl Findings {
         for (name, members) in other.rooms {
             *self.rooms.entry(name).or_default() += members;
         }
+        for (namespace, sockets) in other.census {
+            *self.census.entry(namespace).or_default() += sockets;
+        }
         self.bytes += other.bytes;
         self.is_cut |= other.is_cut;
         self.shards_unreached += other.shards_unreached;
         self.shards_late += other.shards_late;
         self.processes_missing.extend(other.processes_missing);
+    }
+
+    /// Weighs what came from outside, whose word on that is not taken.
+    #[cfg(feature = "bus")]
+    pub(crate) fn weigh(&mut self) {
+        let answer = |text: &AnswerText| text.json.len() + text.attachments.iter().map(Bytes::len).sum::<usize>();
+        self.bytes = self.answers.iter().map(|(_, text)| answer(text)).sum::<usize>()
+            + self.sockets.iter().map(SocketFacts::len_bytes).sum::<usize>()
+            + size_of_val(self.ids.as_slice())
+            + self.rooms.keys().map(|name| name.len() + size_of::<String>()).sum::<usize>();
     }
 
     /// Leaves out what weighs something; whose answer it was is missing.

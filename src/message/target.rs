@@ -93,7 +93,7 @@ impl Target {
 }
 
 /// A change to every socket that a target names.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct SocketCommand {
     pub(crate) namespace: Address,
     pub(crate) target: Target,

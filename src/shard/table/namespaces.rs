@@ -6,7 +6,7 @@
 //!
 //! Each endpoint has its own. Shards call one by its [`Address`]: the endpoint and the name.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::{Index, IndexMut};
 use std::rc::Rc;
 
@@ -200,6 +200,18 @@ impl Namespaces {
             }
         }
         found
+    }
+
+    /// How many sockets each namespace has, by endpoint and name.
+    pub(crate) fn census(&self) -> BTreeMap<(Option<String>, String), u64> {
+        let tables = self.tables.iter().filter(|table| table.open_sockets > 0);
+        tables
+            .map(|table| {
+                let address = &table.namespace.address;
+                let key = (address.endpoint().map(str::to_owned), address.name().to_owned());
+                (key, table.open_sockets)
+            })
+            .collect()
     }
 
     /// How many namespaces patterns have made that are still there.

@@ -149,9 +149,9 @@ impl Feature<'_, Inquiries> {
             }
         }
         if let Some(link) = link
-            && link.say(Said::Ask(inquiry)).is_err()
+            && (!link.is_up() || link.say(Said::Ask(inquiry)).is_err())
         {
-            let processes_missing = vec!["the message queue has no room".to_owned()];
+            let processes_missing = vec!["all other processes: the message queue is away".to_owned()];
             self.add_report(number, Findings { processes_missing, ..Findings::default() });
         }
     }
@@ -161,7 +161,7 @@ impl Feature<'_, Inquiries> {
         if target.reach == Reach::Shard {
             return Vec::new();
         }
-        if matches!(ask, Ask::Rooms) {
+        if matches!(ask, Ask::Rooms | Ask::Census) {
             return self.tables.other_shards().collect();
         }
         let mut audience = Audience::but(self.tables.env.id);
@@ -170,6 +170,10 @@ impl Feature<'_, Inquiries> {
 
     /// Finds out what is asked, and reports it now or once it is known.
     pub(crate) fn inquire(&mut self, inquiry: &Inquiry) {
+        if matches!(inquiry.ask, Ask::Census) {
+            let census = self.tables.namespaces.census();
+            return self.report(inquiry.home, inquiry.number, Findings { census, ..Findings::default() });
+        }
         let Some(namespace) = self.tables.namespaces.find_address(&inquiry.namespace) else {
             return self.report(inquiry.home, inquiry.number, Findings::default());
         };
@@ -192,6 +196,7 @@ impl Feature<'_, Inquiries> {
                 let namespace = Rc::clone(&self.tables.namespaces[namespace].namespace);
                 return self.walk(Walk::new(inquiry, Over::Rooms { namespace, next: 0 }));
             }
+            Ask::Census => unreachable!("it is of all namespaces"),
         };
         self.report(inquiry.home, inquiry.number, findings);
     }

@@ -1,0 +1,230 @@
+//! Which other processes there are: what they said of themselves, and when they were heard last.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+
+use crate::base::ids::NodeTag;
+use crate::base::time::Time;
+use crate::bus::own::{Hello, NodeId};
+
+/// How often a process says that it is there.
+pub(crate) const HELLO_EVERY: Duration = Duration::from_secs(1);
+
+/// After so long a silence a process is forgotten.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_millis(3500);
+
+/// Processes that are known at most; what further ones say is heard, but they are asked nothing.
+pub(crate) const PEERS_MAX: usize = 1024;
+
+/// Senders whose last messages are known: processes, and programs that only emit.
+const SENDERS_MAX: usize = 4096;
+
+/// How many messages back a repeated one is known.
+const WINDOW: u64 = 1024;
+
+/// Another process.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) name: String,
+    pub(crate) tag: NodeTag,
+    heard: Time,
+    /// Sockets by endpoint and namespace.
+    sockets: BTreeMap<(Option<String>, String), u64>,
+}
+
+/// The other processes.
+#[derive(Debug, Default)]
+pub(crate) struct Fleet {
+    peers: FxHashMap<NodeId, Peer>,
+    senders: FxHashMap<NodeId, Seen>,
+}
+
+/// Which messages of a sender have come: the newest, and a bit for each of those before it.
+#[derive(Debug)]
+struct Seen {
+    newest: u64,
+    before: [u64; (WINDOW / 64) as usize],
+    heard: Time,
+}
+
+impl Fleet {
+    /// Whether a message comes for the first time. One so old that it cannot be told counts as repeated.
+    pub(crate) fn is_first(&mut self, from: NodeId, sequence: u64, now: Time) -> bool {
+        if self.senders.len() >= SENDERS_MAX && !self.senders.contains_key(&from) {
+            let oldest = self.senders.iter().min_by_key(|(_, seen)| seen.heard).map(|(id, _)| *id);
+            oldest.map(|id| self.senders.remove(&id));
+        }
+        let seen = self.senders.entry(from).or_insert_with(|| Seen {
+            newest: sequence.saturating_sub(1),
+            before: [u64::MAX; (WINDOW / 64) as usize],
+            heard: now,
+        });
+        seen.heard = now;
+        seen.is_first(sequence)
+    }
+
+    /// A process says who it is. True: it was not known.
+    pub(crate) fn hear(&mut self, from: NodeId, hello: &Hello<'_>, now: Time) -> bool {
+        let is_new = !self.peers.contains_key(&from);
+        if is_new && self.peers.len() >= PEERS_MAX {
+            return false;
+        }
+        let owned = |text: &str| text.to_owned();
+        let sockets = hello.sockets.iter();
+        let sockets = sockets.map(|(path, name, count)| ((path.map(owned), owned(name)), *count)).collect();
+        let (name, tag) = (hello.name.chars().take(100).collect(), NodeTag(hello.tag));
+        self.peers.insert(from, Peer { name, tag, heard: now, sockets });
+        is_new
+    }
+
+    /// A process says something else than who it is: it is there.
+    pub(crate) fn touch(&mut self, from: NodeId, now: Time) {
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.heard = now;
+        }
+    }
+
+    /// A process is gone.
+    pub(crate) fn forget(&mut self, id: NodeId) -> Option<Peer> {
+        self.peers.remove(&id)
+    }
+
+    /// Processes that have been silent for too long.
+    pub(crate) fn silent(&self, now: Time) -> Vec<NodeId> {
+        let silent = self.peers.iter().filter(|(_, peer)| now.since(peer.heard) >= SILENCE_MAX);
+        silent.map(|(id, _)| *id).collect()
+    }
+
+    /// We were deaf: nobody's silence until now counts.
+    pub(crate) fn forgive_silence(&mut self, now: Time) {
+        self.peers.values_mut().for_each(|peer| peer.heard = now);
+    }
+
+    pub(crate) fn ids(&self) -> impl Iterator<Item = NodeId> {
+        self.peers.keys().copied()
+    }
+
+    pub(crate) fn name(&self, id: NodeId) -> String {
+        self.peers.get(&id).map(|peer| peer.name.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn tag(&self, id: NodeId) -> Option<NodeTag> {
+        self.peers.get(&id).map(|peer| peer.tag)
+    }
+
+    /// The processes whose sessions' ids have this tag: as a rule one, or none.
+    pub(crate) fn with_tag(&self, tag: NodeTag) -> impl Iterator<Item = NodeId> {
+        self.peers.iter().filter(move |(_, peer)| peer.tag == tag).map(|(id, _)| *id)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// How many sockets the others have in a namespace, as they last said.
+    pub(crate) fn sockets(&self, endpoint: Option<&str>, namespace: &str) -> u64 {
+        let key = (endpoint.map(str::to_owned), namespace.to_owned());
+        self.peers.values().filter_map(|peer| peer.sockets.get(&key)).sum()
+    }
+}
+
+impl Seen {
+    fn is_first(&mut self, sequence: u64) -> bool {
+        if sequence > self.newest {
+            let step = sequence - self.newest;
+            for number in self.newest + 1..sequence.min(self.newest + 1 + WINDOW) {
+                self.set(number, false);
+            }
+            if step > WINDOW {
+                self.before = [0; (WINDOW / 64) as usize];
+            }
+            self.newest = sequence;
+            self.set(sequence, true);
+            return true;
+        }
+        if self.newest - sequence >= WINDOW || self.get(sequence) {
+            return false;
+        }
+        self.set(sequence, true);
+        true
+    }
+
+    fn get(&self, number: u64) -> bool {
+        let bit = number % WINDOW;
+        self.before[(bit / 64) as usize] >> (bit % 64) & 1 == 1
+    }
+
+    fn set(&mut self, number: u64, is_seen: bool) {
+        let bit = number % WINDOW;
+        let word = &mut self.before[(bit / 64) as usize];
+        *word = *word & !(1 << (bit % 64)) | u64::from(is_seen) << (bit % 64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hello(name: &str) -> Hello<'_> {
+        let sockets = vec![(None, "/", 3), (Some("/x/"), "/", 5)];
+        Hello { name, tag: [1, 2, 3], started: 0, sockets, is_new: false }
+    }
+
+    #[test]
+    fn a_process_is_known_until_it_is_silent_or_goes() {
+        let mut fleet = Fleet::default();
+        assert!(fleet.hear([1; 16], &hello("one"), Time(0)));
+        assert!(fleet.hear([2; 16], &hello("two"), Time(1000)));
+        assert!(!fleet.hear([1; 16], &hello("one"), Time(1000)));
+        assert_eq!((fleet.sockets(None, "/"), fleet.sockets(Some("/x/"), "/"), fleet.sockets(None, "/y")), (6, 10, 0));
+        fleet.touch([2; 16], Time(3000));
+        assert_eq!(fleet.silent(Time(4499)), Vec::<NodeId>::new());
+        assert_eq!(fleet.silent(Time(4500)), [[1; 16]]);
+        fleet.forgive_silence(Time(4500));
+        assert_eq!(fleet.silent(Time(7999)), Vec::<NodeId>::new());
+        assert!(fleet.forget([1; 16]).is_some_and(|peer| peer.name == "one"));
+        assert_eq!((fleet.len(), fleet.name([2; 16]).as_str()), (1, "two"));
+    }
+
+    #[test]
+    fn the_tables_are_bounded() {
+        let mut fleet = Fleet::default();
+        for number in 0..2 * SENDERS_MAX as u32 {
+            let mut id = [0; 16];
+            id[..4].copy_from_slice(&number.to_le_bytes());
+            fleet.hear(id, &hello("x"), Time(0));
+            fleet.is_first(id, 1, Time(u64::from(number)));
+        }
+        assert_eq!((fleet.peers.len(), fleet.senders.len()), (PEERS_MAX, SENDERS_MAX));
+    }
+
+    proptest! {
+        #[test]
+        fn each_message_is_first_once(steps in proptest::collection::vec((0..3000_u64, any::<bool>()), 1..400)) {
+            let mut fleet = Fleet::default();
+            let (mut newest, mut model) = (5_000, BTreeSet::new());
+            for (number, (offset, is_forward)) in steps.into_iter().enumerate() {
+                let sequence = if is_forward { newest + offset } else { newest.saturating_sub(offset) };
+                let is_first = fleet.is_first([0; 16], sequence, Time(0));
+                let is_known = number > 0 && sequence < newest && newest - sequence >= WINDOW;
+                let is_before_the_first = number > 0 && model.iter().next().is_some_and(|first| sequence < *first);
+                if number == 0 {
+                    newest = sequence;
+                    prop_assert!(is_first);
+                } else if is_known || is_before_the_first {
+                    prop_assert!(!is_first || !model.contains(&sequence));
+                } else {
+                    prop_assert_eq!(is_first, !model.contains(&sequence), "{}", sequence);
+                }
+                newest = newest.max(sequence);
+                model.insert(sequence);
+            }
+        }
+    }
+}

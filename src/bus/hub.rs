@@ -1,0 +1,723 @@
+//! The middle of the bus: what this process says becomes posts, what the broker delivers becomes messages to shards.
+//!
+//! A value without IO or clock: `run.rs` drives it with a real broker, the simulation with one of its own. It speaks our own format, and
+//! beside it those of other people's processes ([`Foreign`]). What is our own is said to the slots in which the receivers' rooms are; a
+//! process hears only slots in which it has members.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use crate::base::ids::{NodeTag, ShardId, Sid};
+use crate::base::slab::Key;
+use crate::base::time::Time;
+use crate::bus::fleet::{Fleet, HELLO_EVERY};
+use crate::bus::own::{self, AskWord, ChangeWord, Envelope, Hello, NodeId, Raw, To, Word};
+use crate::bus::subscriptions::Subscriptions;
+use crate::bus::{Body, Channel, Delivery, Foreign, Heard, Post, Told};
+use crate::mesh::interest::Audience;
+use crate::mesh::link::{Interests, LinkStats, Said, room_slot};
+use crate::mesh::{InboxError, Mesh, ShardMessage};
+use crate::message::address::Address;
+use crate::message::inquiry::{AckError, Ask, Findings, Inquiry, Report, Request};
+use crate::message::target::{Broadcast, Reach, SocketChange, SocketCommand, Target};
+use crate::protocol::socketio::encode::encode_event_raw;
+use crate::protocol::socketio::frames::{FramedEvent, FramesError, frame_raw};
+
+/// Rooms of one target that are told one by one; for more, every process is told.
+const CHANNELS_MAX: usize = 8;
+
+/// Questions of this process that wait for others, and those of others that wait for this one.
+pub(crate) const QUESTIONS_MAX: usize = 4096;
+
+/// What the answers to one question may keep in memory, in bytes; what is beyond it is left out.
+pub(crate) const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Namespaces whose sockets a process counts for the others: those with the most.
+pub(crate) const COUNTED_NAMESPACES_MAX: usize = 1000;
+
+/// How long the other processes have beyond the time that clients have.
+const ANSWER_GRACE: Duration = Duration::from_millis(700);
+
+/// Who this process is.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) id: NodeId,
+    pub(crate) tag: NodeTag,
+    /// For people: host and process number.
+    pub(crate) name: String,
+    /// When it started, in milliseconds since 1970.
+    pub(crate) started: u64,
+}
+
+/// One question of this process, until the others have answered.
+struct Question {
+    home: ShardId,
+    number: Key,
+    awaited: SmallVec<[Awaited; 4]>,
+    findings: Findings,
+    due: Time,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    Peer(NodeId),
+    /// One of the foreign formats, by its place.
+    Foreign(usize),
+}
+
+/// A question of another process, while the shards find out.
+pub(crate) struct Answering {
+    to: Asker,
+    pub(crate) receiver: oneshot::AsyncReceiver<Result<Findings, AckError>>,
+}
+
+/// Who asked: what [`Hub::answer`] needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asker {
+    Peer { id: NodeId, question: u64 },
+    Foreign { place: usize, ticket: u64 },
+    /// The hub itself, for its next hello.
+    Census,
+}
+
+impl Answering {
+    /// Takes it apart, to wait for the one and keep the other.
+    pub(crate) fn into_parts(self) -> (Asker, oneshot::AsyncReceiver<Result<Findings, AckError>>) {
+        (self.to, self.receiver)
+    }
+}
+
+/// The bus of one link.
+pub(crate) struct Hub {
+    me: Identity,
+    mesh: Arc<Mesh>,
+    /// The endpoints that the link serves.
+    endpoints: Vec<Option<Box<str>>>,
+    interests: Arc<Interests>,
+    stats: Arc<LinkStats>,
+    sequence: u64,
+    pub(crate) fleet: Fleet,
+    subscriptions: Subscriptions,
+    foreign: Vec<Box<dyn Foreign>>,
+    questions: FxHashMap<u64, Question>,
+    next_question: u64,
+    posts: VecDeque<Post>,
+    answering: Vec<Answering>,
+    /// Own sockets by endpoint and namespace, as last counted.
+    census: Vec<(Option<String>, String, u64)>,
+    hello_due: Time,
+    /// Another process was heard with our id.
+    is_doubled: bool,
+    heard: Vec<Heard>,
+}
+
+/// What a hub is made of.
+pub(crate) struct HubParts {
+    pub(crate) me: Identity,
+    pub(crate) mesh: Arc<Mesh>,
+    pub(crate) endpoints: Vec<Option<Box<str>>>,
+    pub(crate) interests: Arc<Interests>,
+    pub(crate) stats: Arc<LinkStats>,
+    /// Slots of the broker.
+    pub(crate) slots: u32,
+    pub(crate) foreign: Vec<Box<dyn Foreign>>,
+}
+
+impl Hub {
+    pub(crate) fn new(parts: HubParts) -> Hub {
+        let HubParts { me, mesh, endpoints, interests, stats, slots, foreign } = parts;
+        Hub {
+            me,
+            mesh,
+            endpoints,
+            interests,
+            stats,
+            sequence: 0,
+            fleet: Fleet::default(),
+            subscriptions: Subscriptions::new(slots),
+            foreign,
+            questions: FxHashMap::default(),
+            next_question: 0,
+            posts: VecDeque::new(),
+            answering: Vec::new(),
+            census: Vec::new(),
+            hello_due: Time::NEVER,
+            is_doubled: false,
+            heard: Vec::new(),
+        }
+    }
+
+    /// A connection to the broker is there: everything that it is to hear. Until the next call of this, changes come by
+    /// [`take_subscriptions`](Hub::take_subscriptions).
+    pub(crate) fn connected(&mut self, now: Time) -> Vec<Channel> {
+        self.note_interests(now);
+        self.fleet.forgive_silence(now);
+        self.hello_due = now;
+        let mut channels = vec![Channel::All, Channel::Node(self.me.tag)];
+        channels.extend(self.subscriptions.take_all());
+        for format in &mut self.foreign {
+            channels.extend(format.connected());
+        }
+        channels
+    }
+
+    /// The connection to the broker is gone: nobody can answer what was asked.
+    pub(crate) fn disconnected(&mut self) {
+        self.hello_due = Time::NEVER;
+        self.posts.retain(|post| !is_hello(post));
+        self.give_up(|_| true);
+    }
+
+    /// What the broker is to be told since the last call: what to hear, and what no longer.
+    pub(crate) fn take_subscriptions(&mut self, now: Time) -> (Vec<Channel>, Vec<Channel>) {
+        self.note_interests(now);
+        let (mut add, mut remove) = self.subscriptions.take_changes();
+        for format in &mut self.foreign {
+            format.take_changes(&mut add, &mut remove);
+        }
+        (add, remove)
+    }
+
+    /// What is to be sent.
+    pub(crate) fn posts(&mut self) -> &mut VecDeque<Post> {
+        &mut self.posts
+    }
+
+    /// Questions that shards have been asked for others since the last call: each must come back by [`answer`](Hub::answer).
+    pub(crate) fn take_answering(&mut self) -> Vec<Answering> {
+        std::mem::take(&mut self.answering)
+    }
+
+    /// This process says something to the others.
+    pub(crate) fn say(&mut self, said: &Said, now: Time) {
+        let mut question = None;
+        match said {
+            Said::Emit(broadcast) => {
+                let (namespace, target) = (&broadcast.namespace, &broadcast.target);
+                let word = Word::Emit { to: To::new(namespace, target), frame: Raw(&broadcast.frame) };
+                self.post_to(namespace, target, word);
+            }
+            Said::Change(command) => {
+                let word = Word::Change {
+                    to: To::new(&command.namespace, &command.target),
+                    change: ChangeWord::from(&command.change),
+                };
+                self.post_to(&command.namespace, &command.target, word);
+            }
+            Said::Ask(inquiry) => question = self.ask(inquiry, now),
+            Said::Room { .. } => {}
+        }
+        for place in 0..self.foreign.len() {
+            let told = self.foreign[place].say(said, question, now, &mut self.posts);
+            if let (Told::Asked, Some(number)) = (told, question)
+                && let Some(question) = self.questions.get_mut(&number)
+            {
+                question.awaited.push(Awaited::Foreign(place));
+            }
+        }
+        if let Some(number) = question {
+            self.finish_if_answered(number);
+        }
+    }
+
+    /// The broker has delivered something.
+    pub(crate) fn receive(&mut self, delivery: &Delivery, now: Time) {
+        self.stats.received.add(1);
+        match (&delivery.channel, &delivery.body) {
+            (Channel::All | Channel::Node(_) | Channel::Slot(_), Body::Bytes(bytes)) => match own::read(bytes) {
+                Ok(envelope) => self.hear_own(envelope, now),
+                Err(own::Unreadable::Version(version)) => {
+                    self.stats.unreadable.add(1);
+                    tracing::warn!(
+                        version,
+                        "a message of another process is of a version that this one does not know: bring all to one version of shardcast"
+                    );
+                }
+                Err(own::Unreadable::Garbage) => self.unreadable(&delivery.channel, "it is not of shardcast"),
+            },
+            _ => self.hear_foreign(delivery, now),
+        }
+    }
+
+    /// Whether shards have been asked something since the last [`take_answering`](Hub::take_answering).
+    pub(crate) fn is_answering(&self) -> bool {
+        !self.answering.is_empty()
+    }
+
+    /// The shards have found out what another process asked.
+    pub(crate) fn answer(&mut self, asker: Asker, found: Result<Findings, AckError>) {
+        let findings = found.unwrap_or_else(|_| Findings { shards_late: 1, ..Findings::default() });
+        match asker {
+            Asker::Peer { id, question } => {
+                // Who is not known any more has given up as well.
+                if let Some(tag) = self.fleet.tag(id) {
+                    self.post(Channel::Node(tag), Word::Report { question, findings });
+                }
+            }
+            Asker::Foreign { place, ticket } => self.foreign[place].answer(ticket, findings, &mut self.posts),
+            Asker::Census => self.census = counted(findings),
+        }
+    }
+
+    /// When [`handle_timeout`](Hub::handle_timeout) wants to be called next.
+    pub(crate) fn next_timeout(&self) -> Time {
+        let questions = self.questions.values().map(|question| question.due).min();
+        let foreign = self.foreign.iter().map(|format| format.next_timeout()).min();
+        self.hello_due
+            .min(self.subscriptions.next_timeout())
+            .min(questions.unwrap_or(Time::NEVER))
+            .min(foreign.unwrap_or(Time::NEVER))
+    }
+
+    /// Time passed: everything due is done.
+    pub(crate) fn handle_timeout(&mut self, now: Time) {
+        self.subscriptions.handle_timeout(now);
+        if self.hello_due <= now {
+            self.say_hello(self.fleet.len() == 0);
+            self.take_census();
+            self.hello_due = now + HELLO_EVERY;
+            for id in self.fleet.silent(now) {
+                self.peer_gone(id, "it has been silent for too long");
+            }
+        }
+        for place in 0..self.foreign.len() {
+            self.foreign[place].handle_timeout(now, &mut self.posts, &mut self.heard);
+            self.take_heard(place);
+        }
+        self.give_up(|question| question.due <= now);
+    }
+
+    /// Ends questions with what is known.
+    fn give_up(&mut self, which: impl Fn(&Question) -> bool) {
+        let given_up: Vec<u64> =
+            self.questions.iter().filter(|(_, question)| which(question)).map(|(number, _)| *number).collect();
+        for number in given_up {
+            if let Some(question) = self.questions.get_mut(&number) {
+                for awaited in std::mem::take(&mut question.awaited) {
+                    question.findings.processes_missing.push(match awaited {
+                        Awaited::Peer(id) => self.fleet.name(id),
+                        Awaited::Foreign(place) => self.foreign[place].name().to_owned(),
+                    });
+                }
+            }
+            self.finish_if_answered(number);
+        }
+    }
+
+    /// The process ends: the others are told.
+    pub(crate) fn say_goodbye(&mut self) {
+        self.hello_due = Time::NEVER;
+        self.post(Channel::All, Word::Bye);
+    }
+
+    fn note_interests(&mut self, now: Time) {
+        let subscriptions = &mut self.subscriptions;
+        self.interests.take_changes(|slot, is_held| subscriptions.note(slot, is_held, now));
+    }
+
+    /// Says a word on each channel on which somebody who is meant may hear it.
+    fn post_to(&mut self, namespace: &Address, target: &Target, word: Word<'_>) {
+        let mut channels: SmallVec<[Channel; CHANNELS_MAX]> = SmallVec::new();
+        if target.is_everyone {
+            channels.push(self.slot(namespace, None));
+        } else {
+            for room in target.rooms.iter() {
+                let channel = self.channel_of(namespace, room);
+                if !channels.contains(&channel) {
+                    channels.push(channel);
+                }
+                if channels.len() > CHANNELS_MAX {
+                    channels.clear();
+                    channels.push(Channel::All);
+                    break;
+                }
+            }
+        }
+        self.post_all(channels, word);
+    }
+
+    /// Where the members of a room hear. An id is heard by the process that it names, if that is there.
+    fn channel_of(&self, namespace: &Address, room: &str) -> Channel {
+        let process = Sid::parse(room).map(|sid| sid.node());
+        match process.filter(|tag| self.fleet.with_tag(*tag).next().is_some()) {
+            Some(tag) => Channel::Node(tag),
+            None => self.slot(namespace, Some(room)),
+        }
+    }
+
+    fn slot(&self, namespace: &Address, room: Option<&str>) -> Channel {
+        Channel::Slot(self.subscriptions.slot(room_slot(namespace, room)))
+    }
+
+    fn post(&mut self, channel: Channel, word: Word<'_>) {
+        self.post_all([channel], word);
+    }
+
+    fn post_all(&mut self, channels: impl IntoIterator<Item = Channel>, word: Word<'_>) {
+        self.sequence += 1;
+        let bytes = Bytes::from(own::write(&Envelope { from: self.me.id, sequence: self.sequence, word }));
+        self.posts.extend(channels.into_iter().map(|channel| Post {
+            channel,
+            body: Body::Bytes(bytes.clone()),
+            may_repeat: true,
+        }));
+    }
+
+    fn say_hello(&mut self, is_new: bool) {
+        let census = std::mem::take(&mut self.census);
+        let name = std::mem::take(&mut self.me.name);
+        let sockets = census.iter().map(|(path, name, count)| (path.as_deref(), name.as_str(), *count)).collect();
+        let hello =
+            Hello { name: &name, tag: self.me.tag.0, started: self.me.started, sockets, is_new };
+        self.post(Channel::All, Word::Hello(hello));
+        (self.census, self.me.name) = (census, name);
+    }
+
+    /// Has the shards count their sockets, for the next hello.
+    fn take_census(&mut self) {
+        self.ask_shards(Address::new(None, "/"), Target { is_everyone: true, ..Target::default() }, Ask::Census, None, Asker::Census);
+    }
+
+    fn hear_own(&mut self, envelope: Envelope<'_>, now: Time) {
+        let Envelope { from, sequence, word } = envelope;
+        if from == self.me.id {
+            self.hear_oneself(&word);
+            return;
+        }
+        self.fleet.touch(from, now);
+        if !self.fleet.is_first(from, sequence, now) {
+            self.stats.repeated.add(1);
+            return;
+        }
+        match word {
+            Word::Emit { to, frame } => self.hear_emit(&to, frame.0),
+            Word::Change { to, change } => {
+                let (namespace, target) = (to.address(), to.target());
+                self.apply(SocketCommand { namespace, target, change: change.into() });
+            }
+            Word::Ask { question, to, ask, timeout_millis } => {
+                let asker = Asker::Peer { id: from, question };
+                self.hear_question(&to, &ask, Duration::from_millis(timeout_millis), asker);
+            }
+            Word::Report { question, findings } => self.add_findings(question, Awaited::Peer(from), findings, true),
+            Word::Hello(hello) => {
+                if self.fleet.hear(from, &hello, now) {
+                    tracing::info!(process = hello.name, tag = %NodeTag(hello.tag), "another process is there");
+                    self.hello_due = now;
+                } else if hello.is_new {
+                    self.hello_due = now;
+                }
+            }
+            Word::Bye => self.peer_gone(from, "it has stopped"),
+        }
+    }
+
+    /// Something with our own id: our own words, or those of a copy of this process.
+    fn hear_oneself(&mut self, word: &Word<'_>) {
+        self.stats.own.add(1);
+        if let Word::Hello(hello) = word
+            && (hello.started, hello.name) != (self.me.started, self.me.name.as_str())
+            && !std::mem::replace(&mut self.is_doubled, true)
+        {
+            tracing::error!(
+                process = hello.name,
+                "another process has the id of this one, as copies of a running machine have: neither hears the other; restart one of them"
+            );
+        }
+    }
+
+    fn hear_emit(&mut self, to: &To<'_>, frame: &[u8]) {
+        match FramedEvent::split(frame) {
+            Ok(event) if event.namespace == to.namespace => {}
+            Ok(_) => return self.unreadable(&Channel::All, "the event is of another namespace than its message"),
+            Err(fault) => return self.unreadable(&Channel::All, fault.reason()),
+        }
+        let (namespace, target) = (to.address(), to.target());
+        self.deliver(Broadcast { namespace, target, frame: Arc::new(frame.to_vec()), offset: None });
+    }
+
+    fn hear_question(&mut self, to: &To<'_>, ask: &AskWord<'_>, timeout: Duration, asker: Asker) {
+        let ask = match ask {
+            AskWord::Answers { frame } => {
+                let id = self.mesh.next_broadcast_ack_id();
+                match reframe(frame.0, to.namespace, id) {
+                    Ok(frame) => Ask::Answers { id, frame: Arc::new(frame) },
+                    Err(fault) => return self.unreadable(&Channel::All, fault.reason()),
+                }
+            }
+            AskWord::Sockets => Ask::Sockets,
+            AskWord::Ids => Ask::Ids,
+            AskWord::Count => Ask::Count,
+            AskWord::Rooms => Ask::Rooms,
+        };
+        self.ask_shards(to.address(), to.target(), ask, Some(timeout), asker);
+    }
+
+    /// Asks the shards of this process, for somebody else.
+    fn ask_shards(&mut self, namespace: Address, mut target: Target, ask: Ask, timeout: Option<Duration>, asker: Asker) {
+        if self.answering.len() >= QUESTIONS_MAX {
+            self.stats.lost.add(1);
+            return;
+        }
+        target.reach = Reach::Process;
+        let (reply, receiver) = oneshot::async_channel();
+        let request = Request { namespace, target, ask, timeout, reply };
+        self.send(self.mesh.asking_shard(), ShardMessage::Request(Box::new(request)));
+        self.answering.push(Answering { to: asker, receiver });
+    }
+
+    fn hear_foreign(&mut self, delivery: &Delivery, now: Time) {
+        for place in 0..self.foreign.len() {
+            if !self.foreign[place].is_of(&delivery.channel) {
+                continue;
+            }
+            if let Err(reason) = self.foreign[place].hear(delivery, now, &mut self.posts, &mut self.heard) {
+                self.unreadable(&delivery.channel, &reason);
+            }
+            return self.take_heard(place);
+        }
+    }
+
+    /// Does what a foreign format has heard.
+    fn take_heard(&mut self, place: usize) {
+        for heard in std::mem::take(&mut self.heard) {
+            match heard {
+                Heard::Found { question, findings, is_last } => {
+                    self.add_findings(question, Awaited::Foreign(place), findings, is_last);
+                }
+                Heard::Emit { namespace, target, frame } => {
+                    let frame = Arc::new(frame);
+                    for address in self.addresses(&namespace) {
+                        let (target, frame) = (target.clone(), Arc::clone(&frame));
+                        self.deliver(Broadcast { namespace: address, target, frame, offset: None });
+                    }
+                }
+                Heard::Change { namespace, target, change } => {
+                    for namespace in self.addresses(&namespace) {
+                        let (target, change) = (target.clone(), change.clone());
+                        self.apply(SocketCommand { namespace, target, change });
+                    }
+                }
+                Heard::Ask { namespace, target, ask, timeout, ticket } => {
+                    // Of several endpoints the first answers: whoever asks expects one answer of a process.
+                    let Some(namespace) = self.addresses(&namespace).into_iter().next() else { continue };
+                    let ask = match ask {
+                        Ask::Answers { frame, .. } => {
+                            let id = self.mesh.next_broadcast_ack_id();
+                            match reframe(&frame, namespace.name(), id) {
+                                Ok(frame) => Ask::Answers { id, frame: Arc::new(frame) },
+                                Err(fault) => {
+                                    self.unreadable(&Channel::Python, fault.reason());
+                                    continue;
+                                }
+                            }
+                        }
+                        other => other,
+                    };
+                    self.ask_shards(namespace, target, ask, timeout, Asker::Foreign { place, ticket });
+                }
+            }
+        }
+    }
+
+    /// A namespace by its name, at each endpoint of the link.
+    fn addresses(&self, namespace: &str) -> Vec<Address> {
+        self.endpoints.iter().map(|path| Address::new(path.as_deref(), namespace)).collect()
+    }
+
+    /// Asks the others. `None`: nobody is to be waited for.
+    fn ask(&mut self, inquiry: &Inquiry, now: Time) -> Option<u64> {
+        let mut findings = Findings::default();
+        let (namespace, target) = (&inquiry.namespace, &inquiry.target);
+        let is_all = target.is_everyone && target.except.iter().next().is_none();
+        if matches!(inquiry.ask, Ask::Count) && is_all {
+            findings.count = self.fleet.sockets(namespace.endpoint(), namespace.name());
+            self.report(inquiry.home, inquiry.number, findings);
+            return None;
+        }
+        if self.questions.len() >= QUESTIONS_MAX {
+            findings.processes_missing.push("more questions wait for other processes than are kept".to_owned());
+            self.report(inquiry.home, inquiry.number, findings);
+            return None;
+        }
+        self.next_question += 1;
+        let number = self.next_question;
+        let for_clients = matches!(inquiry.ask, Ask::Answers { .. });
+        // Facts are told in time for the home, which waits no longer than it says.
+        let (timeout, patience) = if for_clients {
+            (inquiry.timeout, inquiry.timeout.saturating_add(ANSWER_GRACE))
+        } else {
+            (inquiry.timeout * 8 / 10, inquiry.timeout * 9 / 10)
+        };
+        let mut awaited: SmallVec<[Awaited; 4]> = SmallVec::new();
+        let channel = match one_process(target) {
+            Some(tag) if self.fleet.with_tag(tag).next().is_some() => {
+                awaited.extend(self.fleet.with_tag(tag).map(Awaited::Peer));
+                Channel::Node(tag)
+            }
+            _ => {
+                awaited.extend(self.fleet.ids().map(Awaited::Peer));
+                Channel::All
+            }
+        };
+        if !awaited.is_empty() {
+            let word = Word::Ask {
+                question: number,
+                to: To::new(namespace, target),
+                ask: match &inquiry.ask {
+                    Ask::Answers { frame, .. } => AskWord::Answers { frame: Raw(frame) },
+                    Ask::Sockets => AskWord::Sockets,
+                    Ask::Ids => AskWord::Ids,
+                    Ask::Count | Ask::Census => AskWord::Count,
+                    Ask::Rooms => AskWord::Rooms,
+                },
+                timeout_millis: timeout.as_millis() as u64,
+            };
+            self.post(channel, word);
+        }
+        let (home, number_at_home, due) = (inquiry.home, inquiry.number, now + patience);
+        self.questions.insert(number, Question { home, number: number_at_home, awaited, findings, due });
+        Some(number)
+    }
+
+    /// Something was found out about a question of ours.
+    fn add_findings(&mut self, number: u64, by: Awaited, mut findings: Findings, is_last: bool) {
+        let Some(question) = self.questions.get_mut(&number) else { return };
+        if !question.awaited.contains(&by) {
+            return;
+        }
+        // What the other says of its weight is not believed.
+        findings.weigh();
+        if question.findings.bytes + findings.bytes > ANSWERS_BYTES_MAX {
+            findings.cut();
+        }
+        if findings.shards_late + findings.shards_unreached > 0 {
+            findings.processes_missing.push(match by {
+                Awaited::Peer(id) => self.fleet.name(id),
+                Awaited::Foreign(place) => self.foreign[place].name().to_owned(),
+            });
+            (findings.shards_late, findings.shards_unreached) = (0, 0);
+        }
+        question.findings.add(findings);
+        if is_last {
+            question.awaited.retain(|awaited| *awaited != by);
+            self.finish_if_answered(number);
+        }
+    }
+
+    fn finish_if_answered(&mut self, number: u64) {
+        if !self.questions.get(&number).is_some_and(|question| question.awaited.is_empty()) {
+            return;
+        }
+        if let Some(question) = self.questions.remove(&number) {
+            self.foreign.iter_mut().for_each(|format| format.forget(number));
+            self.report(question.home, question.number, question.findings);
+        }
+    }
+
+    fn report(&mut self, home: ShardId, number: Key, findings: Findings) {
+        self.send(home, ShardMessage::Report(Box::new(Report { number, findings })));
+    }
+
+    fn peer_gone(&mut self, id: NodeId, why: &str) {
+        let Some(peer) = self.fleet.forget(id) else { return };
+        tracing::info!(process = peer.name, tag = %peer.tag, "another process is gone: {why}");
+        let waiting: Vec<u64> = self.questions.keys().copied().collect();
+        for number in waiting {
+            let Some(question) = self.questions.get_mut(&number) else { continue };
+            if question.awaited.contains(&Awaited::Peer(id)) {
+                question.awaited.retain(|awaited| *awaited != Awaited::Peer(id));
+                question.findings.processes_missing.push(peer.name.clone());
+                self.finish_if_answered(number);
+            }
+        }
+    }
+
+    /// Gives an event to the shards that may have receivers.
+    fn deliver(&mut self, broadcast: Broadcast) {
+        let broadcast = Arc::new(broadcast);
+        if let Some(relay) = self.mesh.relay() {
+            return self.send(relay, ShardMessage::Relay(broadcast));
+        }
+        let mut audience = Audience::default();
+        let mesh = Arc::clone(&self.mesh);
+        let mut shards = 0;
+        while let Some(shard) = mesh.interest.next(&mut audience, &broadcast.namespace, &broadcast.target) {
+            shards += 1;
+            self.send(shard, ShardMessage::Broadcast(Arc::clone(&broadcast)));
+        }
+        self.stats.nobodys.add(u64::from(shards == 0));
+    }
+
+    /// Has the shards change sockets.
+    fn apply(&mut self, command: SocketCommand) {
+        if let Some(relay) = self.mesh.relay() {
+            return self.send(relay, ShardMessage::RelayCommand(Box::new(command)));
+        }
+        let announcement = match &command.change {
+            SocketChange::Join(room) => Some(self.mesh.interest.announce(&command.namespace, room)),
+            SocketChange::Leave(_) | SocketChange::Disconnect { .. } => None,
+        };
+        let mut audience = Audience::default();
+        let mesh = Arc::clone(&self.mesh);
+        while let Some(shard) = mesh.interest.next(&mut audience, &command.namespace, &command.target) {
+            let command = Box::new(command.clone());
+            self.send(shard, ShardMessage::Command(command, announcement.clone()));
+        }
+    }
+
+    fn send(&mut self, shard: ShardId, message: ShardMessage) {
+        match self.mesh.send_from_outside(shard, message) {
+            Ok(()) | Err(InboxError::Gone) => {}
+            Err(InboxError::Full) => {
+                self.stats.lost.add(1);
+                tracing::error!(shard = shard.0, "a shard does not keep up with what other processes say: a message is lost");
+            }
+        }
+    }
+
+    fn unreadable(&self, channel: &Channel, reason: &str) {
+        self.stats.unreadable.add(1);
+        tracing::warn!(?channel, "a message from the queue is ignored: {reason}");
+    }
+}
+
+/// The frames of an event with an id of this process, which clients answer to.
+fn reframe(frame: &[u8], namespace: &str, id: u64) -> Result<Vec<u8>, FramesError> {
+    let event = FramedEvent::split(frame)?;
+    if event.namespace != namespace {
+        return Err(FramesError::NamespaceDiffers);
+    }
+    let mut out = Vec::with_capacity(frame.len() + 16);
+    frame_raw(&mut out, &event.attachments, |out| {
+        encode_event_raw(out, namespace, Some(id), &event.name, event.args);
+    });
+    Ok(out)
+}
+
+/// The one process that a target names by ids, if it names nothing else.
+fn one_process(target: &Target) -> Option<NodeTag> {
+    let mut tags = target.rooms.iter().map(|room| Sid::parse(room).map(|sid| sid.node()));
+    let first = tags.next()??;
+    (!target.is_everyone && tags.all(|tag| tag == Some(first))).then_some(first)
+}
+
+fn is_hello(post: &Post) -> bool {
+    let Body::Bytes(bytes) = &post.body else { return false };
+    post.channel == Channel::All
+        && own::read(bytes).is_ok_and(|envelope| matches!(envelope.word, Word::Hello(_)))
+}
+
+/// A census as a hello has it, the largest namespaces first.
+fn counted(findings: Findings) -> Vec<(Option<String>, String, u64)> {
+    let mut counted: Vec<_> =
+        findings.census.into_iter().map(|((path, name), count)| (path, name, count)).collect();
+    counted.sort_by_key(|(_, _, count)| std::cmp::Reverse(*count));
+    counted.truncate(COUNTED_NAMESPACES_MAX);
+    counted
+}

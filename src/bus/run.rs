@@ -1,0 +1,322 @@
+//! The loop of the companion thread: one link, one broker, one connection after another.
+//!
+//! What waits is sent in batches; what comes is given to the hub at once. When the connection breaks, a new one is tried soon and again,
+//! everything is subscribed to before anything is sent, and what may be repeated is.
+
+use std::cell::RefCell;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::base::time::Time;
+use crate::bus::hub::{Asker, Hub};
+use crate::bus::{Body, Broker, Fault, Post, Receiver, Sender};
+use crate::mesh::link::{LinkReceiver, LinkStats};
+use crate::mesh::{Bell, Mesh};
+use crate::message::inquiry::{AckError, Findings};
+
+/// Messages that are sent at once.
+const BATCH_MAX: usize = 256;
+
+/// How often a batch is tried that breaks each connection.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// Between two tries to connect: so long at first, twice as long each time, up to the longest; a random part of it is left out.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+
+/// The same where trying again hardly helps, as with a wrong password.
+const BACKOFF_LASTING: Duration = Duration::from_secs(5);
+
+/// A try to connect, and to subscribe to everything, takes no longer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long what comes waits for shards that have no room. What has not found any by then is lost and counted.
+const FULL_PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long the end of a server waits for what is still to be sent.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Rings the companion, and tells it to stop.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CompanionBell {
+    notify: Arc<Notify>,
+    must_stop: Arc<AtomicBool>,
+}
+
+impl CompanionBell {
+    /// The server has stopped: send what is left, say goodbye, end.
+    pub(crate) fn stop(&self) {
+        self.must_stop.store(true, Release);
+        self.notify.notify_one();
+    }
+}
+
+impl Bell for CompanionBell {
+    fn ring(&self) {
+        self.notify.notify_one();
+    }
+}
+
+/// One link as the companion has it.
+pub(crate) struct Line {
+    pub(crate) hub: Hub,
+    pub(crate) link: LinkReceiver,
+    pub(crate) bell: CompanionBell,
+    pub(crate) mesh: Arc<Mesh>,
+    pub(crate) stats: Arc<LinkStats>,
+    /// Where the broker is, for the log: without a password.
+    pub(crate) place: String,
+    pub(crate) now: fn() -> Time,
+}
+
+/// What was taken from the hub and is not known to be sent.
+#[derive(Default)]
+struct Batch {
+    posts: Vec<Post>,
+    attempts: u32,
+}
+
+impl Line {
+    /// Serves the link until the server has stopped.
+    pub(crate) async fn run(self, mut broker: impl Broker) {
+        let Line { hub, link, bell, mesh, stats, place, now } = self;
+        let hub = RefCell::new(hub);
+        let mut batch = Batch::default();
+        let mut outage = Outage::default();
+        while !bell.must_stop.load(Acquire) {
+            let opened = timeout(CONNECT_TIMEOUT, open(&mut broker, &hub, now)).await;
+            let fault = match opened.unwrap_or_else(|_| Err(Fault::late())) {
+                Ok((mut sender, mut receiver)) => {
+                    outage.is_over(&place, link.waiting_bytes());
+                    stats.is_up.store(true, Relaxed);
+                    stats.connects.add(1);
+                    let out = send_on(&hub, &link, &mut sender, (&bell, &stats, now), &mut batch);
+                    let ended = tokio::select! {
+                        ended = out => ended,
+                        fault = receive_on(&hub, &mut receiver, (&bell, &mesh, now)) => Err(fault),
+                    };
+                    stats.is_up.store(false, Relaxed);
+                    hub.borrow_mut().disconnected();
+                    match ended {
+                        Ok(()) => return,
+                        Err(fault) => fault,
+                    }
+                }
+                Err(fault) => fault,
+            };
+            batch.forget_what_may_not_repeat(&stats);
+            outage.goes_on(&place, &fault);
+            let pause = outage.pause(&fault);
+            tokio::select! {
+                () = sleep(pause) => {}
+                // Nothing can be sent, so a ring matters only if the server stops.
+                () = stopped(&bell) => {}
+            }
+        }
+    }
+}
+
+/// Connects, and subscribes to everything.
+async fn open<B: Broker>(
+    broker: &mut B,
+    hub: &RefCell<Hub>,
+    now: fn() -> Time,
+) -> Result<(B::Sender, B::Receiver), Fault> {
+    let (mut sender, receiver) = broker.connect().await?;
+    let channels = hub.borrow_mut().connected(now());
+    sender.subscribe(&channels, &[]).await?;
+    Ok((sender, receiver))
+}
+
+/// Sends what is said until the connection breaks, or the server has stopped and all is sent.
+async fn send_on(
+    hub: &RefCell<Hub>,
+    link: &LinkReceiver,
+    sender: &mut impl Sender,
+    (bell, stats, now): (&CompanionBell, &LinkStats, fn() -> Time),
+    batch: &mut Batch,
+) -> Result<(), Fault> {
+    let mut answering: JoinSet<(Asker, Result<Findings, AckError>)> = JoinSet::new();
+    let mut goodbye: Option<Instant> = None;
+    loop {
+        if !batch.posts.is_empty() {
+            send_batch(sender, batch, stats).await?;
+        }
+        let (add, remove) = {
+            let mut hub = hub.borrow_mut();
+            hub.handle_timeout(now());
+            while hub.posts().len() < BATCH_MAX
+                && let Some(said) = link.next()
+            {
+                hub.say(&said, now());
+            }
+            for waiting in hub.take_answering() {
+                let (asker, receiver) = waiting.into_parts();
+                answering.spawn(async move { (asker, receiver.await.unwrap_or(Err(AckError::Stopped))) });
+            }
+            let count = hub.posts().len().min(BATCH_MAX);
+            batch.posts.extend(hub.posts().drain(..count));
+            stats.processes.store(hub.fleet.len() as u64, Relaxed);
+            hub.take_subscriptions(now())
+        };
+        if !add.is_empty() || !remove.is_empty() {
+            sender.subscribe(&add, &remove).await?;
+        }
+        if !batch.posts.is_empty() {
+            continue;
+        }
+        if bell.must_stop.load(Acquire) {
+            if goodbye.is_some() {
+                return Ok(());
+            }
+            goodbye = Some(Instant::now() + GOODBYE_TIMEOUT);
+            hub.borrow_mut().say_goodbye();
+            continue;
+        }
+        if link.fall_asleep() {
+            let due = hub.borrow().next_timeout();
+            tokio::select! {
+                () = bell.notify.notified() => {}
+                () = sleep(due.since(now())) => {}
+                Some(Ok((asker, found))) = answering.join_next() => hub.borrow_mut().answer(asker, found),
+            }
+            link.wake_up();
+        }
+    }
+}
+
+/// Sends one batch. What is too large for the broker is left out.
+async fn send_batch(sender: &mut impl Sender, batch: &mut Batch, stats: &LinkStats) -> Result<(), Fault> {
+    let bytes_max = sender.message_bytes_max();
+    batch.posts.retain(|post| {
+        let bytes = post.body.len_bytes();
+        if bytes > bytes_max {
+            stats.lost.add(1);
+            tracing::error!(bytes, bytes_max, "a message is too large for the message queue: other processes do not get it");
+        }
+        bytes <= bytes_max
+    });
+    batch.attempts += 1;
+    sender.publish(&batch.posts).await?;
+    stats.published.add(batch.posts.len() as u64);
+    batch.posts.clear();
+    batch.attempts = 0;
+    Ok(())
+}
+
+/// Gives the hub what comes, until the connection breaks.
+async fn receive_on(
+    hub: &RefCell<Hub>,
+    receiver: &mut impl Receiver,
+    (bell, mesh, now): (&CompanionBell, &Mesh, fn() -> Time),
+) -> Fault {
+    loop {
+        let delivery = match receiver.next().await {
+            Ok(delivery) => delivery,
+            Err(fault) => return fault,
+        };
+        wait_for_room(mesh).await;
+        let mut hub = hub.borrow_mut();
+        hub.receive(&delivery, now());
+        if !hub.posts().is_empty() || hub.is_answering() || hub.next_timeout() <= now() {
+            bell.ring();
+        }
+    }
+}
+
+/// Waits, but not for long, while a shard has no room: then the broker keeps what comes.
+async fn wait_for_room(mesh: &Mesh) {
+    let until = Instant::now() + FULL_PATIENCE;
+    while mesh.is_outside_full() && Instant::now() < until {
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn stopped(bell: &CompanionBell) {
+    while !bell.must_stop.load(Acquire) {
+        bell.notify.notified().await;
+    }
+}
+
+impl Batch {
+    /// The connection broke: what of the batch the broker has got is not known.
+    fn forget_what_may_not_repeat(&mut self, stats: &LinkStats) {
+        let before = self.posts.len();
+        let is_hopeless = self.attempts >= ATTEMPTS_MAX;
+        let was_tried = self.attempts > 0;
+        self.posts.retain(|post| !was_tried || post.may_repeat && !is_hopeless);
+        stats.lost.add((before - self.posts.len()) as u64);
+        if is_hopeless {
+            self.attempts = 0;
+            tracing::error!(messages = before, "the connection to the message queue broke each time these were sent: they are lost");
+        }
+    }
+}
+
+/// A time without a connection.
+#[derive(Default)]
+struct Outage {
+    since: Option<Instant>,
+    tries: u32,
+    was_up: bool,
+}
+
+impl Outage {
+    fn goes_on(&mut self, place: &str, fault: &Fault) {
+        self.tries += 1;
+        let fault = &fault.text;
+        if self.since.is_none() {
+            self.since = Some(Instant::now());
+            let before = if self.was_up { "is gone" } else { "is not there" };
+            tracing::warn!(place, "the message queue {before}: {fault}; this process serves its own clients meanwhile");
+        } else {
+            tracing::debug!(place, tries = self.tries, "the message queue is still away: {fault}");
+        }
+    }
+
+    fn is_over(&mut self, place: &str, waiting_bytes: usize) {
+        match self.since.take() {
+            Some(since) => {
+                let away = since.elapsed();
+                tracing::info!(place, ?away, waiting_bytes, "the message queue is there again");
+            }
+            None => tracing::info!(place, "the message queue is connected"),
+        }
+        (self.tries, self.was_up) = (0, true);
+    }
+
+    /// How long to wait before the next try.
+    fn pause(&self, fault: &Fault) -> Duration {
+        let (least, most) = BACKOFF;
+        let longest = if fault.is_lasting {
+            BACKOFF_LASTING
+        } else {
+            least.saturating_mul(1 << self.tries.saturating_sub(1).min(8)).min(most)
+        };
+        // Between a half and the whole, so that processes do not come back all at once.
+        let random = RandomState::new().build_hasher().finish() % 1024;
+        longest.mul_f64(0.5 + random as f64 / 2048.0)
+    }
+}
+
+impl Fault {
+    fn late() -> Fault {
+        Fault { text: format!("no answer within {CONNECT_TIMEOUT:?}"), is_lasting: false }
+    }
+}
+
+impl Body {
+    /// What the broker is to carry.
+    pub(crate) fn len_bytes(&self) -> usize {
+        match self {
+            Body::Bytes(bytes) => bytes.len(),
+            Body::Fields(fields) => fields.iter().map(|(name, value)| name.len() + value.len()).sum(),
+        }
+    }
+}
