@@ -8,6 +8,7 @@
 
 pub(crate) mod fleet;
 pub(crate) mod hub;
+pub(crate) mod make;
 pub(crate) mod own;
 pub(crate) mod run;
 pub(crate) mod subscriptions;

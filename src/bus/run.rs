@@ -6,11 +6,10 @@
 use std::cell::RefCell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -43,17 +42,30 @@ const FULL_PATIENCE: Duration = Duration::from_millis(250);
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Rings the companion, and tells it to stop.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct CompanionBell {
     notify: Arc<Notify>,
-    must_stop: Arc<AtomicBool>,
+    stopping: watch::Sender<bool>,
 }
 
 impl CompanionBell {
+    pub(crate) fn new() -> CompanionBell {
+        CompanionBell { notify: Arc::default(), stopping: watch::Sender::new(false) }
+    }
+
     /// The server has stopped: send what is left, say goodbye, end.
     pub(crate) fn stop(&self) {
-        self.must_stop.store(true, Release);
+        self.stopping.send_replace(true);
         self.notify.notify_one();
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    async fn stopped(&self) {
+        // The sender is here as well, so that it cannot be gone.
+        let _ = self.stopping.subscribe().wait_for(|is_stopping| *is_stopping).await;
     }
 }
 
@@ -62,6 +74,9 @@ impl Bell for CompanionBell {
         self.notify.notify_one();
     }
 }
+
+/// The companion's clock: that of the shards.
+pub(crate) type Clock = dyn Fn() -> Time + Send;
 
 /// One link as the companion has it.
 pub(crate) struct Line {
@@ -72,7 +87,7 @@ pub(crate) struct Line {
     pub(crate) stats: Arc<LinkStats>,
     /// Where the broker is, for the log: without a password.
     pub(crate) place: String,
-    pub(crate) now: fn() -> Time,
+    pub(crate) now: Box<Clock>,
 }
 
 /// What was taken from the hub and is not known to be sent.
@@ -83,13 +98,26 @@ struct Batch {
 }
 
 impl Line {
-    /// Serves the link until the server has stopped.
-    pub(crate) async fn run(self, mut broker: impl Broker) {
+    /// Serves the link until the server has stopped, and for a moment longer: what is left is sent, if the broker takes it.
+    pub(crate) async fn run(self, broker: impl Broker) {
+        let bell = self.bell.clone();
+        let overdue = async {
+            bell.stopped().await;
+            sleep(GOODBYE_TIMEOUT).await;
+        };
+        tokio::select! {
+            () = self.serve(broker) => {}
+            () = overdue => {}
+        }
+    }
+
+    async fn serve(self, mut broker: impl Broker) {
         let Line { hub, link, bell, mesh, stats, place, now } = self;
+        let now = &*now;
         let hub = RefCell::new(hub);
         let mut batch = Batch::default();
         let mut outage = Outage::default();
-        while !bell.must_stop.load(Acquire) {
+        while !(bell.is_stopping() && link.is_empty()) {
             let opened = timeout(CONNECT_TIMEOUT, open(&mut broker, &hub, now)).await;
             let fault = match opened.unwrap_or_else(|_| Err(Fault::late())) {
                 Ok((mut sender, mut receiver)) => {
@@ -112,12 +140,7 @@ impl Line {
             };
             batch.forget_what_may_not_repeat(&stats);
             outage.goes_on(&place, &fault);
-            let pause = outage.pause(&fault);
-            tokio::select! {
-                () = sleep(pause) => {}
-                // Nothing can be sent, so a ring matters only if the server stops.
-                () = stopped(&bell) => {}
-            }
+            sleep(outage.pause(&fault)).await;
         }
     }
 }
@@ -126,7 +149,7 @@ impl Line {
 async fn open<B: Broker>(
     broker: &mut B,
     hub: &RefCell<Hub>,
-    now: fn() -> Time,
+    now: &Clock,
 ) -> Result<(B::Sender, B::Receiver), Fault> {
     let (mut sender, receiver) = broker.connect().await?;
     let channels = hub.borrow_mut().connected(now());
@@ -139,11 +162,11 @@ async fn send_on(
     hub: &RefCell<Hub>,
     link: &LinkReceiver,
     sender: &mut impl Sender,
-    (bell, stats, now): (&CompanionBell, &LinkStats, fn() -> Time),
+    (bell, stats, now): (&CompanionBell, &LinkStats, &Clock),
     batch: &mut Batch,
 ) -> Result<(), Fault> {
     let mut answering: JoinSet<(Asker, Result<Findings, AckError>)> = JoinSet::new();
-    let mut goodbye: Option<Instant> = None;
+    let mut has_said_goodbye = false;
     loop {
         if !batch.posts.is_empty() {
             send_batch(sender, batch, stats).await?;
@@ -171,11 +194,10 @@ async fn send_on(
         if !batch.posts.is_empty() {
             continue;
         }
-        if bell.must_stop.load(Acquire) {
-            if goodbye.is_some() {
+        if bell.is_stopping() {
+            if std::mem::replace(&mut has_said_goodbye, true) {
                 return Ok(());
             }
-            goodbye = Some(Instant::now() + GOODBYE_TIMEOUT);
             hub.borrow_mut().say_goodbye();
             continue;
         }
@@ -214,7 +236,7 @@ async fn send_batch(sender: &mut impl Sender, batch: &mut Batch, stats: &LinkSta
 async fn receive_on(
     hub: &RefCell<Hub>,
     receiver: &mut impl Receiver,
-    (bell, mesh, now): (&CompanionBell, &Mesh, fn() -> Time),
+    (bell, mesh, now): (&CompanionBell, &Mesh, &Clock),
 ) -> Fault {
     loop {
         let delivery = match receiver.next().await {
@@ -235,12 +257,6 @@ async fn wait_for_room(mesh: &Mesh) {
     let until = Instant::now() + FULL_PATIENCE;
     while mesh.is_outside_full() && Instant::now() < until {
         sleep(Duration::from_millis(1)).await;
-    }
-}
-
-async fn stopped(bell: &CompanionBell) {
-    while !bell.must_stop.load(Acquire) {
-        bell.notify.notified().await;
     }
 }
 

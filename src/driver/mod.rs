@@ -7,6 +7,8 @@
 
 pub(crate) mod balance;
 pub(crate) mod clock;
+#[cfg(feature = "bus")]
+pub(crate) mod companion;
 pub(crate) mod descriptor;
 pub(crate) mod doorbell;
 pub(crate) mod files;
@@ -34,11 +36,15 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::base::ids::ShardId;
 use crate::config::Config;
+use crate::config::queue::MessageQueue;
 use crate::driver::balance::Balance;
+#[cfg(feature = "bus")]
+use crate::driver::companion::Companion;
 use crate::driver::doorbell::EventBell;
 use crate::driver::files::FileReader;
 use crate::driver::listener::Listeners;
 use crate::driver::machine::{Backend, Cpus, IoChosen};
+use crate::mesh::link::Links;
 use crate::mesh::{Bell, Handoff, InboxError, InboxReceiver, Mesh, MeshOptions, ShardMessage};
 use crate::shard::user::app::App;
 use crate::shard::user::shard_info::ShardInfo;
@@ -58,6 +64,15 @@ pub(crate) struct Start {
     pub(crate) config: Arc<Config>,
     pub(crate) app: AppMaker,
     pub(crate) tasks: TaskMaker,
+    /// The message queues of its endpoints.
+    pub(crate) queues: Vec<Queue>,
+}
+
+/// A message queue and the endpoints that are on it, by path; none is the configuration's own.
+#[derive(Clone, Debug)]
+pub(crate) struct Queue {
+    pub(crate) queue: MessageQueue,
+    pub(crate) endpoints: Vec<Option<Box<str>>>,
 }
 
 /// A process full of running shards.
@@ -71,6 +86,9 @@ pub(crate) struct Running {
     threads: Vec<JoinHandle<bool>>,
     /// Listeners that all shards share.
     shared_listeners: Vec<OwnedFd>,
+    /// The thread of the message queues, if there are any.
+    #[cfg(feature = "bus")]
+    companion: Option<Companion>,
 }
 
 /// What one shard's thread is given.
@@ -115,9 +133,13 @@ pub(crate) fn start(mut start: Start, announce: impl FnOnce(&Running)) -> Result
     let cpus = machine::usable_cpus();
     Arc::make_mut(&mut start.config).outboxes_bytes_max = outboxes_bytes_max(&start.config);
     let shards = shards_of(&start.config, &cpus);
-    let (mesh, inboxes, descriptors) = make_mesh(shards)?;
-    let files = FileReader::start(Arc::clone(&mesh), start.config.static_file_bytes_max);
     let clock = clock::Clock::new();
+    #[cfg(feature = "bus")]
+    let (links, prepared) = companion::prepare(&start.queues, &start.config, clock.unix_origin());
+    #[cfg(not(feature = "bus"))]
+    let links = Links::default();
+    let (mesh, inboxes, descriptors) = make_mesh(shards, links)?;
+    let files = FileReader::start(Arc::clone(&mesh), start.config.static_file_bytes_max);
     let balance = Balance::new(shards);
     let mut running = Running {
         mesh: Arc::clone(&mesh),
@@ -126,6 +148,8 @@ pub(crate) fn start(mut start: Start, announce: impl FnOnce(&Running)) -> Result
         io,
         threads: Vec::new(),
         shared_listeners: Vec::new(),
+        #[cfg(feature = "bus")]
+        companion: prepared.map(|prepared| prepared.start(&mesh, clock)).transpose()?,
     };
     announce(&running);
     let (built, are_built) = crossbeam_channel::bounded(shards);
@@ -196,7 +220,7 @@ pub(crate) fn outboxes_bytes_max(config: &Config) -> usize {
 /// The mesh, each shard's inbox, and what rings when its bell is rung.
 type MeshParts = (Arc<Mesh>, Vec<InboxReceiver>, Vec<Arc<OwnedFd>>);
 
-fn make_mesh(shards: usize) -> Result<MeshParts, String> {
+fn make_mesh(shards: usize, links: Links) -> Result<MeshParts, String> {
     let mut bells: Vec<Box<dyn Bell>> = Vec::new();
     let mut descriptors = Vec::new();
     for _ in 0..shards {
@@ -209,7 +233,7 @@ fn make_mesh(shards: usize) -> Result<MeshParts, String> {
     for (number, bytes) in seed.iter_mut().zip(machine::random_seed().as_chunks().0) {
         *number = u64::from_ne_bytes(*bytes);
     }
-    let (mesh, inboxes) = Mesh::with(bells, MeshOptions { seed, ..MeshOptions::default() });
+    let (mesh, inboxes) = Mesh::with(bells, MeshOptions { seed, links, ..MeshOptions::default() });
     if let Some(salt) = machine::random_seed().first_chunk() {
         mesh.set_shard_key_salt(u64::from_ne_bytes(*salt));
     }
@@ -242,6 +266,10 @@ impl Running {
     pub(crate) fn join(self) -> Result<(), String> {
         let outcome = await_shards(self.threads);
         stop::close_shared(&self.shared_listeners);
+        #[cfg(feature = "bus")]
+        if let Some(companion) = self.companion {
+            companion.stop();
+        }
         outcome
     }
 }

@@ -211,6 +211,10 @@ impl LinkReceiver {
         Some(said)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Bytes that wait.
     pub(crate) fn waiting_bytes(&self) -> usize {
         self.bytes.load(Relaxed)

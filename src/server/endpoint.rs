@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::engine::EngineOptions;
+use crate::config::queue::shared::{self, SharedQueue};
+use crate::driver::Queue;
 use crate::server::class::{ClassNamespace, Methods};
 use crate::server::handle::Handle;
 use crate::server::namespace::Namespace;
@@ -153,6 +155,20 @@ pub(crate) fn validate(endpoints: &[Endpoint]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The message queues of the endpoints, each with those that are on it.
+pub(crate) fn queues(endpoints: &[Endpoint]) -> Result<Vec<Queue>> {
+    let shared = shared::queues(endpoints.iter().map(|endpoint| &endpoint.options))?;
+    let path = |number: u8| {
+        let path = endpoints[usize::from(number)].options.path.as_str();
+        (number != MAIN).then(|| path.into())
+    };
+    let queues = shared.into_iter().map(|SharedQueue { queue, endpoints }| Queue {
+        queue,
+        endpoints: endpoints.into_iter().map(path).collect(),
+    });
+    Ok(queues.collect())
 }
 
 /// Registers every endpoint's handlers for one shard.

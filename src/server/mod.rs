@@ -25,7 +25,7 @@ use std::time::Duration;
 use crate::base::guard::guarded;
 use crate::config::Config;
 use crate::driver::signals::StopSignals;
-use crate::driver::{self, AppMaker, Running, Start, TaskMaker};
+use crate::driver::{self, AppMaker, Queue, Running, Start, TaskMaker};
 use crate::protocol::flask::signer::CookieSigner;
 use crate::protocol::http::method::Method;
 use crate::protocol::http::response::Response;
@@ -129,6 +129,7 @@ pub(crate) struct Parts {
     pub(crate) config: Arc<Config>,
     pub(crate) app: AppMaker,
     pub(crate) tasks: TaskMaker,
+    pub(crate) queues: Vec<Queue>,
     pub(crate) handle: Handle,
 }
 
@@ -406,9 +407,9 @@ impl Server {
     pub fn start(self) -> Result<RunningServer> {
         let options = self.blueprint.endpoints.iter().map(|endpoint| endpoint.options.max_http_buffer_size);
         let message_bytes_max = options.max().unwrap_or(0);
-        let Parts { config, app, tasks, handle } = self.into_parts()?;
+        let Parts { config, app, tasks, queues, handle } = self.into_parts()?;
         memory::announce(&config, message_bytes_max)?;
-        let running = driver::start(Start { config, app, tasks }, |running| {
+        let running = driver::start(Start { config, app, tasks, queues }, |running| {
             handle.connect(Shared {
                 mesh: Arc::clone(&running.mesh),
                 counters: running.counters.clone(),
@@ -436,6 +437,7 @@ impl Server {
         if let Some(period) = blueprint.periods.iter().find(|period| **period < PERIOD_MIN) {
             return Err(Error(format!("every {period:?}: the least is {PERIOD_MIN:?}")));
         }
+        let queues = endpoint::queues(&blueprint.endpoints)?;
         folders::warn_of_missing(&blueprint.folders);
         let handle = blueprint.handle.clone();
         let config = Arc::new(blueprint.config.clone());
@@ -446,7 +448,7 @@ impl Server {
             built.map_err(|fault| fault.0)
         };
         let tasks = move |shard: ShardInfo| for_tasks.tasks(shard);
-        Ok(Parts { config, app: Arc::new(app), tasks: Arc::new(tasks), handle })
+        Ok(Parts { config, app: Arc::new(app), tasks: Arc::new(tasks), queues, handle })
     }
 
     /// Starts the server and waits until SIGTERM or SIGINT has ended it.

@@ -1,0 +1,101 @@
+//! The companion thread: the message queues of a process, away from its shards, with tokio.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crate::base::ids::NodeTag;
+use crate::bus::hub::{Hub, HubParts, Identity};
+use crate::bus::run::{CompanionBell, Line};
+use crate::bus::make;
+use crate::config::Config;
+use crate::driver::clock::Clock;
+use crate::driver::{Queue, machine};
+use crate::mesh::Mesh;
+use crate::mesh::link::{Link, LinkReceiver, LinkStats, Links};
+
+/// What is made before there is a mesh, which has the other end of each link.
+pub(crate) struct Prepared {
+    me: Identity,
+    lines: Vec<(Queue, LinkReceiver, CompanionBell, Arc<LinkStats>)>,
+}
+
+/// The thread, while it runs.
+pub(crate) struct Companion {
+    bells: Vec<CompanionBell>,
+    thread: JoinHandle<()>,
+}
+
+/// Makes the links of a process; none if there are no queues.
+pub(crate) fn prepare(queues: &[Queue], config: &Config, unix_millis: u64) -> (Links, Option<Prepared>) {
+    if queues.is_empty() {
+        return (Links::default(), None);
+    }
+    let [seed, tag] = [machine::random_seed(), machine::random_seed()];
+    let (Some(id), Some(tag)) = (seed.first_chunk(), tag.first_chunk()) else {
+        unreachable!("a seed is longer than an id")
+    };
+    let tag = NodeTag(*tag);
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let name = format!("{host}:{}", std::process::id());
+    let me = Identity { id: *id, tag, name, started: unix_millis };
+    let (mut links, mut lines) = (Vec::new(), Vec::new());
+    for queue in queues {
+        let bell = CompanionBell::new();
+        let names_rooms = make::names_rooms(&queue.queue);
+        let (link, receiver) = Link::new(tag, config.queue_bytes_max, names_rooms, Box::new(bell.clone()));
+        let link = Arc::new(link);
+        lines.push((queue.clone(), receiver, bell, Arc::clone(&link.stats)));
+        links.extend(queue.endpoints.iter().map(|path| (path.clone(), Arc::clone(&link))));
+    }
+    (Links::new(tag, links), Some(Prepared { me, lines }))
+}
+
+impl Prepared {
+    /// Starts the thread. It connects by itself, now and whenever a connection breaks.
+    pub(crate) fn start(self, mesh: &Arc<Mesh>, clock: Clock) -> Result<Companion, String> {
+        let bells = self.lines.iter().map(|(_, _, bell, _)| bell.clone()).collect();
+        let mesh = Arc::clone(mesh);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| format!("the message queue's thread: {error}"))?;
+        let work = move || {
+            let local = tokio::task::LocalSet::new();
+            for (Queue { queue, endpoints }, link, bell, stats) in self.lines {
+                let parts = HubParts {
+                    me: self.me.clone(),
+                    mesh: Arc::clone(&mesh),
+                    endpoints,
+                    interests: Arc::clone(&link.interests),
+                    stats: Arc::clone(&stats),
+                    slots: make::slots(&queue),
+                    foreign: make::foreign_formats(&queue, &self.me),
+                };
+                let line = Line {
+                    hub: Hub::new(parts),
+                    link,
+                    bell,
+                    mesh: Arc::clone(&mesh),
+                    stats,
+                    place: queue.url.to_string(),
+                    now: Box::new(move || clock.now()),
+                };
+                local.spawn_local(make::serve(queue, line));
+            }
+            runtime.block_on(local);
+        };
+        let thread = std::thread::Builder::new().name("bus".to_owned()).spawn(work);
+        let thread = thread.map_err(|error| format!("cannot start the message queue's thread: {error}"))?;
+        Ok(Companion { bells, thread })
+    }
+}
+
+impl Companion {
+    /// Ends the thread: what is left to say is said, for a second at most.
+    pub(crate) fn stop(self) {
+        self.bells.iter().for_each(CompanionBell::stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the message queue's thread has died");
+        }
+    }
+}
