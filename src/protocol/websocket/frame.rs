@@ -350,7 +350,8 @@ pub(crate) fn measure(bytes: &[u8], frames_max: usize) -> (usize, usize) {
     (covered, count)
 }
 
-fn split_server_frame(bytes: &[u8]) -> Option<(Opcode, &[u8], &[u8])> {
+/// The first frame of a buffer, and what follows it; `None` if it is not whole, final and unmasked, without extensions.
+pub(crate) fn split_server_frame(bytes: &[u8]) -> Option<(Opcode, &[u8], &[u8])> {
     let header = decode(bytes, usize::MAX, 0).ok()??;
     if header.mask.is_some() || !header.is_final {
         return None;

@@ -1,10 +1,10 @@
 //! Packets and frames for one session.
 
 use crate::base::slab::Key;
+use crate::protocol::socketio::frames::{frame_packet, frame_text};
 use crate::shard::table::Tables;
 use crate::shard::value::connection::Ending;
 use crate::shard::value::effect::Effects;
-use crate::shard::value::encode::{frame_packet, frame_text};
 use crate::shard::value::pools::Pools;
 use crate::shard::value::session::{CloseReason, Link};
 use crate::shard::value::socket::NOWHERE;

@@ -3,10 +3,10 @@
 use crate::base::slab::Key;
 use crate::protocol::engineio::polling::PollForm;
 use crate::protocol::http::head::Head;
+use crate::protocol::socketio::frames::frame_text;
 use crate::shard::table::Tables;
 use crate::shard::table::switching::Accepted;
 use crate::shard::value::connection::{Connection, Kind, Role};
-use crate::shard::value::encode::frame_text;
 use crate::shard::value::session::{Link, Upgrade};
 
 impl Tables {

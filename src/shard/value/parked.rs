@@ -245,7 +245,7 @@ mod tests {
 
     fn frame(text: &str) -> SharedFrame {
         let mut bytes = Vec::new();
-        crate::shard::value::encode::frame_text(&mut bytes, text);
+        crate::protocol::socketio::frames::frame_text(&mut bytes, text);
         SharedFrame::new(bytes)
     }
 
