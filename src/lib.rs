@@ -65,6 +65,8 @@ pub mod testing;
 
 pub use base::ids::Sid;
 pub use config::engine::EngineOptions;
+pub use config::queue::formats::{QueueFormat, QueueFormats};
+pub use config::queue::url::QueueUrl;
 pub use config::{Config, Io, Parser};
 pub use message::inquiry::AckError;
 pub use message::peer::Peer;

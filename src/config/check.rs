@@ -13,6 +13,25 @@ const BARE_SECONDS_MAX: f64 = 1000.0;
 /// The largest number of seconds that HTTP's headers know (RFC 9111 §1.2.2).
 const SECONDS_MAX: f64 = ((1_u64 << 31) - 1) as f64;
 
+/// How alike two words must be for one to be meant by the other, from 0 to 1.
+const SIMILARITY_MIN: f64 = 0.7;
+
+/// The known word that is most like this one, if one is like it.
+pub(crate) fn nearest<'a>(known: impl Iterator<Item = &'a str>, word: &str) -> Option<&'a str> {
+    nearest_above(SIMILARITY_MIN, known, word)
+}
+
+/// The same, told how alike they must be.
+pub(crate) fn nearest_above<'a>(
+    similarity_min: f64,
+    known: impl Iterator<Item = &'a str>,
+    word: &str,
+) -> Option<&'a str> {
+    let scored = known.map(|name| (strsim::jaro_winkler(word, name), name));
+    let best = scored.max_by(|left, right| left.0.total_cmp(&right.0))?;
+    (best.0 >= similarity_min).then_some(best.1)
+}
+
 pub(crate) fn at_least_a_millisecond(times: &[(&str, Duration)]) -> Result<(), String> {
     match times.iter().find(|(_, time)| *time < Duration::from_millis(1)) {
         Some((name, time)) => Err(format!("{name} = {time:?}: the least is 1ms")),

@@ -9,6 +9,9 @@ use crate::base::limits;
 use crate::config::check::{
     TIME_MAX, at_least_a_millisecond, at_least_one, at_most_the_longest, duration, one_or_many, seconds,
 };
+use crate::config::queue::formats::QueueFormats;
+use crate::config::queue::url::QueueUrl;
+use crate::config::queue::{CHANNEL_DEFAULT, MessageQueue, NODE_KEY_DEFAULT};
 use crate::protocol::http::cookies::CookieTemplate;
 use crate::protocol::http::cors::CorsOrigins;
 use crate::protocol::http::headers::{elements, is_token};
@@ -80,6 +83,23 @@ pub struct EngineOptions {
     /// Folder of the browser client, npm's `socket.io-client/dist`, whose files are served below `path` as Node's
     /// `serveClient` does: `/socket.io/socket.io.js`. Default empty: none is served.
     pub client_bundle: PathBuf,
+    /// The broker on which this endpoint meets other processes: `redis://USER:PASSWORD@HOST:6379/0`, `rediss://` with TLS, also
+    /// `valkey://` and `valkeys://`; `redis+sentinel://HOST1,HOST2/0/SERVICE`; `amqp://`, `amqps://`; `kafka://HOST1:9092,HOST2`;
+    /// `nats://`, `natss://`; `memory:` for the servers of one process. `?mode=` says how our own messages go: for Redis `pubsub`,
+    /// `sharded` or `streams`, for NATS `core` or `jetstream`. Default empty: this process is alone.
+    pub message_queue: QueueUrl,
+    /// The name on the broker that processes have in common which belong together. Default `flask-socketio`, as in Flask-SocketIO;
+    /// python-socketio's own is `socketio`.
+    pub channel: String,
+    /// Which formats are spoken on the queue besides our own: `python`, `node`, `node-sharded`, `node-streams`, or none. Default:
+    /// `python`, where python-socketio has the broker.
+    pub queue_formats: QueueFormats,
+    /// What the names of Node's channels begin with, where Node's adapters have an option `key` (`streamName` of the streams
+    /// adapter). Default `socket.io`, as in Node.
+    pub node_key: String,
+    /// Whether messages of python-socketio before 5.14 are read, which are pickles. They are read by a decoder that knows texts,
+    /// numbers, lists and dictionaries only, never by Python's. Default false.
+    pub queue_pickle: bool,
 }
 
 impl Default for EngineOptions {
@@ -105,6 +125,11 @@ impl Default for EngineOptions {
             cookie: String::new(),
             allow_eio3: false,
             client_bundle: PathBuf::new(),
+            message_queue: QueueUrl::default(),
+            channel: CHANNEL_DEFAULT.to_owned(),
+            queue_formats: QueueFormats::default(),
+            node_key: NODE_KEY_DEFAULT.to_owned(),
+            queue_pickle: false,
         }
     }
 }
@@ -125,6 +150,23 @@ impl EngineOptions {
             .map_err(|fault| format!("cookie = {:?}: {fault}", self.cookie))
     }
 
+    /// The message queue, if there is one.
+    ///
+    /// # Errors
+    /// What of it is wrong.
+    pub(crate) fn queue(&self) -> Result<Option<MessageQueue>, String> {
+        if self.message_queue.is_empty() {
+            return Ok(None);
+        }
+        let mut queue = MessageQueue::new(&self.message_queue)?;
+        queue.channel.clone_from(&self.channel);
+        queue.formats = self.queue_formats.of_broker(&queue.address);
+        queue.node_key.clone_from(&self.node_key);
+        queue.is_pickle_read = self.queue_pickle;
+        queue.validate()?;
+        Ok(Some(queue))
+    }
+
     /// Says what is wrong with the values, in words for the person who set them.
     pub(crate) fn validate(&self) -> Result<(), String> {
         let path_is_sound = self.path.starts_with('/') && !self.path.contains(['?', '#', ' ']);
@@ -140,6 +182,7 @@ impl EngineOptions {
         }
         validate_subprotocols(&self.subprotocols)?;
         self.cookie_template()?;
+        self.queue()?;
         at_most_the_longest(&[
             ("ping_interval", self.ping_interval),
             ("ping_timeout", self.ping_timeout),

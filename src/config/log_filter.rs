@@ -2,8 +2,10 @@
 //!
 //! Reads and checks; whoever writes the log applies it. A word that means nothing is an error that names the nearest.
 
-use strsim::{damerau_levenshtein, jaro_winkler};
+use strsim::damerau_levenshtein;
 use tracing::level_filters::LevelFilter;
+
+use crate::config::check::nearest_above;
 
 /// The parts of this crate that log lines come from. `shardcast` stands for all of them.
 const TARGETS: &[&str] = &[
@@ -75,7 +77,7 @@ pub(crate) fn parse_level(text: &str) -> Result<LevelFilter, String> {
     found.map(|(_, level)| *level).ok_or_else(|| {
         let small = text.to_ascii_lowercase();
         let levels = LEVELS.iter().map(|(name, _)| *name);
-        let near = nearest(levels.chain(TARGETS.iter().copied()), |name| jaro_winkler(&small, name), 0.75);
+        let near = nearest_above(0.75, levels.chain(TARGETS.iter().copied()), &small);
         match near {
             Some(near) => format!("{text:?} is no level; did you mean {near}?"),
             None => format!("{text:?} is no level: write error, warn, info, debug, trace or off"),
@@ -107,19 +109,9 @@ fn check_target(target: &str) -> Result<(), String> {
     };
     let slips_of = ["shardcast", crate::base::log::SOCKETIO, crate::base::log::ENGINEIO];
     let Some(near) = slips_of.iter().find(|known| is_slip(known)) else { return Ok(()) };
-    let nearest_of_all = nearest(TARGETS.iter().copied(), |known| jaro_winkler(target, known), 0.9);
+    let nearest_of_all = nearest_above(0.9, TARGETS.iter().copied(), target);
     let meant = if root == "shardcast" || target.contains("::") { nearest_of_all } else { None };
     Err(format!("nothing is logged by {target:?}; did you mean {}?", meant.unwrap_or(near)))
-}
-
-fn nearest(
-    known: impl Iterator<Item = &'static str>,
-    similarity: impl Fn(&str) -> f64,
-    similarity_min: f64,
-) -> Option<&'static str> {
-    let scored = known.map(|name| (similarity(name), name));
-    let best = scored.max_by(|left, right| left.0.total_cmp(&right.0))?;
-    (best.0 >= similarity_min).then_some(best.1)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! What a user can set. Plain values: reading them from files and the environment is the server's part.
 
-mod check;
+pub(crate) mod check;
 pub(crate) mod engine;
 pub(crate) mod log_filter;
+pub(crate) mod queue;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::config::check::{
 };
 use crate::config::engine::EngineOptions;
 use crate::config::log_filter::{LogFilter, parse_level};
+use crate::config::queue::QUEUE_BYTES_DEFAULT;
 use crate::protocol::http::forwarded::TrustedProxies;
 use crate::protocol::http::hosts::AllowedHosts;
 
@@ -105,6 +107,12 @@ pub struct Config {
     pub flush_window: Duration,
     /// Bytes of events that may wait behind a socket's running asynchronous handler. Default 1 MiB.
     pub pending_bytes_max: usize,
+    /// Bytes of messages that may wait for one broker while it is slow or away; beyond it they are refused, and an emit says so.
+    /// Default 16 MiB.
+    pub queue_bytes_max: usize,
+    /// The largest message that a broker is sent, in bytes; it must take so much. At most 64 MiB. Default 0: 8 MiB, and 1 MiB less
+    /// 1 KiB for Kafka and NATS, which take no more unless they are configured to.
+    pub queue_message_bytes_max: usize,
     /// Connections one shard accepts; beyond it a new one is closed at once. Default 1,000,000.
     pub connections_max: usize,
     /// Sessions one shard opens; beyond it a handshake is answered 503 with `Retry-After`. Default 1,000,000.
@@ -220,6 +228,8 @@ impl Default for Config {
             partial_bytes_max: 128 * 1024 * 1024,
             flush_window: Duration::ZERO,
             pending_bytes_max: 1024 * 1024,
+            queue_bytes_max: QUEUE_BYTES_DEFAULT,
+            queue_message_bytes_max: 0,
             connections_max: 1_000_000,
             sessions_max: 1_000_000,
             unjoined_sessions_max: 10_000,
@@ -324,6 +334,7 @@ impl Config {
             let (least, most) = head_bytes.into_inner();
             return Err(format!("head_bytes_max = {}: it is {least} to {most}", self.head_bytes_max));
         }
+        queue::check_bounds(self.queue_bytes_max, self.queue_message_bytes_max)?;
         if self.flush_window > FLUSH_WINDOW_MAX {
             return Err(format!("flush_window = {:?}: the most is {FLUSH_WINDOW_MAX:?}", self.flush_window));
         }

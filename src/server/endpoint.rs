@@ -154,12 +154,13 @@ pub(crate) fn validate(endpoints: &[Endpoint]) -> Result<()> {
             return Err(Error::new(format!("two endpoints at {path}; give each a path of its own")));
         }
     }
+    shared::queues(endpoints.iter().map(|endpoint| &endpoint.options))?;
     Ok(())
 }
 
 /// The message queues of the endpoints, each with those that are on it.
 pub(crate) fn queues(endpoints: &[Endpoint]) -> Result<Vec<Queue>> {
-    let shared = shared::queues(endpoints.iter().map(|endpoint| &endpoint.options))?;
+    let shared = shared::shared::queues(endpoints.iter().map(|endpoint| &endpoint.options))?;
     let path = |number: u8| {
         let path = endpoints[usize::from(number)].options.path.as_str();
         (number != MAIN).then(|| path.into())

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::config::Config;
+use crate::config::check::nearest;
 use crate::server::cluster::is_of_a_service;
 use crate::server::{Error, Result};
 
@@ -16,6 +17,12 @@ const PREFIX: &str = "SHARDCAST_";
 
 /// The variable that names a configuration file; it is no key of the file itself.
 const FILE_VARIABLE: &str = "SHARDCAST_CONFIG";
+
+/// Keys whose value is text also where it looks like a number.
+const TEXT_KEYS: &[&str] = &["channel", "message_queue", "node_key"];
+
+/// The key whose value may hold a password.
+const SECRET_KEY: &str = "message_queue";
 
 impl Config {
     /// Every key of the configuration, in the order of the documentation.
@@ -51,6 +58,13 @@ impl Config {
         "cookie",
         "allow_eio3",
         "client_bundle",
+        "message_queue",
+        "channel",
+        "queue_formats",
+        "node_key",
+        "queue_pickle",
+        "queue_bytes_max",
+        "queue_message_bytes_max",
         "header_timeout",
         "head_bytes_max",
         "keep_alive_timeout",
@@ -124,7 +138,8 @@ impl Config {
                     advice.unwrap_or_default()
                 )));
             }
-            table.insert(key, value_of(&value));
+            let value = if TEXT_KEYS.contains(&key.as_str()) { value.into() } else { value_of(&value) };
+            table.insert(key, value);
         }
         let config: Config = match serde_json::from_value(Value::Object(table.clone())) {
             Ok(config) => config,
@@ -140,7 +155,14 @@ fn name_fault(table: &Map<String, Value>, error: &serde_json::Error) -> Error {
     let fails_alone = |(key, value): (&String, &Value)| {
         let alone = Map::from_iter([(key.clone(), value.clone())]);
         let error = serde_json::from_value::<Config>(Value::Object(alone)).err()?;
-        Some(Error::new(format!("{key} = {value}: {}", error.to_string().trim())))
+        let error = error.to_string();
+        let error = error.trim();
+        Some(Error::new(match (key.as_str(), value) {
+            (SECRET_KEY, _) => {
+                format!("{key}: it is one URL in quotes, such as \"redis://localhost:6379/0\"")
+            }
+            _ => format!("{key} = {value}: {error}"),
+        }))
     };
     table.iter().find_map(fails_alone).unwrap_or_else(|| Error::new(error.to_string()))
 }
@@ -158,7 +180,8 @@ fn read_file(path: &Path) -> Result<Map<String, Value>> {
     let shown = path.display();
     let text =
         std::fs::read_to_string(path).map_err(|error| Error::new(format!("cannot read {shown}: {error}")))?;
-    let table: toml::Table = text.parse().map_err(|error| Error::new(format!("{shown}: {error}")))?;
+    let table: toml::Table =
+        text.parse().map_err(|error| Error::new(format!("{shown}: {}", told(&error, &text))))?;
     for key in table.keys() {
         if !Config::KEYS.contains(&key.as_str()) {
             let advice = suggestion(key).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
@@ -170,6 +193,21 @@ fn read_file(path: &Path) -> Result<Map<String, Value>> {
         None => Err(Error::new(format!("{shown}: {key}: no setting is a date, or a number that is none"))),
     });
     plain.collect()
+}
+
+/// What is wrong with a file's text. The line is shown, unless there may be a password in it.
+#[cfg(feature = "toml")]
+fn told(error: &toml::de::Error, text: &str) -> String {
+    let until = error.span().map_or(text.len(), |span| span.start);
+    let before = text.get(..until).unwrap_or_default();
+    let number = before.matches('\n').count();
+    let is_secret = |line: &str| line.contains("://") || line.contains('@') || line.contains(SECRET_KEY);
+    // What goes on over several lines is told where it begins, or where it ends.
+    let near = text.lines().skip(number.saturating_sub(1)).take(3);
+    match near.into_iter().any(is_secret) {
+        true => format!("line {}: {}", number + 1, error.message()),
+        false => error.to_string(),
+    }
 }
 
 /// What a file says as the value that a variable would say. `None` for what only TOML has: dates, infinity, `nan`.
@@ -205,10 +243,7 @@ fn value_of(text: &str) -> Value {
 
 /// The known key nearest to an unknown one, if any is near.
 fn suggestion(key: &str) -> Option<&'static str> {
-    const SIMILARITY_MIN: f64 = 0.7;
-    let scored = Config::KEYS.iter().map(|known| (strsim::jaro_winkler(key, known), *known));
-    let best = scored.max_by(|left, right| left.0.total_cmp(&right.0))?;
-    (best.0 >= SIMILARITY_MIN).then_some(best.1)
+    nearest(Config::KEYS.iter().copied(), key)
 }
 
 #[cfg(test)]
@@ -217,6 +252,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::queue::formats::QueueFormats;
 
     fn load(variables: &[(&str, &str)]) -> Result<Config> {
         Config::load_with(
@@ -235,6 +271,8 @@ mod tests {
             ("SHARDCAST_CORS_ALLOWED_ORIGINS", "*"),
             ("SHARDCAST_POLLING", "false"),
             ("SHARDCAST_IO", "epoll"),
+            ("SHARDCAST_CHANNEL", "007"),
+            ("SHARDCAST_QUEUE_FORMATS", "none"),
             ("HOME", "elsewhere"),
             // A Kubernetes Service called shardcast.
             ("SHARDCAST_SERVICE_HOST", "10.96.3.7"),
@@ -249,6 +287,36 @@ mod tests {
             (Duration::from_millis(300), Duration::from_secs(1))
         );
         assert_eq!(config.engine.cors_allowed_origins.to_string(), "*");
+        assert_eq!(
+            (config.engine.channel.as_str(), config.engine.queue_formats),
+            ("007", QueueFormats::Only(Vec::new()))
+        );
+    }
+
+    #[test]
+    fn a_queue_is_read_and_its_password_is_shown_nowhere() {
+        let url = "memory:chat";
+        let config = load(&[("SHARDCAST_MESSAGE_QUEUE", url)]);
+        match cfg!(feature = "bus") {
+            true => assert_eq!(config.expect("it is right").engine.message_queue.to_string(), url),
+            false => assert!(config.is_err_and(|fault| fault.to_string().contains("its feature bus"))),
+        }
+        let engine =
+            crate::EngineOptions { message_queue: "redis://u:s3cret@a".into(), ..Default::default() };
+        let config = Config { engine, ..Config::default() };
+        let shown = format!("{config:?} {config:#?} {:?}", crate::Server::new(config.clone()));
+        assert!(shown.matches("redis://u:***@a").count() >= 2 && !shown.contains("s3cret"), "{shown}");
+        for value in
+            ["s3cret".into(), vec!["redis://u:s3cret@a"].into(), Value::from_iter([("s3cret", "s3cret")])]
+        {
+            let table = Map::from_iter([("message_queue".to_owned(), value)]);
+            let fault = match serde_json::from_value::<Config>(Value::Object(table.clone())) {
+                Ok(config) => config.validate().expect_err("it is no URL"),
+                Err(error) => name_fault(&table, &error).to_string(),
+            };
+            assert!(fault.contains("message_queue"), "{fault}");
+            assert!(!fault.contains("u:s3cret"), "{fault}");
+        }
     }
 
     #[test]
@@ -265,10 +333,19 @@ mod tests {
             ("SHARDCAST_PING_INTERVAL", "25000", "write \"25000ms\""),
             ("SHARDCAST_PING_TIMEOUT", "soon", "soon"),
             ("SHARDCAST_CORS_ALLOWED_ORIGINS", "exa mple", "cors_allowed_origins = "),
+            ("SHARDCAST_MESSAGEQUEUE", "redis://", "SHARDCAST_MESSAGE_QUEUE?"),
+            (
+                "SHARDCAST_MESSAGE_QUEUE",
+                "redsi://u:s3cret@a",
+                "message_queue = \"redsi://u:***@a\": redsi://",
+            ),
+            ("SHARDCAST_QUEUE_FORMATS", "pyhton", "did you mean python?"),
+            ("SHARDCAST_QUEUE_BYTES_MAX", "1000", "queue_bytes_max = 1000"),
         ];
         for (name, value, expected) in rows {
             let error = load(&[(name, value)]).expect_err(name).to_string();
             assert!(error.contains(expected), "{name}={value}: {error}");
+            assert!(!error.contains("s3cret"), "{error}");
         }
     }
 
@@ -323,6 +400,11 @@ mod tests {
             read("bind = [\"a\", 1]"),
             read("pingg_interval = 1"),
             read("shards = "),
+            read("message_queue = redis://u:s3cret@a\n"),
+            read("message_queue = \"redis://u:s3cret@a\nshards = 1\n"),
+            read("message_queue = \"\"\"\nredis://u:s3cret@a\n\n"),
+            read("message_queue = [\"redis://u:s3cret@a\"]"),
+            read("message_queue = { url = \"redis://u:s3cret@a\" }"),
         ];
         std::fs::remove_dir_all(&folder).expect("removed");
         if cfg!(not(feature = "toml")) {
@@ -343,10 +425,16 @@ mod tests {
             "bind = [\"a\",1]",
             "ping_interval?",
             "config.toml",
+            "config.toml: line 1: ",
+            "config.toml: line 1: ",
+            "config.toml: line ",
+            "message_queue: it is one URL",
+            "message_queue: it is one URL",
         ];
         for (fault, part) in wrong.into_iter().zip(expected) {
             let fault = fault.expect_err(part);
             assert!(fault.contains(part), "{fault}");
+            assert!(!fault.contains("s3cret"), "{fault}");
         }
     }
 

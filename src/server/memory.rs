@@ -122,10 +122,10 @@ pub(crate) struct MemoryBounds {
 ///
 /// # Errors
 /// No process could hold so much.
-pub(crate) fn announce(config: &Config, message_bytes_max: usize) -> Result<(), Error> {
+pub(crate) fn announce(config: &Config, message_bytes_max: usize, queues: usize) -> Result<(), Error> {
     let shards = driver::shards_of(config, &machine::usable_cpus());
     let outboxes_bytes_max = driver::outboxes_bytes_max(config);
-    let bounds = MemoryBounds::new(config, shards, outboxes_bytes_max, message_bytes_max);
+    let bounds = MemoryBounds::new(config, shards, outboxes_bytes_max, message_bytes_max, queues);
     if let Some(warning) = bounds.check(machine::usable_memory())? {
         tracing::warn!("{warning}");
     }
@@ -137,12 +137,13 @@ pub(crate) fn announce(config: &Config, message_bytes_max: usize) -> Result<(), 
 
 impl MemoryBounds {
     /// `outboxes_bytes_max` is what the clients may be owed in this process, `message_bytes_max` the largest
-    /// `max_http_buffer_size` of any endpoint.
+    /// `max_http_buffer_size` of any endpoint, `queues` the number of message queues.
     pub(crate) fn new(
         config: &Config,
         shards: usize,
         outboxes_bytes_max: usize,
         message_bytes_max: usize,
+        queues: usize,
     ) -> MemoryBounds {
         let process = vec![
             part("outboxes", outboxes_bytes_max, "outboxes_bytes_max"),
@@ -156,6 +157,7 @@ impl MemoryBounds {
             part("compressed files", CODED_FILES_BYTES_MAX, ""),
             part("interest", INTEREST_BYTES_MAX, ""),
             part("log", log_bytes(), ""),
+            part("message queues", config.queue_bytes_max.saturating_mul(queues), "queue_bytes_max"),
         ];
         let part_owed = outboxes_bytes_max / shards.max(1);
         let partial = partial_part(config.partial_bytes_max, shards, message_bytes_max);
@@ -289,7 +291,7 @@ mod tests {
     const GIB: usize = 1024 * 1024 * 1024;
 
     fn bounds(config: &Config, shards: usize) -> MemoryBounds {
-        MemoryBounds::new(config, shards, 8 * GIB, config.engine.max_http_buffer_size)
+        MemoryBounds::new(config, shards, 8 * GIB, config.engine.max_http_buffer_size, 0)
     }
 
     #[test]
@@ -321,7 +323,10 @@ mod tests {
             let fault = bounds(&config, 2).check(usize::MAX).expect_err(setting);
             assert!(fault.contains(&format!("Lower {setting}")), "{fault}");
         }
-        let absurd = MemoryBounds::new(&Config::default(), 1, usize::MAX, 1);
+        let queued = Config { queue_bytes_max: 512 * GIB, ..Config::default() };
+        let fault = MemoryBounds::new(&queued, 1, 1, 1, 1000).check(usize::MAX).expect_err("it is too much");
+        assert!(fault.contains("Lower queue_bytes_max"), "{fault}");
+        let absurd = MemoryBounds::new(&Config::default(), 1, usize::MAX, 1, 0);
         assert!(absurd.check(usize::MAX).is_err_and(|fault| fault.contains("outboxes_bytes_max")));
     }
 

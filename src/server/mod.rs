@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use crate::base::guard::guarded;
 use crate::config::Config;
+use crate::config::queue::url::QueueUrl;
 use crate::driver::signals::StopSignals;
 use crate::driver::{self, AppMaker, Queue, Running, Start, TaskMaker};
 use crate::protocol::flask::signer::CookieSigner;
@@ -233,6 +234,7 @@ impl Server {
     pub fn engine(self, path: &str, setup: impl Fn(&mut EngineRoute) + Send + Sync + 'static) -> Server {
         self.endpoint(path, |endpoint| {
             endpoint.options.client_bundle = PathBuf::new();
+            endpoint.options.message_queue = QueueUrl::default();
             endpoint.engine(setup);
         })
     }
@@ -408,7 +410,7 @@ impl Server {
         let options = self.blueprint.endpoints.iter().map(|endpoint| endpoint.options.max_http_buffer_size);
         let message_bytes_max = options.max().unwrap_or(0);
         let Parts { config, app, tasks, queues, handle } = self.into_parts()?;
-        memory::announce(&config, message_bytes_max)?;
+        memory::announce(&config, message_bytes_max, queues.len())?;
         let running = driver::start(Start { config, app, tasks, queues }, |running| {
             handle.connect(Shared {
                 mesh: Arc::clone(&running.mesh),
