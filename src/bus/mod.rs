@@ -9,6 +9,7 @@
 pub(crate) mod fleet;
 pub(crate) mod hub;
 pub(crate) mod make;
+pub(crate) mod memory;
 pub(crate) mod own;
 pub(crate) mod run;
 pub(crate) mod subscriptions;
@@ -83,6 +84,18 @@ pub(crate) struct Fault {
     pub(crate) is_lasting: bool,
 }
 
+impl Fault {
+    /// One that may be over at the next attempt.
+    pub(crate) fn passing(text: impl Into<String>) -> Fault {
+        Fault { text: text.into(), is_lasting: false }
+    }
+
+    /// One that stays until somebody changes something.
+    pub(crate) fn lasting(text: impl Into<String>) -> Fault {
+        Fault { text: text.into(), is_lasting: true }
+    }
+}
+
 /// A message broker, of which one connection after another is used. A client neither reconnects nor repeats by itself: the
 /// companion thread does (`bus/run.rs`).
 pub(crate) trait Broker {
@@ -102,11 +115,14 @@ pub(crate) trait Broker {
 
 /// The way to the broker.
 pub(crate) trait Sender {
+    /// The most bytes that a message's body may have, as this broker says. A longer one costs no connection: it is refused before,
+    /// and `publish` leaves it out with a line in the log.
+    fn body_bytes_max(&self) -> usize {
+        usize::MAX
+    }
+
     /// Hears `add` and no longer `remove`; on return the broker has done it.
     fn subscribe(&mut self, add: &[Channel], remove: &[Channel]) -> impl Future<Output = Result<(), Fault>>;
-
-    /// The largest message that this broker takes, in bytes. Larger ones are not given to [`publish`](Sender::publish).
-    fn message_bytes_max(&self) -> usize;
 
     /// Sends all, in order; on return the broker has them, as far as it tells.
     fn publish(&mut self, posts: &[Post]) -> impl Future<Output = Result<(), Fault>>;

@@ -215,7 +215,7 @@ async fn send_on(
 
 /// Sends one batch. What is too large for the broker is left out.
 async fn send_batch(sender: &mut impl Sender, batch: &mut Batch, stats: &LinkStats) -> Result<(), Fault> {
-    let bytes_max = sender.message_bytes_max();
+    let bytes_max = sender.body_bytes_max();
     batch.posts.retain(|post| {
         let bytes = post.body.len_bytes();
         if bytes > bytes_max {

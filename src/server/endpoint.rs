@@ -160,7 +160,7 @@ pub(crate) fn validate(endpoints: &[Endpoint]) -> Result<()> {
 
 /// The message queues of the endpoints, each with those that are on it.
 pub(crate) fn queues(endpoints: &[Endpoint]) -> Result<Vec<Queue>> {
-    let shared = shared::shared::queues(endpoints.iter().map(|endpoint| &endpoint.options))?;
+    let shared = shared::queues(endpoints.iter().map(|endpoint| &endpoint.options))?;
     let path = |number: u8| {
         let path = endpoints[usize::from(number)].options.path.as_str();
         (number != MAIN).then(|| path.into())
