@@ -68,6 +68,7 @@ pub use config::engine::EngineOptions;
 pub use config::queue::formats::{QueueFormat, QueueFormats};
 pub use config::queue::url::QueueUrl;
 pub use config::{Config, Io, Parser};
+pub use mesh::link::QueueStats;
 pub use message::inquiry::AckError;
 pub use message::peer::Peer;
 pub use protocol::socketio::binary::Binary;

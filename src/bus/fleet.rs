@@ -182,7 +182,10 @@ mod tests {
         assert!(fleet.hear([1; 16], &hello("one"), Time(0)));
         assert!(fleet.hear([2; 16], &hello("two"), Time(1000)));
         assert!(!fleet.hear([1; 16], &hello("one"), Time(1000)));
-        assert_eq!((fleet.sockets(None, "/"), fleet.sockets(Some("/x/"), "/"), fleet.sockets(None, "/y")), (6, 10, 0));
+        assert_eq!(
+            (fleet.sockets(None, "/"), fleet.sockets(Some("/x/"), "/"), fleet.sockets(None, "/y")),
+            (6, 10, 0)
+        );
         fleet.touch([2; 16], Time(3000));
         assert_eq!(fleet.silent(Time(4499)), Vec::<NodeId>::new());
         assert_eq!(fleet.silent(Time(4500)), [[1; 16]]);

@@ -79,8 +79,14 @@ pub(crate) struct Answering {
 /// Who asked: what [`Hub::answer`] needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Asker {
-    Peer { id: NodeId, question: u64 },
-    Foreign { place: usize, ticket: u64 },
+    Peer {
+        id: NodeId,
+        question: u64,
+    },
+    Foreign {
+        place: usize,
+        ticket: u64,
+    },
     /// The hub itself, for its next hello.
     Census,
 }
@@ -229,17 +235,21 @@ impl Hub {
     pub(crate) fn receive(&mut self, delivery: &Delivery, now: Time) {
         self.stats.received.add(1);
         match (&delivery.channel, &delivery.body) {
-            (Channel::All | Channel::Node(_) | Channel::Slot(_), Body::Bytes(bytes)) => match own::read(bytes) {
-                Ok(envelope) => self.hear_own(envelope, now),
-                Err(own::Unreadable::Version(version)) => {
-                    self.stats.unreadable.add(1);
-                    tracing::warn!(
-                        version,
-                        "a message of another process is of a version that this one does not know: bring all to one version of shardcast"
-                    );
+            (Channel::All | Channel::Node(_) | Channel::Slot(_), Body::Bytes(bytes)) => {
+                match own::read(bytes) {
+                    Ok(envelope) => self.hear_own(envelope, now),
+                    Err(own::Unreadable::Version(version)) => {
+                        self.stats.unreadable.add(1);
+                        tracing::warn!(
+                            version,
+                            "a message of another process is of a version that this one does not know: bring all to one version of shardcast"
+                        );
+                    }
+                    Err(own::Unreadable::Garbage) => {
+                        self.unreadable(&delivery.channel, "it is not of shardcast")
+                    }
                 }
-                Err(own::Unreadable::Garbage) => self.unreadable(&delivery.channel, "it is not of shardcast"),
-            },
+            }
             _ => self.hear_foreign(delivery, now),
         }
     }
@@ -294,8 +304,12 @@ impl Hub {
 
     /// Ends questions with what is known.
     fn give_up(&mut self, which: impl Fn(&Question) -> bool) {
-        let given_up: Vec<u64> =
-            self.questions.iter().filter(|(_, question)| which(question)).map(|(number, _)| *number).collect();
+        let given_up: Vec<u64> = self
+            .questions
+            .iter()
+            .filter(|(_, question)| which(question))
+            .map(|(number, _)| *number)
+            .collect();
         for number in given_up {
             if let Some(question) = self.questions.get_mut(&number) {
                 for awaited in std::mem::take(&mut question.awaited) {
@@ -371,16 +385,22 @@ impl Hub {
     fn say_hello(&mut self, is_new: bool) {
         let census = std::mem::take(&mut self.census);
         let name = std::mem::take(&mut self.me.name);
-        let sockets = census.iter().map(|(path, name, count)| (path.as_deref(), name.as_str(), *count)).collect();
-        let hello =
-            Hello { name: &name, tag: self.me.tag.0, started: self.me.started, sockets, is_new };
+        let sockets =
+            census.iter().map(|(path, name, count)| (path.as_deref(), name.as_str(), *count)).collect();
+        let hello = Hello { name: &name, tag: self.me.tag.0, started: self.me.started, sockets, is_new };
         self.post(Channel::All, Word::Hello(hello));
         (self.census, self.me.name) = (census, name);
     }
 
     /// Has the shards count their sockets, for the next hello.
     fn take_census(&mut self) {
-        self.ask_shards(Address::new(None, "/"), Target { is_everyone: true, ..Target::default() }, Ask::Census, None, Asker::Census);
+        self.ask_shards(
+            Address::new(None, "/"),
+            Target { is_everyone: true, ..Target::default() },
+            Ask::Census,
+            None,
+            Asker::Census,
+        );
     }
 
     fn hear_own(&mut self, envelope: Envelope<'_>, now: Time) {
@@ -404,7 +424,9 @@ impl Hub {
                 let asker = Asker::Peer { id: from, question };
                 self.hear_question(&to, &ask, Duration::from_millis(timeout_millis), asker);
             }
-            Word::Report { question, findings } => self.add_findings(question, Awaited::Peer(from), findings, true),
+            Word::Report { question, findings } => {
+                self.add_findings(question, Awaited::Peer(from), findings, true)
+            }
             Word::Hello(hello) => {
                 if self.fleet.hear(from, &hello, now) {
                     tracing::info!(process = hello.name, tag = %NodeTag(hello.tag), "another process is there");
@@ -434,7 +456,9 @@ impl Hub {
     fn hear_emit(&mut self, to: &To<'_>, frame: &[u8]) {
         match FramedEvent::split(frame) {
             Ok(event) if event.namespace == to.namespace => {}
-            Ok(_) => return self.unreadable(&Channel::All, "the event is of another namespace than its message"),
+            Ok(_) => {
+                return self.unreadable(&Channel::All, "the event is of another namespace than its message");
+            }
             Err(fault) => return self.unreadable(&Channel::All, fault.reason()),
         }
         let (namespace, target) = (to.address(), to.target());
@@ -459,7 +483,14 @@ impl Hub {
     }
 
     /// Asks the shards of this process, for somebody else.
-    fn ask_shards(&mut self, namespace: Address, mut target: Target, ask: Ask, timeout: Option<Duration>, asker: Asker) {
+    fn ask_shards(
+        &mut self,
+        namespace: Address,
+        mut target: Target,
+        ask: Ask,
+        timeout: Option<Duration>,
+        asker: Asker,
+    ) {
         if self.answering.len() >= QUESTIONS_MAX {
             self.stats.lost.add(1);
             return;
@@ -541,7 +572,9 @@ impl Hub {
             return None;
         }
         if self.questions.len() >= QUESTIONS_MAX {
-            findings.processes_missing.push("more questions wait for other processes than are kept".to_owned());
+            findings
+                .processes_missing
+                .push("more questions wait for other processes than are kept".to_owned());
             self.report(inquiry.home, inquiry.number, findings);
             return None;
         }
@@ -676,7 +709,10 @@ impl Hub {
             Ok(()) | Err(InboxError::Gone) => {}
             Err(InboxError::Full) => {
                 self.stats.lost.add(1);
-                tracing::error!(shard = shard.0, "a shard does not keep up with what other processes say: a message is lost");
+                tracing::error!(
+                    shard = shard.0,
+                    "a shard does not keep up with what other processes say: a message is lost"
+                );
             }
         }
     }

@@ -146,12 +146,30 @@ pub(crate) enum Told {
 /// What was heard in a foreign format. Namespaces are names only, as nobody else has endpoints of ours.
 #[derive(Debug)]
 pub(crate) enum Heard {
-    Emit { namespace: String, target: Target, frame: Vec<u8> },
-    Change { namespace: String, target: Target, change: SocketChange },
+    Emit {
+        namespace: String,
+        target: Target,
+        frame: Vec<u8>,
+    },
+    Change {
+        namespace: String,
+        target: Target,
+        change: SocketChange,
+    },
     /// Ask this process' sockets; what was found out comes by [`Foreign::answer`]. The id of [`Ask::Answers`] is of no account.
-    Ask { namespace: String, target: Target, ask: Ask, timeout: Option<Duration>, ticket: u64 },
+    Ask {
+        namespace: String,
+        target: Target,
+        ask: Ask,
+        timeout: Option<Duration>,
+        ticket: u64,
+    },
     /// Something about a question of this process.
-    Found { question: u64, findings: Findings, is_last: bool },
+    Found {
+        question: u64,
+        findings: Findings,
+        is_last: bool,
+    },
 }
 
 /// The format of other people's processes: a codec, and what of its protocol needs memory. No IO, no clock.

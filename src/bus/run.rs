@@ -220,7 +220,11 @@ async fn send_batch(sender: &mut impl Sender, batch: &mut Batch, stats: &LinkSta
         let bytes = post.body.len_bytes();
         if bytes > bytes_max {
             stats.lost.add(1);
-            tracing::error!(bytes, bytes_max, "a message is too large for the message queue: other processes do not get it");
+            tracing::error!(
+                bytes,
+                bytes_max,
+                "a message is too large for the message queue: other processes do not get it"
+            );
         }
         bytes <= bytes_max
     });
@@ -270,7 +274,10 @@ impl Batch {
         stats.lost.add((before - self.posts.len()) as u64);
         if is_hopeless {
             self.attempts = 0;
-            tracing::error!(messages = before, "the connection to the message queue broke each time these were sent: they are lost");
+            tracing::error!(
+                messages = before,
+                "the connection to the message queue broke each time these were sent: they are lost"
+            );
         }
     }
 }
@@ -290,7 +297,10 @@ impl Outage {
         if self.since.is_none() {
             self.since = Some(Instant::now());
             let before = if self.was_up { "is gone" } else { "is not there" };
-            tracing::warn!(place, "the message queue {before}: {fault}; this process serves its own clients meanwhile");
+            tracing::warn!(
+                place,
+                "the message queue {before}: {fault}; this process serves its own clients meanwhile"
+            );
         } else {
             tracing::debug!(place, tries = self.tries, "the message queue is still away: {fault}");
         }

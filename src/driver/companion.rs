@@ -5,8 +5,8 @@ use std::thread::JoinHandle;
 
 use crate::base::ids::NodeTag;
 use crate::bus::hub::{Hub, HubParts, Identity};
-use crate::bus::run::{CompanionBell, Line};
 use crate::bus::make;
+use crate::bus::run::{CompanionBell, Line};
 use crate::config::Config;
 use crate::driver::clock::Clock;
 use crate::driver::{Queue, machine};

@@ -95,6 +95,36 @@ pub(crate) struct LinkStats {
     pub(crate) processes: AtomicU64,
 }
 
+/// What happens on a message queue, counted since the server began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct QueueStats {
+    /// Whether the broker is connected now.
+    pub is_up: bool,
+    /// Other processes that are known now.
+    pub processes: u64,
+    /// Bytes that wait for the broker now.
+    pub waiting_bytes: u64,
+    /// Connections that were made.
+    pub connects: u64,
+    /// Messages that the broker has taken.
+    pub published: u64,
+    /// Messages that were refused, because more than `queue_bytes_max` waited: the emit said [`Emitted::QueueFull`](crate::Emitted::QueueFull).
+    pub refused: u64,
+    /// Messages that are lost: too large for the broker, on their way when the connection broke, or for a shard that does not keep up.
+    pub lost: u64,
+    /// Messages that came.
+    pub received: u64,
+    /// Those that were this process' own words.
+    pub own: u64,
+    /// Those that came a second time, and were not delivered again.
+    pub repeated: u64,
+    /// Events that came for rooms without a member here.
+    pub nobodys: u64,
+    /// Those that could not be read; the log says why.
+    pub unreadable: u64,
+}
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub(crate) struct Count(AtomicU64);
@@ -136,7 +166,10 @@ impl Link {
             interests: Arc::clone(&interests),
         };
         let stats = Arc::default();
-        (Link { queue: sender, bytes, bytes_max, is_asleep, bell, tag, names_rooms, interests, stats }, receiver)
+        (
+            Link { queue: sender, bytes, bytes_max, is_asleep, bell, tag, names_rooms, interests, stats },
+            receiver,
+        )
     }
 
     /// Whether other processes may have to do with a target. The sockets whose ids are named are of this process if its tag is in
@@ -157,6 +190,25 @@ impl Link {
         }
         self.wake();
         Ok(())
+    }
+
+    /// The figures now.
+    pub(crate) fn snapshot(&self) -> QueueStats {
+        let stats = &self.stats;
+        QueueStats {
+            is_up: self.is_up(),
+            processes: stats.processes.load(Relaxed),
+            waiting_bytes: self.bytes.load(Relaxed) as u64,
+            connects: stats.connects.get(),
+            published: stats.published.get(),
+            refused: stats.refused.get(),
+            lost: stats.lost.get(),
+            received: stats.received.get(),
+            own: stats.own.get(),
+            repeated: stats.repeated.get(),
+            nobodys: stats.nobodys.get(),
+            unreadable: stats.unreadable.get(),
+        }
     }
 
     /// Whether the broker is connected: else nobody can be asked.
@@ -258,9 +310,16 @@ impl Links {
         self.links.iter().find(|(path, _)| path.as_deref() == endpoint).map(|(_, link)| link)
     }
 
-    /// Every link, once for each endpoint that it serves.
+    /// Every link, once.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Link>> {
-        self.links.iter().map(|(_, link)| link)
+        let is_first = |place: usize, link: &Arc<Link>| {
+            !self.links[..place].iter().any(|(_, other)| Arc::ptr_eq(link, other))
+        };
+        self.links
+            .iter()
+            .enumerate()
+            .filter(move |(place, (_, link))| is_first(*place, link))
+            .map(|(_, (_, link))| link)
     }
 }
 

@@ -116,7 +116,8 @@ impl Findings {
     /// Weighs what came from outside, whose word on that is not taken.
     #[cfg(feature = "bus")]
     pub(crate) fn weigh(&mut self) {
-        let answer = |text: &AnswerText| text.json.len() + text.attachments.iter().map(Bytes::len).sum::<usize>();
+        let answer =
+            |text: &AnswerText| text.json.len() + text.attachments.iter().map(Bytes::len).sum::<usize>();
         self.bytes = self.answers.iter().map(|(_, text)| answer(text)).sum::<usize>()
             + self.sockets.iter().map(SocketFacts::len_bytes).sum::<usize>()
             + size_of_val(self.ids.as_slice())

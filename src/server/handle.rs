@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::base::ids::Sid;
+use crate::mesh::link::QueueStats;
 use crate::mesh::{Mesh, ShardMessage};
 use crate::message::address::Address;
 use crate::shard::user::gathering::Gathering;
@@ -130,6 +131,19 @@ impl Handle {
             .get()
             .map(|shared| shared.counters.iter().map(|counters| counters.snapshot()).collect())
             .unwrap_or_default()
+    }
+
+    /// The figures of each message queue, now; none where none is configured. Nobody is asked.
+    ///
+    /// ```no_run
+    /// # fn example(handle: shardcast::Handle) {
+    /// for queue in handle.queue_stats() {
+    ///     println!("{} other processes, {} bytes wait", queue.processes, queue.waiting_bytes);
+    /// }
+    /// # }
+    /// ```
+    pub fn queue_stats(&self) -> Vec<QueueStats> {
+        self.mesh().links.iter().map(|link| link.snapshot()).collect()
     }
 
     /// The kernel's interface in use: `"io_uring"` or `"epoll"`; empty before the server runs.

@@ -1,0 +1,192 @@
+//! Several servers as one, over a message queue in memory: real sockets, real shards, the companion thread.
+#![allow(clippy::disallowed_methods)] // A test with real sockets waits in real time.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use shardcast::{Binary, Config, Context, EngineOptions, RunningServer, Server};
+
+/// Longer than anything here takes; a test that waits this long has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn server(queue: &str) -> RunningServer {
+    let engine = EngineOptions { message_queue: queue.into(), ..EngineOptions::default() };
+    let config = Config { engine, shards: 2, bind: vec!["127.0.0.1:0".to_owned()], ..Config::default() };
+    Server::new(config)
+        .namespace("/", |io| {
+            io.on("join", |cx: &mut Context, room: String| {
+                cx.join(&room);
+                true
+            });
+            io.on("say", |cx: &mut Context, room: String, text: String| {
+                cx.to(&room).include_self(false).emit("said", &text);
+            });
+            io.on("all", |cx: &mut Context, text: String| {
+                cx.broadcast().emit("said", (&text, Binary::from(vec![1, 2, 3])));
+            });
+        })
+        .start()
+        .expect("the server starts")
+}
+
+/// A client of Socket.IO by WebSocket, as little of one as is needed.
+struct Client {
+    stream: TcpStream,
+    sid: String,
+}
+
+impl Client {
+    fn connect(server: &RunningServer) -> Client {
+        let address = server.addresses()[0].trim_start_matches("http://").to_owned();
+        let mut stream = TcpStream::connect(&address).expect("the server accepts");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        write!(
+            stream,
+            "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        .expect("sent");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("the answer has a head");
+            head.extend(byte);
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+        let mut client = Client { stream, sid: String::new() };
+        assert!(client.next().starts_with('0'));
+        client.send("40");
+        let connected = client.next();
+        let sid = connected.split('"').nth(3).expect("an id");
+        client.sid = sid.to_owned();
+        client
+    }
+
+    fn send(&mut self, text: &str) {
+        let len = u8::try_from(text.len()).ok().filter(|len| *len < 126).expect("a short message");
+        let mut frame = vec![0x81, 0x80 | len, 0, 0, 0, 0];
+        frame.extend(text.as_bytes());
+        self.stream.write_all(&frame).expect("sent");
+    }
+
+    fn frame(&mut self) -> Vec<u8> {
+        let mut head = [0; 2];
+        self.stream.read_exact(&mut head).expect("a frame");
+        let mut len = usize::from(head[1]);
+        if len == 126 {
+            let mut long = [0; 2];
+            self.stream.read_exact(&mut long).expect("a frame");
+            len = usize::from(u16::from_be_bytes(long));
+        }
+        let mut payload = vec![0; len];
+        self.stream.read_exact(&mut payload).expect("a whole frame");
+        payload
+    }
+
+    fn next(&mut self) -> String {
+        loop {
+            let text = String::from_utf8(self.frame()).expect("text");
+            if text == "2" {
+                self.send("3");
+            } else {
+                return text;
+            }
+        }
+    }
+
+    fn join(&mut self, room: &str) {
+        self.send(&format!("421[\"join\",\"{room}\"]"));
+        assert_eq!(self.next(), "431[true]");
+    }
+}
+
+/// Two servers that have met.
+fn pair(queue: &str) -> [RunningServer; 2] {
+    let servers = [server(queue), server(queue)];
+    until("the servers have met", || {
+        servers.iter().all(|server| server.handle().queue_stats().iter().all(|stats| stats.processes == 1))
+    });
+    servers
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < PATIENCE, "never came: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn rooms_and_everybody_span_processes() {
+    let [one, two] = pair("memory:rooms");
+    let (mut a, mut b, mut c) = (Client::connect(&one), Client::connect(&two), Client::connect(&two));
+    b.join("blue");
+    until("one process hears of the other's room", || {
+        a.send("42[\"say\",\"blue\",\"hello\"]");
+        b.stream.set_read_timeout(Some(Duration::from_millis(100))).expect("set");
+        let mut first = [0];
+        b.stream.peek(&mut first).is_ok_and(|len| len == 1)
+    });
+    b.stream.set_read_timeout(Some(PATIENCE)).expect("set");
+    assert_eq!(b.next(), "42[\"said\",\"hello\"]");
+    a.send("42[\"all\",\"everybody\"]");
+    for client in [&mut a, &mut c] {
+        assert_eq!(client.next(), "451-[\"said\",\"everybody\",{\"_placeholder\":true,\"num\":0}]");
+        assert_eq!(client.frame(), [1, 2, 3]);
+    }
+    one.handle().to("/", &c.sid).emit("said", "to you");
+    assert_eq!(c.next(), "42[\"said\",\"to you\"]");
+    drop((a, b, c));
+    one.stop();
+    two.stop();
+}
+
+#[test]
+fn questions_are_answered_by_all_processes() {
+    let [one, two] = pair("memory:questions");
+    let (mut a, mut b, mut c) = (Client::connect(&one), Client::connect(&two), Client::connect(&two));
+    for client in [&mut a, &mut b] {
+        client.join("blue");
+    }
+    let handle = one.handle();
+    let ids: BTreeSet<String> =
+        handle.sockets("/").ids().wait().expect("all answer").iter().map(ToString::to_string).collect();
+    assert_eq!(ids, BTreeSet::from([a.sid.clone(), b.sid.clone(), c.sid.clone()]));
+    let rooms = handle.rooms("/").wait().expect("all answer");
+    assert_eq!(rooms.get("blue"), Some(&2), "{rooms:?}");
+    assert_eq!(handle.to("/", "blue").count().wait(), Ok(2));
+    until("counts come with the heartbeats", || handle.sockets("/").count().wait() == Ok(3));
+    let fetched = handle.to("/", &b.sid).fetch().wait().expect("it answers");
+    assert_eq!(
+        fetched.iter().map(|socket| socket.rooms().to_vec()).collect::<Vec<_>>(),
+        [[b.sid.clone(), "blue".to_owned()]]
+    );
+
+    let asking = std::thread::spawn({
+        let handle = one.handle();
+        move || handle.to("/", "blue").emit_with_ack("ask", 1).wait()
+    });
+    for client in [&mut a, &mut b] {
+        let question = client.next();
+        let id = question.trim_start_matches("42").split('[').next().expect("an id").to_owned();
+        client.send(&format!("43{id}[\"{}\"]", client.sid));
+    }
+    let answers = asking.join().expect("no panic").expect("asked");
+    assert!(answers.is_complete(), "{answers:?}");
+    let said: BTreeSet<String> =
+        answers.received.iter().map(|(_, answer)| answer.first().expect("a text")).collect();
+    assert_eq!(said, BTreeSet::from([a.sid.clone(), b.sid.clone()]));
+
+    handle.to("/", "blue").join("green");
+    until("both are in the other room", || handle.to("/", "green").count().wait() == Ok(2));
+    handle.to("/", &c.sid).disconnect();
+    assert_eq!(c.next(), "41");
+    two.stop();
+    until("the other is forgotten", || handle.queue_stats()[0].processes == 0);
+    assert_eq!(handle.sockets("/").ids().wait().map(|ids| ids.len()), Ok(1));
+    drop((a, b, c));
+    one.stop();
+}
