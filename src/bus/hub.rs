@@ -20,7 +20,7 @@ use crate::bus::own::{self, AskWord, ChangeWord, Envelope, Hello, NodeId, Raw, T
 use crate::bus::subscriptions::Subscriptions;
 use crate::bus::{Body, Channel, Delivery, Foreign, Heard, Post, Told};
 use crate::mesh::interest::Audience;
-use crate::mesh::link::{Interests, LinkStats, Said, room_slot};
+use crate::mesh::link::{ANSWERS_BYTES_MAX, Interests, LinkStats, Said, room_slot};
 use crate::mesh::{InboxError, Mesh, ShardMessage};
 use crate::message::address::Address;
 use crate::message::inquiry::{AckError, Ask, Findings, Inquiry, Report, Request};
@@ -33,9 +33,6 @@ const CHANNELS_MAX: usize = 8;
 
 /// Questions of this process that wait for others, and those of others that wait for this one.
 pub(crate) const QUESTIONS_MAX: usize = 4096;
-
-/// What the answers to one question may keep in memory, in bytes; what is beyond it is left out.
-pub(crate) const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Namespaces whose sockets a process counts for the others: those with the most.
 pub(crate) const COUNTED_NAMESPACES_MAX: usize = 1000;
@@ -111,6 +108,8 @@ pub(crate) struct Hub {
     subscriptions: Subscriptions,
     foreign: Vec<Box<dyn Foreign>>,
     questions: FxHashMap<u64, Question>,
+    /// What their findings weigh.
+    answers_bytes: usize,
     next_question: u64,
     posts: VecDeque<Post>,
     answering: Vec<Answering>,
@@ -148,6 +147,7 @@ impl Hub {
             subscriptions: Subscriptions::new(slots),
             foreign,
             questions: FxHashMap::default(),
+            answers_bytes: 0,
             next_question: 0,
             posts: VecDeque::new(),
             answering: Vec::new(),
@@ -620,15 +620,17 @@ impl Hub {
 
     /// Something was found out about a question of ours.
     fn add_findings(&mut self, number: u64, by: Awaited, mut findings: Findings, is_last: bool) {
-        let Some(question) = self.questions.get_mut(&number) else { return };
-        if !question.awaited.contains(&by) {
+        let Some(question) =
+            self.questions.get_mut(&number).filter(|question| question.awaited.contains(&by))
+        else {
             return;
-        }
+        };
         // What the other says of its weight is not believed.
         findings.weigh();
-        if question.findings.bytes + findings.bytes > ANSWERS_BYTES_MAX {
+        if self.answers_bytes + findings.bytes > ANSWERS_BYTES_MAX {
             findings.cut();
         }
+        self.answers_bytes += findings.bytes;
         if findings.shards_late + findings.shards_unreached > 0 {
             findings.processes_missing.push(match by {
                 Awaited::Peer(id) => self.fleet.name(id),
@@ -648,6 +650,7 @@ impl Hub {
             return;
         }
         if let Some(question) = self.questions.remove(&number) {
+            self.answers_bytes -= question.findings.bytes;
             self.foreign.iter_mut().for_each(|format| format.forget(number));
             self.report(question.home, question.number, question.findings);
         }

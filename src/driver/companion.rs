@@ -8,8 +8,9 @@ use crate::bus::hub::{Hub, HubParts, Identity};
 use crate::bus::make;
 use crate::bus::run::{CompanionBell, Line};
 use crate::config::Config;
+use crate::config::queue::shared::Queue;
 use crate::driver::clock::Clock;
-use crate::driver::{Queue, machine};
+use crate::driver::machine;
 use crate::mesh::Mesh;
 use crate::mesh::link::{Link, LinkReceiver, LinkStats, Links};
 

@@ -36,7 +36,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::base::ids::ShardId;
 use crate::config::Config;
-use crate::config::queue::MessageQueue;
+use crate::config::queue::shared::Queue;
 use crate::driver::balance::Balance;
 #[cfg(feature = "bus")]
 use crate::driver::companion::Companion;
@@ -66,13 +66,6 @@ pub(crate) struct Start {
     pub(crate) tasks: TaskMaker,
     /// The message queues of its endpoints.
     pub(crate) queues: Vec<Queue>,
-}
-
-/// A message queue and the endpoints that are on it, by path; none is the configuration's own.
-#[derive(Clone, Debug)]
-pub(crate) struct Queue {
-    pub(crate) queue: MessageQueue,
-    pub(crate) endpoints: Vec<Option<Box<str>>>,
 }
 
 /// A process full of running shards.

@@ -21,6 +21,9 @@ pub(crate) const LINK_MESSAGES_MAX: usize = 64 * 1024;
 /// Messages for which a link has memory from the start.
 const LINK_PLACES: usize = 256;
 
+/// What the answers of other processes may keep in memory, for all questions of a link together, in bytes; what is beyond is left out.
+pub(crate) const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Rooms are told apart by this many slots; a broker may have fewer.
 pub(crate) const ROOM_SLOTS: usize = 64 * 1024;
 

@@ -5,8 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::engine::EngineOptions;
-use crate::config::queue::shared::{self, SharedQueue};
-use crate::driver::Queue;
+use crate::config::queue::shared::{self, Queue, SharedQueue};
 use crate::server::class::{ClassNamespace, Methods};
 use crate::server::handle::Handle;
 use crate::server::namespace::Namespace;

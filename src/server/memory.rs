@@ -15,7 +15,10 @@ use crate::driver::files::coded::CODED_FILES_BYTES_MAX;
 use crate::driver::files::{FILES_WAITING_MAX, UNCODED_BYTES_MAX, UNDELIVERED_BYTES_MAX};
 use crate::driver::{self, machine, ring};
 use crate::mesh::interest::INTEREST_BYTES_MAX;
-use crate::mesh::{INBOX_BYTES_MAX, INBOX_MESSAGES_MAX, ShardMessage};
+use crate::mesh::link::ANSWERS_BYTES_MAX;
+use crate::mesh::{
+    INBOX_BYTES_MAX, INBOX_MESSAGES_MAX, INBOX_OUTSIDE_BYTES_MAX, INBOX_OUTSIDE_MESSAGES_MAX, ShardMessage,
+};
 use crate::message::recovery::Kept;
 use crate::message::target::Broadcast;
 use crate::server::Error;
@@ -158,16 +161,19 @@ impl MemoryBounds {
             part("interest", INTEREST_BYTES_MAX, ""),
             part("log", log_bytes(), ""),
             part("message queues", config.queue_bytes_max.saturating_mul(queues), "queue_bytes_max"),
+            part("answers of processes", if queues > 0 { ANSWERS_BYTES_MAX } else { 0 }, ""),
         ];
         let part_owed = outboxes_bytes_max / shards.max(1);
         let partial = partial_part(config.partial_bytes_max, shards, message_bytes_max);
         let spares = SPARE_BUFFERS_MAX + 2 * SHARED_SPARES_MAX + SPARE_TARGETS_MAX;
         let questions = RECEIVERS_MAX * RECEIVER_BYTES + 2 * INQUIRIES_MAX * QUESTION_BYTES;
         let namespace = NAMESPACE_BYTES_MAX + NAMESPACE_BYTES;
+        let outside = INBOX_OUTSIDE_BYTES_MAX + INBOX_OUTSIDE_MESSAGES_MAX * MESSAGE_BYTES;
         let shard = vec![
             part("unfinished messages", partial, "partial_bytes_max"),
             part("one turn", MADE_PER_TURN_MAX.min(part_owed / 8), "outboxes_bytes_max"),
             part("inbox", INBOX_BYTES_MAX + INBOX_MESSAGES_MAX * MESSAGE_BYTES, ""),
+            part("inbox of processes", if queues > 0 { outside } else { 0 }, ""),
             part("questions", questions, ""),
             part("findings", FINDINGS_BYTES_MAX, ""),
             part("walks", WALKS_BYTES_MAX, ""),

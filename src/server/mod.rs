@@ -24,9 +24,10 @@ use std::time::Duration;
 
 use crate::base::guard::guarded;
 use crate::config::Config;
+use crate::config::queue::shared::Queue;
 use crate::config::queue::url::QueueUrl;
 use crate::driver::signals::StopSignals;
-use crate::driver::{self, AppMaker, Queue, Running, Start, TaskMaker};
+use crate::driver::{self, AppMaker, Running, Start, TaskMaker};
 use crate::protocol::flask::signer::CookieSigner;
 use crate::protocol::http::method::Method;
 use crate::protocol::http::response::Response;

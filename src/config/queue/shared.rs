@@ -10,6 +10,13 @@ pub(crate) struct SharedQueue {
     pub(crate) endpoints: Vec<u8>,
 }
 
+/// A message queue and the endpoints that are on it, by path; none is the configuration's own.
+#[derive(Clone, Debug)]
+pub(crate) struct Queue {
+    pub(crate) queue: MessageQueue,
+    pub(crate) endpoints: Vec<Option<Box<str>>>,
+}
+
 /// The distinct queues of all endpoints, in their order. An endpoint without a queue is in none.
 ///
 /// # Errors
