@@ -113,6 +113,8 @@ pub(crate) struct Hub {
     next_question: u64,
     posts: VecDeque<Post>,
     answering: Vec<Answering>,
+    /// Questions that the shards have been asked for others and not answered.
+    answers_owed: usize,
     /// Own sockets by endpoint and namespace, as last counted.
     census: Vec<(Option<String>, String, u64)>,
     hello_due: Time,
@@ -151,6 +153,7 @@ impl Hub {
             next_question: 0,
             posts: VecDeque::new(),
             answering: Vec::new(),
+            answers_owed: 0,
             census: Vec::new(),
             hello_due: Time::NEVER,
             is_doubled: false,
@@ -218,7 +221,10 @@ impl Hub {
             Said::Ask(inquiry) => question = self.ask(inquiry, now),
             Said::Room { .. } => {}
         }
-        for place in 0..self.foreign.len() {
+        // What is for sockets of one process of ours is for nobody else.
+        let is_for_one = said.target().and_then(one_process).is_some_and(|tag| self.is_known(tag));
+        let foreign = if is_for_one { 0 } else { self.foreign.len() };
+        for place in 0..foreign {
             let told = self.foreign[place].say(said, question, now, &mut self.posts);
             if let (Told::Asked, Some(number)) = (told, question)
                 && let Some(question) = self.questions.get_mut(&number)
@@ -261,6 +267,7 @@ impl Hub {
 
     /// The shards have found out what another process asked.
     pub(crate) fn answer(&mut self, asker: Asker, found: Result<Findings, AckError>) {
+        self.answers_owed -= 1;
         let findings = found.unwrap_or_else(|_| Findings { shards_late: 1, ..Findings::default() });
         match asker {
             Asker::Peer { id, question } => {
@@ -341,9 +348,10 @@ impl Hub {
             channels.push(self.slot(namespace, None));
         } else {
             for room in target.rooms.iter() {
-                let channel = self.channel_of(namespace, room);
-                if !channels.contains(&channel) {
-                    channels.push(channel);
+                for channel in self.channels_of(namespace, room) {
+                    if !channels.contains(&channel) {
+                        channels.push(channel);
+                    }
                 }
                 if channels.len() > CHANNELS_MAX {
                     channels.clear();
@@ -355,13 +363,21 @@ impl Hub {
         self.post_all(channels, word);
     }
 
-    /// Where the members of a room hear. An id is heard by the process that it names, if that is there.
-    fn channel_of(&self, namespace: &Address, room: &str) -> Channel {
+    /// Where the members of a room hear. An id is heard by the process that it names; if that is not known, the name may be a
+    /// room's as well.
+    fn channels_of(&self, namespace: &Address, room: &str) -> SmallVec<[Channel; 2]> {
+        let mut channels = SmallVec::new();
         let process = Sid::parse(room).map(|sid| sid.node());
-        match process.filter(|tag| self.fleet.with_tag(*tag).next().is_some()) {
-            Some(tag) => Channel::Node(tag),
-            None => self.slot(namespace, Some(room)),
+        channels.extend(process.map(Channel::Node));
+        if !process.is_some_and(|tag| self.is_known(tag)) {
+            channels.push(self.slot(namespace, Some(room)));
         }
+        channels
+    }
+
+    /// Whether one of the other processes has a tag.
+    fn is_known(&self, tag: NodeTag) -> bool {
+        self.fleet.with_tag(tag).next().is_some()
     }
 
     fn slot(&self, namespace: &Address, room: Option<&str>) -> Channel {
@@ -482,7 +498,7 @@ impl Hub {
         self.ask_shards(to.address(), to.target(), ask, Some(timeout), asker);
     }
 
-    /// Asks the shards of this process, for somebody else.
+    /// Asks the shards of this process, for somebody else. False: too many questions wait for them.
     fn ask_shards(
         &mut self,
         namespace: Address,
@@ -490,16 +506,18 @@ impl Hub {
         ask: Ask,
         timeout: Option<Duration>,
         asker: Asker,
-    ) {
-        if self.answering.len() >= QUESTIONS_MAX {
+    ) -> bool {
+        if self.answers_owed >= QUESTIONS_MAX {
             self.stats.lost.add(1);
-            return;
+            return false;
         }
+        self.answers_owed += 1;
         target.reach = Reach::Process;
         let (reply, receiver) = oneshot::async_channel();
         let request = Request { namespace, target, ask, timeout, reply };
         self.send(self.mesh.asking_shard(), ShardMessage::Request(Box::new(request)));
         self.answering.push(Answering { to: asker, receiver });
+        true
     }
 
     fn hear_foreign(&mut self, delivery: &Delivery, now: Time) {
@@ -550,7 +568,9 @@ impl Hub {
                         }
                         other => other,
                     };
-                    self.ask_shards(namespace, target, ask, timeout, Asker::Foreign { place, ticket });
+                    if !self.ask_shards(namespace, target, ask, timeout, Asker::Foreign { place, ticket }) {
+                        self.foreign[place].answer(ticket, Findings::default(), &mut self.posts);
+                    }
                 }
             }
         }
@@ -589,7 +609,7 @@ impl Hub {
         };
         let mut awaited: SmallVec<[Awaited; 4]> = SmallVec::new();
         let channel = match one_process(target) {
-            Some(tag) if self.fleet.with_tag(tag).next().is_some() => {
+            Some(tag) if self.is_known(tag) => {
                 awaited.extend(self.fleet.with_tag(tag).map(Awaited::Peer));
                 Channel::Node(tag)
             }

@@ -42,6 +42,16 @@ pub(crate) enum Said {
 }
 
 impl Said {
+    /// Whose sockets are meant.
+    pub(crate) fn target(&self) -> Option<&Target> {
+        match self {
+            Said::Emit(broadcast) => Some(&broadcast.target),
+            Said::Change(command) => Some(&command.target),
+            Said::Ask(inquiry) => Some(&inquiry.target),
+            Said::Room { .. } => None,
+        }
+    }
+
     /// What it keeps in memory.
     pub(crate) fn len_bytes(&self) -> usize {
         match self {
