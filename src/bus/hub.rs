@@ -192,6 +192,22 @@ impl Hub {
         (add, remove)
     }
 
+    /// Channels whose subscribers are to be counted, once a second: by [`count`](Hub::count).
+    pub(crate) fn counted(&self) -> Vec<Channel> {
+        self.foreign.iter().flat_map(|format| format.counted()).collect()
+    }
+
+    /// How many connections hear each of them.
+    pub(crate) fn count(&mut self, counts: &[u64]) {
+        let own = 1 + self.fleet.len() as u64;
+        let mut rest = counts;
+        for format in &mut self.foreign {
+            let Some((counts, after)) = rest.split_at_checked(format.counted().len()) else { return };
+            format.count(counts, own);
+            rest = after;
+        }
+    }
+
     /// What is to be sent.
     pub(crate) fn posts(&mut self) -> &mut VecDeque<Post> {
         &mut self.posts

@@ -10,7 +10,7 @@ use crate::config::queue::formats::QueueFormat;
 
 /// Whether a format must know rooms by name.
 pub(crate) fn names_rooms(queue: &MessageQueue) -> bool {
-    queue.formats.contains(QueueFormat::NodeSharded)
+    queue.formats.iter().any(|format| format != QueueFormat::Python)
 }
 
 /// How many slots of rooms the broker of a queue has.
@@ -22,7 +22,11 @@ pub(crate) fn slots(queue: &MessageQueue) -> u32 {
 }
 
 /// The formats of a queue besides our own.
-pub(crate) fn foreign_formats(_queue: &MessageQueue, _me: &Identity) -> Vec<Box<dyn Foreign>> {
+pub(crate) fn foreign_formats(
+    _queue: &MessageQueue,
+    _me: &Identity,
+    _namespaces: &[String],
+) -> Vec<Box<dyn Foreign>> {
     Vec::new()
 }
 

@@ -124,6 +124,11 @@ pub(crate) trait Sender {
     /// Hears `add` and no longer `remove`; on return the broker has done it.
     fn subscribe(&mut self, add: &[Channel], remove: &[Channel]) -> impl Future<Output = Result<(), Fault>>;
 
+    /// How many connections hear each channel; nothing from a broker that does not tell.
+    fn subscribers(&mut self, _channels: &[Channel]) -> impl Future<Output = Result<Vec<u64>, Fault>> {
+        std::future::ready(Ok(Vec::new()))
+    }
+
     /// Sends all, in order; on return the broker has them, as far as it tells.
     fn publish(&mut self, posts: &[Post]) -> impl Future<Output = Result<(), Fault>>;
 }
@@ -185,6 +190,14 @@ pub(crate) trait Foreign: Send {
 
     /// What is to be heard since the last call, and what no longer.
     fn take_changes(&mut self, add: &mut Vec<Channel>, remove: &mut Vec<Channel>);
+
+    /// Channels whose subscribers are the processes that answer in this format.
+    fn counted(&self) -> Vec<Channel> {
+        Vec::new()
+    }
+
+    /// How many subscribers each of them has; `own` of them are processes of ours.
+    fn count(&mut self, _counts: &[u64], _own: u64) {}
 
     /// This process says something; a question has a number.
     fn say(&mut self, said: &Said, question: Option<u64>, now: Time, posts: &mut VecDeque<Post>) -> Told;

@@ -26,6 +26,9 @@ const BATCH_MAX: usize = 256;
 /// How often a batch is tried that breaks each connection.
 const ATTEMPTS_MAX: u32 = 3;
 
+/// How often the subscribers are counted whose answers a foreign format awaits.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+
 /// Between two tries to connect: so long at first, twice as long each time, up to the longest; a random part of it is left out.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 
@@ -167,6 +170,7 @@ async fn send_on(
 ) -> Result<(), Fault> {
     let mut answering: JoinSet<(Asker, Result<Findings, AckError>)> = JoinSet::new();
     let mut has_said_goodbye = false;
+    let mut count_at = now();
     loop {
         if !batch.posts.is_empty() {
             send_batch(sender, batch, stats).await?;
@@ -193,6 +197,12 @@ async fn send_on(
         }
         if !batch.posts.is_empty() {
             continue;
+        }
+        let counted = if count_at <= now() { hub.borrow().counted() } else { Vec::new() };
+        if !counted.is_empty() {
+            count_at = now() + COUNT_EVERY;
+            let counts = sender.subscribers(&counted).await?;
+            hub.borrow_mut().count(&counts);
         }
         if bell.is_stopping() {
             if std::mem::replace(&mut has_said_goodbye, true) {

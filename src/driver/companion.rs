@@ -62,7 +62,7 @@ impl Prepared {
             .map_err(|error| format!("the message queue's thread: {error}"))?;
         let work = move || {
             let local = tokio::task::LocalSet::new();
-            for (Queue { queue, endpoints }, link, bell, stats) in self.lines {
+            for (Queue { queue, endpoints, namespaces }, link, bell, stats) in self.lines {
                 let parts = HubParts {
                     me: self.me.clone(),
                     mesh: Arc::clone(&mesh),
@@ -70,7 +70,7 @@ impl Prepared {
                     interests: Arc::clone(&link.interests),
                     stats: Arc::clone(&stats),
                     slots: make::slots(&queue),
-                    foreign: make::foreign_formats(&queue, &self.me),
+                    foreign: make::foreign_formats(&queue, &self.me, &namespaces),
                 };
                 let line = Line {
                     hub: Hub::new(parts),

@@ -36,9 +36,9 @@ pub(crate) enum Said {
     Change(Arc<SocketCommand>),
     /// Find out, and report to the shard that asks.
     Ask(Arc<Inquiry>),
-    /// A room has its first member on a shard, or the last has gone; for formats that have a channel a room. The number of shards that
-    /// have it is the receiver's to count.
-    Room { namespace: Address, room: String, is_held: bool },
+    /// A room, or the namespace itself, has its first member on a shard, or the last has gone: for formats that have channels for them.
+    /// The number of shards that have it is the receiver's to count.
+    Room { namespace: Address, room: Option<String>, is_held: bool },
 }
 
 impl Said {
@@ -58,7 +58,7 @@ impl Said {
             Said::Emit(broadcast) => broadcast.len_bytes(),
             Said::Change(command) => command.target.len_bytes(),
             Said::Ask(inquiry) => inquiry.ask.len_bytes() + inquiry.target.len_bytes(),
-            Said::Room { room, .. } => room.len(),
+            Said::Room { room, .. } => room.as_ref().map_or(0, String::len),
         }
     }
 }
@@ -75,7 +75,7 @@ pub(crate) struct Link {
     is_asleep: Arc<AtomicBool>,
     bell: Box<dyn Bell>,
     tag: NodeTag,
-    /// A format has a channel for each room, and must know their names.
+    /// A format has channels for namespaces or rooms, and must know their names.
     names_rooms: bool,
     pub(crate) interests: Arc<Interests>,
     pub(crate) stats: Arc<LinkStats>,
@@ -246,9 +246,10 @@ impl Link {
     }
 
     fn name_room(&self, namespace: &Address, room: Option<&str>, is_held: bool) {
-        if let Some(room) = room.filter(|_| self.names_rooms) {
+        if self.names_rooms {
+            let room = room.map(str::to_owned);
             // What is refused is counted there. Such a room is then heard for longer, or not by its own channel.
-            let _ = self.say(Said::Room { namespace: namespace.clone(), room: room.to_owned(), is_held });
+            let _ = self.say(Said::Room { namespace: namespace.clone(), room, is_held });
         }
     }
 

@@ -164,9 +164,14 @@ pub(crate) fn queues(endpoints: &[Endpoint]) -> Result<Vec<Queue>> {
         let path = endpoints[usize::from(number)].options.path.as_str();
         (number != MAIN).then(|| path.into())
     };
-    let queues = shared.into_iter().map(|SharedQueue { queue, endpoints }| Queue {
-        queue,
-        endpoints: endpoints.into_iter().map(path).collect(),
+    let queues = shared.into_iter().map(|SharedQueue { queue, endpoints: numbers }| {
+        let names = numbers.iter().flat_map(|number| &endpoints[usize::from(*number)].namespaces);
+        // One with braces is a pattern.
+        let mut namespaces: Vec<String> =
+            names.map(|(name, _)| name.clone()).filter(|name| !name.contains('{')).collect();
+        namespaces.sort_unstable();
+        namespaces.dedup();
+        Queue { queue, endpoints: numbers.into_iter().map(path).collect(), namespaces }
     });
     Ok(queues.collect())
 }

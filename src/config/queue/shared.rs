@@ -15,6 +15,8 @@ pub(crate) struct SharedQueue {
 pub(crate) struct Queue {
     pub(crate) queue: MessageQueue,
     pub(crate) endpoints: Vec<Option<Box<str>>>,
+    /// The namespaces that were registered there by name.
+    pub(crate) namespaces: Vec<String>,
 }
 
 /// The distinct queues of all endpoints, in their order. An endpoint without a queue is in none.
