@@ -106,6 +106,16 @@ pub fn encode_ack(out: &mut Vec<u8>, id: u64, args: &impl ToArgs) -> bool {
     encode::frame_ack(out, "/", id, args).is_ok()
 }
 
+/// The arguments of an event of python-socketio's queue. `None` if it is no such thing.
+#[cfg(feature = "bus")]
+pub fn read_python_event(bytes: &[u8]) -> Option<Cow<'_, str>> {
+    let options = crate::bus::python::Options { pickle: false, bytes_max: MESSAGE_BYTES_MAX };
+    match crate::bus::python::read(bytes, options).ok()? {
+        crate::bus::python::Message::Emit(emit) => Some(emit.args),
+        _ => None,
+    }
+}
+
 /// Masks a payload in place, or unmasks it.
 pub fn mask(bytes: &mut [u8], key: [u8; 4]) {
     mask::unmask(bytes, key);

@@ -176,6 +176,12 @@ pub mod fuzzing {
         websocket::fuzz::inflate(input);
     }
 
+    /// One message of python-socketio's queue.
+    #[cfg(feature = "bus")]
+    pub fn bus_python(input: &[u8]) {
+        crate::bus::python::fuzz::message(input);
+    }
+
     /// One Socket.IO packet of the msgpack parser.
     pub fn socketio_msgpack(input: &[u8]) {
         socketio::fuzz::msgpack(input);

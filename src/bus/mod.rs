@@ -11,6 +11,7 @@ pub(crate) mod hub;
 pub(crate) mod make;
 pub(crate) mod memory;
 pub(crate) mod own;
+pub(crate) mod python;
 pub(crate) mod run;
 pub(crate) mod subscriptions;
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::base::limits::JSON_DEPTH_MAX;
 
-use super::json::{self, Scanner};
+use super::json::{self, Elements, Scanner};
 use super::packet::PacketError;
 
 /// The member that makes an object a placeholder if it is `true`.
@@ -220,6 +220,40 @@ pub(super) fn holds_placeholders(payload: &str, attachments: usize) -> bool {
         || Placeholders::count(payload, attachments, WRITTEN_DEPTH_MAX) == Ok(attachments)
 }
 
+/// Arguments with base64 texts where placeholders were: for those who have no attachments.
+///
+/// They are elements of a valid JSON array, without its brackets.
+#[cfg_attr(not(feature = "bus"), expect(dead_code, reason = "only formats of the bus lack attachments"))]
+pub(crate) fn inline_attachments(args: &str, attachments: &[impl AsRef<[u8]>]) -> String {
+    let mut out = String::with_capacity(args.len());
+    for element in Elements::new(args) {
+        if !out.is_empty() {
+            out.push(',');
+        }
+        let scanner = Scanner::new(element);
+        let (attachments_len, spans) = (attachments.len(), Some(Vec::new()));
+        let mut found = Placeholders {
+            scanner,
+            attachments: attachments_len,
+            depth_max: JSON_DEPTH_MAX,
+            count: 0,
+            spans,
+        };
+        let spans = found.value(0).ok().and(found.spans).unwrap_or_default();
+        let mut at = 0;
+        for Span { start, end, num } in spans {
+            out.push_str(element.get(at..start).unwrap_or_default());
+            let bytes = attachments.get(num).map_or(&[][..], AsRef::as_ref);
+            out.push('"');
+            STANDARD.encode_string(bytes, &mut out);
+            out.push('"');
+            at = end;
+        }
+        out.push_str(element.get(at..).unwrap_or_default());
+    }
+    out
+}
+
 fn keys_in(payload: &str) -> usize {
     memchr::memmem::find_iter(payload.as_bytes(), PLACEHOLDER_KEY).count()
 }
@@ -230,12 +264,22 @@ struct Placeholders<'a> {
     attachments: usize,
     depth_max: usize,
     count: usize,
+    /// Where they are, if that is asked; one within another is not a place of its own.
+    spans: Option<Vec<Span>>,
+}
+
+/// A placeholder in its text, and its attachment.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    start: usize,
+    end: usize,
+    num: usize,
 }
 
 impl Placeholders<'_> {
     fn count(payload: &str, attachments: usize, depth_max: usize) -> Result<usize, PacketError> {
         let scanner = Scanner::new(payload);
-        let mut placeholders = Placeholders { scanner, attachments, depth_max, count: 0 };
+        let mut placeholders = Placeholders { scanner, attachments, depth_max, count: 0, spans: None };
         placeholders.value(0)?;
         Ok(placeholders.count)
     }
@@ -269,10 +313,11 @@ impl Placeholders<'_> {
 
     /// The last of equal keys counts, as in JavaScript.
     fn object(&mut self, depth: usize) -> Result<(), PacketError> {
+        let object_start = self.scanner.at;
         if self.is_empty(b'}') {
             return Ok(());
         }
-        let (mut is_placeholder, mut is_in_range) = (false, false);
+        let (mut is_placeholder, mut in_range) = (false, None);
         loop {
             let key = json::unescape(self.scanner.key()?);
             self.scanner.skip_white_space();
@@ -281,18 +326,27 @@ impl Placeholders<'_> {
             let value = self.scanner.since(start);
             match key.as_deref() {
                 Some(PLACEHOLDER_KEY) => is_placeholder = value == "true",
-                Some(NUM_KEY) => is_in_range = value.parse::<usize>().is_ok_and(|num| num < self.attachments),
+                Some(NUM_KEY) => in_range = value.parse().ok().filter(|num| *num < self.attachments),
                 _ => {}
             }
             match self.scanner.take() {
                 Some(b',') => {}
-                Some(b'}') if is_placeholder && !is_in_range => return Err(PacketError::PlaceholderInvalid),
+                Some(b'}') if !is_placeholder => return Ok(()),
                 Some(b'}') => {
-                    self.count += usize::from(is_placeholder);
+                    let num = in_range.ok_or(PacketError::PlaceholderInvalid)?;
+                    self.found(object_start, num);
                     return Ok(());
                 }
                 _ => return Err(PacketError::PayloadNotJson),
             }
+        }
+    }
+
+    fn found(&mut self, start: usize, num: usize) {
+        self.count += 1;
+        if let Some(spans) = &mut self.spans {
+            spans.retain(|span| span.start < start);
+            spans.push(Span { start, end: self.scanner.at, num });
         }
     }
 
@@ -348,6 +402,25 @@ mod tests {
         for (payload, is_fine) in rows {
             let expected = if is_fine { Ok(()) } else { Err(PacketError::PlaceholderInvalid) };
             assert_eq!(check_placeholders(payload, 2), expected, "{payload}");
+        }
+    }
+
+    #[test]
+    fn attachments_become_base64_where_they_stood() {
+        let attachments = [&b"\x00\xff"[..], b"two"];
+        let rows = [
+            ("", ""),
+            ("1, \"a\" ", "1,\"a\""),
+            (
+                r#"{"_placeholder":true,"num":1}, [ {"k" : {"num": 0, "_placeholder": true} }]"#,
+                r#""dHdv",[ {"k" : "AP8=" }]"#,
+            ),
+            (r#"{"_placeholder":false,"num":1}"#, r#"{"_placeholder":false,"num":1}"#),
+            (r#"{"_placeholder":true,"num":0,"x":{"_placeholder":true,"num":1}},2"#, r#""AP8=",2"#),
+            (r#"{"_placeholder":true,"num":2}"#, r#"{"_placeholder":true,"num":2}"#),
+        ];
+        for (args, expected) in rows {
+            assert_eq!(inline_attachments(args, &attachments), expected);
         }
     }
 

@@ -157,9 +157,14 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Goes past white space and one value, however deep.
+    /// Goes past white space and one value of at most `JSON_DEPTH_MAX` levels.
     pub(crate) fn value(&mut self) -> Result<(), JsonError> {
-        let mut nesting = Nesting::default();
+        self.value_within(JSON_DEPTH_MAX)
+    }
+
+    /// The same with fewer levels.
+    pub(crate) fn value_within(&mut self, depth_max: usize) -> Result<(), JsonError> {
+        let mut nesting = Nesting { depth: 0, depth_max: depth_max.min(JSON_DEPTH_MAX), objects: 0 };
         loop {
             self.skip_white_space();
             match self.peek() {
@@ -290,15 +295,17 @@ impl<'a> Scanner<'a> {
 }
 
 /// Which containers are open: a bit a level, the innermost lowest, set for objects.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Nesting {
     depth: usize,
+    /// At most as many as `objects` has bits.
+    depth_max: usize,
     objects: u128,
 }
 
 impl Nesting {
     fn push(&mut self, is_object: bool) -> Result<(), JsonError> {
-        if self.depth == JSON_DEPTH_MAX {
+        if self.depth == self.depth_max {
             return Err(JsonError::TooDeep);
         }
         self.depth += 1;
