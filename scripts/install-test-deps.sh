@@ -45,6 +45,7 @@ need npm npm
 need python3 python3
 need nginx nginx-light
 need haproxy haproxy
+need redis-server redis-server
 need timeout coreutils
 need curl curl
 need javac default-jdk-headless # `java Older.java` compiles

@@ -136,6 +136,12 @@ pub mod flask {
 pub mod fuzzing {
     use crate::protocol::{engineio, flask, http, socketio, websocket};
 
+    /// A message of one of Node's Redis adapters.
+    #[cfg(feature = "bus")]
+    pub fn bus_nodejs(input: &[u8]) {
+        crate::bus::nodejs::fuzz::message(input);
+    }
+
     /// The payload of a Flask session cookie.
     pub fn flask_payload(input: &[u8]) {
         flask::fuzz::payload(input);

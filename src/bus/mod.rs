@@ -10,6 +10,7 @@ pub(crate) mod fleet;
 pub(crate) mod hub;
 pub(crate) mod make;
 pub(crate) mod memory;
+pub(crate) mod nodejs;
 pub(crate) mod own;
 pub(crate) mod python;
 pub(crate) mod run;

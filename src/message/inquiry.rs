@@ -143,7 +143,7 @@ pub(crate) struct AnswerText {
 }
 
 /// A socket as another shard sees it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SocketFacts {
     pub(crate) sid: Sid,
     /// Its own id first.

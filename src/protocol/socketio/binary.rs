@@ -20,16 +20,16 @@ use super::json::{self, Elements, Scanner};
 use super::packet::PacketError;
 
 /// The member that makes an object a placeholder if it is `true`.
-pub(super) const PLACEHOLDER_KEY: &str = "_placeholder";
+pub(crate) const PLACEHOLDER_KEY: &str = "_placeholder";
 
 /// The member that says which attachment it stands for.
-pub(super) const NUM_KEY: &str = "num";
+pub(crate) const NUM_KEY: &str = "num";
 
 /// The name by which `Binary` asks a deserializer for an attachment.
 pub(super) const NAME: &str = "shardcast::Binary";
 
 /// Levels of a server's own payload that are looked through: each takes some stack. `msgpack` writes as many.
-pub(super) const WRITTEN_DEPTH_MAX: usize = 4 * JSON_DEPTH_MAX;
+pub(crate) const WRITTEN_DEPTH_MAX: usize = 4 * JSON_DEPTH_MAX;
 
 thread_local! {
     /// The attachments of the `Args` that are being read; none outside.
@@ -213,7 +213,7 @@ pub(crate) fn check_placeholders(payload: &str, attachments: usize) -> Result<()
 
 /// Whether a text that an encoder has written has this many objects that are placeholders: its own, and nothing that a user
 /// gave and receivers would take for one. A packet without attachments is free of that: there they look for none.
-pub(super) fn holds_placeholders(payload: &str, attachments: usize) -> bool {
+pub(crate) fn holds_placeholders(payload: &str, attachments: usize) -> bool {
     // As a rule the word stands there once for each, and nothing is escaped.
     let is_plain = memchr::memchr(b'\\', payload.as_bytes()).is_none();
     is_plain && keys_in(payload) == attachments

@@ -256,7 +256,8 @@ fn check_payload(kind: PacketKind, payload: &str) -> Result<(), PacketError> {
     }
 }
 
-fn check_event_name(payload: &str) -> Result<(), PacketError> {
+/// Checks the first element of an array that is valid JSON.
+pub(crate) fn check_event_name(payload: &str) -> Result<(), PacketError> {
     let (name, _) = super::event::split_name(payload)?;
     if is_reserved_event(&name) { Err(PacketError::EventNameReserved) } else { Ok(()) }
 }

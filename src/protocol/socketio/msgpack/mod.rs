@@ -2,13 +2,13 @@
 //!
 //! A packet is one binary message: a map of `type`, `nsp`, `data` and `id`, with binary values where they belong. In
 //! ([`decode`]): the parts of a canonical packet, whose payload is JSON text with placeholders for attachments. Out
-//! ([`encode`]): the map of a canonical packet. `read` and `write` know MessagePack, this file knows packets. Does not
-//! know sessions, and does not decide who speaks so.
+//! ([`encode`]): the map of a canonical packet. `read` and `write` know MessagePack, also that of Node's Redis adapters; this
+//! file knows packets. Does not know sessions, and does not decide who speaks so.
 
-mod read;
+pub(crate) mod read;
 #[cfg(test)]
 mod vectors;
-mod write;
+pub(crate) mod write;
 
 use bytes::Bytes;
 

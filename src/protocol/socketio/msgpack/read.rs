@@ -32,8 +32,8 @@ const EXTENSION_NOTEPACK: i8 = 0;
 const EXTENSION_TIMESTAMP: i8 = -1;
 
 /// A place in a message, and what has been read for the payload.
-#[derive(Debug)]
-pub(super) struct Reader<'a> {
+#[derive(Clone, Debug)]
+pub(crate) struct Reader<'a> {
     message: &'a Bytes,
     rest: &'a [u8],
     json: String,
@@ -41,7 +41,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(message: &'a Bytes) -> Reader<'a> {
+    pub(crate) fn new(message: &'a Bytes) -> Reader<'a> {
         Reader { message, rest: message, json: String::new(), attachments: Vec::new() }
     }
 
@@ -51,7 +51,7 @@ impl<'a> Reader<'a> {
     }
 
     /// How many entries follow; `None` if the value is no map. Nothing is made room for by this number.
-    pub(super) fn map_len(&mut self) -> Result<Option<usize>, MsgpackError> {
+    pub(crate) fn map_len(&mut self) -> Result<Option<usize>, MsgpackError> {
         Ok(match self.byte()? {
             first @ 0x80..=0x8f => Some(usize::from(first & 0x0f)),
             0xde => Some(self.uint(2)? as usize),
@@ -60,8 +60,27 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// The same of an array.
+    pub(crate) fn array_len(&mut self) -> Result<Option<usize>, MsgpackError> {
+        Ok(match self.byte()? {
+            first @ 0x90..=0x9f => Some(usize::from(first & 0x0f)),
+            0xdc => Some(self.uint(2)? as usize),
+            0xdd => Some(self.uint(4)? as usize),
+            _ => None,
+        })
+    }
+
+    /// The first byte of what comes next, which says what kind of value it is.
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.rest.first().copied()
+    }
+
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// A string; U+FFFD where it has half a character.
-    pub(super) fn string(&mut self) -> Result<Cow<'a, str>, MsgpackError> {
+    pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, MsgpackError> {
         let bytes = self.string_bytes()?;
         if let Ok(text) = simdutf8::basic::from_utf8(bytes) {
             return Ok(Cow::Borrowed(text));
@@ -86,7 +105,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A whole number from 0, or nothing: `null`, `undefined`.
-    pub(super) fn integer(&mut self) -> Result<Option<u64>, MsgpackError> {
+    pub(crate) fn integer(&mut self) -> Result<Option<u64>, MsgpackError> {
         let first = self.byte()?;
         Ok(Some(match first {
             0x00..=0x7f => u64::from(first),
@@ -112,8 +131,17 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// One value by itself, as JSON with its attachments; none if it is `undefined`.
+    pub(crate) fn take_value(&mut self) -> Result<Option<(String, Vec<Bytes>)>, MsgpackError> {
+        self.json.clear();
+        self.attachments.clear();
+        let is_defined = self.value(1)?;
+        let value = (std::mem::take(&mut self.json), std::mem::take(&mut self.attachments));
+        Ok(is_defined.then_some(value))
+    }
+
     /// Goes past a value that is not used.
-    pub(super) fn skip(&mut self) -> Result<(), MsgpackError> {
+    pub(crate) fn skip(&mut self) -> Result<(), MsgpackError> {
         let (json_len, attachments_len) = (self.json.len(), self.attachments.len());
         self.value(1)?;
         self.json.truncate(json_len);

@@ -21,19 +21,34 @@ const MAP: Container = Container { short: 0x80, medium: 0xde, long: 0xdf };
 const SHORT_LEN_MAX: usize = 15;
 
 /// Appends one JSON value, with attachments in the place of their placeholders.
-pub(super) fn json(out: &mut Vec<u8>, text: &str, attachments: &[&[u8]]) -> Result<(), JsonError> {
+pub(crate) fn json(out: &mut Vec<u8>, text: &str, attachments: &[&[u8]]) -> Result<(), JsonError> {
     let mut writer = Writer { out, scanner: Scanner::new(text), attachments };
     writer.value(0)
 }
 
 /// Appends the header of a map with this many entries.
-pub(super) fn map_len(out: &mut Vec<u8>, len: usize) {
+pub(crate) fn map_len(out: &mut Vec<u8>, len: usize) {
     let start = out.len();
     out.push(0);
     finish_container(out, start, len, &MAP);
 }
 
-pub(super) fn string(out: &mut Vec<u8>, text: &str) {
+/// The same of an array.
+pub(crate) fn array_len(out: &mut Vec<u8>, len: usize) {
+    let start = out.len();
+    out.push(0);
+    finish_container(out, start, len, &ARRAY);
+}
+
+pub(crate) fn literal(out: &mut Vec<u8>, literal: Option<bool>) {
+    out.push(match literal {
+        None => 0xc0,
+        Some(false) => 0xc2,
+        Some(true) => 0xc3,
+    });
+}
+
+pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
     let len = text.len();
     match len {
         0..=31 => out.push(0xa0 | len as u8),
@@ -44,7 +59,7 @@ pub(super) fn string(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-pub(super) fn integer(out: &mut Vec<u8>, number: u64) {
+pub(crate) fn integer(out: &mut Vec<u8>, number: u64) {
     match number {
         0..=0x7f => out.push(number as u8),
         0x80..=0xff => out.extend_from_slice(&[0xcc, number as u8]),
