@@ -2,6 +2,10 @@
 
 use crate::bus::hub::Identity;
 use crate::bus::memory::client::MemoryBroker;
+use crate::bus::nodejs::speaker::Node;
+use crate::bus::nodejs::{Format, MESSAGE_BYTES_MAX, Uid};
+use crate::bus::python::Options;
+use crate::bus::python::speaker::Python;
 use crate::bus::run::Line;
 use crate::bus::{Broker, Foreign};
 use crate::config::queue::MessageQueue;
@@ -21,13 +25,23 @@ pub(crate) fn slots(queue: &MessageQueue) -> u32 {
     }
 }
 
-/// The formats of a queue besides our own.
+/// The formats of a queue besides our own, for a process with these registered namespaces.
 pub(crate) fn foreign_formats(
-    _queue: &MessageQueue,
-    _me: &Identity,
-    _namespaces: &[String],
+    queue: &MessageQueue,
+    me: &Identity,
+    namespaces: &[String],
 ) -> Vec<Box<dyn Foreign>> {
-    Vec::new()
+    let make = |format| -> Option<Box<dyn Foreign>> {
+        if format == QueueFormat::Python {
+            let bytes_max = queue.message_bytes_max(0).max(MESSAGE_BYTES_MAX);
+            let options = Options { pickle: queue.is_pickle_read, bytes_max };
+            return Some(Box::new(Python::new(&me.tag.to_string(), options)));
+        }
+        let uid = Uid::new(me.tag);
+        let codec = Format::new(format, &queue.node_key, uid.clone())?;
+        Some(Box::new(Node::new(codec, uid, namespaces.iter().cloned())))
+    };
+    queue.formats.iter().filter_map(make).collect()
 }
 
 /// Serves a link with the broker of its queue, until the server has stopped.

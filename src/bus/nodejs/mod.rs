@@ -22,6 +22,7 @@ mod parts;
 pub(crate) mod sharded;
 mod sink;
 mod source;
+pub(crate) mod speaker;
 pub(crate) mod streams;
 #[cfg(test)]
 mod vectors;

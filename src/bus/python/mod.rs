@@ -13,6 +13,7 @@ pub(crate) mod fuzz;
 mod message;
 mod pickle;
 mod pickle_json;
+pub(crate) mod speaker;
 #[cfg(test)]
 mod vectors;
 mod write;
