@@ -139,7 +139,7 @@ pub mod fuzzing {
     /// A message of one of Node's Redis adapters.
     #[cfg(feature = "bus")]
     pub fn bus_nodejs(input: &[u8]) {
-        crate::bus::nodejs::fuzz::message(input);
+        crate::bus::nodejs::fuzz::queue(input);
     }
 
     /// The payload of a Flask session cookie.
@@ -185,7 +185,7 @@ pub mod fuzzing {
     /// One message of python-socketio's queue.
     #[cfg(feature = "bus")]
     pub fn bus_python(input: &[u8]) {
-        crate::bus::python::fuzz::message(input);
+        crate::bus::python::fuzz::queue(input);
     }
 
     /// One Socket.IO packet of the msgpack parser.

@@ -13,7 +13,7 @@ use crate::config::queue::formats::QueueFormat;
 use super::{Format, Heard, Message, Uid};
 
 /// The fuzzer's entry: one byte for the format and the channel, then the message.
-pub(crate) fn message(input: &[u8]) {
+pub(crate) fn queue(input: &[u8]) {
     let Some((&choice, body)) = input.split_first() else { return };
     let body = Bytes::copy_from_slice(body);
     let plain = |name: &str| Channel::Plain(name.into());
@@ -108,7 +108,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_return(input in prop::collection::vec(any::<u8>(), 0..100)) {
-            message(&input);
+            queue(&input);
         }
 
         #[test]
@@ -127,7 +127,7 @@ mod tests {
                 body.truncate(cut.index(body.len()));
             }
             body.insert(0, choice);
-            message(&body);
+            queue(&body);
         }
 
         #[test]
@@ -141,7 +141,7 @@ mod tests {
         ) {
             let members: String = members.iter().map(|(key, value)| format!(",\"{key}\":{value}")).collect();
             let text = format!("{{\"type\":{kind},\"requestId\":\"me\",\"opts\":{{}}{members}}}");
-            message(&[&[choice], text.as_bytes()].concat());
+            queue(&[&[choice], text.as_bytes()].concat());
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{Message, Options, host_of, read, write};
 const OPTIONS: Options = Options { pickle: true, bytes_max: 1 << 20 };
 
 /// The fuzzer's entry: the bytes of one message.
-pub(crate) fn message(input: &[u8]) {
+pub(crate) fn queue(input: &[u8]) {
     let _ = host_of(input);
     let Ok(message) = read(input, OPTIONS) else { return };
     if let Message::Emit(emit) = &message
@@ -126,7 +126,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_comes_returns(input in hostile()) {
-            message(&input);
+            queue(&input);
         }
 
         #[test]
@@ -140,7 +140,7 @@ mod tests {
             let options = Options { pickle: false, bytes_max: usize::MAX };
             prop_assert_eq!(read(&out, options), Ok(Message::Emit(expected)));
             prop_assert_eq!(host_of(&out), Some("0011"));
-            message(&out);
+            queue(&out);
         }
 
         #[test]

@@ -24,7 +24,7 @@ use crate::protocol::socketio::frames::{FramedEvent, FramesError, frame_foreign_
 
 use fields::Fields;
 
-pub(crate) use message::{Callback, Emit, Membership, Message, Options, PickleError, Rooms, Unreadable};
+pub(crate) use message::{Callback, Emit, Membership, Message, Options, Rooms, Unreadable};
 pub(crate) use write::write;
 
 /// How far from its end a message's host is looked for: the name, its id of 32 characters, and room for white space.
@@ -143,7 +143,7 @@ mod tests {
             Unreadable::TooLong,
             Unreadable::NotJson,
             Unreadable::PickleOff,
-            Unreadable::Pickle(PickleError::GlobalForbidden),
+            Unreadable::Pickle(message::PickleError::GlobalForbidden),
             Unreadable::Missing("event"),
             Unreadable::Invalid("room"),
         ];

@@ -4,7 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{Callback, Membership, Message, Options, PickleError, Rooms, Unreadable, host_of, read, write};
+use super::message::PickleError;
+use super::{Callback, Membership, Message, Options, Rooms, Unreadable, host_of, read, write};
 
 const TEXT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/python/messages.txt"));
 
