@@ -361,34 +361,29 @@ impl Parts<'_> {
 }
 
 fn read_host(text: &str, port_default: u16) -> Result<Host, String> {
-    let (name, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (name, port) = rest.split_once(']').ok_or("an address begins with [ and has no ]")?;
+    // What stands there may be a password whose host is missing.
+    const NO_PORT: &str = "what follows a host is no port: write a colon and a number from 1 to 65535";
+    let (name, rest) = match text.strip_prefix('[') {
+        Some(bracketed) => {
+            let (name, rest) = bracketed.split_once(']').ok_or("an address begins with [ and has no ]")?;
             if name.parse::<std::net::Ipv6Addr>().is_err() {
                 return Err("there is something else than an address of IPv6 in brackets".to_owned());
             }
-            (name, port.strip_prefix(':').or(Some(port).filter(|port| !port.is_empty())))
+            (name, rest)
         }
-        None => match text.split_once(':') {
-            Some((_, port)) if port.contains(':') => {
-                return Err("an address of IPv6 stands in brackets: [::1]:6379".to_owned());
-            }
-            Some((name, port)) => (name, Some(port)),
-            None => (text, None),
-        },
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
     };
+    if rest.matches(':').count() > 1 {
+        return Err("an address of IPv6 stands in brackets: [::1]:6379".to_owned());
+    }
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
     if name.is_empty() || !name.bytes().all(is_plain) {
         return Err("a host is missing, or has characters that no host's name has".to_owned());
     }
-    let port = match port {
-        None => port_default,
-        // What stands there may be a password whose host is missing.
-        Some(port) => port
-            .parse()
-            .ok()
-            .filter(|port| *port > 0)
-            .ok_or("what follows a host's colon is no port: write a number from 1 to 65535")?,
+    let port = match (rest, rest.strip_prefix(':')) {
+        ("", _) => port_default,
+        (_, Some(port)) => port.parse().ok().filter(|port| *port > 0).ok_or(NO_PORT)?,
+        (_, None) => return Err(NO_PORT.to_owned()),
     };
     Ok(Host { name: name.to_owned(), port })
 }
@@ -704,7 +699,7 @@ mod tests {
             ("redis://a:", "is no port"),
             ("redis://::1", "stands in brackets"),
             ("redis://[::1", "has no ]"),
-            ("redis://[a]", "no address of IPv6"),
+            ("redis://[a]", "something else than an address of IPv6"),
             ("redis://[::1]6379", "is no port"),
             ("redis://a!b", "no host's name"),
             ("redis://a,,b?mode=sharded", "a host is missing"),
