@@ -68,6 +68,8 @@ pub use config::engine::EngineOptions;
 pub use config::queue::formats::{QueueFormat, QueueFormats};
 pub use config::queue::url::QueueUrl;
 pub use config::{Config, Io, Parser};
+#[cfg(feature = "bus")]
+pub use driver::emitter::EmitError;
 pub use mesh::link::QueueStats;
 pub use message::inquiry::AckError;
 pub use message::peer::Peer;
@@ -77,6 +79,8 @@ pub use protocol::socketio::event::{Args, ArgsError, ArgsReader};
 pub use protocol::socketio::raw_json::RawJson;
 pub use protocol::websocket::close::CloseCode;
 pub use server::class::{AsyncConnectMethod, AsyncMethod, ClassNamespace, ConnectMethod, Method, Methods};
+#[cfg(feature = "bus")]
+pub use server::emitter::{EmitTo, Emitter, Emitting, EmittingFuture};
 pub use server::endpoint::Endpoint;
 pub use server::every::Beat;
 pub use server::handle::Handle;

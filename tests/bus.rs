@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use shardcast::{Binary, Config, Context, EngineOptions, RunningServer, Server};
+use shardcast::{Binary, Config, Context, EmitError, Emitter, EngineOptions, RunningServer, Server};
 
 /// Longer than anything here takes; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -189,4 +189,56 @@ fn questions_are_answered_by_all_processes() {
     assert_eq!(handle.sockets("/").ids().wait().map(|ids| ids.len()), Ok(1));
     drop((a, b, c));
     one.stop();
+}
+
+#[test]
+fn an_emitter_speaks_to_the_clients_of_all_processes() {
+    let [one, two] = pair("memory:emitter");
+    let (mut a, mut b) = (Client::connect(&one), Client::connect(&two));
+    let emitter = Emitter::connect("memory:emitter").expect("the URL is right");
+    let everybody = || emitter.namespace("/");
+    assert_eq!(everybody().emit("said", ("all", Binary::from(vec![1]))).wait(), Ok(()));
+    for client in [&mut a, &mut b] {
+        assert_eq!(client.next(), "451-[\"said\",\"all\",{\"_placeholder\":true,\"num\":0}]");
+        assert_eq!(client.frame(), [1]);
+    }
+    assert_eq!(emitter.to("/", &b.sid).to(&a.sid).emit("said", "both").wait(), Ok(()));
+    assert_eq!(everybody().except(&b.sid).emit("said", "a alone").wait(), Ok(()));
+    assert_eq!(emitter.to("/", &b.sid).send("b alone").wait(), Ok(()));
+    assert_eq!((a.next(), a.next()), ("42[\"said\",\"both\"]".into(), "42[\"said\",\"a alone\"]".into()));
+    assert_eq!((b.next(), b.next()), ("42[\"said\",\"both\"]".into(), "42[\"message\",\"b alone\"]".into()));
+
+    assert_eq!(everybody().join("green").wait(), Ok(()));
+    until("both are in the room", || one.handle().to("/", "green").count().wait() == Ok(2));
+    assert_eq!(emitter.to("/", &a.sid).leave("green").wait(), Ok(()));
+    until("one has left it", || one.handle().to("/", "green").count().wait() == Ok(1));
+
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let awaited = runtime.block_on(async { emitter.to("/", &a.sid).emit("said", "awaited").await });
+    assert_eq!((awaited, a.next()), (Ok(()), "42[\"said\",\"awaited\"]".into()));
+    assert_eq!(emitter.to("/", &a.sid).disconnect().wait(), Ok(()));
+    assert_eq!(a.next(), "41");
+    assert_eq!(emitter.to("/", &b.sid).close().wait(), Ok(()));
+    assert_eq!(b.next(), "41");
+    drop((a, b));
+    one.stop();
+    two.stop();
+}
+
+#[test]
+fn an_emitter_says_why_it_does_not_send() {
+    assert!(
+        Emitter::new(&Config::default())
+            .is_err_and(|error| error.to_string().contains("message_queue is empty"))
+    );
+    let fault = Emitter::connect("redsi://u:s3cret@host").expect_err("it is no URL").to_string();
+    assert!(fault.contains("redsi://u:***@host") && fault.contains("did you mean redis://?"), "{fault}");
+    let engine = EngineOptions { message_queue: "memory:small".into(), ..EngineOptions::default() };
+    let config = Config { engine, queue_message_bytes_max: 100, ..Config::default() };
+    let emitter = Emitter::new(&config).expect("all of this is right");
+    let everybody = || emitter.namespace("/");
+    assert!(matches!(everybody().emit("connect", ()).wait(), Err(EmitError::Refused(_))));
+    let told = everybody().emit("a", "b".repeat(200)).wait();
+    assert!(matches!(told, Err(EmitError::TooLarge { bytes: 200.., bytes_max: 100 })), "{told:?}");
+    assert_eq!(everybody().emit("a", "b").wait(), Ok(()));
 }

@@ -6,7 +6,6 @@ use crate::bus::nodejs::speaker::Node;
 use crate::bus::nodejs::{Format, MESSAGE_BYTES_MAX, Uid};
 use crate::bus::python::Options;
 use crate::bus::python::speaker::Python;
-use crate::bus::run::Line;
 use crate::bus::{Broker, Foreign};
 use crate::config::queue::MessageQueue;
 use crate::config::queue::address::QueueAddress;
@@ -44,8 +43,14 @@ pub(crate) fn foreign_formats(
     queue.formats.iter().filter_map(make).collect()
 }
 
-/// Serves a link with the broker of its queue, until the server has stopped.
-pub(crate) async fn serve(queue: MessageQueue, line: Line) {
+/// What a broker is used for.
+pub(crate) trait OnBroker {
+    /// Uses it until there is nothing more to do.
+    fn run(self, broker: impl Broker) -> impl Future<Output = ()>;
+}
+
+/// Uses the broker of a queue: for a link until the server has stopped, for an emitter until the last who emits is gone.
+pub(crate) async fn serve(queue: MessageQueue, line: impl OnBroker) {
     match &queue.address {
         QueueAddress::Memory(name) => line.run(MemoryBroker::new(name)).await,
         _ => unreachable!("the configuration is checked for it"),

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::base::time::Time;
 use crate::bus::hub::{Asker, Hub};
+use crate::bus::make::OnBroker;
 use crate::bus::{Body, Broker, Fault, Post, Receiver, Sender};
 use crate::mesh::link::{LinkReceiver, LinkStats};
 use crate::mesh::{Bell, Mesh};
@@ -100,9 +101,9 @@ struct Batch {
     attempts: u32,
 }
 
-impl Line {
+impl OnBroker for Line {
     /// Serves the link until the server has stopped, and for a moment longer: what is left is sent, if the broker takes it.
-    pub(crate) async fn run(self, broker: impl Broker) {
+    async fn run(self, broker: impl Broker) {
         let bell = self.bell.clone();
         let overdue = async {
             bell.stopped().await;
@@ -113,7 +114,9 @@ impl Line {
             () = overdue => {}
         }
     }
+}
 
+impl Line {
     async fn serve(self, mut broker: impl Broker) {
         let Line { hub, link, bell, mesh, stats, place, now } = self;
         let now = &*now;

@@ -31,14 +31,8 @@ pub(crate) fn prepare(queues: &[Queue], config: &Config, unix_millis: u64) -> (L
     if queues.is_empty() {
         return (Links::default(), None);
     }
-    let [seed, tag] = [machine::random_seed(), machine::random_seed()];
-    let (Some(id), Some(tag)) = (seed.first_chunk(), tag.first_chunk()) else {
-        unreachable!("a seed is longer than an id")
-    };
-    let tag = NodeTag(*tag);
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let name = format!("{host}:{}", std::process::id());
-    let me = Identity { id: *id, tag, name, started: unix_millis };
+    let me = identity(unix_millis);
+    let tag = me.tag;
     let (mut links, mut lines) = (Vec::new(), Vec::new());
     for queue in queues {
         let bell = CompanionBell::new();
@@ -49,6 +43,17 @@ pub(crate) fn prepare(queues: &[Queue], config: &Config, unix_millis: u64) -> (L
         links.extend(queue.endpoints.iter().map(|path| (path.clone(), Arc::clone(&link))));
     }
     (Links::new(tag, links), Some(Prepared { me, lines }))
+}
+
+/// Who this process is to others from now on.
+pub(crate) fn identity(unix_millis: u64) -> Identity {
+    let [seed, tag] = [machine::random_seed(), machine::random_seed()];
+    let (Some(id), Some(tag)) = (seed.first_chunk(), tag.first_chunk()) else {
+        unreachable!("a seed is longer than an id")
+    };
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let name = format!("{host}:{}", std::process::id());
+    Identity { id: *id, tag: NodeTag(*tag), name, started: unix_millis }
 }
 
 impl Prepared {

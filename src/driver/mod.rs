@@ -11,6 +11,8 @@ pub(crate) mod clock;
 pub(crate) mod companion;
 pub(crate) mod descriptor;
 pub(crate) mod doorbell;
+#[cfg(feature = "bus")]
+pub(crate) mod emitter;
 pub(crate) mod files;
 pub(crate) mod listener;
 pub(crate) mod machine;

@@ -364,7 +364,7 @@ pub(crate) struct Interests {
 const BITS: usize = u64::BITS as usize;
 
 impl Interests {
-    fn new() -> Interests {
+    pub(crate) fn new() -> Interests {
         Interests {
             counts: (0..ROOM_SLOTS).map(|_| AtomicU32::new(0)).collect(),
             changed: (0..ROOM_SLOTS / BITS).map(|_| AtomicU64::new(0)).collect(),

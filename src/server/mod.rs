@@ -2,6 +2,8 @@
 
 pub(crate) mod class;
 mod cluster;
+#[cfg(feature = "bus")]
+pub(crate) mod emitter;
 pub(crate) mod endpoint;
 pub(crate) mod every;
 pub(crate) mod folders;

@@ -1,8 +1,10 @@
-//! The command line: `shardcast serve`, which is also what plain `shardcast` does, and `shardcast bench`.
+//! The command line: `shardcast serve`, which is also what plain `shardcast` does, `shardcast bench`, and `shardcast emit` with the
+//! like of it.
 
 mod allocator;
 mod bench;
 mod demo;
+mod emit;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -20,6 +22,9 @@ const LOGGING_CRATES: [&str; 4] = ["shardcast", "monoio", "mio", "log"];
 
 /// The exit code of a benchmark that could not be made; 1 says that the server failed it.
 const BENCH_FAILED: u8 = 2;
+
+/// The exit code of a command line that makes no sense, as clap's.
+const USAGE: u8 = 2;
 
 /// Socket.IO, Engine.IO and WebSocket server for Linux, one shard per core.
 ///
@@ -41,6 +46,11 @@ enum Command {
     Serve(ServeOptions),
     /// Load a Socket.IO server, check every message and report latencies
     Bench(bench::Options),
+    Emit(emit::EmitOptions),
+    Join(emit::ChangeRoomOptions),
+    /// Take clients out of a room, wherever they are connected
+    Leave(emit::ChangeRoomOptions),
+    Disconnect(emit::DisconnectOptions),
 }
 
 #[derive(Args, Debug, Default)]
@@ -69,6 +79,10 @@ fn main() -> ExitCode {
         Some(Command::Bench(options)) => {
             bench::run(options).unwrap_or_else(|error| fail(&error, BENCH_FAILED))
         }
+        Some(Command::Emit(options)) => said(emit::emit(&options)),
+        Some(Command::Join(options)) => said(emit::join(&options)),
+        Some(Command::Leave(options)) => said(emit::leave(&options)),
+        Some(Command::Disconnect(options)) => said(emit::disconnect(&options)),
         Some(Command::Serve(options)) => run_server(options),
         None => run_server(cli.serve),
     }
@@ -78,6 +92,14 @@ fn run_server(options: ServeOptions) -> ExitCode {
     match serve(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, 1),
+    }
+}
+
+fn said(outcome: Result<(), emit::Unsaid>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(emit::Unsaid::Usage(fault)) => fail(&fault, USAGE),
+        Err(emit::Unsaid::Failed(fault)) => fail(&fault, 1),
     }
 }
 

@@ -55,7 +55,7 @@ use wire::Net;
 use workload::Workload;
 
 pub(crate) use error::BenchError;
-pub(crate) use options::Options;
+pub(crate) use options::{Options, duration};
 
 /// Descriptors that are not connections: standard streams, epoll, /proc.
 const DESCRIPTORS_OTHER: u64 = 32;

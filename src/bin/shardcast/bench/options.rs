@@ -228,7 +228,7 @@ impl Options {
 }
 
 /// Reads `10s`, `1.5s`, `300ms` or `2m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
     let scale = match &text[digits.len()..] {
         "ms" => 1e-3,
