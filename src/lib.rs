@@ -214,6 +214,9 @@ mod guides {
     struct OlderClients;
     #[doc = include_str!("../docs/dashboards.md")]
     struct Dashboards;
+    #[cfg(feature = "bus")]
+    #[doc = include_str!("../docs/emitting.md")]
+    struct Emitting;
     #[doc = include_str!("../docs/flask-examples.md")]
     struct FlaskExamples;
     #[doc = include_str!("../docs/games.md")]

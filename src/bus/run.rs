@@ -89,6 +89,8 @@ pub(crate) struct Line {
     pub(crate) bell: CompanionBell,
     pub(crate) mesh: Arc<Mesh>,
     pub(crate) stats: Arc<LinkStats>,
+    /// The largest message, as it is configured; the broker may say less.
+    pub(crate) message_bytes_max: usize,
     /// Where the broker is, for the log: without a password.
     pub(crate) place: String,
     pub(crate) now: Box<Clock>,
@@ -99,6 +101,7 @@ pub(crate) struct Line {
 struct Batch {
     posts: Vec<Post>,
     attempts: u32,
+    body_bytes_max: usize,
 }
 
 impl OnBroker for Line {
@@ -118,10 +121,10 @@ impl OnBroker for Line {
 
 impl Line {
     async fn serve(self, mut broker: impl Broker) {
-        let Line { hub, link, bell, mesh, stats, place, now } = self;
+        let Line { hub, link, bell, mesh, stats, message_bytes_max, place, now } = self;
         let now = &*now;
         let hub = RefCell::new(hub);
-        let mut batch = Batch::default();
+        let mut batch = Batch { body_bytes_max: message_bytes_max, ..Batch::default() };
         let mut outage = Outage::default();
         while !(bell.is_stopping() && link.is_empty()) {
             let opened = timeout(CONNECT_TIMEOUT, open(&mut broker, &hub, now)).await;
@@ -228,7 +231,7 @@ async fn send_on(
 
 /// Sends one batch. What is too large for the broker is left out.
 async fn send_batch(sender: &mut impl Sender, batch: &mut Batch, stats: &LinkStats) -> Result<(), Fault> {
-    let bytes_max = sender.body_bytes_max();
+    let bytes_max = sender.body_bytes_max().min(batch.body_bytes_max);
     batch.posts.retain(|post| {
         let bytes = post.body.len_bytes();
         if bytes > bytes_max {

@@ -17,6 +17,8 @@ use crate::mesh::link::{Link, LinkReceiver, LinkStats, Links};
 /// What is made before there is a mesh, which has the other end of each link.
 pub(crate) struct Prepared {
     me: Identity,
+    /// As it is set: 0 is what each broker takes.
+    message_bytes_max: usize,
     lines: Vec<(Queue, LinkReceiver, CompanionBell, Arc<LinkStats>)>,
 }
 
@@ -42,7 +44,7 @@ pub(crate) fn prepare(queues: &[Queue], config: &Config, unix_millis: u64) -> (L
         lines.push((queue.clone(), receiver, bell, Arc::clone(&link.stats)));
         links.extend(queue.endpoints.iter().map(|path| (path.clone(), Arc::clone(&link))));
     }
-    (Links::new(tag, links), Some(Prepared { me, lines }))
+    (Links::new(tag, links), Some(Prepared { me, message_bytes_max: config.queue_message_bytes_max, lines }))
 }
 
 /// Who this process is to others from now on.
@@ -83,6 +85,7 @@ impl Prepared {
                     bell,
                     mesh: Arc::clone(&mesh),
                     stats,
+                    message_bytes_max: queue.message_bytes_max(self.message_bytes_max),
                     place: queue.url.to_string(),
                     now: Box::new(move || clock.now()),
                 };

@@ -47,6 +47,8 @@ pub(crate) struct Whom {
 ///
 /// Without --room everybody in the namespace gets it. Each argument of the event is JSON, so a text has quotes of its own:
 /// shardcast emit --queue redis://localhost:6379/0 --room news headline '"It works"' 42 '{"x": [1, 2]}'
+///
+/// Exit code 0: the broker has taken it. 1: it has not, or that is not known. 2: the command line makes no sense.
 #[derive(Args, Debug)]
 pub(crate) struct EmitOptions {
     /// The event's name
