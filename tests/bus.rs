@@ -242,3 +242,50 @@ fn an_emitter_says_why_it_does_not_send() {
     assert!(matches!(told, Err(EmitError::TooLarge { bytes: 200.., bytes_max: 100 })), "{told:?}");
     assert_eq!(everybody().emit("a", "b").wait(), Ok(()));
 }
+
+/// What a server answers to a request with this first line, before the connection closes.
+fn ask(server: &RunningServer, line: &str, headers: &str, body: &str) -> String {
+    let address = server.addresses()[0].trim_start_matches("http://").to_owned();
+    let mut stream = TcpStream::connect(&address).expect("the server accepts");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    let len = body.len();
+    write!(
+        stream,
+        "{line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {len}\r\n{headers}\r\n{body}"
+    )
+    .expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+#[test]
+fn a_session_of_another_process_is_unknown_and_the_answer_says_why() {
+    let [one, two] = pair("memory:strays");
+    let opened = ask(&one, "GET /socket.io/?EIO=4&transport=polling", "", "");
+    let sid = opened.split("\"sid\":\"").nth(1).and_then(|rest| rest.get(..20)).expect("an id");
+    let other = |sid: &str| format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+    let socket = format!("/socket.io/?EIO=4&transport=websocket&sid={sid}");
+    let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let own = ask(&two, "GET /socket.io/?EIO=4&transport=polling", "", "");
+    let own = own.split("\"sid\":\"").nth(1).and_then(|rest| rest.get(..20)).expect("an id");
+    let changed = format!("{}AAAA{}", &own[..4], &own[8..]);
+    for (line, headers, body, is_elsewhere) in [
+        (format!("GET {}", other(sid)), "", "", true),
+        (format!("POST {}", other(sid)), "", "40", true),
+        (format!("GET {socket}"), upgrade, "", true),
+        (format!("GET {}", other("noid")), "", "", false),
+        (format!("GET {}", other(&changed)), "", "", false),
+    ] {
+        let answer = ask(&two, &line, headers, body);
+        assert!(answer.starts_with("HTTP/1.1 400"), "{line}: {answer}");
+        assert!(answer.contains("Session ID unknown"), "{line}: {answer}");
+        assert!(headers == upgrade || answer.contains("\"code\":1,"), "{line}: {answer}");
+        assert_eq!(answer.contains("ip_hash"), is_elsewhere, "{line}: {answer}");
+    }
+    let at_home = ask(&one, &format!("POST {}", other(sid)), "", "40");
+    assert!(at_home.starts_with("HTTP/1.1 200"), "the session is alive all the while: {at_home}");
+    one.stop();
+    two.stop();
+}

@@ -30,7 +30,7 @@ impl Shard {
             return None;
         }
         let owner = match query::get_last(query, "sid").filter(|sid| !sid.is_empty()) {
-            Some(sid) => Sid::parse(&sid)?.shard(),
+            Some(sid) => Sid::parse(&sid).filter(|sid| !core.tables.is_foreign(*sid))?.shard(),
             None if core.tables.env.config.shard_key => {
                 let key = query::get_last(query, "shard_key").filter(|key| !key.is_empty())?;
                 mesh.living((hash_of_key(&key, mesh.shard_key_salt()) % mesh.len() as u64) as usize)
@@ -169,8 +169,11 @@ impl Shard {
                 Transport::WebSocket => Ok(Admission::OpenWebSocket(form, accept()?)),
             };
         };
-        let key = Sid::parse(sid).and_then(|sid| core.tables.session_by_sid(&sid));
-        let key = key.ok_or(RequestError::SessionUnknown)?;
+        let sid = Sid::parse(sid).ok_or(RequestError::SessionUnknown)?;
+        if core.tables.is_foreign(sid) {
+            return Err(Refusal::Elsewhere);
+        }
+        let key = core.tables.session_by_sid(&sid).ok_or(RequestError::SessionUnknown)?;
         let session = core.tables.sessions.get(key).filter(|session| session.endpoint == endpoint);
         let session = session.ok_or(RequestError::SessionUnknown)?;
         let form = query.poll_form(session.poll_form.revision);

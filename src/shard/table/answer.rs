@@ -1,11 +1,13 @@
 //! How an HTTP answer leaves: every one passes here.
 
+use std::time::Duration;
+
 use crate::base::buffer::SharedFrame;
 use crate::base::ids::ShardId;
 use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
-use crate::message::peer::Arrival;
-use crate::protocol::engineio::request::RequestError;
+use crate::message::peer::{Arrival, Peer};
+use crate::protocol::engineio::request::{RequestError, SESSION_ELSEWHERE};
 use crate::protocol::http::cors::RefusedOrigin;
 use crate::protocol::http::date::{HTTP_DATE_BYTES, http_date};
 use crate::protocol::http::head::{Head, Version};
@@ -24,6 +26,8 @@ use crate::shard::value::trace::url_without_secrets;
 #[derive(Debug)]
 pub(crate) enum Refusal {
     Request(RequestError),
+    /// The session is of another process.
+    Elsewhere,
     Origin(Box<RefusedOrigin>),
     /// `allow_request` said no, with this message; empty for the usual one.
     Rule(String),
@@ -41,6 +45,10 @@ impl Tables {
         let peer = self.connections.get(key).map(|connection| connection.peer);
         let (error, message) = match refusal {
             Refusal::Request(error) => (*error, error.message()),
+            Refusal::Elsewhere => {
+                self.warn_of_stray(peer);
+                (RequestError::SessionUnknown, SESSION_ELSEWHERE)
+            }
             Refusal::Origin(refused) => {
                 tracing::warn!(target: ENGINEIO, peer = peer.map(tracing::field::display), "{refused}");
                 (RequestError::BadRequest, RequestError::BadRequest.message())
@@ -65,6 +73,7 @@ impl Tables {
             // Text, because a rule's message may quote the request.
             let mut response = match refusal {
                 Refusal::Rule(_) => Response::text(message.to_owned()),
+                Refusal::Elsewhere => Response::html(SESSION_ELSEWHERE),
                 _ => Response::html(error.message()),
             }
             .with_status(status);
@@ -87,7 +96,25 @@ impl Tables {
             .body(error.body(message).into_bytes());
         self.respond(key, &response);
     }
+
+    /// Says once in a while that clients do not stay with one process.
+    fn warn_of_stray(&mut self, peer: Option<Peer>) {
+        if self.env.now < self.env.stray_due {
+            return;
+        }
+        self.env.stray_due = self.env.now + STRAY_WARNING_INTERVAL;
+        tracing::warn!(
+            target: ENGINEIO,
+            peer = peer.map(tracing::field::display),
+            "a request is for a session of another process: a client that polls must reach the same process each time. Have the load \
+             balancer do that, in nginx by ip_hash, or by a cookie with the setting cookie (docs/behind-nginx.md); or have clients use \
+             WebSocket only. After the restart of a process a few such requests are as they should be. Said once an hour"
+        );
+    }
 }
+
+/// How often at most a shard warns of requests for sessions of other processes.
+const STRAY_WARNING_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Bodies of routes and polls beyond this are sent as they are.
 const CODED_BODY_BYTES_MAX: usize = 1024 * 1024;

@@ -171,6 +171,7 @@ impl Tables {
                 trusted_proxies: TrustedProxies::parse(&parts.config.trusted_proxies).unwrap_or_default(),
                 allowed_hosts: AllowedHosts::parse(&parts.config.allowed_hosts).unwrap_or_default(),
                 host_watch: HostWatch::new(&parts.config.allowed_hosts, &parts.config.bind),
+                stray_due: Time(0),
                 kept_limits: Limits::new(&parts.config),
                 signer: None,
                 random,

@@ -142,8 +142,8 @@ impl Tables {
         }
     }
 
-    /// Whether an id is of another process.
-    fn is_foreign(&self, id: Sid) -> bool {
+    /// Whether an id is of another process, or of this server before it was started anew. Without a message queue it cannot be told.
+    pub(crate) fn is_foreign(&self, id: Sid) -> bool {
         self.mesh.links.tag.is_some_and(|tag| tag != id.node())
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct Env {
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) allowed_hosts: AllowedHosts,
     pub(crate) host_watch: HostWatch,
+    /// When a request for a session of another process is next told of.
+    pub(crate) stray_due: Time,
     /// What a socket keeps for its recovery.
     pub(crate) kept_limits: Limits,
     /// Believes cookie sessions, if the server has any.
