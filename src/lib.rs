@@ -223,6 +223,8 @@ mod guides {
     struct Games;
     #[doc = include_str!("../docs/identity.md")]
     struct Identity;
+    #[doc = include_str!("../docs/many-processes.md")]
+    struct ManyProcesses;
     #[doc = include_str!("../docs/recovery.md")]
     struct RecoveryOfConnections;
     #[doc = include_str!("../docs/slow-consumers.md")]
