@@ -6,6 +6,8 @@
 
 #![allow(dead_code, reason = "its parts come one by one")]
 
+#[cfg(test)]
+pub(crate) mod contract;
 pub(crate) mod fleet;
 pub(crate) mod hub;
 pub(crate) mod make;
