@@ -20,6 +20,8 @@ pub(crate) fn names_rooms(queue: &MessageQueue) -> bool {
 pub(crate) fn slots(queue: &MessageQueue) -> u32 {
     match &queue.address {
         QueueAddress::Memory(name) => MemoryBroker::new(name).slots(),
+        #[cfg(feature = "redis")]
+        QueueAddress::Redis(_) => crate::bus::redis::SLOTS,
         _ => 1,
     }
 }
@@ -53,6 +55,10 @@ pub(crate) trait OnBroker {
 pub(crate) async fn serve(queue: MessageQueue, line: impl OnBroker) {
     match &queue.address {
         QueueAddress::Memory(name) => line.run(MemoryBroker::new(name)).await,
+        #[cfg(feature = "redis")]
+        QueueAddress::Redis(address) => {
+            line.run(crate::bus::redis::client::RedisBroker::new(address.clone(), &queue.channel)).await;
+        }
         _ => unreachable!("the configuration is checked for it"),
     }
 }

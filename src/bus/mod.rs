@@ -12,9 +12,12 @@ pub(crate) mod fleet;
 pub(crate) mod hub;
 pub(crate) mod make;
 pub(crate) mod memory;
+pub(crate) mod names;
 pub(crate) mod nodejs;
 pub(crate) mod own;
 pub(crate) mod python;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
 pub(crate) mod run;
 pub(crate) mod subscriptions;
 
