@@ -203,3 +203,29 @@ fn node_sockets_by_serde_json_raw(bencher: Bencher<'_, '_>, sockets: usize) {
     assert!(weigh(&bytes).is_some_and(|(count, weight)| count == sockets && weight > 300 * sockets));
     bencher.counter(BytesCount::of_slice(&bytes)).bench_local(|| weigh(black_box(&bytes)));
 }
+
+/// All of it as values, whose texts simd-json lends from its copy.
+#[divan::bench(args = SOCKETS)]
+fn node_values_by_serde_json(bencher: Bencher<'_, '_>, sockets: usize) {
+    let bytes = answer(sockets);
+    let count = |bytes: &[u8]| -> Option<usize> {
+        let value: Value = serde_json::from_slice(bytes).ok()?;
+        Some(value.get("sockets")?.as_array()?.len())
+    };
+    assert_eq!(count(&bytes), Some(sockets));
+    bencher.counter(BytesCount::of_slice(&bytes)).bench_local(|| count(black_box(&bytes)));
+}
+
+#[divan::bench(args = SOCKETS)]
+fn node_values_by_simd_json(bencher: Bencher<'_, '_>, sockets: usize) {
+    use simd_json::prelude::{ArrayTrait, ValueAsArray, ValueObjectAccess};
+    let bytes = answer(sockets);
+    let count = |mut copy: Vec<u8>| -> Option<usize> {
+        let value = simd_json::to_borrowed_value(&mut copy).ok()?;
+        Some(value.get("sockets")?.as_array()?.len())
+    };
+    assert_eq!(count(bytes.clone()), Some(sockets));
+    let owned: Value = simd_json::serde::from_slice(&mut bytes.clone()).expect("it is JSON");
+    assert_eq!(Some(owned), serde_json::from_slice(&bytes).ok());
+    bencher.counter(BytesCount::of_slice(&bytes)).bench_local(|| count(black_box(&bytes).clone()));
+}

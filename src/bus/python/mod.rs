@@ -92,6 +92,7 @@ impl<'a> Emit<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::message::PickleError;
     use super::*;
 
     #[test]

@@ -223,7 +223,7 @@ pub(crate) fn holds_placeholders(payload: &str, attachments: usize) -> bool {
 /// Arguments with base64 texts where placeholders were: for those who have no attachments.
 ///
 /// They are elements of a valid JSON array, without its brackets.
-#[cfg_attr(not(feature = "bus"), expect(dead_code, reason = "only formats of the bus lack attachments"))]
+#[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "only formats of the bus lack attachments"))]
 pub(crate) fn inline_attachments(args: &str, attachments: &[impl AsRef<[u8]>]) -> String {
     let mut out = String::with_capacity(args.len());
     for element in Elements::new(args) {
