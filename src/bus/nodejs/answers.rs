@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::base::ids::Sid;
 use crate::base::time::Time;
 use crate::message::inquiry::{AnswerText, Findings, SocketFacts};
 use crate::protocol::socketio::json::Elements;
@@ -16,7 +17,7 @@ use crate::protocol::socketio::msgpack::read::Reader;
 use crate::protocol::socketio::msgpack::write;
 
 use super::parts::{TIMEOUT_DEFAULT, TIMEOUT_MAX};
-use super::{Answer, Broadcast, Heard, Message, Payload, Reply, RequestId, Uid, Wants};
+use super::{Answer, Broadcast, Heard, Message, Payload, Reply, RequestId, Uid};
 
 /// Requests of ours that wait for answers. Beyond it there is no asking.
 pub(crate) const ASKED_MAX: usize = 4 * 1024;
@@ -230,7 +231,18 @@ struct Debt {
     namespace: String,
     to: Box<str>,
     request: RequestId,
+    kind: Kind,
     until: Time,
+}
+
+/// What is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Sockets,
+    Ids,
+    Rooms,
+    Clients,
+    Server,
 }
 
 /// A request that is to be answered by [`Owed::pay`].
@@ -252,14 +264,16 @@ pub(crate) struct Payment {
 impl Owed {
     /// Keeps who has asked; none if nothing is asked, or [`OWED_MAX`] are waiting.
     pub(crate) fn owe(&mut self, heard: &Heard, now: Time) -> Option<Due> {
-        let (request, timeout) = match &heard.message {
-            Message::Broadcast(Broadcast { wants: Some(Wants { request, timeout }), .. }) => {
-                (request, (*timeout).min(TIMEOUT_MAX))
+        let mut timeout = TIMEOUT_DEFAULT;
+        let (request, kind) = match &heard.message {
+            Message::Broadcast(Broadcast { wants: Some(wants), .. }) => {
+                timeout = wants.timeout.min(TIMEOUT_MAX);
+                (&wants.request, Kind::Clients)
             }
-            Message::ServerSide { request: Some(request), .. }
-            | Message::Fetch { request, .. }
-            | Message::AllRooms { request }
-            | Message::Ids { request, .. } => (request, TIMEOUT_DEFAULT),
+            Message::ServerSide { request: Some(request), .. } => (request, Kind::Server),
+            Message::Fetch { request, .. } => (request, Kind::Sockets),
+            Message::AllRooms { request } => (request, Kind::Rooms),
+            Message::Ids { request, .. } => (request, Kind::Ids),
             _ => return None,
         };
         self.forget_late(now);
@@ -270,7 +284,7 @@ impl Owed {
         self.next += 1;
         let to = heard.sender.clone().unwrap_or_default();
         let until = now + timeout;
-        let debt = Debt { namespace: heard.namespace.clone(), to, request: request.clone(), until };
+        let debt = Debt { namespace: heard.namespace.clone(), to, request: request.clone(), kind, until };
         self.debts.insert(number, debt);
         let (share, whole) = PATIENCE_SHARE;
         Some(Due { number, patience: timeout * share / whole })
@@ -286,6 +300,18 @@ impl Owed {
             self.debts.remove(&number);
         }
         Some(payment)
+    }
+
+    /// What to send when the shards have found out: all that is owed.
+    pub(crate) fn settle(&mut self, number: u64, findings: Findings) -> Option<Payment> {
+        let answers = match self.debts.get(&number)?.kind {
+            Kind::Sockets => vec![Answer::Sockets(findings.sockets)],
+            Kind::Ids => vec![Answer::Ids(findings.ids.iter().map(Sid::as_str).collect())],
+            Kind::Rooms => vec![Answer::Rooms(findings.rooms.keys().map(String::as_str).collect())],
+            Kind::Clients => answers_of(findings),
+            Kind::Server => vec![Answer::ServerSide(None)],
+        };
+        self.pay(number, answers, true)
     }
 
     /// Forgets who waits no longer.
@@ -318,11 +344,12 @@ fn first_of(answer: &AnswerText) -> Option<Payload> {
 
 #[cfg(test)]
 mod tests {
-    use crate::base::ids::{NodeTag, Sid};
+    use crate::base::ids::NodeTag;
     use crate::message::inquiry::AckError;
     use crate::message::names::Names;
     use crate::message::target::Target;
 
+    use super::super::Wants;
     use super::super::vectors::replies;
     use super::*;
 
@@ -466,6 +493,15 @@ mod tests {
         assert!(owed.pay(due.number, vec![Answer::Ack(None)], false).is_some());
         owed.forget_late(Time(500));
         assert_eq!(owed.pay(due.number, vec![Answer::Ack(None)], true), None);
+
+        let due = owed.owe(&heard, Time(0)).unwrap();
+        let paid = owed.settle(due.number, Findings::default()).unwrap();
+        assert_eq!(paid.replies, [reply(&"b".into(), Answer::Count(0))]);
+        let rooms = Heard { message: Message::AllRooms { request: "r".into() }, ..fetch("") };
+        let due = owed.owe(&rooms, Time(0)).unwrap();
+        let findings = Findings { rooms: [("x".to_owned(), 2)].into(), ..Findings::default() };
+        let paid = owed.settle(due.number, findings).unwrap();
+        assert_eq!(paid.replies, [reply(&"r".into(), Answer::Rooms(["x"].into_iter().collect()))]);
 
         let plain = Message::Broadcast(Broadcast { wants: None, ..event });
         assert_eq!(owed.owe(&Heard { message: plain, ..fetch("") }, Time(0)), None, "nothing is asked");

@@ -375,6 +375,17 @@ impl Format {
         each!(self, format => format.count_channel(namespace))
     }
 
+    /// A channel on which nothing is said, and which shardcast processes hear with the other one: by that many its subscribers are
+    /// not Node's servers.
+    pub(crate) fn mark_channel(&self, namespace: &str) -> Channel {
+        let mark = |name: &str| format!("shardcast.node.{name}").into();
+        match self.count_channel(namespace) {
+            Channel::Plain(name) => Channel::Plain(mark(&name)),
+            Channel::Sharded(name) => Channel::Sharded(mark(&name)),
+            other => other,
+        }
+    }
+
     /// Whether a message may concern this process, by its channel alone. `has` says whether a namespace is here, and if a room is
     /// given, whether that has members here.
     pub(crate) fn may_concern(&self, channel: &Channel, has: impl FnMut(&str, Option<&str>) -> bool) -> bool {

@@ -1,18 +1,22 @@
 //! Node's formats as the hub speaks them: one server more among those that use a Redis adapter.
+//!
+//! How many of Node's servers there are is known by counting: subscribers of the format's channel, less those of a second one
+//! that shardcast processes hear with it. As long as that is not known, Node is not asked. A server-side event that asks for an
+//! answer gets none, as from a Node server that has no handler for it.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::base::ids::{ShardId, Sid};
 use crate::base::time::Time;
 use crate::bus;
-use crate::bus::nodejs::answers::{Asked, Asking, Gathered, Owed, Question, answers_of};
-use crate::bus::nodejs::{Answer, Broadcast, Format, Message, Payload, Uid, Wants};
+use crate::bus::nodejs::answers::{Asked, Asking, Gathered, Owed, Payment, Question};
+use crate::bus::nodejs::{Broadcast, Format, Message, Payload, Uid, Wants};
 use crate::bus::{Channel, Delivery, Foreign, Post, Told};
 use crate::mesh::link::Said;
-use crate::message::inquiry::{AnswerText, Ask, Findings, Inquiry};
+use crate::message::inquiry::{AckError, AnswerText, Ask, Findings, Inquiry};
 use crate::message::names::Names;
 use crate::message::target::{Reach, SocketChange, SocketCommand, Target};
 use crate::protocol::socketio::frames::FramedEvent;
@@ -20,33 +24,31 @@ use crate::protocol::socketio::frames::FramedEvent;
 /// Namespaces that are heard at most: those that were registered, and those of patterns that have members.
 const NAMESPACES_MAX: usize = 1024;
 
+/// Namespaces whose servers are counted, the first by name. In others Node is not asked.
+const NAMESPACES_COUNTED_MAX: usize = 1024;
+
+/// Clients of Node that have not answered, of which the asker is told: their number is another server's word.
+const MISSING_MAX: u64 = 64 * 1024;
+
+/// What of an asker's time Node's servers have to describe sockets: the hub waits a little longer, the shard that asks longer still.
+const FACTS_SHARE: (u32, u32) = (8, 10);
+
 /// The speaker of one format of one link.
 pub(crate) struct Node {
     format: Format,
     asked: Asked,
     owed: Owed,
-    /// What is asked for each ticket of ours that is not paid: the kind of answer.
-    owing: FxHashMap<u64, Kind>,
     /// What is heard: registered namespaces for good, others while they have members, by the number of shards that have some.
-    namespaces: FxHashMap<String, u32>,
-    registered: FxHashSet<String>,
+    namespaces: BTreeMap<String, u32>,
+    registered: BTreeSet<String>,
     /// Rooms with members, by the number of shards that have some; for the format that has a channel for each.
-    rooms: FxHashMap<(String, String), u32>,
-    add: Vec<Channel>,
-    remove: Vec<Channel>,
+    rooms: BTreeMap<(String, String), u32>,
+    add: FxHashSet<Channel>,
+    remove: FxHashSet<Channel>,
     /// Node servers of each namespace, as last counted.
     servers: FxHashMap<String, u64>,
     /// The id that a question was for, if it was for one.
     asked_sids: FxHashMap<u64, Sid>,
-}
-
-/// What is owed.
-#[derive(Clone, Copy)]
-enum Kind {
-    Clients,
-    Sockets,
-    Ids,
-    Rooms,
 }
 
 impl Node {
@@ -55,12 +57,11 @@ impl Node {
             format,
             asked: Asked::new(uid),
             owed: Owed::default(),
-            owing: FxHashMap::default(),
-            namespaces: FxHashMap::default(),
+            namespaces: BTreeMap::new(),
             registered: registered.into_iter().collect(),
-            rooms: FxHashMap::default(),
-            add: Vec::new(),
-            remove: Vec::new(),
+            rooms: BTreeMap::new(),
+            add: FxHashSet::default(),
+            remove: FxHashSet::default(),
             servers: FxHashMap::default(),
             asked_sids: FxHashMap::default(),
         }
@@ -74,8 +75,25 @@ impl Node {
         is_written
     }
 
+    /// What is heard for a namespace besides its rooms; the mark first, so that this process is not taken for Node.
+    fn channels(&self, namespace: &str) -> Vec<Channel> {
+        let mut channels = vec![self.format.mark_channel(namespace)];
+        channels.extend(self.format.channels(namespace));
+        channels
+    }
+
+    /// All namespaces that are heard.
+    fn heard(&self) -> impl Iterator<Item = &String> {
+        self.registered.iter().chain(self.namespaces.keys())
+    }
+
+    fn hears(&self, namespace: &str) -> bool {
+        self.registered.contains(namespace) || self.namespaces.contains_key(namespace)
+    }
+
     /// A namespace, or one of its rooms, has members on one shard more, or on one less.
     fn note(&mut self, namespace: &str, room: Option<&str>, is_held: bool) {
+        let is_known = self.namespaces.contains_key(namespace);
         let (is_change, channels) = match room {
             Some(room) => {
                 let Some(channel) = self.format.room_channel(namespace, room) else { return };
@@ -83,14 +101,24 @@ impl Node {
                 (step(&mut self.rooms, key, is_held), vec![channel])
             }
             None if self.registered.contains(namespace) => return,
-            None if is_held && self.namespaces.len() >= NAMESPACES_MAX => return,
+            None if is_held && !is_known && self.namespaces.len() >= NAMESPACES_MAX => return,
             None => {
-                let channels = self.format.channels(namespace);
+                let channels = self.channels(namespace);
                 (step(&mut self.namespaces, namespace.to_owned(), is_held), channels)
             }
         };
-        if is_change {
-            if is_held { &mut self.add } else { &mut self.remove }.extend(channels);
+        if !is_change {
+            return;
+        }
+        let (to, from) = match is_held {
+            true => (&mut self.add, &mut self.remove),
+            false => (&mut self.remove, &mut self.add),
+        };
+        for channel in channels {
+            // What comes and goes between two looks is no change.
+            if !from.remove(&channel) {
+                to.insert(channel);
+            }
         }
     }
 
@@ -116,7 +144,11 @@ impl Node {
             // Node says which rooms there are, and not how many are in them.
             Ask::Rooms | Ask::Census => return Told::Nothing,
         };
-        let Asking::As(request) = self.asked.ask(question, servers, now + inquiry.timeout, number) else {
+        let deadline = match question {
+            Question::Clients => now + inquiry.timeout,
+            _ => now + inquiry.timeout * FACTS_SHARE.0 / FACTS_SHARE.1,
+        };
+        let Asking::As(request) = self.asked.ask(question, servers, deadline, number) else {
             return Told::Nothing;
         };
         let target = inquiry.target.clone();
@@ -154,13 +186,18 @@ impl Node {
             let Payload { json, attachments } = payload.unwrap_or_default();
             (sid, AnswerText { json, attachments })
         };
+        let silent = gathered.clients.saturating_sub(gathered.answers.len() as u64).min(MISSING_MAX);
         let findings = Findings {
+            missing: vec![(sid, AckError::Timeout); silent as usize],
             answers: gathered.answers.into_iter().map(text).collect(),
             ids: gathered.sockets.iter().map(|socket| socket.sid).collect(),
             count: gathered.sockets.len() as u64,
             sockets: gathered.sockets,
             is_cut: gathered.is_cut,
-            processes_missing: vec!["a Node server".to_owned(); gathered.servers_missing],
+            processes_missing: vec![
+                "a Node server".to_owned();
+                gathered.servers_missing.min(MISSING_MAX as usize)
+            ],
             ..Findings::default()
         };
         bus::Heard::Found { question: gathered.ticket, findings, is_last: true }
@@ -172,6 +209,9 @@ impl Node {
         now: Time,
         out: &mut Vec<bus::Heard>,
     ) -> Result<(), Cow<'static, str>> {
+        if matches!(heard.message, Message::ServerSide { .. }) {
+            return Ok(());
+        }
         let due = self.owed.owe(&heard, now);
         let is_asking = heard.is_asking();
         let super::Heard { namespace, message, .. } = heard;
@@ -183,7 +223,7 @@ impl Node {
             };
             rooms.iter().map(change).collect::<Vec<_>>()
         };
-        let (target, ask, kind) = match message {
+        let (target, ask) = match message {
             Message::Broadcast(Broadcast { target, event, wants }) => {
                 let mut frame = Vec::new();
                 event.append_frames(&mut frame, &namespace).map_err(|fault| Cow::Borrowed(fault.reason()))?;
@@ -191,7 +231,7 @@ impl Node {
                     out.push(bus::Heard::Emit { namespace, target: here(target), frame });
                     return Ok(());
                 }
-                (target, Ask::Answers { id: 0, frame: frame.into() }, Kind::Clients)
+                (target, Ask::Answers { id: 0, frame: frame.into() })
             }
             Message::Join { target, rooms } => {
                 out.extend(changes(&namespace, &target, &rooms, SocketChange::Join));
@@ -213,18 +253,15 @@ impl Node {
                 }
                 return Ok(());
             }
-            Message::Fetch { target, .. } => (target, Ask::Sockets, Kind::Sockets),
-            Message::Ids { target, .. } => (target, Ask::Ids, Kind::Ids),
-            Message::AllRooms { .. } => {
-                (Target { is_everyone: true, ..Target::default() }, Ask::Rooms, Kind::Rooms)
-            }
+            Message::Fetch { target, .. } => (target, Ask::Sockets),
+            Message::Ids { target, .. } => (target, Ask::Ids),
+            Message::AllRooms { .. } => (Target { is_everyone: true, ..Target::default() }, Ask::Rooms),
             Message::ServerSide { .. } => return Ok(()),
         };
         let Some(due) = due else {
             debug_assert!(is_asking, "what is not asked is done above");
             return Err("more answers are owed to Node already than are kept".into());
         };
-        self.owing.insert(due.number, kind);
         let timeout = Some(due.patience);
         out.push(bus::Heard::Ask { namespace, target: here(target), ask, timeout, ticket: due.number });
         Ok(())
@@ -241,32 +278,31 @@ impl Foreign for Node {
     }
 
     fn connected(&mut self) -> Vec<Channel> {
-        (self.add, self.remove) = (Vec::new(), Vec::new());
-        let namespaces = self.registered.iter().chain(self.namespaces.keys());
-        let mut channels: Vec<Channel> = namespaces.flat_map(|name| self.format.channels(name)).collect();
+        (self.add, self.remove) = (FxHashSet::default(), FxHashSet::default());
+        let mut channels: Vec<Channel> = self.heard().flat_map(|name| self.channels(name)).collect();
         let rooms = self.rooms.keys();
         channels.extend(rooms.filter_map(|(namespace, room)| self.format.room_channel(namespace, room)));
         channels
     }
 
     fn take_changes(&mut self, add: &mut Vec<Channel>, remove: &mut Vec<Channel>) {
-        // What came and went meanwhile is not heard in the end, whichever of the two is done first.
-        let gone: FxHashSet<Channel> = self.remove.iter().cloned().collect();
-        add.extend(self.add.drain(..).filter(|channel| !gone.contains(channel)));
-        remove.append(&mut self.remove);
+        add.extend(self.add.drain());
+        remove.extend(self.remove.drain());
     }
 
     fn counted(&self) -> Vec<Channel> {
-        self.registered
-            .iter()
-            .chain(self.namespaces.keys())
-            .map(|name| self.format.count_channel(name))
-            .collect()
+        let pair = |name: &String| [self.format.count_channel(name), self.format.mark_channel(name)];
+        self.heard().take(NAMESPACES_COUNTED_MAX).flat_map(pair).collect()
     }
 
-    fn count(&mut self, counts: &[u64], own: u64) {
-        let names = self.registered.iter().chain(self.namespaces.keys()).cloned();
-        self.servers = names.zip(counts).map(|(name, count)| (name, count.saturating_sub(own))).collect();
+    /// Not all of our processes hear all namespaces, so their number says too little.
+    fn count(&mut self, counts: &[u64], _own: u64) {
+        // Since they were counted a namespace may have come or gone; and some brokers do not tell.
+        if counts.len() != self.counted().len() {
+            return;
+        }
+        let pairs = counts.chunks_exact(2).map(|pair| pair[0].saturating_sub(pair[1]));
+        self.servers = self.heard().cloned().zip(pairs).collect();
     }
 
     fn say(&mut self, said: &Said, question: Option<u64>, now: Time, posts: &mut VecDeque<Post>) -> Told {
@@ -301,25 +337,16 @@ impl Foreign for Node {
         heard: &mut Vec<bus::Heard>,
     ) -> Result<(), Cow<'static, str>> {
         match self.format.read(delivery) {
-            Ok(Some(message)) => self.hear_message(message, now, heard),
-            Ok(None) => Ok(()),
+            Ok(Some(message)) if self.hears(&message.namespace) => self.hear_message(message, now, heard),
+            // A stream has the messages of all namespaces.
+            Ok(_) => Ok(()),
             Err(fault) => Err(fault.to_string().into()),
         }
     }
 
     fn answer(&mut self, ticket: u64, findings: Findings, posts: &mut VecDeque<Post>) {
-        let Some(kind) = self.owing.remove(&ticket) else { return };
-        let names = |texts: &mut dyn Iterator<Item = &str>| texts.collect::<Names>();
-        let answers = match kind {
-            Kind::Clients => answers_of(findings),
-            Kind::Sockets => vec![Answer::Sockets(findings.sockets)],
-            Kind::Ids => vec![Answer::Ids(names(&mut findings.ids.iter().map(Sid::as_str)))],
-            Kind::Rooms => vec![Answer::Rooms(names(&mut findings.rooms.keys().map(String::as_str)))],
-        };
-        let Some(payment) = self.owed.pay(ticket, answers, true) else { return };
-        for reply in &payment.replies {
-            posts.extend(self.format.reply(&payment.namespace, &payment.to, reply));
-        }
+        let Some(Payment { namespace, to, replies }) = self.owed.settle(ticket, findings) else { return };
+        posts.extend(replies.iter().filter_map(|reply| self.format.reply(&namespace, &to, reply).ok()));
     }
 
     fn forget(&mut self, question: u64) {
@@ -347,7 +374,7 @@ fn here(target: Target) -> Target {
 }
 
 /// Counts one more or one less; true if it is the first or the last.
-fn step<K: std::hash::Hash + Eq>(counts: &mut FxHashMap<K, u32>, key: K, is_held: bool) -> bool {
+fn step<K: Ord>(counts: &mut BTreeMap<K, u32>, key: K, is_held: bool) -> bool {
     if is_held {
         let count = counts.entry(key).or_default();
         *count += 1;
@@ -360,4 +387,278 @@ fn step<K: std::hash::Hash + Eq>(counts: &mut FxHashMap<K, u32>, key: K, is_held
         counts.remove(&key);
     }
     is_last
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use crate::base::ids::NodeTag;
+    use crate::base::slab::Key;
+    use crate::bus::Body;
+    use crate::config::queue::NODE_KEY_DEFAULT;
+    use crate::config::queue::formats::QueueFormat;
+    use crate::message::address::Address;
+    use crate::message::target::Broadcast as Emit;
+
+    use super::super::vectors::{classic, messages, replies, streams};
+    use super::super::{Answer, Reply, RequestId};
+    use super::*;
+
+    const TAG: NodeTag = NodeTag([0x0a, 0x1b, 0x2c]);
+
+    fn node(format: QueueFormat) -> Node {
+        let uid = Uid::new(TAG);
+        Node::new(Format::new(format, NODE_KEY_DEFAULT, uid.clone()).unwrap(), uid, ["/".to_owned()])
+    }
+
+    fn hear(node: &mut Node, post: Post) -> Result<Vec<bus::Heard>, Cow<'static, str>> {
+        let delivery = Delivery { channel: post.channel, body: post.body, offset: None };
+        let (mut posts, mut heard) = (VecDeque::new(), Vec::new());
+        let result = node.hear(&delivery, Time(0), &mut posts, &mut heard);
+        assert!(posts.is_empty());
+        result.map(|()| heard)
+    }
+
+    fn say(node: &mut Node, said: &Said) -> Vec<Post> {
+        let mut posts = VecDeque::new();
+        node.say(said, None, Time(0), &mut posts);
+        posts.into()
+    }
+
+    fn room(namespace: &str, room: Option<&str>, is_held: bool) -> Said {
+        Said::Room { namespace: Address::new(None, namespace), room: room.map(str::to_owned), is_held }
+    }
+
+    fn changes(node: &mut Node) -> (FxHashSet<Channel>, FxHashSet<Channel>) {
+        let (mut add, mut remove) = (Vec::new(), Vec::new());
+        node.take_changes(&mut add, &mut remove);
+        (add.into_iter().collect(), remove.into_iter().collect())
+    }
+
+    #[test]
+    fn namespaces_and_rooms_are_heard_while_they_have_members_on_a_shard() {
+        let mut node = node(QueueFormat::NodeSharded);
+        let of = |name: &str| Channel::Sharded(name.into());
+        let root =
+            [of("shardcast.node.socket.io#/#"), of("socket.io#/#shardcast-0a1b2c#"), of("socket.io#/#")];
+        assert_eq!(node.connected(), root);
+        assert_eq!(node.counted(), [of("socket.io#/#"), of("shardcast.node.socket.io#/#")]);
+        let game =
+            [of("shardcast.node.socket.io#/g#"), of("socket.io#/g#shardcast-0a1b2c#"), of("socket.io#/g#")];
+        for (said, added, removed) in [
+            (room("/g", None, true), &game[..], &[][..]),
+            (room("/g", None, true), &[], &[]),
+            (room("/g", Some("r"), true), &[of("socket.io#/g#r#")], &[]),
+            (room("/g", Some("r"), true), &[], &[]),
+            (room("/g", Some("twenty-letters-long-"), true), &[], &[]),
+            (room("/g", Some("r"), false), &[], &[]),
+            (room("/g", Some("r"), false), &[], &[of("socket.io#/g#r#")]),
+            (room("/g", None, false), &[], &[]),
+            (room("/g", None, false), &[], &game),
+            (room("/", None, true), &[], &[]),
+            (room("/", None, false), &[], &[]),
+        ] {
+            assert_eq!(say(&mut node, &said), []);
+            let set = |channels: &[Channel]| channels.iter().cloned().collect::<FxHashSet<_>>();
+            assert_eq!(changes(&mut node), (set(added), set(removed)), "{said:?}");
+        }
+        // What comes and goes between two looks is nothing.
+        say(&mut node, &room("/g", None, true));
+        say(&mut node, &room("/g", None, false));
+        assert_eq!(changes(&mut node), Default::default());
+        // Left and entered again, a room is heard on.
+        say(&mut node, &room("/", Some("x"), true));
+        changes(&mut node);
+        say(&mut node, &room("/", Some("x"), false));
+        say(&mut node, &room("/", Some("x"), true));
+        assert_eq!(changes(&mut node), Default::default());
+        say(&mut node, &room("/", Some("r"), true));
+        assert_eq!(node.connected().len(), root.len() + 2);
+        assert_eq!(changes(&mut node), Default::default(), "a connection hears them already");
+    }
+
+    #[test]
+    fn what_is_said_goes_to_node_and_what_node_says_comes() {
+        let mut node = node(QueueFormat::NodeStreams);
+        let theirs = streams("296ae2935bf7a997");
+        let namespace = Address::new(None, "/");
+        for (name, message) in messages() {
+            let post = theirs.write("/", &message);
+            let heard = post.map(|post| hear(&mut node, post).unwrap()).unwrap_or_default();
+            let said = match (&message, &*heard) {
+                (Message::Broadcast(event), [bus::Heard::Emit { target, frame, .. }]) => {
+                    assert_eq!(*target, here(event.target.clone()), "{name}");
+                    let (namespace, target) = (namespace.clone(), target.clone());
+                    let frame = Arc::new(frame.clone());
+                    Said::Emit(Arc::new(Emit { namespace, target, frame, offset: None }))
+                }
+                (Message::Join { .. }, changes) => {
+                    assert_eq!(changes.len(), 2, "one for each room");
+                    continue;
+                }
+                (
+                    Message::Leave { .. } | Message::Disconnect { .. },
+                    [bus::Heard::Change { target, change, .. }],
+                ) => {
+                    let (namespace, target, change) = (namespace.clone(), target.clone(), change.clone());
+                    Said::Change(Arc::new(SocketCommand { namespace, target, change }))
+                }
+                (Message::Broadcast(Broadcast { wants: Some(_), .. }) | Message::Fetch { .. }, heard) => {
+                    assert!(matches!(heard, [bus::Heard::Ask { .. }]), "{name}: {heard:?}");
+                    continue;
+                }
+                (_, heard) => {
+                    assert!(heard.is_empty(), "{name}: {heard:?}");
+                    continue;
+                }
+            };
+            let posts = say(&mut node, &said);
+            let expected = node.format.write("/", &message).unwrap();
+            assert_eq!(posts, [expected.clone()], "{name}");
+            assert!(hear(&mut node, expected).unwrap().is_empty(), "{name}: the others of ours leave it");
+        }
+        let elsewhere = theirs.write("/other", &messages()[0].1).unwrap();
+        assert!(hear(&mut node, elsewhere).unwrap().is_empty(), "a namespace that is not here");
+        let garbage = Body::Fields(vec![(Cow::Borrowed("nsp"), bytes::Bytes::from_static(b"/"))]);
+        let garbage = Post { channel: Channel::Stream("socket.io".into()), body: garbage, may_repeat: false };
+        assert_eq!(hear(&mut node, garbage).map(drop), Err("no type".into()));
+    }
+
+    fn inquiry(ask: Ask) -> Said {
+        let timeout = Duration::from_secs(5);
+        let target = Target { is_everyone: true, ..Target::default() };
+        let number = Key { index: 0, generation: 0 };
+        let namespace = Address::new(None, "/");
+        Said::Ask(Arc::new(Inquiry { namespace, target, ask, timeout, home: ShardId(0), number }))
+    }
+
+    /// Asks, and gives the id that the servers answer to.
+    fn ask(node: &mut Node, ask: Ask, number: u64) -> RequestId {
+        let mut posts = VecDeque::new();
+        assert_eq!(node.say(&inquiry(ask), Some(number), Time(0), &mut posts), Told::Asked);
+        assert_eq!(posts.len(), 1);
+        format!("shardcast-0a1b2c-{:x}", number - 1).into()
+    }
+
+    fn answered(node: &mut Node, request: &RequestId, answer: Answer) -> Option<Findings> {
+        let reply = Reply { request: request.clone(), answer };
+        let post = classic("S2a_99").reply("/", "shardcast-0a1b2c", &reply).unwrap();
+        match hear(node, post).unwrap().pop() {
+            Some(bus::Heard::Found { findings, is_last: true, .. }) => Some(findings),
+            None => None,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn sockets() -> Answer {
+        replies()
+            .into_iter()
+            .map(|(_, reply)| reply.answer)
+            .find(|answer| matches!(answer, Answer::Sockets(_)))
+            .unwrap()
+    }
+
+    #[test]
+    fn node_is_asked_once_its_servers_have_been_counted() {
+        let mut node = node(QueueFormat::Node);
+        let mut posts = VecDeque::new();
+        for counts in [&[][..], &[3, 3], &[2, 9], &[3, 1, 7]] {
+            node.count(counts, 1);
+            assert_eq!(
+                node.say(&inquiry(Ask::Sockets), Some(1), Time(0), &mut posts),
+                Told::Nothing,
+                "{counts:?}"
+            );
+        }
+        // Two are of ours.
+        node.count(&[4, 2], 1);
+        for (number, kind) in [(1, Ask::Sockets), (2, Ask::Ids), (3, Ask::Count)] {
+            let request = ask(&mut node, kind, number);
+            assert_eq!(node.next_timeout(), Time(4000));
+            assert_eq!(answered(&mut node, &request, sockets()), None, "of two");
+            let findings = answered(&mut node, &request, sockets()).unwrap();
+            let found = (findings.sockets.len(), findings.ids.len(), findings.count);
+            assert_eq!((found, findings.processes_missing.len()), ((2, 2, 2), 0));
+        }
+        assert_eq!(node.say(&inquiry(Ask::Rooms), Some(4), Time(0), &mut posts), Told::Nothing);
+        assert_eq!(node.next_timeout(), Time::NEVER);
+    }
+
+    #[test]
+    fn clients_of_node_answer_and_who_does_not_is_missing() {
+        let mut node = node(QueueFormat::Node);
+        node.count(&[2, 1], 1);
+        let mut frame = Vec::new();
+        let event = Payload { json: "[\"ask\",1]".to_owned(), attachments: Vec::new() };
+        event.append_frames(&mut frame, "/").unwrap();
+        let request = ask(&mut node, Ask::Answers { id: 7, frame: frame.into() }, 1);
+        let value = |json: &str| Some(Payload { json: json.to_owned(), attachments: Vec::new() });
+        assert_eq!(answered(&mut node, &request, Answer::Count(3)), None);
+        assert_eq!(answered(&mut node, &request, Answer::Ack(value("\"a\""))), None);
+        assert_eq!(answered(&mut node, &request, Answer::Ack(None)), None);
+        let (mut posts, mut heard) = (VecDeque::new(), Vec::new());
+        node.handle_timeout(Time(4999), &mut posts, &mut heard);
+        assert!(heard.is_empty());
+        node.handle_timeout(Time(5000), &mut posts, &mut heard);
+        let Some(bus::Heard::Found { question: 1, findings, is_last: true }) = heard.pop() else {
+            panic!("{heard:?}")
+        };
+        let unknown = Sid::parse("AAAAAAAAAAAAAAAAAAAA").unwrap();
+        let text = |json: &str| AnswerText { json: json.to_owned(), attachments: Vec::new() };
+        assert_eq!(findings.answers, [(unknown, text("\"a\"")), (unknown, text(""))]);
+        assert_eq!(findings.missing, [(unknown, AckError::Timeout)]);
+        assert!(findings.processes_missing.is_empty(), "the server has counted");
+        // One that says nothing at all.
+        ask(&mut node, Ask::Count, 2);
+        node.handle_timeout(Time(4000), &mut posts, &mut heard);
+        assert!(matches!(&heard[..], [bus::Heard::Found { question: 2, findings, .. }]
+            if findings.processes_missing == ["a Node server"]));
+        let late = ask(&mut node, Ask::Count, 3);
+        node.forget(3);
+        assert_eq!(answered(&mut node, &late, sockets()), None);
+    }
+
+    #[test]
+    fn what_node_asks_is_answered_with_what_the_shards_find() {
+        let mut node = node(QueueFormat::Node);
+        let theirs = classic("S2a_99");
+        let (_, asking) = messages().into_iter().find(|(name, _)| *name == "asking").unwrap();
+        let target = Target { is_everyone: true, ..Target::default() };
+        let fetch = Message::Fetch { request: "theirs".into(), target };
+        let Answer::Sockets(described) = sockets() else { return };
+        let sid = described[0].sid;
+        let answer = AnswerText { json: "\"ok\",2".to_owned(), attachments: Vec::new() };
+        let ok = Payload { json: "\"ok\"".to_owned(), attachments: Vec::new() };
+        let rows = [
+            (
+                fetch,
+                Findings { sockets: described.clone(), ..Findings::default() },
+                vec![Answer::Sockets(described)],
+            ),
+            (
+                asking,
+                Findings { answers: vec![(sid, answer)], ..Findings::default() },
+                vec![Answer::Count(1), Answer::Ack(Some(ok))],
+            ),
+        ];
+        for (message, findings, expected) in rows {
+            let heard = hear(&mut node, theirs.write("/", &message).unwrap()).unwrap();
+            let [bus::Heard::Ask { ticket, timeout: Some(timeout), .. }] = &heard[..] else {
+                panic!("{heard:?}")
+            };
+            assert!(*timeout < Duration::from_secs(5));
+            let mut posts = VecDeque::new();
+            node.answer(*ticket, findings, &mut posts);
+            let request = match &message {
+                Message::Fetch { request, .. } => request.clone(),
+                _ => "shardcast-0a1b2c-7".into(),
+            };
+            let replies = expected.into_iter().map(|answer| Reply { request: request.clone(), answer });
+            let expected: Vec<Post> =
+                replies.map(|reply| node.format.reply("/", "S2a_99", &reply).unwrap()).collect();
+            assert_eq!(Vec::from(posts), expected);
+        }
+    }
 }
