@@ -58,6 +58,8 @@ struct Question {
     awaited: SmallVec<[Awaited; 4]>,
     findings: Findings,
     due: Time,
+    /// It is for one socket: who has it answers, and nobody else need be waited for.
+    is_for_one: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -650,7 +652,9 @@ impl Hub {
             self.post(channel, word);
         }
         let (home, number_at_home, due) = (inquiry.home, inquiry.number, now + patience);
-        self.questions.insert(number, Question { home, number: number_at_home, awaited, findings, due });
+        let is_for_one = !target.is_everyone && one_id(target);
+        self.questions
+            .insert(number, Question { home, number: number_at_home, awaited, findings, due, is_for_one });
         Some(number)
     }
 
@@ -675,10 +679,13 @@ impl Hub {
             (findings.shards_late, findings.shards_unreached) = (0, 0);
         }
         question.findings.add(findings);
-        if is_last {
+        let is_found = !question.findings.answers.is_empty() || !question.findings.sockets.is_empty();
+        if question.is_for_one && is_found {
+            question.awaited.clear();
+        } else if is_last {
             question.awaited.retain(|awaited| *awaited != by);
-            self.finish_if_answered(number);
         }
+        self.finish_if_answered(number);
     }
 
     fn finish_if_answered(&mut self, number: u64) {
@@ -780,6 +787,12 @@ fn one_process(target: &Target) -> Option<NodeTag> {
     let mut tags = target.rooms.iter().map(|room| Sid::parse(room).map(|sid| sid.node()));
     let first = tags.next()??;
     (!target.is_everyone && tags.all(|tag| tag == Some(first))).then_some(first)
+}
+
+/// Whether a target names one socket by its id, and nothing else.
+fn one_id(target: &Target) -> bool {
+    let mut rooms = target.rooms.iter();
+    matches!((rooms.next().and_then(Sid::parse), rooms.next()), (Some(_), None))
 }
 
 fn is_hello(post: &Post) -> bool {

@@ -483,6 +483,35 @@ impl Sender for RedisSender {
         self.each_sharded("SUNSUBSCRIBE", &remove.sharded).await
     }
 
+    async fn subscribers(&mut self, channels: &[Channel]) -> Result<Vec<u64>, Fault> {
+        let mut counts = vec![0; channels.len()];
+        for node in 0..self.nodes.list.len() {
+            let (mut asked, mut pipeline) = (Vec::new(), Pipeline::new());
+            for (place, channel) in channels.iter().enumerate() {
+                let name = self.names.name(channel);
+                let (verb, at) = match self.names.way(channel) {
+                    Way::Plain => ("NUMSUB", 0),
+                    Way::Sharded => ("SHARDNUMSUB", self.nodes.of_key(&name).await?),
+                    Way::Pattern | Way::Stream => continue,
+                };
+                if at == node {
+                    pipeline.cmd("PUBSUB").arg(verb).arg(name);
+                    asked.push(place);
+                }
+            }
+            if asked.is_empty() {
+                continue;
+            }
+            let Node { host, speaking, .. } = &mut self.nodes.list[node];
+            let answers: Vec<Vec<(String, u64)>> =
+                pipeline.query_async(speaking).await.map_err(|error| fault(host, &error))?;
+            for (place, answer) in asked.into_iter().zip(answers) {
+                counts[place] = answer.first().map_or(0, |(_, count)| *count);
+            }
+        }
+        Ok(counts)
+    }
+
     async fn publish(&mut self, posts: &[Post]) -> Result<(), Fault> {
         self.queue.check()?;
         let mut batches: Vec<(usize, Pipeline)> = Vec::new();
