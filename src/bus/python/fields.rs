@@ -345,6 +345,10 @@ mod tests {
         for (text, error) in rows {
             assert_eq!(read_text(text), Err(error), "{text}");
         }
+    }
+
+    #[test]
+    fn members_with_other_values_are_refused() {
         let rows = [
             (r#", "data": NaN"#, Unreadable::NotJson),
             (r#", "data": [-Infinity]"#, Unreadable::NotJson),

@@ -264,7 +264,8 @@ mod tests {
     fn what_clients_would_hang_up_for_is_not_framed() {
         let reserved = FramesError::Packet(PacketError::EventNameReserved);
         let placeholder = FramesError::Packet(PacketError::PlaceholderInvalid);
-        let cases: [(&str, &str, &str, &[&[u8]], FramesError); 6] = [
+        type Case = (&'static str, &'static str, &'static str, &'static [&'static [u8]], FramesError);
+        let cases: [Case; 6] = [
             ("/", "disconnect", "", &[], reserved),
             ("", "a", "", &[], FramesError::NamespaceInvalid),
             ("a", "a", "", &[], FramesError::NamespaceInvalid),
