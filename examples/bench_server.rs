@@ -1,16 +1,16 @@
 //! The server that the benchmarks talk to: the few events that `perf/` compares between servers.
 //!
-//! `cargo run --release --example bench_server -- PORT [--shards N] [--io uring|epoll|monoio] [--flush-window MS]` on 127.0.0.1. The same
-//! events on other servers are in perf/peers; what is measured with them is in perf/README.md.
+//! `cargo run --release --example bench_server -- PORT [--shards N] [--io uring|epoll|monoio] [--flush-window MS] [--queue URL] [--formats F]`
+//! on 127.0.0.1. The same events on other servers are in perf/peers; what is measured with them is in perf/README.md.
 
 use std::time::Duration;
 
-use shardcast::{Args, ArgsError, Config, Context, Error, Io, Namespace, Server};
+use shardcast::{Args, ArgsError, Config, Context, Error, Io, Namespace, QueueFormats, Server};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const USAGE: &str = "usage: bench_server PORT [--shards N] [--io uring|epoll|monoio] [--flush-window MS]";
+const USAGE: &str = "usage: bench_server PORT [--shards N] [--io uring|epoll|monoio] [--flush-window MS] [--queue URL] [--formats F]";
 
 fn main() -> shardcast::Result<()> {
     Server::new(configure(std::env::args().skip(1))?).namespace("/", register).run()
@@ -35,6 +35,10 @@ fn configure(mut arguments: impl Iterator<Item = String>) -> shardcast::Result<C
                 let millis: f64 =
                     value.parse().map_err(|_| Error::new("--flush-window takes milliseconds"))?;
                 config.flush_window = Duration::from_secs_f64(millis / 1e3);
+            }
+            ("--queue", url) => config.engine.message_queue = url.into(),
+            ("--formats", formats) => {
+                config.engine.queue_formats = QueueFormats::parse(formats).map_err(Error::new)?
             }
             ("--io", "uring") => config.io = Io::Uring,
             ("--io", "epoll") => config.io = Io::Epoll,

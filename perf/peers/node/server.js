@@ -1,5 +1,6 @@
 // The npm socket.io server behind the event contract of `shardcast bench`, as the peer to measure against.
 // Usage: node server.js PORT [NAMESPACE...]
+// With REDIS_URL in its environment it shares that Redis with others, by @socket.io/redis-adapter.
 //
 // Prints one line, "listening PORT PID", once it accepts. Defaults throughout, so what is measured is what its
 // users run; `bufferutil` (native masking, which the ws package picks up) is used when it is installed.
@@ -16,6 +17,12 @@ if (!Number.isInteger(port) || port < 0 || port > 65535) {
 
 const server = http.createServer();
 const io = new Server(server, { serveClient: false });
+if (process.env.REDIS_URL) {
+  const { createAdapter } = require("@socket.io/redis-adapter");
+  const publisher = require("redis").createClient({ url: process.env.REDIS_URL });
+  const subscriber = publisher.duplicate();
+  Promise.all([publisher.connect(), subscriber.connect()]).then(() => io.adapter(createAdapter(publisher, subscriber)));
+}
 
 for (const name of ["/", ...process.argv.slice(3)]) {
   const namespace = io.of(name);
