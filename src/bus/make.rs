@@ -1,7 +1,13 @@
 //! From what is configured to what speaks: the broker of a queue, and its formats.
 
+#[cfg(feature = "amqp")]
+use crate::bus::amqp::{self, client::AmqpBroker};
 use crate::bus::hub::Identity;
+#[cfg(feature = "kafka")]
+use crate::bus::kafka::{self, client::KafkaBroker};
 use crate::bus::memory::client::MemoryBroker;
+#[cfg(feature = "nats")]
+use crate::bus::nats::{self, client::NatsBroker};
 use crate::bus::nodejs::speaker::Node;
 use crate::bus::nodejs::{Format, MESSAGE_BYTES_MAX, Uid};
 use crate::bus::python::Options;
@@ -22,6 +28,13 @@ pub(crate) fn slots(queue: &MessageQueue) -> u32 {
         QueueAddress::Memory(name) => MemoryBroker::new(name).slots(),
         #[cfg(feature = "redis")]
         QueueAddress::Redis(_) => crate::bus::redis::SLOTS,
+        #[cfg(feature = "amqp")]
+        QueueAddress::Amqp(_) => amqp::SLOTS,
+        #[cfg(feature = "kafka")]
+        QueueAddress::Kafka(_) => kafka::SLOTS,
+        #[cfg(feature = "nats")]
+        QueueAddress::Nats(_) => nats::SLOTS,
+        #[allow(unreachable_patterns, reason = "a program may be built without some brokers")]
         _ => 1,
     }
 }
@@ -59,6 +72,13 @@ pub(crate) async fn serve(queue: MessageQueue, line: impl OnBroker) {
         QueueAddress::Redis(address) => {
             line.run(crate::bus::redis::client::RedisBroker::new(address.clone(), &queue.channel)).await;
         }
+        #[cfg(feature = "amqp")]
+        QueueAddress::Amqp(address) => line.run(AmqpBroker::new(address, &queue.channel)).await,
+        #[cfg(feature = "kafka")]
+        QueueAddress::Kafka(hosts) => line.run(KafkaBroker::new(hosts, &queue.channel)).await,
+        #[cfg(feature = "nats")]
+        QueueAddress::Nats(address) => line.run(NatsBroker::new(address, &queue.channel)).await,
+        #[allow(unreachable_patterns, reason = "a program may be built without some brokers")]
         _ => unreachable!("the configuration is checked for it"),
     }
 }

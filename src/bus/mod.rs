@@ -6,13 +6,21 @@
 
 #![allow(dead_code, reason = "its parts come one by one")]
 
+#[cfg(feature = "amqp")]
+pub(crate) mod amqp;
+#[cfg(any(feature = "amqp", feature = "kafka", feature = "nats"))]
+mod body;
 #[cfg(test)]
 pub(crate) mod contract;
 pub(crate) mod fleet;
 pub(crate) mod hub;
+#[cfg(feature = "kafka")]
+pub(crate) mod kafka;
 pub(crate) mod make;
 pub(crate) mod memory;
 pub(crate) mod names;
+#[cfg(feature = "nats")]
+pub(crate) mod nats;
 pub(crate) mod nodejs;
 pub(crate) mod own;
 pub(crate) mod python;
@@ -83,7 +91,7 @@ pub(crate) struct Delivery {
 }
 
 /// Why a connection to a broker is over, or there is none: for the log.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Fault {
     /// What happened, and what to change. Never a password.
     pub(crate) text: String,

@@ -166,6 +166,7 @@ mod tests {
 
     use super::*;
     use crate::bus::Body;
+    use crate::bus::contract::{Venue, contract};
 
     fn post(text: &'static str) -> Post {
         Post {
@@ -258,5 +259,49 @@ mod tests {
             drop(first);
             assert!(MemoryBroker::new("forgotten").connect().await.is_ok(), "a new one");
         });
+    }
+
+    /// An exchange in memory, of another name for each test.
+    struct MemoryVenue {
+        name: String,
+    }
+
+    impl MemoryVenue {
+        fn start() -> MemoryVenue {
+            MemoryVenue { name: format!("venue {:?}", std::thread::current().id()) }
+        }
+    }
+
+    impl Venue for MemoryVenue {
+        type Client = MemoryBroker;
+
+        fn client(&self, channel: &str) -> MemoryBroker {
+            MemoryBroker::new(&format!("{} {channel}", self.name))
+        }
+
+        fn client_of_nobody(&self) -> Option<MemoryBroker> {
+            None
+        }
+
+        fn client_with(&self, _password: &str) -> Option<MemoryBroker> {
+            None
+        }
+
+        fn kill(&mut self) {
+            for channel in ["broken", "kept"] {
+                self.client(channel).with_exchange(Exchange::stop).expect("a name that is known");
+            }
+        }
+
+        fn restart(&mut self) {
+            for channel in ["broken", "kept"] {
+                self.client(channel).with_exchange(Exchange::start).expect("a name that is known");
+            }
+        }
+    }
+
+    mod rules {
+        use super::*;
+        contract!(MemoryVenue::start());
     }
 }

@@ -375,7 +375,7 @@ mod tests {
         let expected =
             [("xy", "1"), ("xy", "1"), ("xz", "2")].map(|(name, text)| (plain(name), text.to_owned()));
         assert_eq!(taken(&mut exchange, link), expected, "once by name, once by pattern, as on Redis");
-        exchange.subscribe(link, &[], &[pattern.clone()]).expect("it is up");
+        exchange.subscribe(link, &[], std::slice::from_ref(&pattern)).expect("it is up");
         exchange.publish(link, &[post(plain("xz"), "4")]).expect("it is up");
         assert_eq!(taken(&mut exchange, link), []);
         assert!(reason(exchange.publish(link, &[post(pattern, "5")])).contains("pattern"));
@@ -437,7 +437,7 @@ mod tests {
         let mut exchange = Exchange::default();
         let links: Vec<Link> =
             (0..MEMORY_CONNECTIONS_MAX).map(|_| exchange.connect().expect("below the bound")).collect();
-        assert!(exchange.connect().err().expect("at the bound").is_lasting);
+        assert!(exchange.connect().expect_err("at the bound").is_lasting);
         let names = |kind: fn(Box<str>) -> Channel, len: usize| {
             (0..len).map(|number| kind(number.to_string().into())).collect::<Vec<_>>()
         };
