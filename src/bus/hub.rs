@@ -16,6 +16,7 @@ use crate::base::ids::{NodeTag, ShardId, Sid};
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::bus::fleet::{Fleet, HELLO_EVERY};
+use crate::bus::ids::{one_id, one_process};
 use crate::bus::own::{self, AskWord, ChangeWord, Envelope, Hello, NodeId, Raw, To, Word};
 use crate::bus::subscriptions::Subscriptions;
 use crate::bus::{Body, Channel, Delivery, Foreign, Heard, Post, Told};
@@ -780,19 +781,6 @@ fn reframe(frame: &[u8], namespace: &str, id: u64) -> Result<Vec<u8>, FramesErro
         encode_event_raw(out, namespace, Some(id), &event.name, event.args);
     });
     Ok(out)
-}
-
-/// The one process that a target names by ids, if it names nothing else.
-fn one_process(target: &Target) -> Option<NodeTag> {
-    let mut tags = target.rooms.iter().map(|room| Sid::parse(room).map(|sid| sid.node()));
-    let first = tags.next()??;
-    (!target.is_everyone && tags.all(|tag| tag == Some(first))).then_some(first)
-}
-
-/// Whether a target names one socket by its id, and nothing else.
-fn one_id(target: &Target) -> bool {
-    let mut rooms = target.rooms.iter();
-    matches!((rooms.next().and_then(Sid::parse), rooms.next()), (Some(_), None))
 }
 
 fn is_hello(post: &Post) -> bool {

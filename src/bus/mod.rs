@@ -14,6 +14,7 @@ mod body;
 pub(crate) mod contract;
 pub(crate) mod fleet;
 pub(crate) mod hub;
+mod ids;
 #[cfg(feature = "kafka")]
 pub(crate) mod kafka;
 pub(crate) mod make;

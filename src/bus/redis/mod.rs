@@ -7,6 +7,7 @@ pub(crate) mod client;
 #[cfg(test)]
 mod contract;
 mod heard;
+mod streams;
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -1,0 +1,3 @@
+//! What Redis says about a stream.
+
+pub(crate) mod client;
