@@ -82,8 +82,8 @@ pub(crate) enum RequestError {
 
 /// What is answered for a session of another process of the same fleet, in place of [`RequestError::message`] and with the same code.
 pub(crate) const SESSION_ELSEWHERE: &str = "Session ID unknown: another server process opened this session, or this one before it was \
-     restarted. If that is seen often, the load balancer must send all requests of a client to one process: in nginx by ip_hash, or by \
-     a cookie with the setting cookie. Clients that use WebSocket only need neither";
+     restarted. If that is seen often, the load balancer must send all requests of a client to one process: in nginx by ip_hash or by \
+     a cookie. Clients that use WebSocket only need neither";
 
 impl RequestError {
     pub(crate) fn message(self) -> &'static str {

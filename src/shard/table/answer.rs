@@ -107,8 +107,7 @@ impl Tables {
             target: ENGINEIO,
             peer = peer.map(tracing::field::display),
             "a request is for a session of another process: a client that polls must reach the same process each time. Have the load \
-             balancer do that, in nginx by ip_hash, or by a cookie with the setting cookie (docs/behind-nginx.md); or have clients use \
-             WebSocket only. After the restart of a process a few such requests are as they should be. Said once an hour"
+             balancer do that, in nginx by ip_hash or by a cookie (docs/behind-nginx.md), or have clients use WebSocket only. After the restart of a process a few such requests are as they should be. Said once an hour"
         );
     }
 }

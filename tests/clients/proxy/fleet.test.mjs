@@ -1,0 +1,185 @@
+// Three processes that are one server, over a Redis, behind nginx: stock clients, sticky by address and by cookie, and one process killed.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { openSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import http from "node:http";
+import path from "node:path";
+import { after, before, describe, test } from "node:test";
+import { VARIANTS, ask, settled } from "../js/lib/clients.mjs";
+import { isReference } from "../js/lib/target.mjs";
+import { collect, next, pause, until } from "../js/lib/wait.mjs";
+import { accepts, freePort, startProxy } from "./proxy.mjs";
+
+const only = { skip: isReference && "the reference has no adapter for Redis" };
+const numbers = (count) => Array.from({ length: count }, (_, index) => index);
+const children = [];
+const urls = {};
+let servers;
+let nginx;
+
+before(async () => {
+  if (isReference) return;
+  const ports = await Promise.all(numbers(6).map(freePort));
+  const [redis, cookie, turns, ...own] = ports;
+  const quiet = ["--save", "", "--appendonly", "no"];
+  await start("redis-server", ["--bind", "127.0.0.1", "--port", `${redis}`, ...quiet], redis, { stdio: "ignore" });
+  servers = await Promise.all(own.map((port, index) => startServer(port, redis, `fleet-${index}`)));
+  const [ONE, TWO, THREE] = own.map((port) => `127.0.0.1:${port}`);
+  const places = { ONE, TWO, THREE, COOKIE: `127.0.0.1:${cookie}`, TURNS: `127.0.0.1:${turns}` };
+  const args = (folder, config) => ["-p", folder, "-c", config, "-e", "error.log"];
+  nginx = await startProxy("nginx", "nginx-fleet.conf.template", args, { places });
+  Object.assign(urls, { address: nginx.url, cookie: `http://127.0.0.1:${cookie}`, turns: `http://127.0.0.1:${turns}` });
+});
+
+after(async () => {
+  await nginx?.stop();
+  await Promise.all(children.map(stop));
+});
+
+async function start(program, args, port, options) {
+  const child = spawn(program, args, options);
+  children.push(child);
+  child.on("error", (error) => { throw error; });
+  await until(`${program} listens`, () => {
+    assert.equal(child.exitCode, null, `${program} ended`);
+    return accepts(port);
+  }, 10_000);
+  return child;
+}
+
+function startServer(port, redis, name) {
+  const { SERVER_LOG, CONFORMANCE_BIN, ...inherited } = process.env;
+  const log = openSync(path.join(path.dirname(SERVER_LOG), `${name}.log`), "w");
+  const settings = { SHARDCAST_MESSAGE_QUEUE: `redis://127.0.0.1:${redis}/0`, SHARDCAST_TRUSTED_PROXIES: "127.0.0.1" };
+  const env = { ...inherited, ...settings };
+  return start(CONFORMANCE_BIN, ["--bind", `127.0.0.1:${port}`, "--shards", "2"], port, { env, stdio: ["ignore", log, log] });
+}
+
+async function stop(child) {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = next(child, "exit");
+  child.kill("SIGTERM");
+  await ended;
+}
+
+// What the ids of one process' clients have in common.
+const processOf = (socket) => socket.id.slice(0, 4);
+
+// Clients of every kind; those that are told apart by their address have one each.
+function clients(t, way, count, options = {}) {
+  const kinds = Object.values(VARIANTS);
+  return Promise.all(numbers(count).map((index) => {
+    const own = way === "cookie" ? { withCredentials: true } : { agent: new http.Agent({ localAddress: `127.0.${index + 1}.1` }) };
+    return settled(t, urls[way], { ...kinds[index % kinds.length], ...own, ...options });
+  }));
+}
+
+// All of them hear what each says in the room: a process that has just joined it has asked the broker for it by then.
+async function meet(sockets, room) {
+  const heard = sockets.map(() => new Set());
+  const note = heard.map((set) => ({ meets }) => set.add(meets));
+  sockets.forEach((socket, index) => socket.on("room-event", note[index]));
+  await until(`all hear each other in ${room}`, async () => {
+    sockets.forEach((socket, index) => socket.emit("room", room, { meets: index }));
+    await pause(50);
+    return heard.every((set) => set.size >= sockets.length);
+  }, 10_000);
+  // What is still on its way comes before what is asked for now.
+  for (const socket of sockets) await ask(socket, "message-with-ack", "over");
+  await pause(200);
+  sockets.forEach((socket, index) => socket.off("room-event", note[index]));
+}
+
+async function talk(sockets, room, rounds) {
+  const seen = sockets.map((socket) => collect(socket, "room-event"));
+  for (const round of numbers(rounds)) {
+    sockets.forEach((socket, speaker) => socket.emit("room", room, { speaker, round, bytes: Buffer.from([round]) }));
+  }
+  await Promise.all(seen.map((list) => list.reaches(rounds * sockets.length)));
+  await pause(100);
+  for (const list of seen) {
+    for (const speaker of sockets.keys()) {
+      const said = list.filter((event) => event.speaker === speaker);
+      assert.deepEqual(said.map(({ round, bytes }) => [round, bytes[0]]), numbers(rounds).map((round) => [round, round]));
+    }
+  }
+  sockets.forEach((socket) => socket.off("room-event"));
+}
+
+describe("three processes behind nginx", only, () => {
+  for (const way of ["address", "cookie"]) {
+    test(`sticky by ${way}: rooms and everybody, each event once and in order`, async (t) => {
+      const sockets = await clients(t, way, 18);
+      const processes = new Set(sockets.map(processOf));
+      assert.ok(processes.size > 1, "they are spread over processes");
+      const members = sockets.filter((_, index) => index % 3 !== 1 || index % 2);
+      for (const socket of members) assert.equal(await ask(socket, "join", `room-${way}`), true);
+      await meet(members, `room-${way}`);
+      await talk(members, `room-${way}`, 20);
+
+      const seen = sockets.map((socket) => collect(socket, "everyone"));
+      for (const index of numbers(40)) sockets[0].emit("everyone", { index });
+      await Promise.all(seen.map((list) => list.reaches(40)));
+      for (const list of seen) assert.deepEqual(list.map(({ index }) => index), numbers(40));
+      t.diagnostic(`${sockets.length} clients on ${processes.size} processes`);
+    });
+  }
+
+  test("not one request of a sticky client went to another process", async () => {
+    const lines = (await readFile(path.join(nginx.folder, "access.log"), "utf8")).trimEnd().split("\n");
+    // 499 is a client that hung up on its own poll, as a client may when it disconnects.
+    const failed = lines.filter((line) => !/^\d+ (200|101|499) /.test(line));
+    assert.deepEqual(failed, []);
+    assert.ok(lines.length > 100, `only ${lines.length} requests`);
+  });
+
+  test("without stickiness a poll is answered by what to change, and clients of WebSocket alone get on", async (t) => {
+    const open = await (await fetch(`${urls.turns}/socket.io/?EIO=4&transport=polling`)).text();
+    const { sid } = JSON.parse(open.slice(1));
+    let answer;
+    await until("a poll reaches another process", async () => {
+      answer = await fetch(`${urls.turns}/socket.io/?EIO=4&transport=polling&sid=${sid}`, { method: "POST", body: "3" });
+      return answer.status === 400;
+    });
+    const { code, message } = await answer.json();
+    assert.equal(code, 1);
+    assert.match(message, /^Session ID unknown: another server process .*ip_hash.*WebSocket/);
+
+    const options = VARIANTS.websocket;
+    const sockets = await Promise.all(numbers(6).map(() => settled(t, urls.turns, options)));
+    assert.equal(new Set(sockets.map(processOf)).size, 3);
+    for (const socket of sockets) assert.equal(await ask(socket, "join", "by-turns"), true);
+    await meet(sockets, "by-turns");
+    await talk(sockets, "by-turns", 10);
+  });
+
+  test("one process is killed: the others' clients notice nothing, its own come back to another", async (t) => {
+    const coming = { reconnection: true, reconnectionDelay: 20, reconnectionDelayMax: 200 };
+    const sockets = [...await clients(t, "address", 12, coming), ...await clients(t, "cookie", 12, coming)];
+    const room = "killed";
+    for (const socket of sockets) assert.equal(await ask(socket, "join", room), true);
+    await meet(sockets, room);
+
+    // The one whose clients there are some of.
+    const one = processOf(await settled(t, `http://127.0.0.1:${servers[0].spawnargs[2].split(":")[1]}`, VARIANTS.websocket));
+    const own = sockets.filter((socket) => processOf(socket) === one);
+    const others = sockets.filter((socket) => processOf(socket) !== one);
+    assert.ok(own.length > 0 && others.length > 0, `${own.length} of ${sockets.length} are its own`);
+    const ids = others.map((socket) => socket.id);
+    const disturbed = [];
+    for (const socket of others) socket.on("disconnect", (reason) => disturbed.push(reason));
+    const back = own.map((socket) => next(socket, "connect", 15_000));
+    servers[0].kill("SIGKILL");
+    await talk(others, room, 20);
+    await Promise.all(back);
+    assert.ok(own.every((socket) => processOf(socket) !== one), "they are with the processes that are left");
+    for (const socket of own) assert.equal(await ask(socket, "join", room), true);
+    await meet(sockets, room);
+    await talk(sockets, room, 10);
+    assert.deepEqual(disturbed, []);
+    assert.deepEqual(others.map((socket) => socket.id), ids);
+    t.diagnostic(`${own.length} clients came back, ${others.length} were elsewhere`);
+  });
+});
