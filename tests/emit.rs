@@ -1,6 +1,23 @@
 //! `shardcast emit` and the like of it: what is said of a command line, and the exit code that scripts go by.
 
+#![allow(clippy::disallowed_methods)] // A test with a real broker waits in real time.
+
+#[allow(dead_code, reason = "one broker of several is started here")]
+#[path = "process/broker.rs"]
+mod broker;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Command, Output};
+use std::time::Duration;
+
+use broker::BrokerProcess;
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Words of a command line, variables, the exit code, what is said.
+type Row = (&'static [&'static str], &'static [(&'static str, &'static str)], i32, &'static str);
 
 /// A command line in words, without variables that the test's own environment may have.
 fn run(line: &[&str], variables: &[(&str, &str)]) -> Output {
@@ -60,7 +77,7 @@ fn each_command_line_has_its_exit_code_and_says_what_to_change() {
 
 #[test]
 fn the_queue_is_that_of_the_servers_configuration_and_its_password_is_not_shown() {
-    let rows: &[(&[&str], &[(&str, &str)], i32, &str)] = &[
+    let rows: &[Row] = &[
         (&[], &[], 2, "write --queue redis://localhost:6379/0, or set SHARDCAST_MESSAGE_QUEUE"),
         (&[], &[("SHARDCAST_MESSAGE_QUEUE", "memory:")], 0, ""),
         (&["--queue", "memory:"], &[("SHARDCAST_MESSAGE_QUEUE", "memory:b")], 0, ""),
@@ -80,4 +97,61 @@ fn the_queue_is_that_of_the_servers_configuration_and_its_password_is_not_shown(
         assert_eq!(output.status.code(), Some(*code), "{line:?}: {said}");
         assert!(said.contains(expected) && !said.contains("cret"), "{line:?}: {said}");
     }
+}
+
+/// What Redis publishes on a channel, as a subscriber hears it.
+fn subscribe(port: u16, channel: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("Redis accepts");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    stream.write_all(format!("SUBSCRIBE {channel}\r\n").as_bytes()).expect("sent");
+    await_text(&mut stream, ":1\r\n");
+    stream
+}
+
+/// Reads until something was said, and returns all.
+fn await_text(stream: &mut TcpStream, expected: &str) -> String {
+    let mut heard = Vec::new();
+    while !String::from_utf8_lossy(&heard).contains(expected) {
+        let mut piece = [0; 4096];
+        let len = stream.read(&mut piece).expect("it comes in time");
+        assert!(len > 0, "Redis has closed after {}", String::from_utf8_lossy(&heard));
+        heard.extend_from_slice(&piece[..len]);
+    }
+    String::from_utf8_lossy(&heard).into_owned()
+}
+
+#[test]
+fn the_exit_code_says_whether_redis_has_taken_it() {
+    let mut redis = BrokerProcess::redis(&[]);
+    let url = format!("redis://127.0.0.1:{}/0", redis.port);
+    let mut python = subscribe(redis.port, "flask-socketio");
+    let output = run(&["emit", "--queue", &url, "--room", "a", "news", "\"It works\"", "[1]"], &[]);
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+    let heard = await_text(&mut python, "It works");
+    for part in ["\"method\"", "emit", "\"news\"", "\"a\"", "[1]"] {
+        assert!(heard.contains(part), "{part}: {heard}");
+    }
+    let output = run(&["join", "--queue", &url, "--room", "a", "vip"], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+
+    redis.command("CONFIG SET requirepass s3cret");
+    let locked = format!("redis://:wr0ng@127.0.0.1:{}/0", redis.port);
+    let output = run(&["emit", "--queue", &locked, "--timeout", "15s", "news"], &[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("not sent: the message queue did not take it") && !said.contains("wr0ng"),
+        "{said}"
+    );
+    let open = format!("redis://:s3cret@127.0.0.1:{}/0", redis.port);
+    assert_eq!(run(&["emit", "--queue", &open, "news"], &[]).status.code(), Some(0));
+
+    redis.kill();
+    let output = run(&["emit", "--queue", &open, "--timeout", "300ms", "news"], &[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("not sent: the message queue did not take it") && !said.contains("s3cret"),
+        "{said}"
+    );
 }

@@ -657,9 +657,17 @@ mod tests {
     }
 
     /// Wherever a password can be, it is `s3cret`, and no fault may show it.
+    fn check_faults(rows: &[(&str, &str)]) {
+        for (text, expected) in rows {
+            let fault = QueueAddress::parse(text).expect_err(text);
+            assert!(fault.contains(expected), "{text}: {fault}");
+            assert!(!fault.contains("s3") && !fault.contains("cret"), "{text}: {fault}");
+        }
+    }
+
     #[test]
-    fn what_is_wrong_is_said_with_what_to_write() {
-        let rows = [
+    fn a_broker_that_is_unknown_is_named_with_those_that_are() {
+        check_faults(&[
             ("localhost:6379", "it begins with no broker, as in redis://localhost:6379/0"),
             ("user:s3cret@localhost", "it begins with no broker"),
             ("reddis://localhost", "reddis:// is unknown; did you mean redis://?"),
@@ -683,6 +691,12 @@ mod tests {
             ("zmq+tcp://h:1+2", "zmq+tcp:// is not supported: there are redis://"),
             ("sqs://key:s3cret@", "sqs:// is not supported"),
             ("sqla+postgresql://u:s3cret@h/db", "sqla+postgresql:// is not supported"),
+        ]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_what_to_write() {
+        check_faults(&[
             ("redis://u:s3cret@a\n", "a control character"),
             ("redis://u:s3#cret@a", "write %23"),
             ("redis://u:s3?cret@a", "write %3F"),
@@ -725,12 +739,7 @@ mod tests {
             ("nats://u:s3cret@a,u:s3cret@b", "stand once, before the first"),
             ("nats://a?mode=streams", "mode=streams is unknown"),
             ("nats://a?mode=jet", "did you mean jetstream?"),
-        ];
-        for (text, expected) in rows {
-            let fault = QueueAddress::parse(text).expect_err(text);
-            assert!(fault.contains(expected), "{text}: {fault}");
-            assert!(!fault.contains("s3") && !fault.contains("cret"), "{text}: {fault}");
-        }
+        ]);
     }
 
     #[test]
