@@ -516,7 +516,7 @@ mod tests {
             };
             let posts = say(&mut node, &said);
             let expected = node.format.write("/", &message).unwrap();
-            assert_eq!(posts, [expected.clone()], "{name}");
+            assert_eq!(posts, std::slice::from_ref(&expected), "{name}");
             assert!(hear(&mut node, expected).unwrap().is_empty(), "{name}: the others of ours leave it");
         }
         let elsewhere = theirs.write("/other", &messages()[0].1).unwrap();
