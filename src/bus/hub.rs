@@ -4,6 +4,8 @@
 //! beside it those of other people's processes ([`Foreign`]). What is our own is said to the slots in which the receivers' rooms are; a
 //! process hears only slots in which it has members.
 
+mod words;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,7 @@ use crate::base::ids::{NodeTag, ShardId, Sid};
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::bus::fleet::{Fleet, HELLO_EVERY};
+use crate::bus::hub::words::{counted, is_hello, reframe};
 use crate::bus::ids::{one_id, one_process};
 use crate::bus::own::{self, AskWord, ChangeWord, Envelope, Hello, NodeId, Raw, To, Word};
 use crate::bus::subscriptions::Subscriptions;
@@ -26,17 +29,13 @@ use crate::mesh::{InboxError, Mesh, ShardMessage};
 use crate::message::address::Address;
 use crate::message::inquiry::{AckError, Ask, Findings, Inquiry, Report, Request};
 use crate::message::target::{Broadcast, Reach, SocketChange, SocketCommand, Target};
-use crate::protocol::socketio::encode::encode_event_raw;
-use crate::protocol::socketio::frames::{FramedEvent, FramesError, frame_raw};
+use crate::protocol::socketio::frames::FramedEvent;
 
 /// Rooms of one target that are told one by one; for more, every process is told.
 const CHANNELS_MAX: usize = 8;
 
 /// Questions of this process that wait for others, and those of others that wait for this one.
 pub(crate) const QUESTIONS_MAX: usize = 4096;
-
-/// Namespaces whose sockets a process counts for the others: those with the most.
-pub(crate) const COUNTED_NAMESPACES_MAX: usize = 1000;
 
 /// How long the other processes have beyond the time that clients have.
 const ANSWER_GRACE: Duration = Duration::from_millis(700);
@@ -768,32 +767,4 @@ impl Hub {
         self.stats.unreadable.add(1);
         tracing::warn!(?channel, "a message from the queue is ignored: {reason}");
     }
-}
-
-/// The frames of an event with an id of this process, which clients answer to.
-fn reframe(frame: &[u8], namespace: &str, id: u64) -> Result<Vec<u8>, FramesError> {
-    let event = FramedEvent::split(frame)?;
-    if event.namespace != namespace {
-        return Err(FramesError::NamespaceDiffers);
-    }
-    let mut out = Vec::with_capacity(frame.len() + 16);
-    frame_raw(&mut out, &event.attachments, |out| {
-        encode_event_raw(out, namespace, Some(id), &event.name, event.args);
-    });
-    Ok(out)
-}
-
-fn is_hello(post: &Post) -> bool {
-    let Body::Bytes(bytes) = &post.body else { return false };
-    post.channel == Channel::All
-        && own::read(bytes).is_ok_and(|envelope| matches!(envelope.word, Word::Hello(_)))
-}
-
-/// A census as a hello has it, the largest namespaces first.
-fn counted(findings: Findings) -> Vec<(Option<String>, String, u64)> {
-    let mut counted: Vec<_> =
-        findings.census.into_iter().map(|((path, name), count)| (path, name, count)).collect();
-    counted.sort_by_key(|(_, _, count)| std::cmp::Reverse(*count));
-    counted.truncate(COUNTED_NAMESPACES_MAX);
-    counted
 }

@@ -92,7 +92,6 @@ impl<'a> Emit<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::message::PickleError;
     use super::*;
 
     #[test]

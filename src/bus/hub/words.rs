@@ -1,0 +1,38 @@
+//! Small questions that the hub asks of values.
+
+use crate::bus::own::{self, Word};
+use crate::bus::{Body, Channel, Post};
+use crate::message::inquiry::Findings;
+use crate::protocol::socketio::encode::encode_event_raw;
+use crate::protocol::socketio::frames::{FramedEvent, FramesError, frame_raw};
+
+/// Namespaces whose sockets a process counts for the others: those with the most.
+pub(crate) const COUNTED_NAMESPACES_MAX: usize = 1000;
+
+/// The frames of an event with an id of this process, which clients answer to.
+pub(super) fn reframe(frame: &[u8], namespace: &str, id: u64) -> Result<Vec<u8>, FramesError> {
+    let event = FramedEvent::split(frame)?;
+    if event.namespace != namespace {
+        return Err(FramesError::NamespaceDiffers);
+    }
+    let mut out = Vec::with_capacity(frame.len() + 16);
+    frame_raw(&mut out, &event.attachments, |out| {
+        encode_event_raw(out, namespace, Some(id), &event.name, event.args);
+    });
+    Ok(out)
+}
+
+pub(super) fn is_hello(post: &Post) -> bool {
+    let Body::Bytes(bytes) = &post.body else { return false };
+    post.channel == Channel::All
+        && own::read(bytes).is_ok_and(|envelope| matches!(envelope.word, Word::Hello(_)))
+}
+
+/// A census as a hello has it, the largest namespaces first.
+pub(super) fn counted(findings: Findings) -> Vec<(Option<String>, String, u64)> {
+    let mut counted: Vec<_> =
+        findings.census.into_iter().map(|((path, name), count)| (path, name, count)).collect();
+    counted.sort_by_key(|(_, _, count)| std::cmp::Reverse(*count));
+    counted.truncate(COUNTED_NAMESPACES_MAX);
+    counted
+}
