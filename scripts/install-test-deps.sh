@@ -52,6 +52,7 @@ need nginx nginx-light
 need haproxy haproxy
 need redis-server redis-server
 need timeout coreutils
+need openssl openssl
 need curl curl
 need javac default-jdk-headless # `java Older.java` compiles
 need mvn maven

@@ -344,7 +344,7 @@ async fn ask_sentinel(address: &RedisAddress, host: &Host, service: &str) -> Res
         question.query_async::<Value>(&mut connection).await
     };
     let mut answered = answer(None).await;
-    if answered.as_ref().is_err_and(|error| is_about_password(error)) && address.credentials.is_some() {
+    if answered.as_ref().is_err_and(is_about_password) && address.credentials.is_some() {
         answered = answer(address.credentials.as_ref()).await;
     }
     match answered.map_err(|error| fault(host, &error))? {

@@ -187,7 +187,7 @@ fn a_stream_of_nodes_is_written_and_read_on_from_where_it_was() {
         let mut ends = Ends::of(&mut client).await;
         ends.subscribe(std::slice::from_ref(&stream), &[]).await;
         assert_eq!(ends.next().await.body, entry("three").body);
-        ends.subscribe(&[Channel::All], &[stream.clone()]).await;
+        ends.subscribe(&[Channel::All], std::slice::from_ref(&stream)).await;
         speaker.publish(&[entry("four")]).await;
         speaker.say(&Channel::All, "the stream is left").await;
         ends.hears(&Channel::All, "the stream is left").await;
@@ -386,9 +386,64 @@ fn a_cluster_is_spoken_to_node_by_node_and_a_slot_that_moves_is_found_again() {
     });
 }
 
-/// A certificate that nobody has signed is refused, for good; this is as far as a test goes that leaves the machine's own list alone.
+/// One who may not say what it is asked to say hears so, and that trying again does not help.
 #[test]
-fn a_certificate_that_nobody_vouches_for_is_a_lasting_fault() {
+fn a_user_without_permission_is_a_lasting_fault() {
+    let server = BrokerProcess::redis(&[]);
+    let made = server.command("ACL SETUSER guest on >secret +@all ~* resetchannels &shardcast.c.*");
+    assert_eq!(made, "+OK");
+    run(async {
+        let mut ends =
+            Ends::of(&mut client(&format!("redis://guest:secret@127.0.0.1:{}", server.port), "c")).await;
+        ends.subscribe(&[Channel::All], &[]).await;
+        ends.say(&Channel::All, "allowed").await;
+        ends.hears(&Channel::All, "allowed").await;
+        let said = ends.sender.publish(&[post(&Channel::All, "a"), post(&Channel::Python, "b")]).await;
+        for fault in [said, ends.sender.subscribe(&[Channel::Python], &[]).await].map(Result::unwrap_err) {
+            assert!(fault.is_lasting && fault.text.contains("no permissions"), "{fault:?}");
+        }
+    });
+}
+
+/// What nobody takes is bounded: then the connection is given up, as Redis would give it up.
+#[test]
+fn who_falls_behind_loses_the_connection_and_no_more_memory() {
+    let venue = RedisVenue::plain("pubsub");
+    run(async {
+        let mut ends = Ends::of(&mut venue.client("c")).await;
+        let mut speaker = Ends::of(&mut venue.client("c")).await;
+        ends.subscribe(&[Channel::All], &[]).await;
+        let large = post(&Channel::All, vec![0; 4 * 1024 * 1024]);
+        for _ in 0..20 {
+            speaker.publish(std::slice::from_ref(&large)).await;
+        }
+        let mut taken = 0;
+        let fault = loop {
+            match within("a fault", ends.receiver.next()).await {
+                Ok(_) => taken += 1,
+                Err(fault) => break fault,
+            }
+        };
+        assert!(fault.text.contains("fallen behind") && !fault.is_lasting, "{fault:?}");
+        assert!((8..16).contains(&taken), "{taken} of 20 messages of 4 MiB were kept, and 64 MiB may be");
+    });
+}
+
+/// Set for the copy of this program that trusts the certificate: the port of the server.
+const TRUSTING: &str = "TEST_REDIS_TLS_PORT";
+
+/// A certificate that nobody vouches for is refused, for good. One that the machine trusts is accepted, which a copy of this test
+/// shows: what a machine trusts is read from a variable of the environment.
+#[test]
+fn a_certificate_must_be_one_that_the_machine_trusts() {
+    if let Ok(port) = std::env::var(TRUSTING) {
+        return run(async {
+            let mut ends = Ends::of(&mut client(&format!("rediss://localhost:{port}"), "c")).await;
+            ends.subscribe(&[Channel::All], &[]).await;
+            ends.say(&Channel::All, "in secret").await;
+            ends.hears(&Channel::All, "in secret").await;
+        });
+    }
     let folder = std::env::temp_dir().join(format!("shardcast-redis-tls-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder can be made");
     let (key, certificate) = (folder.join("key.pem"), folder.join("cert.pem"));
@@ -405,7 +460,7 @@ fn a_certificate_that_nobody_vouches_for_is_a_lasting_fault() {
             "2",
         ])
         .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
-        .arg("-keyout")
+        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
         .arg(&key)
         .arg("-out")
         .arg(&certificate)
@@ -415,16 +470,14 @@ fn a_certificate_that_nobody_vouches_for_is_a_lasting_fault() {
         made.is_ok_and(|status| status.success()),
         "openssl is missing: run scripts/install-test-deps.sh"
     );
-    let (key, certificate) = (key.to_string_lossy(), certificate.to_string_lossy());
+    let (key, shown) = (key.to_string_lossy(), certificate.to_string_lossy());
     let server = BrokerProcess::redis(&[
-        "--tls-port",
-        "0",
         "--tls-cert-file",
-        &certificate,
+        &shown,
         "--tls-key-file",
         &key,
         "--tls-ca-cert-file",
-        &certificate,
+        &shown,
         "--tls-auth-clients",
         "no",
     ]);
@@ -436,5 +489,14 @@ fn a_certificate_that_nobody_vouches_for_is_a_lasting_fault() {
         let Err(fault) = within("connect", broker.connect()).await else { panic!("it connects") };
         assert!(fault.is_lasting && fault.text.contains("certificate"), "{fault:?}");
     });
+    let name = "bus::redis::contract::a_certificate_must_be_one_that_the_machine_trusts";
+    let trusting = Command::new(std::env::current_exe().expect("this program has a path"))
+        .args(["--exact", name])
+        .env(TRUSTING, port.to_string())
+        .env("SSL_CERT_FILE", &certificate)
+        .output()
+        .expect("it runs once more");
+    let said = String::from_utf8_lossy(&trusting.stdout);
+    assert!(trusting.status.success() && said.contains("1 passed"), "{said}");
     let _ = std::fs::remove_dir_all(&folder);
 }

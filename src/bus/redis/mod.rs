@@ -135,9 +135,9 @@ pub(crate) fn cluster_slot(key: &[u8]) -> u16 {
         Some(&rest[..len])
     });
     let sum = tag.unwrap_or(key).iter().fold(0_u16, |sum, byte| {
-        (0..8).fold(sum ^ u16::from(*byte) << 8, |sum, _| {
+        (0..8).fold(sum ^ (u16::from(*byte) << 8), |sum, _| {
             let carry = sum >> 15;
-            sum << 1 ^ carry * 0x1021
+            (sum << 1) ^ (carry * 0x1021)
         })
     });
     sum % CLUSTER_SLOTS
