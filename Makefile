@@ -49,7 +49,7 @@ lint:
 
 # The library with each feature alone, and the program, whose feature brings the others. Without any it is linted above.
 features:
-	for feature in epoll idna log toml; do \
+	for feature in amqp bus epoll idna kafka log nats redis toml; do \
 	  $(CARGO) check --locked --jobs $(JOBS) --lib --no-default-features --features $$feature || exit 1; \
 	done
 	$(CARGO) check --locked --jobs $(JOBS) --bins --no-default-features --features cli

@@ -429,8 +429,7 @@ impl Hub {
     /// Has the shards count their sockets, for the next hello.
     fn take_census(&mut self) {
         self.ask_shards(
-            Address::new(None, "/"),
-            Target { is_everyone: true, ..Target::default() },
+            (Address::new(None, "/"), Target { is_everyone: true, ..Target::default() }),
             Ask::Census,
             None,
             Asker::Census,
@@ -513,14 +512,13 @@ impl Hub {
             AskWord::Count => Ask::Count,
             AskWord::Rooms => Ask::Rooms,
         };
-        self.ask_shards(to.address(), to.target(), ask, Some(timeout), asker);
+        self.ask_shards((to.address(), to.target()), ask, Some(timeout), asker);
     }
 
     /// Asks the shards of this process, for somebody else. False: too many questions wait for them.
     fn ask_shards(
         &mut self,
-        namespace: Address,
-        mut target: Target,
+        (namespace, mut target): (Address, Target),
         ask: Ask,
         timeout: Option<Duration>,
         asker: Asker,
@@ -580,13 +578,15 @@ impl Hub {
                                 Ok(frame) => Ask::Answers { id, frame: Arc::new(frame) },
                                 Err(fault) => {
                                     self.unreadable(&Channel::Python, fault.reason());
+                                    self.foreign[place].answer(ticket, Findings::default(), &mut self.posts);
                                     continue;
                                 }
                             }
                         }
                         other => other,
                     };
-                    if !self.ask_shards(namespace, target, ask, timeout, Asker::Foreign { place, ticket }) {
+                    let asker = Asker::Foreign { place, ticket };
+                    if !self.ask_shards((namespace, target), ask, timeout, asker) {
                         self.foreign[place].answer(ticket, Findings::default(), &mut self.posts);
                     }
                 }

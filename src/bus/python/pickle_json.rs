@@ -96,7 +96,7 @@ impl<'v, 'a> Json<'v, 'a> {
             Value::Int(value) => self.print(value),
             Value::Float(value) => self.float(*value)?,
             Value::Text(text) => self.text(text),
-            Value::Bytes(bytes) => self.keep_attachment(bytes)?,
+            Value::Bytes(bytes) => self.keep_attachment(bytes.clone())?,
             Value::Callable(_) => return Err(PickleError::NotJson.into()),
             Value::List(_) | Value::Tuple(_) | Value::Dict(_) if depth == ARGUMENT_DEPTH_MAX => {
                 return Err(PickleError::TooDeep.into());
@@ -146,13 +146,13 @@ impl<'v, 'a> Json<'v, 'a> {
         self.spend(self.out.len() - start + 1)
     }
 
-    fn keep_attachment(&mut self, bytes: &Cow<'a, [u8]>) -> Result<(), Unreadable> {
+    fn keep_attachment(&mut self, bytes: Cow<'a, [u8]>) -> Result<(), Unreadable> {
         if self.attachments.len() == MESSAGE_ATTACHMENTS_MAX {
             return Err(Unreadable::TooManyAttachments);
         }
         self.spend(bytes.len())?;
         let num = self.attachments.len();
-        self.attachments.push(bytes.clone());
+        self.attachments.push(bytes);
         write!(self.out, "{{\"_placeholder\":true,\"num\":{num}}}").expect("writing to a String cannot fail");
         Ok(())
     }
