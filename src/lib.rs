@@ -40,8 +40,10 @@
 //!
 //! | feature | what it adds |
 //! |---|---|
-//! | `cli` | the program `shardcast` with its command line and `shardcast bench`; implies the next four |
+//! | `cli` | the program `shardcast` with its command line and `shardcast bench`; implies all others |
 //! | `epoll` | serving where io_uring cannot be had: many containers forbid it, and kernels before 6.1 lack parts of it. Without this feature a server does not start there |
+//! | `redis`, `amqp`, `kafka`, `nats` | [many processes as one server](EngineOptions::message_queue) over such a broker, on a thread with tokio. Without the feature a `message_queue` there is an error that names it |
+//! | `bus` | what those imply; alone it joins the servers of one process (`memory:`) |
 //! | `idna` | `cors_allowed_origins` in letters beyond ASCII, such as `https://bücher.example`. Without it write what browsers send, `https://xn--bcher-kva.example` |
 //! | `log` | [`log`]: lines on standard error. Without it a program brings a subscriber of `tracing` |
 //! | `toml` | configuration files. Without it [`Config::load`] reads the environment only |

@@ -67,6 +67,7 @@ pub(crate) struct Start {
     pub(crate) app: AppMaker,
     pub(crate) tasks: TaskMaker,
     /// The message queues of its endpoints.
+    #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "they are of that feature"))]
     pub(crate) queues: Vec<Queue>,
 }
 

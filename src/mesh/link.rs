@@ -4,6 +4,11 @@
 //! full queue refuses, and the caller learns that. Beside the queue stands a table of which rooms have members here
 //! ([`Interests`]), so that the companion subscribes to those and to no others.
 
+#![cfg_attr(
+    not(feature = "bus"),
+    allow(dead_code, reason = "the companion thread, which makes links, is of that feature")
+)]
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, fence};

@@ -144,6 +144,7 @@ impl Lane {
         sent
     }
 
+    #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "nobody speaks from outside"))]
     fn is_full(&self) -> bool {
         self.messages.is_full() || self.bytes.load(Ordering::Relaxed) >= self.bytes_max
     }
@@ -353,6 +354,7 @@ impl Mesh {
     }
 
     /// Puts what another process said into a shard's inbox, and rings.
+    #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "nobody speaks from outside"))]
     pub(crate) fn send_from_outside(&self, to: ShardId, message: ShardMessage) -> Result<(), InboxError> {
         let inbox = self.inboxes.get(to.index()).ok_or(InboxError::Gone)?;
         inbox.outside.offer(message).map_err(|(error, _)| error)?;
@@ -361,6 +363,7 @@ impl Mesh {
     }
 
     /// Whether a shard has no room for what other processes say.
+    #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "nobody speaks from outside"))]
     pub(crate) fn is_outside_full(&self) -> bool {
         self.inboxes.iter().any(|inbox| inbox.outside.is_full() && !inbox.is_gone.load(Ordering::Relaxed))
     }

@@ -60,6 +60,7 @@ impl<'a> Reader<'a> {
         })
     }
 
+    #[cfg(feature = "bus")]
     /// The same of an array.
     pub(crate) fn array_len(&mut self) -> Result<Option<usize>, MsgpackError> {
         Ok(match self.byte()? {
@@ -70,11 +71,13 @@ impl<'a> Reader<'a> {
         })
     }
 
+    #[cfg(feature = "bus")]
     /// The first byte of what comes next, which says what kind of value it is.
     pub(crate) fn peek(&self) -> Option<u8> {
         self.rest.first().copied()
     }
 
+    #[cfg(feature = "bus")]
     pub(crate) fn is_at_end(&self) -> bool {
         self.rest.is_empty()
     }
@@ -131,6 +134,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    #[cfg(feature = "bus")]
     /// One value by itself, as JSON with its attachments; none if it is `undefined`.
     pub(crate) fn take_value(&mut self) -> Result<Option<(String, Vec<Bytes>)>, MsgpackError> {
         self.json.clear();

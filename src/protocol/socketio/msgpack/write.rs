@@ -33,6 +33,7 @@ pub(crate) fn map_len(out: &mut Vec<u8>, len: usize) {
     finish_container(out, start, len, &MAP);
 }
 
+#[cfg(feature = "bus")]
 /// The same of an array.
 pub(crate) fn array_len(out: &mut Vec<u8>, len: usize) {
     let start = out.len();
@@ -40,6 +41,7 @@ pub(crate) fn array_len(out: &mut Vec<u8>, len: usize) {
     finish_container(out, start, len, &ARRAY);
 }
 
+#[cfg(feature = "bus")]
 pub(crate) fn literal(out: &mut Vec<u8>, literal: Option<bool>) {
     out.push(match literal {
         None => 0xc0,
