@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -32,6 +32,9 @@ pub(crate) const FLUSH_PATIENCE: Duration = Duration::from_millis(250);
 
 /// What shards' threads are called; their panics are caught, and the process goes on.
 const SHARD_THREAD: &str = "shard-";
+
+/// Clients of brokers. What matters of what they say the bus says in its own words; `log = "info,async_nats=debug"` shows the rest.
+const CLIENTS: [&str; 4] = ["async_nats", "lapin", "redis", "rskafka"];
 
 static LOG: OnceLock<(Lines, Arc<KindRates>)> = OnceLock::new();
 
@@ -71,7 +74,10 @@ pub fn init(config: &Config) -> Result<()> {
     let rates = Arc::new(KindRates::new(config.log_rate));
     let lines = Lines::start(Arc::clone(&rates), is_coloured)
         .map_err(|error| Error::new(format!("no thread for the log: {error}")))?;
-    let targets = Targets::new().with_default(filter.default).with_targets(filter.targets);
+    let targets = Targets::new()
+        .with_default(filter.default)
+        .with_targets(CLIENTS.map(|name| (name, LevelFilter::OFF)))
+        .with_targets(filter.targets);
     let format = tracing_subscriber::fmt::layer()
         .with_ansi(is_coloured)
         .log_internal_errors(false)
