@@ -17,6 +17,9 @@ use super::event;
 use super::json::Elements;
 use super::packet::{self, Packet, PacketError, PacketKind};
 
+/// What stands between the packets of a poll's answer.
+const SEPARATOR: u8 = 0x1e;
+
 /// Appends one Engine.IO text packet as a frame.
 pub(crate) fn frame_text(out: &mut Vec<u8>, packet: &str) {
     frame::append(out, Opcode::Text, packet.as_bytes());
@@ -192,6 +195,8 @@ struct FramedPacket<'a> {
 fn split_packet(bytes: &[u8]) -> Result<FramedPacket<'_>, FramesError> {
     let (opcode, message, mut rest) = frame::split_server_frame(bytes).ok_or(FramesError::NotFrames)?;
     let message = message.strip_prefix(b"4").filter(|_| opcode == Opcode::Text);
+    // JSON has no such byte: there it would begin another packet.
+    let message = message.filter(|message| memchr::memchr(SEPARATOR, message).is_none());
     let text = message.and_then(|message| simdutf8::basic::from_utf8(message).ok());
     let packet = packet::split(text.ok_or(FramesError::NotFrames)?).map_err(FramesError::Packet)?;
     let mut attachments = Vec::new();
@@ -287,13 +292,14 @@ mod tests {
         const EVENT: &str = r#"42["a"]"#;
         const BINARY: &str = r#"452-["a",{"_placeholder":true,"num":1}]"#;
         let packet = FramesError::Packet;
-        let rows: [(&[(char, &str)], FramesError); 23] = [
+        let rows: [(&[(char, &str)], FramesError); 24] = [
             (&[], FramesError::NotFrames),
             (&[('t', "")], FramesError::NotFrames),
             (&[('t', "2")], FramesError::NotFrames),
             (&[('b', EVENT)], FramesError::NotFrames),
             (&[('c', EVENT)], FramesError::NotFrames),
             (&[('t', EVENT), ('t', EVENT)], FramesError::NotFrames),
+            (&[('t', "42[\"a\",\"\u{1e}1\"]")], FramesError::NotFrames),
             (&[('t', BINARY), ('b', "1"), ('c', "")], FramesError::NotFrames),
             (&[('t', EVENT), ('b', "1")], FramesError::AttachmentsDiffer),
             (&[('t', BINARY), ('b', "1")], FramesError::AttachmentsDiffer),
