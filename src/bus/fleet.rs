@@ -18,6 +18,9 @@ pub(crate) const SILENCE_MAX: Duration = Duration::from_millis(3500);
 /// Processes that are known at most; what further ones say is heard, but they are asked nothing.
 pub(crate) const PEERS_MAX: usize = 1024;
 
+/// Namespaces whose sockets a process counts for the others: those with the most.
+pub(crate) const COUNTED_NAMESPACES_MAX: usize = 1000;
+
 /// Senders whose last messages are known: processes, and programs that only emit.
 const SENDERS_MAX: usize = 4096;
 
@@ -39,6 +42,9 @@ pub(crate) struct Peer {
 pub(crate) struct Fleet {
     peers: FxHashMap<NodeId, Peer>,
     senders: FxHashMap<NodeId, Seen>,
+    /// How often messages may have been missed. What comes first from a sender after that is the first that counts: an older one,
+    /// which the sender repeats, would come out of turn.
+    gaps: u64,
 }
 
 /// Which messages of a sender have come: the newest, and a bit for each of those before it.
@@ -47,9 +53,15 @@ struct Seen {
     newest: u64,
     before: [u64; (WINDOW / 64) as usize],
     heard: Time,
+    gaps: u64,
 }
 
 impl Fleet {
+    /// A connection to a broker that keeps nothing was made: messages may have been missed.
+    pub(crate) fn note_gap(&mut self) {
+        self.gaps += 1;
+    }
+
     /// Whether a message comes for the first time. One so old that it cannot be told counts as repeated.
     pub(crate) fn is_first(&mut self, from: NodeId, sequence: u64, now: Time) -> bool {
         if self.senders.len() >= SENDERS_MAX && !self.senders.contains_key(&from) {
@@ -60,8 +72,13 @@ impl Fleet {
             newest: sequence.saturating_sub(1),
             before: [0; (WINDOW / 64) as usize],
             heard: now,
+            gaps: 0,
         });
         seen.heard = now;
+        if seen.gaps != self.gaps && sequence > seen.newest {
+            let (newest, before) = (sequence - 1, [u64::MAX; (WINDOW / 64) as usize]);
+            *seen = Seen { newest, before, heard: now, gaps: self.gaps };
+        }
         seen.is_first(sequence)
     }
 
@@ -72,7 +89,7 @@ impl Fleet {
             return false;
         }
         let owned = |text: &str| text.to_owned();
-        let sockets = hello.sockets.iter();
+        let sockets = hello.sockets.iter().take(COUNTED_NAMESPACES_MAX);
         let sockets = sockets.map(|(path, name, count)| ((path.map(owned), owned(name)), *count)).collect();
         let (name, tag) = (hello.name.chars().take(100).collect(), NodeTag(hello.tag));
         self.peers.insert(from, Peer { name, tag, heard: now, sockets });
@@ -126,7 +143,10 @@ impl Fleet {
     /// How many sockets the others have in a namespace, as they last said.
     pub(crate) fn sockets(&self, endpoint: Option<&str>, namespace: &str) -> u64 {
         let key = (endpoint.map(str::to_owned), namespace.to_owned());
-        self.peers.values().filter_map(|peer| peer.sockets.get(&key)).sum()
+        self.peers
+            .values()
+            .filter_map(|peer| peer.sockets.get(&key))
+            .fold(0, |sum, count| sum.saturating_add(*count))
     }
 }
 
@@ -134,7 +154,7 @@ impl Seen {
     fn is_first(&mut self, sequence: u64) -> bool {
         if sequence > self.newest {
             let step = sequence - self.newest;
-            for number in self.newest + 1..sequence.min(self.newest + 1 + WINDOW) {
+            for number in self.newest + 1..sequence.min((self.newest + 1).saturating_add(WINDOW)) {
                 self.set(number, false);
             }
             if step > WINDOW {

@@ -11,31 +11,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::base::ids::{NodeTag, ShardId, Sid};
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::bus::fleet::{Fleet, HELLO_EVERY};
-use crate::bus::hub::words::{counted, is_hello, reframe};
+use crate::bus::hub::words::{counted, is_hello, outline, reframe};
 use crate::bus::ids::{one_id, one_process};
 use crate::bus::own::{self, AskWord, ChangeWord, Envelope, Hello, NodeId, Raw, To, Word};
+use crate::bus::questions::{Awaited, QUESTIONS_MAX, Question, Questions};
+use crate::bus::seldom::Seldom;
 use crate::bus::subscriptions::Subscriptions;
 use crate::bus::{Body, Channel, Delivery, Foreign, Heard, Post, Told};
 use crate::mesh::interest::Audience;
-use crate::mesh::link::{ANSWERS_BYTES_MAX, Interests, LinkStats, Said, room_slot};
+use crate::mesh::link::{Interests, LinkStats, Said, room_slot};
 use crate::mesh::{InboxError, Mesh, ShardMessage};
 use crate::message::address::Address;
 use crate::message::inquiry::{AckError, Ask, Findings, Inquiry, Report, Request};
 use crate::message::target::{Broadcast, Reach, SocketChange, SocketCommand, Target};
-use crate::protocol::socketio::frames::FramedEvent;
 
 /// Rooms of one target that are told one by one; for more, every process is told.
 const CHANNELS_MAX: usize = 8;
 
-/// Questions of this process that wait for others, and those of others that wait for this one.
-pub(crate) const QUESTIONS_MAX: usize = 4096;
+/// Between two hellos, however many new processes want to know who is there.
+const GREETING_GAP: Duration = Duration::from_millis(20);
 
 /// How long the other processes have beyond the time that clients have.
 const ANSWER_GRACE: Duration = Duration::from_millis(700);
@@ -51,27 +51,9 @@ pub(crate) struct Identity {
     pub(crate) started: u64,
 }
 
-/// One question of this process, until the others have answered.
-struct Question {
-    home: ShardId,
-    number: Key,
-    awaited: SmallVec<[Awaited; 4]>,
-    findings: Findings,
-    due: Time,
-    /// It is for one socket: who has it answers, and nobody else need be waited for.
-    is_for_one: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Awaited {
-    Peer(NodeId),
-    /// One of the foreign formats, by its place.
-    Foreign(usize),
-}
-
 /// A question of another process, while the shards find out.
 pub(crate) struct Answering {
-    to: Asker,
+    pub(crate) to: Asker,
     pub(crate) receiver: oneshot::AsyncReceiver<Result<Findings, AckError>>,
 }
 
@@ -107,12 +89,9 @@ pub(crate) struct Hub {
     stats: Arc<LinkStats>,
     sequence: u64,
     pub(crate) fleet: Fleet,
-    subscriptions: Subscriptions,
+    pub(crate) subscriptions: Subscriptions,
     foreign: Vec<Box<dyn Foreign>>,
-    questions: FxHashMap<u64, Question>,
-    /// What their findings weigh.
-    answers_bytes: usize,
-    next_question: u64,
+    pub(crate) questions: Questions,
     posts: VecDeque<Post>,
     answering: Vec<Answering>,
     /// Questions that the shards have been asked for others and not answered.
@@ -120,9 +99,22 @@ pub(crate) struct Hub {
     /// Own sockets by endpoint and namespace, as last counted.
     census: Vec<(Option<String>, String, u64)>,
     hello_due: Time,
+    /// When the last one was.
+    said_hello: Time,
     /// Another process was heard with our id.
-    is_doubled: bool,
+    pub(crate) is_doubled: bool,
     heard: Vec<Heard>,
+    /// The time of the last call that told it.
+    now: Time,
+    seldom: Lines,
+}
+
+/// Lines of the log that others can cause as often as they like.
+#[derive(Default)]
+struct Lines {
+    version: Seldom,
+    unreadable: Seldom,
+    full: Seldom,
 }
 
 /// What a hub is made of.
@@ -140,6 +132,7 @@ pub(crate) struct HubParts {
 impl Hub {
     pub(crate) fn new(parts: HubParts) -> Hub {
         let HubParts { me, mesh, endpoints, interests, stats, slots, foreign } = parts;
+        let questions = Questions::new(&me.id);
         Hub {
             me,
             mesh,
@@ -150,16 +143,17 @@ impl Hub {
             fleet: Fleet::default(),
             subscriptions: Subscriptions::new(slots),
             foreign,
-            questions: FxHashMap::default(),
-            answers_bytes: 0,
-            next_question: 0,
+            questions,
             posts: VecDeque::new(),
             answering: Vec::new(),
             answers_owed: 0,
             census: Vec::new(),
             hello_due: Time::NEVER,
+            said_hello: Time::default(),
             is_doubled: false,
             heard: Vec::new(),
+            now: Time::default(),
+            seldom: Lines::default(),
         }
     }
 
@@ -177,11 +171,18 @@ impl Hub {
         channels
     }
 
+    /// The broker keeps nothing: what was said before the connection is missed.
+    pub(crate) fn has_missed_some(&mut self) {
+        self.fleet.note_gap();
+    }
+
     /// The connection to the broker is gone: nobody can answer what was asked.
     pub(crate) fn disconnected(&mut self) {
         self.hello_due = Time::NEVER;
         self.posts.retain(|post| !is_hello(post));
-        self.give_up(|_| true);
+        // What others asked is not answered: whoever waits for the shards is gone with the connection.
+        self.answers_owed = self.answering.len();
+        self.give_up(Time::NEVER);
     }
 
     /// What the broker is to be told since the last call: what to hear, and what no longer.
@@ -244,10 +245,8 @@ impl Hub {
         let foreign = if is_for_one { 0 } else { self.foreign.len() };
         for place in 0..foreign {
             let told = self.foreign[place].say(said, question, now, &mut self.posts);
-            if let (Told::Asked, Some(number)) = (told, question)
-                && let Some(question) = self.questions.get_mut(&number)
-            {
-                question.awaited.push(Awaited::Foreign(place));
+            if let (Told::Asked, Some(number)) = (told, question) {
+                self.questions.await_also(number, Awaited::Foreign(place));
             }
         }
         if let Some(number) = question {
@@ -258,16 +257,20 @@ impl Hub {
     /// The broker has delivered something.
     pub(crate) fn receive(&mut self, delivery: &Delivery, now: Time) {
         self.stats.received.add(1);
+        self.now = now;
         match (&delivery.channel, &delivery.body) {
             (Channel::All | Channel::Node(_) | Channel::Slot(_), Body::Bytes(bytes)) => {
                 match own::read(bytes) {
                     Ok(envelope) => self.hear_own(envelope, now),
                     Err(own::Unreadable::Version(version)) => {
                         self.stats.unreadable.add(1);
-                        tracing::warn!(
-                            version,
-                            "a message of another process is of a version that this one does not know: bring all to one version of shardcast"
-                        );
+                        if let Some(more) = self.seldom.version.may_say(now) {
+                            tracing::warn!(
+                                version,
+                                more,
+                                "a message of another process is of a version that this one does not know: bring all to one version of shardcast"
+                            );
+                        }
                     }
                     Err(own::Unreadable::Garbage) => {
                         self.unreadable(&delivery.channel, "it is not of shardcast")
@@ -285,34 +288,44 @@ impl Hub {
 
     /// The shards have found out what another process asked.
     pub(crate) fn answer(&mut self, asker: Asker, found: Result<Findings, AckError>) {
-        self.answers_owed -= 1;
+        self.answers_owed = self.answers_owed.saturating_sub(1);
         let findings = found.unwrap_or_else(|_| Findings { shards_late: 1, ..Findings::default() });
+        let is_whole = findings.shards_late == 0;
         match asker {
-            Asker::Peer { id, question } => {
-                // Who is not known any more has given up as well.
-                if let Some(tag) = self.fleet.tag(id) {
-                    self.post(Channel::Node(tag), Word::Report { question, findings });
-                }
-            }
+            Asker::Peer { id, question } => self.post_report(id, question, findings),
             Asker::Foreign { place, ticket } => self.foreign[place].answer(ticket, findings, &mut self.posts),
-            Asker::Census => self.census = counted(findings),
+            // Sockets of a shard that is held up are still there: the last count is nearer to the truth than one without them.
+            Asker::Census if is_whole => self.census = counted(findings),
+            Asker::Census => {}
+        }
+    }
+
+    fn post_report(&mut self, to: NodeId, question: u64, findings: Findings) {
+        // Who is not known any more has given up as well.
+        if let Some(tag) = self.fleet.tag(to) {
+            self.post(Channel::Node(tag), Word::Report { question, findings });
         }
     }
 
     /// When [`handle_timeout`](Hub::handle_timeout) wants to be called next.
     pub(crate) fn next_timeout(&self) -> Time {
-        let questions = self.questions.values().map(|question| question.due).min();
         let foreign = self.foreign.iter().map(|format| format.next_timeout()).min();
         self.hello_due
             .min(self.subscriptions.next_timeout())
-            .min(questions.unwrap_or(Time::NEVER))
+            .min(self.questions.next_timeout())
             .min(foreign.unwrap_or(Time::NEVER))
     }
 
     /// Time passed: everything due is done.
     pub(crate) fn handle_timeout(&mut self, now: Time) {
+        self.now = now;
         self.subscriptions.handle_timeout(now);
         if self.hello_due <= now {
+            if now.since(self.hello_due) >= HELLO_EVERY {
+                // This thread did not run, or the whole machine did not: the silence was ours.
+                self.fleet.forgive_silence(now);
+            }
+            self.said_hello = now;
             self.say_hello(self.fleet.len() == 0);
             self.take_census();
             self.hello_due = now + HELLO_EVERY;
@@ -324,26 +337,13 @@ impl Hub {
             self.foreign[place].handle_timeout(now, &mut self.posts, &mut self.heard);
             self.take_heard(place);
         }
-        self.give_up(|question| question.due <= now);
+        self.give_up(now);
     }
 
-    /// Ends questions with what is known.
-    fn give_up(&mut self, which: impl Fn(&Question) -> bool) {
-        let given_up: Vec<u64> = self
-            .questions
-            .iter()
-            .filter(|(_, question)| which(question))
-            .map(|(number, _)| *number)
-            .collect();
-        for number in given_up {
-            if let Some(question) = self.questions.get_mut(&number) {
-                for awaited in std::mem::take(&mut question.awaited) {
-                    question.findings.processes_missing.push(match awaited {
-                        Awaited::Peer(id) => self.fleet.name(id),
-                        Awaited::Foreign(place) => self.foreign[place].name().to_owned(),
-                    });
-                }
-            }
+    /// Ends questions that are due by then, with what is known.
+    fn give_up(&mut self, due: Time) {
+        let (fleet, foreign) = (&self.fleet, &self.foreign);
+        for number in self.questions.give_up(due, |awaited| name_of(awaited, fleet, foreign)) {
             self.finish_if_answered(number);
         }
     }
@@ -448,6 +448,7 @@ impl Hub {
             return;
         }
         match word {
+            Word::Emit { to, .. } | Word::Change { to, .. } if !self.serves(&to) => self.stats.nobodys.add(1),
             Word::Emit { to, frame } => self.hear_emit(&to, frame.0),
             Word::Change { to, change } => {
                 let (namespace, target) = (to.address(), to.target());
@@ -455,6 +456,9 @@ impl Hub {
             }
             Word::Ask { question, to, ask, timeout_millis } => {
                 let asker = Asker::Peer { id: from, question };
+                if !self.serves(&to) {
+                    return self.post_report(from, question, Findings::default());
+                }
                 self.hear_question(&to, &ask, Duration::from_millis(timeout_millis), asker);
             }
             Word::Report { question, findings } => {
@@ -463,9 +467,9 @@ impl Hub {
             Word::Hello(hello) => {
                 if self.fleet.hear(from, &hello, now) {
                     tracing::info!(process = hello.name, tag = %NodeTag(hello.tag), "another process is there");
-                    self.hello_due = now;
+                    self.greet(now);
                 } else if hello.is_new {
-                    self.hello_due = now;
+                    self.greet(now);
                 }
             }
             Word::Bye => self.peer_gone(from, "it has stopped"),
@@ -486,13 +490,19 @@ impl Hub {
         }
     }
 
+    /// Says hello soon, to one that is new.
+    fn greet(&mut self, now: Time) {
+        self.hello_due = self.hello_due.min(now.max(self.said_hello + GREETING_GAP));
+    }
+
+    /// Whether a message is for an endpoint that speaks on this link: another queue's is not to be reached by this one.
+    fn serves(&self, to: &To<'_>) -> bool {
+        self.endpoints.iter().any(|path| path.as_deref() == to.endpoint)
+    }
+
     fn hear_emit(&mut self, to: &To<'_>, frame: &[u8]) {
-        match FramedEvent::split(frame) {
-            Ok(event) if event.namespace == to.namespace => {}
-            Ok(_) => {
-                return self.unreadable(&Channel::All, "the event is of another namespace than its message");
-            }
-            Err(fault) => return self.unreadable(&Channel::All, fault.reason()),
+        if let Err(fault) = outline(frame, to.namespace) {
+            return self.unreadable(&Channel::All, fault.reason());
         }
         let (namespace, target) = (to.address(), to.target());
         self.deliver(Broadcast { namespace, target, frame: Arc::new(frame.to_vec()), offset: None });
@@ -609,21 +619,20 @@ impl Hub {
             self.report(inquiry.home, inquiry.number, findings);
             return None;
         }
-        if self.questions.len() >= QUESTIONS_MAX {
+        if self.questions.is_full() {
             findings
                 .processes_missing
                 .push("more questions wait for other processes than are kept".to_owned());
             self.report(inquiry.home, inquiry.number, findings);
             return None;
         }
-        self.next_question += 1;
-        let number = self.next_question;
+        let number = self.questions.next_number();
         let for_clients = matches!(inquiry.ask, Ask::Answers { .. });
         // Facts are told in time for the home, which waits no longer than it says.
         let (timeout, patience) = if for_clients {
             (inquiry.timeout, inquiry.timeout.saturating_add(ANSWER_GRACE))
         } else {
-            (inquiry.timeout * 8 / 10, inquiry.timeout * 9 / 10)
+            (inquiry.timeout / 10 * 8, inquiry.timeout / 10 * 9)
         };
         let mut awaited: SmallVec<[Awaited; 4]> = SmallVec::new();
         let channel = match one_process(target) {
@@ -647,55 +656,30 @@ impl Hub {
                     Ask::Count | Ask::Census => AskWord::Count,
                     Ask::Rooms => AskWord::Rooms,
                 },
-                timeout_millis: timeout.as_millis() as u64,
+                timeout_millis: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
             };
             self.post(channel, word);
         }
         let (home, number_at_home, due) = (inquiry.home, inquiry.number, now + patience);
         let is_for_one = !target.is_everyone && one_id(target);
-        self.questions
-            .insert(number, Question { home, number: number_at_home, awaited, findings, due, is_for_one });
+        let question = Question { home, number_at_home, awaited, findings, due, is_for_one };
+        self.questions.open(number, question);
         Some(number)
     }
 
     /// Something was found out about a question of ours.
-    fn add_findings(&mut self, number: u64, by: Awaited, mut findings: Findings, is_last: bool) {
-        let Some(question) =
-            self.questions.get_mut(&number).filter(|question| question.awaited.contains(&by))
-        else {
-            return;
-        };
-        // What the other says of its weight is not believed.
-        findings.weigh();
-        if self.answers_bytes + findings.bytes > ANSWERS_BYTES_MAX {
-            findings.cut();
-        }
-        self.answers_bytes += findings.bytes;
-        if findings.shards_late + findings.shards_unreached > 0 {
-            findings.processes_missing.push(match by {
-                Awaited::Peer(id) => self.fleet.name(id),
-                Awaited::Foreign(place) => self.foreign[place].name().to_owned(),
-            });
-            (findings.shards_late, findings.shards_unreached) = (0, 0);
-        }
-        question.findings.add(findings);
-        let is_found = !question.findings.answers.is_empty() || !question.findings.sockets.is_empty();
-        if question.is_for_one && is_found {
-            question.awaited.clear();
-        } else if is_last {
-            question.awaited.retain(|awaited| *awaited != by);
+    fn add_findings(&mut self, number: u64, by: Awaited, findings: Findings, is_last: bool) {
+        let name = name_of(by, &self.fleet, &self.foreign);
+        if self.questions.add(number, (by, &name), findings) && is_last {
+            self.questions.has_answered(number, by);
         }
         self.finish_if_answered(number);
     }
 
     fn finish_if_answered(&mut self, number: u64) {
-        if !self.questions.get(&number).is_some_and(|question| question.awaited.is_empty()) {
-            return;
-        }
-        if let Some(question) = self.questions.remove(&number) {
-            self.answers_bytes -= question.findings.bytes;
+        if let Some(question) = self.questions.take_if_answered(number) {
             self.foreign.iter_mut().for_each(|format| format.forget(number));
-            self.report(question.home, question.number, question.findings);
+            self.report(question.home, question.number_at_home, question.findings);
         }
     }
 
@@ -706,14 +690,8 @@ impl Hub {
     fn peer_gone(&mut self, id: NodeId, why: &str) {
         let Some(peer) = self.fleet.forget(id) else { return };
         tracing::info!(process = peer.name, tag = %peer.tag, "another process is gone: {why}");
-        let waiting: Vec<u64> = self.questions.keys().copied().collect();
-        for number in waiting {
-            let Some(question) = self.questions.get_mut(&number) else { continue };
-            if question.awaited.contains(&Awaited::Peer(id)) {
-                question.awaited.retain(|awaited| *awaited != Awaited::Peer(id));
-                question.findings.processes_missing.push(peer.name.clone());
-                self.finish_if_answered(number);
-            }
+        for number in self.questions.forget(Awaited::Peer(id), &peer.name) {
+            self.finish_if_answered(number);
         }
     }
 
@@ -755,16 +733,29 @@ impl Hub {
             Ok(()) | Err(InboxError::Gone) => {}
             Err(InboxError::Full) => {
                 self.stats.lost.add(1);
-                tracing::error!(
-                    shard = shard.0,
-                    "a shard does not keep up with what other processes say: a message is lost"
-                );
+                if let Some(more) = self.seldom.full.may_say(self.now) {
+                    tracing::error!(
+                        shard = shard.0,
+                        more,
+                        "a shard does not keep up with what other processes say: messages are lost"
+                    );
+                }
             }
         }
     }
 
-    fn unreadable(&self, channel: &Channel, reason: &str) {
+    fn unreadable(&mut self, channel: &Channel, reason: &str) {
         self.stats.unreadable.add(1);
-        tracing::warn!(?channel, "a message from the queue is ignored: {reason}");
+        if let Some(more) = self.seldom.unreadable.may_say(self.now) {
+            tracing::warn!(?channel, more, "a message from the queue is ignored: {reason}");
+        }
+    }
+}
+
+/// How whoever is to answer is called, for people.
+fn name_of(awaited: Awaited, fleet: &Fleet, foreign: &[Box<dyn Foreign>]) -> String {
+    match awaited {
+        Awaited::Peer(id) => fleet.name(id),
+        Awaited::Foreign(place) => foreign[place].name().to_owned(),
     }
 }

@@ -14,6 +14,8 @@ mod body;
 pub(crate) mod contract;
 pub(crate) mod fleet;
 pub(crate) mod hub;
+#[cfg(test)]
+mod hub_tests;
 mod ids;
 #[cfg(feature = "kafka")]
 pub(crate) mod kafka;
@@ -25,9 +27,11 @@ pub(crate) mod nats;
 pub(crate) mod nodejs;
 pub(crate) mod own;
 pub(crate) mod python;
+pub(crate) mod questions;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 pub(crate) mod run;
+pub(crate) mod seldom;
 pub(crate) mod subscriptions;
 
 use std::borrow::Cow;

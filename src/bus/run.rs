@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::base::time::Time;
 use crate::bus::hub::{Asker, Hub};
 use crate::bus::make::OnBroker;
-use crate::bus::{Body, Broker, Fault, Post, Receiver, Sender};
+use crate::bus::{Body, Broker, Delivery, Fault, Post, Receiver, Sender};
 use crate::mesh::link::{LinkReceiver, LinkStats};
 use crate::mesh::{Bell, Mesh};
 use crate::message::inquiry::{AckError, Findings};
@@ -38,6 +38,18 @@ const BACKOFF_LASTING: Duration = Duration::from_secs(5);
 
 /// A try to connect, and to subscribe to everything, takes no longer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is sent, or subscribed to, is taken within so long: else the connection is one that hangs, and a new one is made.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection that lasted so long was a good one: when it breaks, the next is tried at once.
+const STEADY: Duration = Duration::from_secs(2);
+
+/// Messages that are taken, or batches that are sent, before the others on this thread have their turn.
+const TURN_MAX: u32 = 16;
+
+/// Messages that wait to be sent while what comes is still taken: some of what comes is answered.
+const POSTS_MAX: usize = 16 * BATCH_MAX;
 
 /// How long what comes waits for shards that have no room. What has not found any by then is lost and counted.
 const FULL_PATIENCE: Duration = Duration::from_millis(250);
@@ -128,8 +140,9 @@ impl Line {
         let mut outage = Outage::default();
         while !(bell.is_stopping() && link.is_empty()) {
             let opened = timeout(CONNECT_TIMEOUT, open(&mut broker, &hub, now)).await;
-            let fault = match opened.unwrap_or_else(|_| Err(Fault::late())) {
+            let fault = match opened.unwrap_or_else(|_| Err(Fault::late(CONNECT_TIMEOUT))) {
                 Ok((mut sender, mut receiver)) => {
+                    let since = Instant::now();
                     outage.is_over(&place, link.waiting_bytes());
                     stats.is_up.store(true, Relaxed);
                     stats.connects.add(1);
@@ -140,6 +153,9 @@ impl Line {
                     };
                     stats.is_up.store(false, Relaxed);
                     hub.borrow_mut().disconnected();
+                    if since.elapsed() >= STEADY {
+                        outage.tries = 0;
+                    }
                     match ended {
                         Ok(()) => return,
                         Err(fault) => fault,
@@ -161,6 +177,9 @@ async fn open<B: Broker>(
     now: &Clock,
 ) -> Result<(B::Sender, B::Receiver), Fault> {
     let (mut sender, receiver) = broker.connect().await?;
+    if !broker.keeps_messages() {
+        hub.borrow_mut().has_missed_some();
+    }
     let channels = hub.borrow_mut().connected(now());
     sender.subscribe(&channels, &[]).await?;
     Ok((sender, receiver))
@@ -176,10 +195,15 @@ async fn send_on(
 ) -> Result<(), Fault> {
     let mut answering: JoinSet<(Asker, Result<Findings, AckError>)> = JoinSet::new();
     let mut has_said_goodbye = false;
+    let mut turn = 0;
     let mut count_at = now();
     loop {
         if !batch.posts.is_empty() {
             send_batch(sender, batch, stats).await?;
+            take_turns(&mut turn).await;
+        }
+        while let Some(Ok((asker, found))) = answering.try_join_next() {
+            hub.borrow_mut().answer(asker, found);
         }
         let (add, remove) = {
             let mut hub = hub.borrow_mut();
@@ -199,7 +223,7 @@ async fn send_on(
             hub.take_subscriptions(now())
         };
         if !add.is_empty() || !remove.is_empty() {
-            sender.subscribe(&add, &remove).await?;
+            in_time(sender.subscribe(&add, &remove)).await?;
         }
         if !batch.posts.is_empty() {
             continue;
@@ -229,6 +253,11 @@ async fn send_on(
     }
 }
 
+/// What the broker is to take soon.
+async fn in_time<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    timeout(SEND_TIMEOUT, work).await.unwrap_or_else(|_| Err(Fault::late(SEND_TIMEOUT)))
+}
+
 /// Sends one batch. What is too large for the broker is left out.
 async fn send_batch(sender: &mut impl Sender, batch: &mut Batch, stats: &LinkStats) -> Result<(), Fault> {
     let bytes_max = sender.body_bytes_max().min(batch.body_bytes_max);
@@ -245,7 +274,7 @@ async fn send_batch(sender: &mut impl Sender, batch: &mut Batch, stats: &LinkSta
         bytes <= bytes_max
     });
     batch.attempts += 1;
-    sender.publish(&batch.posts).await?;
+    in_time(sender.publish(&batch.posts)).await?;
     stats.published.add(batch.posts.len() as u64);
     batch.posts.clear();
     batch.attempts = 0;
@@ -258,24 +287,49 @@ async fn receive_on(
     receiver: &mut impl Receiver,
     (bell, mesh, now): (&CompanionBell, &Mesh, &Clock),
 ) -> Fault {
+    let (mut turn, mut is_patient) = (0, true);
     loop {
         let delivery = match receiver.next().await {
             Ok(delivery) => delivery,
             Err(fault) => return fault,
         };
-        wait_for_room(mesh).await;
-        let mut hub = hub.borrow_mut();
-        hub.receive(&delivery, now());
-        if !hub.posts().is_empty() || hub.is_answering() || hub.next_timeout() <= now() {
+        wait_for_room(mesh, &mut is_patient).await;
+        while hub.borrow_mut().posts().len() >= POSTS_MAX {
+            // The sender hangs. It is given up in time.
+            sleep(Duration::from_millis(10)).await;
+        }
+        if hear(&mut hub.borrow_mut(), &delivery, now()) {
             bell.ring();
         }
+        take_turns(&mut turn).await;
+    }
+}
+
+/// Gives the hub what has come. True: it wants something done sooner than before.
+fn hear(hub: &mut Hub, delivery: &Delivery, now: Time) -> bool {
+    let due = hub.next_timeout();
+    hub.receive(delivery, now);
+    !hub.posts().is_empty() || hub.is_answering() || hub.next_timeout() < due
+}
+
+/// Lets the others on this thread have their turn now and then: a client that is always ready never waits by itself.
+async fn take_turns(turn: &mut u32) {
+    *turn += 1;
+    if turn.is_multiple_of(TURN_MAX) {
+        tokio::task::yield_now().await;
     }
 }
 
 /// Waits, but not for long, while a shard has no room: then the broker keeps what comes.
-async fn wait_for_room(mesh: &Mesh) {
+/// Patience that is used up comes back only once there has been room: one shard that is stuck does not make the process deaf.
+async fn wait_for_room(mesh: &Mesh, is_patient: &mut bool) {
+    if !mesh.is_outside_full() {
+        *is_patient = true;
+        return;
+    }
     let until = Instant::now() + FULL_PATIENCE;
-    while mesh.is_outside_full() && Instant::now() < until {
+    while *is_patient && mesh.is_outside_full() {
+        *is_patient = Instant::now() < until;
         sleep(Duration::from_millis(1)).await;
     }
 }
@@ -288,6 +342,9 @@ impl Batch {
         let was_tried = self.attempts > 0;
         self.posts.retain(|post| !was_tried || post.may_repeat && !is_hopeless);
         stats.lost.add((before - self.posts.len()) as u64);
+        if self.posts.is_empty() && !is_hopeless {
+            self.attempts = 0;
+        }
         if is_hopeless {
             self.attempts = 0;
             tracing::error!(
@@ -330,7 +387,7 @@ impl Outage {
             }
             None => tracing::info!(place, "the message queue is connected"),
         }
-        (self.tries, self.was_up) = (0, true);
+        self.was_up = true;
     }
 
     /// How long to wait before the next try.
@@ -348,8 +405,8 @@ impl Outage {
 }
 
 impl Fault {
-    fn late() -> Fault {
-        Fault { text: format!("no answer within {CONNECT_TIMEOUT:?}"), is_lasting: false }
+    fn late(time: Duration) -> Fault {
+        Fault { text: format!("no answer within {time:?}"), is_lasting: false }
     }
 }
 
@@ -362,3 +419,6 @@ impl Body {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,6 +37,8 @@ struct State {
     is_listed: bool,
     /// When it is given up, if it is not held by then.
     given_up: Time,
+    /// It has its entry among the lingering: one, however often it comes and goes.
+    is_lingering: bool,
 }
 
 impl Subscriptions {
@@ -69,8 +71,11 @@ impl Subscriptions {
         match (*count, is_held) {
             (1, true) => self.want(own, true),
             (0, _) => {
-                self.states[usize::from(own)].given_up = now + LINGER;
-                self.lingering.push_back((now + LINGER, own));
+                let state = &mut self.states[usize::from(own)];
+                state.given_up = now + LINGER;
+                if !std::mem::replace(&mut state.is_lingering, true) {
+                    self.lingering.push_back((now + LINGER, own));
+                }
             }
             _ => {}
         }
@@ -80,9 +85,14 @@ impl Subscriptions {
     pub(crate) fn handle_timeout(&mut self, now: Time) {
         while let Some(&(due, slot)) = self.lingering.front().filter(|(due, _)| *due <= now) {
             self.lingering.pop_front();
-            // It may have come back since, and gone again: then a later entry is the one that counts.
-            let place = usize::from(slot);
-            if self.held[place] == 0 && self.states[place].given_up == due {
+            let (is_held, state) = (self.held[usize::from(slot)] > 0, &mut self.states[usize::from(slot)]);
+            state.is_lingering = false;
+            // It may have come back since, and gone again: then it lingers from there on. The entry goes to the end, so it may be
+            // looked at late, by no more than LINGER.
+            if !is_held && state.given_up > due {
+                (state.is_lingering, state.given_up) = (true, state.given_up.max(now));
+                self.lingering.push_back((state.given_up, slot));
+            } else if !is_held {
                 self.want(slot, false);
             }
         }
@@ -116,6 +126,12 @@ impl Subscriptions {
                 state.is_wanted.then_some(Channel::Slot(slot as u16))
             })
             .collect()
+    }
+
+    /// Slots that are heard now.
+    #[cfg(test)]
+    pub(crate) fn heard(&self) -> usize {
+        self.states.iter().filter(|state| state.is_wanted).count()
     }
 
     fn want(&mut self, slot: u16, is_wanted: bool) {

@@ -93,6 +93,9 @@ pub(crate) struct Findings {
     pub(crate) processes_missing: Vec<String>,
 }
 
+/// Of those who are missing, so many are named where too much is to be told.
+const MISSING_MAX: usize = 100_000;
+
 impl Findings {
     /// Adds what another shard has found out.
     pub(crate) fn add(&mut self, other: Findings) {
@@ -100,12 +103,14 @@ impl Findings {
         self.missing.extend(other.missing);
         self.sockets.extend(other.sockets);
         self.ids.extend(other.ids);
-        self.count += other.count;
+        self.count = self.count.saturating_add(other.count);
         for (name, members) in other.rooms {
-            *self.rooms.entry(name).or_default() += members;
+            let sum = self.rooms.entry(name).or_default();
+            *sum = sum.saturating_add(members);
         }
         for (namespace, sockets) in other.census {
-            *self.census.entry(namespace).or_default() += sockets;
+            let sum = self.census.entry(namespace).or_default();
+            *sum = sum.saturating_add(sockets);
         }
         self.bytes += other.bytes;
         self.is_cut |= other.is_cut;
@@ -122,11 +127,14 @@ impl Findings {
         self.bytes = self.answers.iter().map(|(_, text)| answer(text)).sum::<usize>()
             + self.sockets.iter().map(SocketFacts::len_bytes).sum::<usize>()
             + size_of_val(self.ids.as_slice())
-            + self.rooms.keys().map(|name| name.len() + size_of::<String>()).sum::<usize>();
+            + self.rooms.keys().map(|name| name.len() + size_of::<String>()).sum::<usize>()
+            + size_of_val(self.missing.as_slice());
     }
 
     /// Leaves out what weighs something; whose answer it was is missing.
     pub(crate) fn cut(&mut self) {
+        // A list of who is missing that is itself too long was made up by somebody: a process has not so many sockets.
+        self.missing.truncate(MISSING_MAX);
         self.missing.extend(self.answers.drain(..).map(|(sid, _)| (sid, AckError::TooLarge)));
         self.sockets.clear();
         self.ids.clear();
