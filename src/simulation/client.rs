@@ -99,6 +99,8 @@ pub(super) struct Client {
     pub(super) pings: usize,
     /// Frames are sent in fragments now and then.
     pub(super) fragments: bool,
+    /// JSON that is broken is no fault of the server: somebody writes to the message queue what he likes.
+    pub(super) tolerates_broken_json: bool,
     /// Its parser is msgpack's.
     pub(super) speaks_msgpack: bool,
     /// Its WebSocket asks for permessage-deflate, and then compresses now and then.
@@ -138,6 +140,7 @@ impl Client {
             refusals: Vec::new(),
             pings: 0,
             fragments: false,
+            tolerates_broken_json: false,
             speaks_msgpack: false,
             offers_deflate: world.weather().config.permessage_deflate && world.random.chance(60),
             has_deflate: false,
@@ -492,7 +495,7 @@ impl Client {
     fn take_message(&mut self, text: &str) {
         assert!(!self.speaks_msgpack, "text for a client of the msgpack parser: {text}");
         assert!(self.partial.is_none(), "text came where an attachment was due: {text}");
-        let (message, attachments) = parse_message(text);
+        let (message, attachments) = parse_message(text, self.tolerates_broken_json);
         if attachments == 0 { self.receive(message) } else { self.partial = Some((message, attachments)) }
     }
 
@@ -609,7 +612,7 @@ fn split_response(arrived: &mut Vec<u8>) -> Option<(u16, bool, Vec<u8>)> {
 }
 
 /// Reads `<kind>[<attachments>-][<namespace>,][<id>][<payload>]`.
-fn parse_message(text: &str) -> (Message, usize) {
+fn parse_message(text: &str, tolerates_broken_json: bool) -> (Message, usize) {
     let kind = text.chars().next().expect("a packet has a kind");
     let mut rest = &text[1..];
     let mut attachments = 0;
@@ -625,6 +628,10 @@ fn parse_message(text: &str) -> (Message, usize) {
     let id_len = rest.bytes().take_while(u8::is_ascii_digit).count();
     let id = rest[..id_len].parse().ok();
     let payload = &rest[id_len..];
-    let payload = if payload.is_empty() { Value::Null } else { serde_json::from_str(payload).expect("JSON") };
+    let payload = match serde_json::from_str(payload) {
+        Ok(payload) => payload,
+        Err(_) if payload.is_empty() || tolerates_broken_json => Value::Null,
+        Err(error) => panic!("{error}: {payload}"),
+    };
     (Message { kind, namespace: namespace.to_owned(), id, payload, attachments: Vec::new() }, attachments)
 }

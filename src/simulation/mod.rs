@@ -4,14 +4,19 @@
 //! that failed; with `SHARDCAST_LOG=debug` the shards say why. `world` moves bytes, `client` speaks the protocols, `scenario` lets
 //! clients do what they please and `model` knows what must be true of it; `directed` has the situations that chance would
 //! rarely reach, `ends` every way in which a session ends, `targets` questions to many, `interest` which shards are told what.
+//! `fleet` joins several worlds by a broker that delays, breaks and goes away, and in `nodes` random clients are spread over them.
 
 mod app;
 mod client;
 mod directed;
 mod ends;
+#[cfg(feature = "bus")]
+mod fleet;
 mod interest;
 mod model;
 mod no_alloc;
+#[cfg(feature = "bus")]
+mod nodes;
 mod scenario;
 mod targets;
 mod world;
@@ -29,6 +34,10 @@ use tracing::level_filters::LevelFilter;
 
 /// Seeds of an ordinary run of the tests.
 const SEEDS: u64 = 60;
+
+/// The same for several processes.
+#[cfg(feature = "bus")]
+const NODES_SEEDS: u64 = 20;
 
 /// The path of the first endpoint.
 const MAIN_PATH: &str = "/socket.io/";
@@ -131,10 +140,23 @@ impl Simulation {
 
 #[test]
 fn random_clients_see_what_the_model_says() {
+    run_seeds(SEEDS, scenario::run);
+}
+
+#[cfg(feature = "bus")]
+#[test]
+fn random_clients_of_several_processes_see_what_the_model_says() {
+    run_seeds(NODES_SEEDS, nodes::run);
+    let crossed = nodes::CROSSED.load(std::sync::atomic::Ordering::Relaxed);
+    let is_one_seed = std::env::var("SHARDCAST_SEED").is_ok();
+    assert!(is_one_seed || crossed > 0, "no message had to come from another process");
+}
+
+fn run_seeds(usual: u64, run: fn(u64)) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds = match number("SHARDCAST_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("SHARDCAST_SEEDS").unwrap_or(SEEDS),
+        None => 0..number("SHARDCAST_SEEDS").unwrap_or(usual),
     };
     let level = std::env::var("SHARDCAST_LOG").ok().map(|level| level.parse::<LevelFilter>());
     if let Some(Ok(level)) = level {
@@ -142,7 +164,7 @@ fn random_clients_see_what_the_model_says() {
         let _ = tracing_subscriber::fmt().with_max_level(level).with_test_writer().try_init();
     }
     for seed in seeds {
-        let outcome = catch_unwind(AssertUnwindSafe(|| scenario::run(seed)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| run(seed)));
         assert!(outcome.is_ok(), "the simulation failed; SHARDCAST_SEED={seed} replays it");
     }
 }

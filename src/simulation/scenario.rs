@@ -88,6 +88,7 @@ pub(super) fn run(seed: u64) {
         has_slow_mesh: choice.chance(40),
         inbox_messages_max: choice.chance(20).then_some(SMALL_INBOX),
         interest_slots_max: choice.chance(30).then_some(SMALL_TABLE),
+        node: None,
     };
     let simulation = Simulation::with(seed, weather, move |shard| app_at_two_endpoints(shard, &options));
     let mut scenario = Scenario {

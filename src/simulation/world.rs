@@ -11,10 +11,11 @@ use std::time::Duration;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
 
-use crate::base::ids::ShardId;
+use crate::base::ids::{NodeTag, ShardId};
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::config::Config;
+use crate::mesh::link::{Link, LinkReceiver, Links};
 use crate::mesh::{Bell, INBOX_MESSAGES_MAX, InboxReceiver, Mesh, MeshOptions, ShardMessage};
 use crate::message::files::FileAnswer;
 use crate::message::peer::Peer;
@@ -28,6 +29,7 @@ use crate::shard::user::shard_info::ShardInfo;
 use crate::shard::value::files::FileWork;
 use crate::shard::value::outbox::Outbox;
 use crate::shard::value::stats::ShardCounters;
+use crate::simulation::app::SECOND_PATH;
 use crate::testing::wire_places::WirePlaces;
 
 /// What the kernel takes for a peer that does not read.
@@ -38,6 +40,9 @@ const SLICES_PER_SEND_MAX: usize = 8;
 
 /// Connections that one turn sends to: few, so that turns with more are looked at too.
 const FLUSHES_PER_TURN_MAX: usize = 4;
+
+/// Bytes that wait for a broker; more than is ever said.
+const LINK_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Steps without a pause of the clock after which a world is said to be running in circles.
 const STEPS_PER_INSTANT_MAX: usize = 2_000_000;
@@ -82,7 +87,7 @@ impl Random {
 }
 
 /// A bell that does nothing: the scheduler looks into every inbox.
-struct NoBell;
+pub(super) struct NoBell;
 
 impl Bell for NoBell {
     fn ring(&self) {}
@@ -164,6 +169,8 @@ pub(super) struct Weather {
     pub(super) inbox_messages_max: Option<usize>,
     /// Slots of the table that says which shards have which rooms, if fewer than usual: rooms collide.
     pub(super) interest_slots_max: Option<usize>,
+    /// It is one of several processes, with this tag, and speaks to the others at both endpoints.
+    pub(super) node: Option<NodeTag>,
 }
 
 impl Default for Weather {
@@ -178,6 +185,7 @@ impl Default for Weather {
             has_slow_mesh: false,
             inbox_messages_max: None,
             interest_slots_max: None,
+            node: None,
         }
     }
 }
@@ -194,6 +202,8 @@ pub(super) struct World {
     /// Kept-alive wires that no request is on, with the time they were put here; any client takes any, as behind
     /// a proxy.
     pub(super) pool: Vec<(WireId, Time)>,
+    /// The way to other processes, if it is one of several.
+    pub(super) line: Option<(Arc<Link>, LinkReceiver)>,
     inboxes: Vec<InboxReceiver>,
     /// When each shard looks into its inbox again.
     mail_after: Vec<Time>,
@@ -211,6 +221,12 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, weather: Weather, app: impl Fn(ShardInfo) -> App) -> World {
         let mut random = Random::new(seed);
+        let line = weather.node.map(|tag| Link::new(tag, LINK_BYTES_MAX, false, Box::new(NoBell)));
+        let line = line.map(|(link, receiver)| (Arc::new(link), receiver));
+        let links = line.as_ref().zip(weather.node).map(|((link, _), tag)| {
+            let paths = [None, Some(SECOND_PATH.into())];
+            Links::new(tag, paths.map(|path| (path, Arc::clone(link))).into())
+        });
         let bells = (0..weather.shards).map(|_| Box::new(NoBell) as Box<dyn Bell>).collect();
         let options = MeshOptions {
             messages_max: weather.inbox_messages_max.unwrap_or(INBOX_MESSAGES_MAX),
@@ -218,7 +234,7 @@ impl World {
             places: 2,
             seed: [1, 2, 3, 4],
             interest_slots_max: weather.interest_slots_max.unwrap_or(usize::MAX),
-            ..MeshOptions::default()
+            links: links.unwrap_or_default(),
         };
         let (mesh, inboxes) = Mesh::with(bells, options);
         let config = Arc::new(weather.config.clone());
@@ -248,6 +264,7 @@ impl World {
             handle,
             wires: Vec::new(),
             pool: Vec::new(),
+            line,
             inboxes,
             mail_after: vec![Time(0); weather.shards],
             places: WirePlaces::new(weather.shards),

@@ -1,0 +1,333 @@
+//! Several processes at one broker: worlds with a hub each, on one clock.
+//!
+//! The broker is the exchange in memory, seen through connections that delay what they carry, break with a batch half sent, stall,
+//! and lose the broker itself. What a broken connection had still under way may arrive later, as it does from a kernel's buffer.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::base::ids::NodeTag;
+use crate::base::time::Time;
+use crate::bus::hub::{Answering, Hub, HubParts, Identity};
+use crate::bus::memory::{Exchange, Link as Connection, SLOTS};
+use crate::bus::{Delivery, Fault, Post};
+use crate::mesh::link::ROOM_SLOTS;
+use crate::message::inquiry::AckError;
+use crate::simulation::Simulation;
+use crate::simulation::app::{SECOND_PATH, app_at_two_endpoints};
+use crate::simulation::world::{Random, Weather};
+
+/// Messages that are sent at once, as by the companion thread.
+const BATCH_MAX: usize = 256;
+
+/// One process.
+pub(super) struct Node {
+    pub(super) simulation: Simulation,
+    pub(super) hub: Hub,
+    connection: Option<Connection>,
+    /// Taken from the hub and not acknowledged.
+    batch: Vec<Post>,
+    /// How many of the batch have reached the broker.
+    carried: usize,
+    send_at: Time,
+    read_at: Time,
+    connect_at: Time,
+    answering: Vec<Answering>,
+    /// Nothing passes in either direction until then, and the connection does not break by that.
+    stalled_until: Time,
+    /// When messages to or from it may have been lost for the last time.
+    pub(super) disturbed: Time,
+}
+
+/// All processes, and what is between them.
+pub(super) struct Fleet {
+    pub(super) now: Time,
+    pub(super) nodes: Vec<Node>,
+    exchange: Exchange,
+    random: Random,
+    /// How long a connection takes with a message at most, in milliseconds.
+    delay_max: usize,
+    /// What broken connections had under way.
+    late: VecDeque<(Time, Post)>,
+    late_connection: Option<Connection>,
+}
+
+fn tag(number: usize) -> NodeTag {
+    NodeTag([b'n', b'o', number as u8])
+}
+
+impl Node {
+    fn new(seed: u64, number: usize, weather: &Weather) -> Node {
+        let weather = Weather { node: Some(tag(number)), ..weather.clone() };
+        let options = weather.config.engine.clone();
+        let app = move |shard| app_at_two_endpoints(shard, &options);
+        let simulation = Simulation::with(seed ^ (number as u64) << 40, weather, app);
+        let (link, _) = simulation.world.line.as_ref().expect("it is one of several");
+        let hub = Hub::new(HubParts {
+            me: Identity {
+                id: [1 + number as u8; 16],
+                tag: tag(number),
+                name: format!("node {number}"),
+                started: 0,
+            },
+            mesh: Arc::clone(&simulation.world.mesh),
+            endpoints: vec![None, Some(SECOND_PATH.into())],
+            interests: Arc::clone(&link.interests),
+            stats: Arc::clone(&link.stats),
+            slots: SLOTS,
+            foreign: Vec::new(),
+        });
+        Node {
+            simulation,
+            hub,
+            connection: None,
+            batch: Vec::new(),
+            carried: 0,
+            send_at: Time(0),
+            read_at: Time(0),
+            connect_at: Time(0),
+            answering: Vec::new(),
+            stalled_until: Time(0),
+            disturbed: Time(0),
+        }
+    }
+
+    fn set_up(&self, is_up: bool) {
+        let (link, _) = self.simulation.world.line.as_ref().expect("it is one of several");
+        link.stats.is_up.store(is_up, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Answers of its shards to others' questions.
+    fn hear_answers(&mut self) {
+        self.answering.extend(self.hub.take_answering());
+        for answering in std::mem::take(&mut self.answering) {
+            let (asker, mut receiver) = answering.into_parts();
+            match Pin::new(&mut receiver).poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(found) => self.hub.answer(asker, found.unwrap_or(Err(AckError::Stopped))),
+                Poll::Pending => self.answering.push(Answering { to: asker, receiver }),
+            }
+        }
+    }
+}
+
+impl Fleet {
+    pub(super) fn new(seed: u64, len: usize, weather: &Weather, delay_max: usize) -> Fleet {
+        Fleet {
+            now: Time(1000),
+            nodes: (0..len).map(|number| Node::new(seed, number, weather)).collect(),
+            exchange: Exchange::default(),
+            random: Random::new(seed ^ 0xf1ee7),
+            delay_max,
+            late: VecDeque::new(),
+            late_connection: None,
+        }
+    }
+
+    /// Lets so much time pass, a little at a time.
+    pub(super) fn run(&mut self, time: Duration, tick: Duration) {
+        let until = self.now + time;
+        while self.now < until {
+            self.now = until.min(self.now + tick);
+            for node in &mut self.nodes {
+                let simulation = &mut node.simulation;
+                loop {
+                    simulation.drive_all();
+                    while simulation.step() {}
+                    if !simulation.world.pass_time(self.now) {
+                        break;
+                    }
+                }
+            }
+            self.carry_late();
+            for number in 0..self.nodes.len() {
+                self.turn(number);
+            }
+        }
+    }
+
+    /// Some steps of one process, whose clock stands still.
+    pub(super) fn step(&mut self, node: usize, steps: usize) {
+        let simulation = &mut self.nodes[node].simulation;
+        simulation.drive_all();
+        for _ in 0..steps {
+            simulation.step();
+        }
+    }
+
+    /// What the companion thread of a process does now, if its connection lets it.
+    fn turn(&mut self, number: usize) {
+        if self.nodes[number].connection.is_none() {
+            self.connect(number);
+        }
+        let Some(connection) = self.nodes[number].connection else {
+            self.nodes[number].disturbed = self.now;
+            return;
+        };
+        if self.nodes[number].stalled_until > self.now {
+            self.nodes[number].disturbed = self.now;
+            return;
+        }
+        let worked = self.hear(number, connection).and_then(|()| self.speak(number, connection));
+        if worked.is_err() {
+            self.lose(number);
+        }
+    }
+
+    fn connect(&mut self, number: usize) {
+        let Fleet { exchange, nodes, now, random, .. } = self;
+        let node = &mut nodes[number];
+        if node.connect_at > *now {
+            return;
+        }
+        node.connect_at = *now + Duration::from_millis(25 + random.below(475) as u64);
+        let Ok(connection) = exchange.connect() else { return };
+        node.hub.has_missed_some();
+        let channels = node.hub.connected(*now);
+        exchange.subscribe(connection, &channels, &[]).expect("it is up");
+        node.connection = Some(connection);
+        node.set_up(true);
+        (node.disturbed, node.stalled_until, node.carried) = (*now, Time(0), 0);
+    }
+
+    /// Takes what has arrived, or a part of it.
+    fn hear(&mut self, number: usize, connection: Connection) -> Result<(), Fault> {
+        let Fleet { exchange, nodes, now, random, delay_max, .. } = self;
+        let node = &mut nodes[number];
+        if node.read_at > *now {
+            return Ok(());
+        }
+        let mut count = 1 + random.below(20);
+        while count > 0
+            && let Some(delivery) = exchange.take(connection)?
+        {
+            node.hub.receive(&delivery, *now);
+            count -= 1;
+        }
+        node.read_at = *now + Duration::from_millis(random.below(*delay_max + 1) as u64);
+        Ok(())
+    }
+
+    /// Sends what waits, or a part of it. As the companion thread, it does nothing else meanwhile.
+    fn speak(&mut self, number: usize, connection: Connection) -> Result<(), Fault> {
+        let Fleet { exchange, nodes, now, random, delay_max, .. } = self;
+        let node = &mut nodes[number];
+        if node.batch.is_empty() {
+            node.hear_answers();
+            node.hub.handle_timeout(*now);
+            let (_, said) = node.simulation.world.line.as_ref().expect("it is one of several");
+            while node.hub.posts().len() < BATCH_MAX
+                && let Some(said) = said.next()
+            {
+                node.hub.say(&said, *now);
+            }
+            let (add, remove) = node.hub.take_subscriptions(*now);
+            exchange.subscribe(connection, &add, &remove)?;
+            let count = node.hub.posts().len().min(BATCH_MAX);
+            node.batch.extend(node.hub.posts().drain(..count));
+            node.carried = 0;
+        }
+        if node.send_at > *now {
+            return Ok(());
+        }
+        let left = node.batch.len() - node.carried;
+        let count = if left > 0 { 1 + random.below(left) } else { 0 };
+        exchange.publish(connection, &node.batch[node.carried..node.carried + count])?;
+        node.carried += count;
+        node.send_at = *now + Duration::from_millis(random.below(*delay_max + 1) as u64);
+        if node.carried == node.batch.len() && random.chance(80) {
+            node.batch.clear();
+            node.carried = 0;
+        }
+        Ok(())
+    }
+
+    /// The connection is over. Its batch is sent again on the next, whatever the broker has of it.
+    fn lose(&mut self, number: usize) {
+        let Fleet { exchange, nodes, now, .. } = self;
+        let node = &mut nodes[number];
+        if let Some(connection) = node.connection.take() {
+            exchange.disconnect(connection);
+            node.hub.disconnected();
+            node.answering.clear();
+            node.set_up(false);
+            node.disturbed = *now;
+        }
+    }
+
+    /// Breaks the connection of a process. A part of what was under way may arrive later.
+    pub(super) fn cut(&mut self, number: usize) {
+        let Some(connection) = self.nodes[number].connection else { return };
+        let Fleet { nodes, random, late, now, .. } = self;
+        let rest = &nodes[number].batch[nodes[number].carried..];
+        if random.chance(50) && !rest.is_empty() {
+            let count = random.below(rest.len() + 1);
+            let at = *now + Duration::from_millis(random.below(2000) as u64);
+            late.extend(rest[..count].iter().map(|post| (at, post.clone())));
+        }
+        self.exchange.cut(connection, "the simulation breaks it");
+        self.nodes[number].disturbed = self.now;
+    }
+
+    /// Nothing passes to and from a process for a while.
+    pub(super) fn stall(&mut self, number: usize, time: Duration) {
+        self.nodes[number].stalled_until = self.now + time;
+        self.nodes[number].disturbed = self.now;
+    }
+
+    /// The broker goes away.
+    pub(super) fn stop_broker(&mut self) {
+        self.exchange.stop();
+        self.late.clear();
+        self.nodes.iter_mut().for_each(|node| node.disturbed = self.now);
+    }
+
+    /// It is there again, and knows nothing.
+    pub(super) fn start_broker(&mut self) {
+        self.exchange.start();
+    }
+
+    /// Something arrives at a process that nobody of the fleet has said.
+    pub(super) fn inject(&mut self, number: usize, delivery: &Delivery) {
+        let now = self.now;
+        self.nodes[number].hub.receive(delivery, now);
+    }
+
+    fn carry_late(&mut self) {
+        while self.late.front().is_some_and(|(at, _)| *at <= self.now)
+            && let Some((_, post)) = self.late.pop_front()
+        {
+            let connection = match self.late_connection {
+                Some(connection) => Ok(connection),
+                None => self.exchange.connect(),
+            };
+            let Ok(connection) = connection else { continue };
+            let is_carried = self.exchange.publish(connection, &[post]).is_ok();
+            self.late_connection = is_carried.then_some(connection);
+        }
+    }
+
+    /// How many others each process knows.
+    pub(super) fn known(&self) -> Vec<usize> {
+        self.nodes.iter().map(|node| node.hub.fleet.len()).collect()
+    }
+
+    /// No table of any process holds anything of any client.
+    pub(super) fn assert_empty(&mut self) {
+        for (number, node) in self.nodes.iter_mut().enumerate() {
+            node.simulation.assert_empty();
+            let (link, said) = node.simulation.world.line.as_ref().expect("it is one of several");
+            assert_eq!((said.is_empty(), said.waiting_bytes()), (true, 0), "node {number} has said all");
+            let held = (0..ROOM_SLOTS).filter(|slot| link.interests.is_held(*slot as u16)).count();
+            let tables = (held, node.hub.subscriptions.heard(), node.hub.questions.len());
+            assert_eq!(tables, (0, 0, 0), "node {number} hears rooms or waits for answers");
+            let stats = link.snapshot();
+            assert_eq!((stats.lost, stats.unreadable, stats.refused), (0, 0, 0), "node {number}");
+            for path in [None, Some(SECOND_PATH)] {
+                assert_eq!(node.hub.fleet.sockets(path, "/"), 0, "node {number} counts sockets of others");
+            }
+        }
+    }
+}
