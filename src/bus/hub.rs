@@ -4,6 +4,8 @@
 //! beside it those of other people's processes ([`Foreign`]). What is our own is said to the slots in which the receivers' rooms are; a
 //! process hears only slots in which it has members.
 
+mod answering;
+mod servers;
 mod words;
 
 use std::collections::VecDeque;
@@ -17,9 +19,10 @@ use crate::base::ids::{NodeTag, ShardId, Sid};
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::bus::fleet::{Fleet, HELLO_EVERY};
-use crate::bus::hub::words::{counted, is_hello, outline, reframe};
+use crate::bus::hub::answering::question_word;
+use crate::bus::hub::words::{is_hello, outline, reframe};
 use crate::bus::ids::{one_id, one_process};
-use crate::bus::own::{self, AskWord, ChangeWord, Envelope, Hello, NodeId, Raw, To, Word};
+use crate::bus::own::{self, ChangeWord, Envelope, Hello, NodeId, Raw, To, Word};
 use crate::bus::questions::{Awaited, QUESTIONS_MAX, Question, Questions};
 use crate::bus::seldom::Seldom;
 use crate::bus::subscriptions::Subscriptions;
@@ -28,8 +31,8 @@ use crate::mesh::interest::Audience;
 use crate::mesh::link::{Interests, LinkStats, Said, room_slot};
 use crate::mesh::{InboxError, Mesh, ShardMessage};
 use crate::message::address::Address;
-use crate::message::inquiry::{AckError, Ask, Findings, Inquiry, Report, Request};
-use crate::message::target::{Broadcast, Reach, SocketChange, SocketCommand, Target};
+use crate::message::inquiry::{AckError, Ask, Findings, Inquiry, Report};
+use crate::message::target::{Broadcast, SocketChange, SocketCommand, Target};
 
 /// Rooms of one target that are told one by one; for more, every process is told.
 const CHANNELS_MAX: usize = 8;
@@ -238,6 +241,7 @@ impl Hub {
                 self.post_to(&command.namespace, &command.target, word);
             }
             Said::Ask(inquiry) => question = self.ask(inquiry, now),
+            Said::ServerEvent(event) => self.say_to_servers(event),
             Said::Room { .. } => {}
         }
         // What is for sockets of one process of ours is for nobody else.
@@ -284,27 +288,6 @@ impl Hub {
     /// Whether shards have been asked something since the last [`take_answering`](Hub::take_answering).
     pub(crate) fn is_answering(&self) -> bool {
         !self.answering.is_empty()
-    }
-
-    /// The shards have found out what another process asked.
-    pub(crate) fn answer(&mut self, asker: Asker, found: Result<Findings, AckError>) {
-        self.answers_owed = self.answers_owed.saturating_sub(1);
-        let findings = found.unwrap_or_else(|_| Findings { shards_late: 1, ..Findings::default() });
-        let is_whole = findings.shards_late == 0;
-        match asker {
-            Asker::Peer { id, question } => self.post_report(id, question, findings),
-            Asker::Foreign { place, ticket } => self.foreign[place].answer(ticket, findings, &mut self.posts),
-            // Sockets of a shard that is held up are still there: the last count is nearer to the truth than one without them.
-            Asker::Census if is_whole => self.census = counted(findings),
-            Asker::Census => {}
-        }
-    }
-
-    fn post_report(&mut self, to: NodeId, question: u64, findings: Findings) {
-        // Who is not known any more has given up as well.
-        if let Some(tag) = self.fleet.tag(to) {
-            self.post(Channel::Node(tag), Word::Report { question, findings });
-        }
     }
 
     /// When [`handle_timeout`](Hub::handle_timeout) wants to be called next.
@@ -473,6 +456,7 @@ impl Hub {
                 }
             }
             Word::Bye => self.peer_gone(from, "it has stopped"),
+            Word::Server(word) => self.hear_server_event(&word, from),
         }
     }
 
@@ -508,44 +492,6 @@ impl Hub {
         self.deliver(Broadcast { namespace, target, frame: Arc::new(frame.to_vec()), offset: None });
     }
 
-    fn hear_question(&mut self, to: &To<'_>, ask: &AskWord<'_>, timeout: Duration, asker: Asker) {
-        let ask = match ask {
-            AskWord::Answers { frame } => {
-                let id = self.mesh.next_broadcast_ack_id();
-                match reframe(frame.0, to.namespace, id) {
-                    Ok(frame) => Ask::Answers { id, frame: Arc::new(frame) },
-                    Err(fault) => return self.unreadable(&Channel::All, fault.reason()),
-                }
-            }
-            AskWord::Sockets => Ask::Sockets,
-            AskWord::Ids => Ask::Ids,
-            AskWord::Count => Ask::Count,
-            AskWord::Rooms => Ask::Rooms,
-        };
-        self.ask_shards((to.address(), to.target()), ask, Some(timeout), asker);
-    }
-
-    /// Asks the shards of this process, for somebody else. False: too many questions wait for them.
-    fn ask_shards(
-        &mut self,
-        (namespace, mut target): (Address, Target),
-        ask: Ask,
-        timeout: Option<Duration>,
-        asker: Asker,
-    ) -> bool {
-        if self.answers_owed >= QUESTIONS_MAX {
-            self.stats.lost.add(1);
-            return false;
-        }
-        self.answers_owed += 1;
-        target.reach = Reach::Process;
-        let (reply, receiver) = oneshot::async_channel();
-        let request = Request { namespace, target, ask, timeout, reply };
-        self.send(self.mesh.asking_shard(), ShardMessage::Request(Box::new(request)));
-        self.answering.push(Answering { to: asker, receiver });
-        true
-    }
-
     fn hear_foreign(&mut self, delivery: &Delivery, now: Time) {
         for place in 0..self.foreign.len() {
             if !self.foreign[place].is_of(&delivery.channel) {
@@ -562,6 +508,7 @@ impl Hub {
     fn take_heard(&mut self, place: usize) {
         for heard in std::mem::take(&mut self.heard) {
             match heard {
+                Heard::ServerEvent { .. } => self.hear_foreign_server_event(place, heard),
                 Heard::Found { question, findings, is_last } => {
                     self.add_findings(question, Awaited::Foreign(place), findings, is_last);
                 }
@@ -646,19 +593,8 @@ impl Hub {
             }
         };
         if !awaited.is_empty() {
-            let word = Word::Ask {
-                question: number,
-                to: To::new(namespace, target),
-                ask: match &inquiry.ask {
-                    Ask::Answers { frame, .. } => AskWord::Answers { frame: Raw(frame) },
-                    Ask::Sockets => AskWord::Sockets,
-                    Ask::Ids => AskWord::Ids,
-                    Ask::Count | Ask::Census => AskWord::Count,
-                    Ask::Rooms => AskWord::Rooms,
-                },
-                timeout_millis: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
-            };
-            self.post(channel, word);
+            let timeout_millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+            self.post(channel, question_word(inquiry, number, timeout_millis));
         }
         let (home, number_at_home, due) = (inquiry.home, inquiry.number, now + patience);
         let is_for_one = !target.is_everyone && one_id(target);
@@ -668,8 +604,13 @@ impl Hub {
     }
 
     /// Something was found out about a question of ours.
-    fn add_findings(&mut self, number: u64, by: Awaited, findings: Findings, is_last: bool) {
+    fn add_findings(&mut self, number: u64, by: Awaited, mut findings: Findings, is_last: bool) {
         let name = name_of(by, &self.fleet, &self.foreign);
+        for (process, _) in &mut findings.servers {
+            if process.is_empty() || matches!(by, Awaited::Peer(_)) {
+                process.clone_from(&name);
+            }
+        }
         if self.questions.add(number, (by, &name), findings) && is_last {
             self.questions.has_answered(number, by);
         }
