@@ -6,6 +6,7 @@
 
 mod answering;
 mod servers;
+mod states;
 mod words;
 
 use std::collections::VecDeque;
@@ -104,6 +105,8 @@ pub(crate) struct Hub {
     hello_due: Time,
     /// When the last one was.
     said_hello: Time,
+    /// When the values of state rooms are compared next.
+    states_due: Time,
     /// Another process was heard with our id.
     pub(crate) is_doubled: bool,
     heard: Vec<Heard>,
@@ -153,6 +156,7 @@ impl Hub {
             census: Vec::new(),
             hello_due: Time::NEVER,
             said_hello: Time::default(),
+            states_due: Time(0),
             is_doubled: false,
             heard: Vec::new(),
             now: Time::default(),
@@ -165,7 +169,7 @@ impl Hub {
     pub(crate) fn connected(&mut self, now: Time) -> Vec<Channel> {
         self.note_interests(now);
         self.fleet.forgive_silence(now);
-        self.hello_due = now;
+        (self.hello_due, self.states_due) = (now, now);
         let mut channels = vec![Channel::All, Channel::Node(self.me.tag)];
         channels.extend(self.subscriptions.take_all());
         for format in &mut self.foreign {
@@ -242,6 +246,7 @@ impl Hub {
             }
             Said::Ask(inquiry) => question = self.ask(inquiry, now),
             Said::ServerEvent(event) => self.say_to_servers(event),
+            Said::State(news) => self.say_state(news),
             Said::Room { .. } => {}
         }
         // What is for sockets of one process of ours is for nobody else.
@@ -311,6 +316,7 @@ impl Hub {
             self.said_hello = now;
             self.say_hello(self.fleet.len() == 0);
             self.take_census();
+            self.compare_states(now);
             self.hello_due = now + HELLO_EVERY;
             for id in self.fleet.silent(now) {
                 self.peer_gone(id, "it has been silent for too long");
@@ -450,6 +456,7 @@ impl Hub {
             Word::Hello(hello) => {
                 if self.fleet.hear(from, &hello, now) {
                     tracing::info!(process = hello.name, tag = %NodeTag(hello.tag), "another process is there");
+                    self.states_due = now;
                     self.greet(now);
                 } else if hello.is_new {
                     self.greet(now);
@@ -457,6 +464,7 @@ impl Hub {
             }
             Word::Bye => self.peer_gone(from, "it has stopped"),
             Word::Server(word) => self.hear_server_event(&word, from),
+            Word::State(word) => self.hear_state(word, from),
         }
     }
 
