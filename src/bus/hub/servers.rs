@@ -19,6 +19,9 @@ impl Hub {
 
     /// Another process has said something to the servers.
     pub(super) fn hear_server_event(&mut self, word: &ServerWord<'_>, from: NodeId) {
+        if !self.has_endpoint(word.endpoint) {
+            return;
+        }
         let event = ServerEvent {
             namespace: Address::new(word.endpoint, word.namespace),
             name: word.name.to_owned(),
@@ -29,6 +32,11 @@ impl Hub {
         };
         let asker = word.question.map(|question| Asker::Peer { id: from, question });
         self.call_handler(event, self.fleet.name(from), asker);
+    }
+
+    /// Whether an endpoint speaks on this link: those of another queue are not reached by this one.
+    pub(super) fn has_endpoint(&self, endpoint: Option<&str>) -> bool {
+        self.endpoints.iter().any(|path| path.as_deref() == endpoint)
     }
 
     /// The same in a foreign format.

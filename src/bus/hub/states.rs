@@ -33,6 +33,9 @@ impl Hub {
 
     /// Another process has said something of one.
     pub(super) fn hear_state(&mut self, word: RoomWord<'_>, from: NodeId) {
+        if !self.has_endpoint(word.endpoint) {
+            return;
+        }
         if !is_sound(&word.what) {
             return self.unreadable(&Channel::All, "a value of a state room is no JSON");
         }
