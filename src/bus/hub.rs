@@ -24,7 +24,7 @@ use crate::bus::hub::answering::question_word;
 use crate::bus::hub::words::{is_hello, outline, reframe};
 use crate::bus::ids::{one_id, one_process};
 use crate::bus::own::{self, ChangeWord, Envelope, Hello, NodeId, Raw, To, Word};
-use crate::bus::questions::{Awaited, QUESTIONS_MAX, Question, Questions};
+use crate::bus::questions::{Awaited, Question, Questions};
 use crate::bus::seldom::Seldom;
 use crate::bus::subscriptions::Subscriptions;
 use crate::bus::{Body, Channel, Delivery, Foreign, Heard, Post, Told};

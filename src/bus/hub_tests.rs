@@ -20,7 +20,7 @@ use crate::bus::own::{self, Envelope, Hello, Word};
 use crate::bus::subscriptions::LINGER;
 use crate::bus::{Body, Channel, Delivery, Post};
 use crate::mesh::interest::Holdings;
-use crate::mesh::link::{Link, LinkReceiver, Said};
+use crate::mesh::link::{Link, LinkBounds, LinkReceiver, Said};
 use crate::mesh::{Bell, INBOX_OUTSIDE_MESSAGES_MAX, InboxReceiver, Mesh, ShardMessage};
 use crate::message::address::Address;
 use crate::message::inquiry::{AckError, Ask, Findings, Inquiry, Reply};
@@ -92,7 +92,8 @@ impl Node {
     fn new(number: usize, id: u8) -> Node {
         let bells = (0..SHARDS).map(|_| Box::new(NoBell) as Box<dyn Bell>).collect();
         let (mesh, inboxes) = Mesh::new(bells);
-        let (link, said) = Link::new(tag(number), 1 << 20, false, Box::new(NoBell));
+        let bounds = LinkBounds { bytes_max: 1 << 20, message_bytes_max: usize::MAX };
+        let (link, said) = Link::new(tag(number), bounds, false, Box::new(NoBell));
         let link = Arc::new(link);
         let me = Identity {
             id: [id; 16],

@@ -15,7 +15,7 @@ use crate::base::ids::{NodeTag, ShardId};
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::config::Config;
-use crate::mesh::link::{Link, LinkReceiver, Links};
+use crate::mesh::link::{Link, LinkBounds, LinkReceiver, Links};
 use crate::mesh::{Bell, INBOX_MESSAGES_MAX, InboxReceiver, Mesh, MeshOptions, ShardMessage};
 use crate::message::files::FileAnswer;
 use crate::message::peer::Peer;
@@ -221,11 +221,13 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, weather: Weather, app: impl Fn(ShardInfo) -> App) -> World {
         let mut random = Random::new(seed);
-        let line = weather.node.map(|tag| Link::new(tag, LINK_BYTES_MAX, false, Box::new(NoBell)));
+        let bounds = LinkBounds { bytes_max: LINK_BYTES_MAX, message_bytes_max: usize::MAX };
+        let line = weather.node.map(|tag| Link::new(tag, bounds, false, Box::new(NoBell)));
         let line = line.map(|(link, receiver)| (Arc::new(link), receiver));
         let links = line.as_ref().zip(weather.node).map(|((link, _), tag)| {
             let paths = [None, Some(SECOND_PATH.into())];
-            Links::new(tag, paths.map(|path| (path, Arc::clone(link))).into())
+            let process = u64::from_le_bytes([tag.0[0], tag.0[1], tag.0[2], 0, 0, 0, 0, 0]);
+            Links::new(tag, process, paths.map(|path| (path, Arc::clone(link))).into())
         });
         let bells = (0..weather.shards).map(|_| Box::new(NoBell) as Box<dyn Bell>).collect();
         let options = MeshOptions {

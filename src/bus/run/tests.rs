@@ -10,7 +10,7 @@ use crate::base::ids::{NodeTag, ShardId};
 use crate::bus::Channel;
 use crate::bus::hub::{HubParts, Identity};
 use crate::bus::own::{self, AskWord, Envelope, Hello, To, Word};
-use crate::mesh::link::{Link, LinkFull, Said};
+use crate::mesh::link::{Link, LinkBounds, LinkError, Said};
 use crate::mesh::{INBOX_OUTSIDE_MESSAGES_MAX, InboxReceiver, ShardMessage};
 use crate::message::address::Address;
 use crate::message::target::{Broadcast, Target};
@@ -180,7 +180,8 @@ impl Bell for NoBell {
 fn process(bytes_max: usize) -> (Process, Line) {
     let bell = CompanionBell::new();
     let tag = NodeTag([1, 2, 3]);
-    let (link, receiver) = Link::new(tag, bytes_max, false, Box::new(bell.clone()));
+    let bounds = LinkBounds { bytes_max, message_bytes_max: usize::MAX };
+    let (link, receiver) = Link::new(tag, bounds, false, Box::new(bell.clone()));
     let (link, started) = (Arc::new(link), Instant::now());
     let (mesh, inboxes) = Mesh::new(vec![Box::new(NoBell)]);
     let hub = Hub::new(HubParts {
@@ -206,7 +207,7 @@ fn process(bytes_max: usize) -> (Process, Line) {
 }
 
 impl Process {
-    fn try_emit(&self, args: &str) -> Result<(), LinkFull> {
+    fn try_emit(&self, args: &str) -> Result<(), LinkError> {
         let mut frame = Vec::new();
         frame_raw(&mut frame, &[] as &[&[u8]], |out| encode_event_raw(out, "/", None, "said", args));
         let target = Target { rooms: ["room"].into_iter().collect(), ..Target::default() };
