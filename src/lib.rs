@@ -95,6 +95,7 @@ pub use shard::user::engine_socket::{EngineRoute, EngineSocket};
 pub use shard::user::gathering::{Answers, Gathering, RemoteSocket};
 pub use shard::user::question::Question;
 pub use shard::user::recipients::Recipients;
+pub use shard::user::servers::{ServerAnswers, ServerContext};
 pub use shard::user::shard_info::ShardInfo;
 pub use shard::user::sleep::{Interval, MissedBeats, interval, sleep};
 pub use shard::user::socket::{Emitted, Socket};

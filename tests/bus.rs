@@ -6,7 +6,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use shardcast::{Binary, Config, Context, EmitError, Emitter, EngineOptions, RunningServer, Server};
+use shardcast::{
+    Args, Binary, Config, Context, EmitError, Emitted, Emitter, EngineOptions, RunningServer, Server,
+    ServerContext,
+};
 
 /// Longer than anything here takes; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -22,6 +25,14 @@ fn server(queue: &str) -> RunningServer {
             });
             io.on("say", |cx: &mut Context, room: String, text: String| {
                 cx.to(&room).include_self(false).emit("said", &text);
+            });
+            io.on_server_event("told", |cx: &ServerContext, args: Args| {
+                cx.broadcast().local().emit("told", args);
+                (args.len(), Binary::from(vec![9]))
+            });
+            io.on_server_event("fails", |_: &ServerContext, args: Args| args.read::<bool>(0));
+            io.on_server_event("panics", |_: &ServerContext, args: Args| {
+                assert!(args.is_empty(), "on purpose");
             });
             io.on("all", |cx: &mut Context, text: String| {
                 cx.broadcast().emit("said", (&text, Binary::from(vec![1, 2, 3])));
@@ -288,4 +299,42 @@ fn a_session_of_another_process_is_unknown_and_the_answer_says_why() {
     assert!(at_home.starts_with("HTTP/1.1 200"), "the session is alive all the while: {at_home}");
     one.stop();
     two.stop();
+}
+
+#[test]
+fn servers_tell_and_ask_each_other() {
+    let [one, two] = pair("memory:servers");
+    let (mut a, mut b) = (Client::connect(&one), Client::connect(&two));
+    let handle = one.handle();
+    let sent = handle.emit_to_servers("/", "told", ("first", Binary::from(vec![7])));
+    assert!(matches!(sent, Emitted::Here(_)), "{sent:?}");
+    handle.emit_to_servers("/", "told", "second");
+    assert_eq!(b.next(), "451-[\"told\",\"first\",{\"_placeholder\":true,\"num\":0}]");
+    assert_eq!(b.frame(), [7]);
+    assert_eq!(b.next(), "42[\"told\",\"second\"]");
+
+    let answers = handle.emit_to_servers_with_ack("/", "told", (1, 2, 3)).wait().expect("asked");
+    assert_eq!(b.next(), "42[\"told\",1,2,3]");
+    assert!(answers.is_complete(), "{answers:?}");
+    let [(process, answer)] = &answers.received[..] else { panic!("{answers:?}") };
+    assert_eq!((answer.first::<usize>(), answer.args().read(1)), (Ok(3), Ok(Binary::from(vec![9]))));
+    for event in ["fails", "panics", "unknown"] {
+        let answers = handle.emit_to_servers_with_ack("/", event, "no bool").wait().expect("asked");
+        assert_eq!(
+            (answers.received.len(), &answers.processes_missing[..]),
+            (0, &[process.clone()][..]),
+            "{event}"
+        );
+    }
+    assert!(matches!(handle.emit_to_servers("/", "disconnect", ()), Emitted::Refused(_)));
+
+    // The server that says it does not hear it, nor do its clients.
+    a.send("42[\"all\",\"x\"]");
+    assert!(a.next().starts_with("451-[\"said\""));
+    two.stop();
+    until("the other is forgotten", || handle.queue_stats()[0].processes == 0);
+    let nobody = handle.emit_to_servers_with_ack("/", "told", ()).wait().expect("asked");
+    assert!(nobody.is_complete() && nobody.received.is_empty(), "{nobody:?}");
+    drop((a, b));
+    one.stop();
 }

@@ -4,6 +4,8 @@
 //! beside it those of other people's processes ([`Foreign`]). What is our own is said to the slots in which the receivers' rooms are; a
 //! process hears only slots in which it has members.
 
+mod answering;
+mod servers;
 mod words;
 
 use std::collections::VecDeque;
@@ -18,17 +20,18 @@ use crate::base::ids::{NodeTag, ShardId, Sid};
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::bus::fleet::{Fleet, HELLO_EVERY};
-use crate::bus::hub::words::{counted, is_hello, reframe};
+use crate::bus::hub::answering::question_word;
+use crate::bus::hub::words::{is_hello, reframe};
 use crate::bus::ids::{one_id, one_process};
-use crate::bus::own::{self, AskWord, ChangeWord, Envelope, Hello, NodeId, Raw, To, Word};
+use crate::bus::own::{self, ChangeWord, Envelope, Hello, NodeId, Raw, To, Word};
 use crate::bus::subscriptions::Subscriptions;
 use crate::bus::{Body, Channel, Delivery, Foreign, Heard, Post, Told};
 use crate::mesh::interest::Audience;
 use crate::mesh::link::{ANSWERS_BYTES_MAX, Interests, LinkStats, Said, room_slot};
 use crate::mesh::{InboxError, Mesh, ShardMessage};
 use crate::message::address::Address;
-use crate::message::inquiry::{AckError, Ask, Findings, Inquiry, Report, Request};
-use crate::message::target::{Broadcast, Reach, SocketChange, SocketCommand, Target};
+use crate::message::inquiry::{AckError, Ask, Findings, Inquiry, Report};
+use crate::message::target::{Broadcast, SocketChange, SocketCommand, Target};
 use crate::protocol::socketio::frames::FramedEvent;
 
 /// Rooms of one target that are told one by one; for more, every process is told.
@@ -181,6 +184,8 @@ impl Hub {
     pub(crate) fn disconnected(&mut self) {
         self.hello_due = Time::NEVER;
         self.posts.retain(|post| !is_hello(post));
+        // Nobody brings the answers that were waited for.
+        self.answers_owed = self.answering.len();
         self.give_up(|_| true);
     }
 
@@ -237,6 +242,7 @@ impl Hub {
                 self.post_to(&command.namespace, &command.target, word);
             }
             Said::Ask(inquiry) => question = self.ask(inquiry, now),
+            Said::ServerEvent(event) => self.say_to_servers(event),
             Said::Room { .. } => {}
         }
         // What is for sockets of one process of ours is for nobody else.
@@ -281,22 +287,6 @@ impl Hub {
     /// Whether shards have been asked something since the last [`take_answering`](Hub::take_answering).
     pub(crate) fn is_answering(&self) -> bool {
         !self.answering.is_empty()
-    }
-
-    /// The shards have found out what another process asked.
-    pub(crate) fn answer(&mut self, asker: Asker, found: Result<Findings, AckError>) {
-        self.answers_owed -= 1;
-        let findings = found.unwrap_or_else(|_| Findings { shards_late: 1, ..Findings::default() });
-        match asker {
-            Asker::Peer { id, question } => {
-                // Who is not known any more has given up as well.
-                if let Some(tag) = self.fleet.tag(id) {
-                    self.post(Channel::Node(tag), Word::Report { question, findings });
-                }
-            }
-            Asker::Foreign { place, ticket } => self.foreign[place].answer(ticket, findings, &mut self.posts),
-            Asker::Census => self.census = counted(findings),
-        }
     }
 
     /// When [`handle_timeout`](Hub::handle_timeout) wants to be called next.
@@ -469,6 +459,7 @@ impl Hub {
                 }
             }
             Word::Bye => self.peer_gone(from, "it has stopped"),
+            Word::Server(word) => self.hear_server_event(&word, from),
         }
     }
 
@@ -498,44 +489,6 @@ impl Hub {
         self.deliver(Broadcast { namespace, target, frame: Arc::new(frame.to_vec()), offset: None });
     }
 
-    fn hear_question(&mut self, to: &To<'_>, ask: &AskWord<'_>, timeout: Duration, asker: Asker) {
-        let ask = match ask {
-            AskWord::Answers { frame } => {
-                let id = self.mesh.next_broadcast_ack_id();
-                match reframe(frame.0, to.namespace, id) {
-                    Ok(frame) => Ask::Answers { id, frame: Arc::new(frame) },
-                    Err(fault) => return self.unreadable(&Channel::All, fault.reason()),
-                }
-            }
-            AskWord::Sockets => Ask::Sockets,
-            AskWord::Ids => Ask::Ids,
-            AskWord::Count => Ask::Count,
-            AskWord::Rooms => Ask::Rooms,
-        };
-        self.ask_shards((to.address(), to.target()), ask, Some(timeout), asker);
-    }
-
-    /// Asks the shards of this process, for somebody else. False: too many questions wait for them.
-    fn ask_shards(
-        &mut self,
-        (namespace, mut target): (Address, Target),
-        ask: Ask,
-        timeout: Option<Duration>,
-        asker: Asker,
-    ) -> bool {
-        if self.answers_owed >= QUESTIONS_MAX {
-            self.stats.lost.add(1);
-            return false;
-        }
-        self.answers_owed += 1;
-        target.reach = Reach::Process;
-        let (reply, receiver) = oneshot::async_channel();
-        let request = Request { namespace, target, ask, timeout, reply };
-        self.send(self.mesh.asking_shard(), ShardMessage::Request(Box::new(request)));
-        self.answering.push(Answering { to: asker, receiver });
-        true
-    }
-
     fn hear_foreign(&mut self, delivery: &Delivery, now: Time) {
         for place in 0..self.foreign.len() {
             if !self.foreign[place].is_of(&delivery.channel) {
@@ -552,6 +505,7 @@ impl Hub {
     fn take_heard(&mut self, place: usize) {
         for heard in std::mem::take(&mut self.heard) {
             match heard {
+                Heard::ServerEvent { .. } => self.hear_foreign_server_event(place, heard),
                 Heard::Found { question, findings, is_last } => {
                     self.add_findings(question, Awaited::Foreign(place), findings, is_last);
                 }
@@ -637,19 +591,7 @@ impl Hub {
             }
         };
         if !awaited.is_empty() {
-            let word = Word::Ask {
-                question: number,
-                to: To::new(namespace, target),
-                ask: match &inquiry.ask {
-                    Ask::Answers { frame, .. } => AskWord::Answers { frame: Raw(frame) },
-                    Ask::Sockets => AskWord::Sockets,
-                    Ask::Ids => AskWord::Ids,
-                    Ask::Count | Ask::Census => AskWord::Count,
-                    Ask::Rooms => AskWord::Rooms,
-                },
-                timeout_millis: timeout.as_millis() as u64,
-            };
-            self.post(channel, word);
+            self.post(channel, question_word(inquiry, number, timeout.as_millis() as u64));
         }
         let (home, number_at_home, due) = (inquiry.home, inquiry.number, now + patience);
         let is_for_one = !target.is_everyone && one_id(target);
@@ -671,11 +613,17 @@ impl Hub {
             findings.cut();
         }
         self.answers_bytes += findings.bytes;
+        let name = match by {
+            Awaited::Peer(id) => self.fleet.name(id),
+            Awaited::Foreign(place) => self.foreign[place].name().to_owned(),
+        };
+        for (process, _) in &mut findings.servers {
+            if process.is_empty() || matches!(by, Awaited::Peer(_)) {
+                process.clone_from(&name);
+            }
+        }
         if findings.shards_late + findings.shards_unreached > 0 {
-            findings.processes_missing.push(match by {
-                Awaited::Peer(id) => self.fleet.name(id),
-                Awaited::Foreign(place) => self.foreign[place].name().to_owned(),
-            });
+            findings.processes_missing.push(name);
             (findings.shards_late, findings.shards_unreached) = (0, 0);
         }
         question.findings.add(findings);

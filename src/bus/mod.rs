@@ -40,7 +40,7 @@ use bytes::Bytes;
 use crate::base::ids::NodeTag;
 use crate::base::time::Time;
 use crate::mesh::link::Said;
-use crate::message::inquiry::{Ask, Findings};
+use crate::message::inquiry::{AnswerText, Ask, Findings};
 use crate::message::target::{SocketChange, Target};
 
 /// Where a message goes, or comes from. Each broker has a way of its own to say it.
@@ -184,6 +184,14 @@ pub(crate) enum Heard {
         ask: Ask,
         timeout: Option<Duration>,
         ticket: u64,
+    },
+    /// Have this process' server do something. With a ticket, what its handler answers comes by [`Foreign::answer`], in
+    /// [`Findings::servers`]; where there is no handler, `shards_late` is more than 0.
+    ServerEvent {
+        namespace: String,
+        name: String,
+        args: AnswerText,
+        ticket: Option<u64>,
     },
     /// Something about a question of this process.
     Found {

@@ -1,6 +1,8 @@
 //! The companion thread: the message queues of a process, away from its shards, with tokio.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 
 use crate::base::ids::NodeTag;
@@ -13,6 +15,9 @@ use crate::driver::clock::Clock;
 use crate::driver::machine;
 use crate::mesh::Mesh;
 use crate::mesh::link::{Link, LinkReceiver, LinkStats, Links};
+
+/// How many servers and emitters of this process have been somebody to others.
+static IDENTITIES: AtomicU32 = AtomicU32::new(0);
 
 /// What is made before there is a mesh, which has the other end of each link.
 pub(crate) struct Prepared {
@@ -54,7 +59,11 @@ pub(crate) fn identity(unix_millis: u64) -> Identity {
         unreachable!("a seed is longer than an id")
     };
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let name = format!("{host}:{}", std::process::id());
+    // Several of one process are told apart by a number.
+    let name = match IDENTITIES.fetch_add(1, Relaxed) {
+        0 => format!("{host}:{}", std::process::id()),
+        before => format!("{host}:{}#{}", std::process::id(), before + 1),
+    };
     Identity { id: *id, tag: NodeTag(*tag), name, started: unix_millis }
 }
 

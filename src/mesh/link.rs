@@ -18,6 +18,7 @@ use crate::mesh::Bell;
 use crate::mesh::queue::{QueueReceiver, QueueSender, Waiting, queue};
 use crate::message::address::Address;
 use crate::message::inquiry::Inquiry;
+use crate::message::server_event::ServerEvent;
 use crate::message::target::{Broadcast, Reach, SocketCommand, Target};
 
 /// Messages that wait for the companion thread at most, whatever their size.
@@ -41,6 +42,8 @@ pub(crate) enum Said {
     Change(Arc<SocketCommand>),
     /// Find out, and report to the shard that asks.
     Ask(Arc<Inquiry>),
+    /// Have the servers of all other processes do something. If they are to answer, it is an `Ask`.
+    ServerEvent(Arc<ServerEvent>),
     /// A room, or the namespace itself, has its first member on a shard, or the last has gone: for formats that have channels for them.
     /// The number of shards that have it is the receiver's to count.
     Room { namespace: Address, room: Option<String>, is_held: bool },
@@ -53,7 +56,7 @@ impl Said {
             Said::Emit(broadcast) => Some(&broadcast.target),
             Said::Change(command) => Some(&command.target),
             Said::Ask(inquiry) => Some(&inquiry.target),
-            Said::Room { .. } => None,
+            Said::ServerEvent(_) | Said::Room { .. } => None,
         }
     }
 
@@ -63,6 +66,7 @@ impl Said {
             Said::Emit(broadcast) => broadcast.len_bytes(),
             Said::Change(command) => command.target.len_bytes(),
             Said::Ask(inquiry) => inquiry.ask.len_bytes() + inquiry.target.len_bytes(),
+            Said::ServerEvent(event) => event.len_bytes(),
             Said::Room { room, .. } => room.as_ref().map_or(0, String::len),
         }
     }

@@ -29,6 +29,7 @@ use crate::mesh::queue::{QueueReceiver, QueueSender, Refusal, Waiting, queue};
 use crate::message::files::FileAnswer;
 use crate::message::inquiry::{Inquiry, Report, Request};
 use crate::message::recovery::RecoveryMessage;
+use crate::message::server_event::ServerCall;
 use crate::message::state::StateMessage;
 
 /// Messages one inbox holds. A full inbox refuses: the sender counts and logs what was lost, and never waits.
@@ -76,6 +77,8 @@ pub(crate) enum ShardMessage {
     Inquiry(Arc<Inquiry>),
     /// What a shard has found out.
     Report(Box<Report>),
+    /// Have a handler of this server do what another process says.
+    Server(Box<ServerCall>),
     /// Take over a connection whose next request belongs to one of this shard's sessions.
     Handoff(Box<Handoff>),
     /// What the thread of files has done for a connection of this shard.

@@ -17,6 +17,7 @@ impl ShardMessage {
             ShardMessage::Recovery(message) => message.len_bytes(),
             ShardMessage::Handoff(handoff) => handoff.owed.len() + handoff.unread.len(),
             ShardMessage::File(answer) => answer.outcome.len_bytes(),
+            ShardMessage::Server(call) => call.event.len_bytes() + call.from.len(),
             ShardMessage::Report(report) => report.findings.bytes,
             ShardMessage::Inquiry(inquiry) => inquiry.ask.len_bytes() + inquiry.target.len_bytes(),
             ShardMessage::Request(request) => request.ask.len_bytes() + request.target.len_bytes(),
@@ -72,6 +73,7 @@ impl Ask {
     pub(crate) fn len_bytes(&self) -> usize {
         match self {
             Ask::Answers { frame, .. } => frame.len(),
+            Ask::Servers(event) => event.len_bytes(),
             Ask::Sockets | Ask::Ids | Ask::Count | Ask::Rooms | Ask::Census => 0,
         }
     }

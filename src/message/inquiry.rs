@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
 use crate::message::address::Address;
 use crate::message::peer::Peer;
+use crate::message::server_event::ServerEvent;
 use crate::message::target::Target;
 
 /// Takes what was found out. Dropped when the server ends before it knows.
@@ -48,6 +50,8 @@ pub(crate) enum Ask {
     /// How many sockets each namespace has, whatever the namespace and the target.
     #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "the hub asks for it"))]
     Census,
+    /// What the handlers of all other processes' servers answer to this event. No shard of this process is asked.
+    Servers(Arc<ServerEvent>),
 }
 
 /// A question as the home asks it of shards.
@@ -81,6 +85,8 @@ pub(crate) struct Findings {
     pub(crate) rooms: BTreeMap<String, u64>,
     /// Sockets by endpoint and namespace.
     pub(crate) census: BTreeMap<(Option<String>, String), u64>,
+    /// What handlers of servers have answered, by the names of their processes.
+    pub(crate) servers: Vec<(String, AnswerText)>,
     /// What the findings weigh, about.
     pub(crate) bytes: usize,
     /// Something was left out, because it weighs too much.
@@ -107,6 +113,7 @@ impl Findings {
         for (namespace, sockets) in other.census {
             *self.census.entry(namespace).or_default() += sockets;
         }
+        self.servers.extend(other.servers);
         self.bytes += other.bytes;
         self.is_cut |= other.is_cut;
         self.shards_unreached += other.shards_unreached;
@@ -117,9 +124,8 @@ impl Findings {
     /// Weighs what came from outside, whose word on that is not taken.
     #[cfg(feature = "bus")]
     pub(crate) fn weigh(&mut self) {
-        let answer =
-            |text: &AnswerText| text.json.len() + text.attachments.iter().map(Bytes::len).sum::<usize>();
-        self.bytes = self.answers.iter().map(|(_, text)| answer(text)).sum::<usize>()
+        self.bytes = self.answers.iter().map(|(_, text)| text.len_bytes()).sum::<usize>()
+            + self.servers.iter().map(|(name, text)| name.len() + text.len_bytes()).sum::<usize>()
             + self.sockets.iter().map(SocketFacts::len_bytes).sum::<usize>()
             + size_of_val(self.ids.as_slice())
             + self.rooms.keys().map(|name| name.len() + size_of::<String>()).sum::<usize>();
@@ -128,6 +134,7 @@ impl Findings {
     /// Leaves out what weighs something; whose answer it was is missing.
     pub(crate) fn cut(&mut self) {
         self.missing.extend(self.answers.drain(..).map(|(sid, _)| (sid, AckError::TooLarge)));
+        self.processes_missing.extend(self.servers.drain(..).map(|(name, _)| name));
         self.sockets.clear();
         self.ids.clear();
         self.rooms.clear();
@@ -136,11 +143,18 @@ impl Findings {
     }
 }
 
-/// What a client answered: elements of a JSON array without its brackets, and attachments.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What was answered, or what a server says to others: elements of a JSON array without its brackets, and attachments.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AnswerText {
     pub(crate) json: String,
     pub(crate) attachments: Vec<Bytes>,
+}
+
+impl AnswerText {
+    /// What it keeps in memory.
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.json.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
+    }
 }
 
 /// A socket as another shard sees it.

@@ -8,5 +8,6 @@ pub(crate) mod inquiry;
 pub(crate) mod names;
 pub(crate) mod peer;
 pub(crate) mod recovery;
+pub(crate) mod server_event;
 pub(crate) mod state;
 pub(crate) mod target;

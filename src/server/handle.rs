@@ -5,12 +5,23 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::base::ids::Sid;
-use crate::mesh::link::QueueStats;
+use crate::base::log::SOCKETIO;
+use crate::base::shown::Shown;
+use crate::mesh::link::{LinkFull, QueueStats, Said};
 use crate::mesh::{Mesh, ShardMessage};
 use crate::message::address::Address;
+use crate::message::inquiry::{AckError, Ask};
+use crate::message::server_event::ServerEvent;
+use crate::message::target::Target;
+use crate::protocol::socketio::encode::{EncodeError, is_reserved_event};
 use crate::shard::user::gathering::Gathering;
 use crate::shard::user::recipients::Recipients;
+use crate::shard::user::servers::ServerAnswers;
+use crate::shard::user::socket::Emitted;
 use crate::shard::user::state::State;
+use crate::shard::value::args::ToArgs;
+use crate::shard::value::encode::args_text;
+use crate::shard::value::parked::Outcome;
 use crate::shard::value::stats::{ShardCounters, ShardStats};
 
 /// A handle to a running server: emits to rooms and namespaces, from any thread.
@@ -123,6 +134,77 @@ impl Handle {
     /// ```
     pub fn rooms(&self, namespace: &str) -> Gathering<BTreeMap<String, u64>> {
         self.namespace(namespace).rooms_by_size()
+    }
+
+    /// Says something to the servers of all other processes on the same message queue, not to this one: Node's
+    /// `serverSideEmit`. There a handler of [`Namespace::on_server_event`](crate::Namespace::on_server_event) is called, once in
+    /// each process. [`Emitted::Nobody`] where no message queue is configured; otherwise it is on its way, or waits for the
+    /// queue.
+    ///
+    /// ```no_run
+    /// # fn example(handle: shardcast::Handle) {
+    /// handle.emit_to_servers("/", "settings changed", "prices");
+    /// # }
+    /// ```
+    pub fn emit_to_servers(&self, namespace: &str, event: &str, args: impl ToArgs) -> Emitted {
+        let event = match self.server_event(namespace, event, &args) {
+            Ok(event) => event,
+            Err(error) => return Emitted::Refused(error),
+        };
+        match self.mesh().links.of(&event.namespace) {
+            None => Emitted::Nobody,
+            Some(link) => match link.say(Said::ServerEvent(Arc::new(event))) {
+                Ok(()) => Emitted::Here(Outcome::default()),
+                Err(LinkFull) => Emitted::QueueFull,
+            },
+        }
+    }
+
+    /// The same with what the handlers answer, by process: Node's `serverSideEmit` with an acknowledgement. Waits for five
+    /// seconds at most, or as long as [`timeout`](Gathering::timeout) says; a process that ends meanwhile is not waited for.
+    ///
+    /// ```no_run
+    /// # async fn example(handle: shardcast::Handle) -> Result<(), Box<dyn std::error::Error>> {
+    /// let answers = handle.emit_to_servers_with_ack("/", "how many users?", ()).await?;
+    /// for (process, answer) in &answers.received {
+    ///     println!("{process}: {}", answer.first::<u64>()?);
+    /// }
+    /// println!("no answer from {:?}", answers.processes_missing);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`AckError::NotSent`], [`AckError::Stopped`]. Processes that do not answer are no error.
+    pub fn emit_to_servers_with_ack(
+        &self,
+        namespace: &str,
+        event: &str,
+        args: impl ToArgs,
+    ) -> Gathering<ServerAnswers> {
+        let mesh = self.mesh();
+        match self.server_event(namespace, event, &args) {
+            Ok(event) => Gathering::new(
+                (Arc::clone(mesh), mesh.asking_shard()),
+                self.address(namespace),
+                Target { is_everyone: true, ..Target::default() },
+                Ask::Servers(Arc::new(event)),
+                ServerAnswers::read,
+            ),
+            Err(_) => Gathering::failed(AckError::NotSent, ServerAnswers::read),
+        }
+    }
+
+    fn server_event(
+        &self,
+        namespace: &str,
+        event: &str,
+        args: &impl ToArgs,
+    ) -> Result<ServerEvent, EncodeError> {
+        let reserved = || Err(EncodeError::ReservedEvent(event.to_owned()));
+        let args = if is_reserved_event(event) { reserved() } else { args_text(args) };
+        let args = args.inspect_err(|error| tracing::error!(target: SOCKETIO, event = ?Shown(event), error = %Shown(error), "not sent to servers"))?;
+        Ok(ServerEvent { namespace: self.address(namespace), name: event.to_owned(), args })
     }
 
     /// Every shard's figures, now: among them how many sockets it has, in all namespaces. Nobody is asked.

@@ -9,9 +9,11 @@ use crate::server::handle::Handle;
 use crate::server::handler::{AsyncConnectHandler, AsyncHandler, ConnectHandler, Handler};
 use crate::shard::user::app::{self, Flow, NamespaceHandlers, is_pattern};
 use crate::shard::user::context::Context;
+use crate::shard::user::servers::ServerContext;
 use crate::shard::user::shard_info::ShardInfo;
 use crate::shard::user::tick::{PERIOD_MIN, Tick, Ticker};
 use crate::shard::value::args::{Reply, ToArgs};
+use crate::shard::value::encode::args_text;
 use crate::shard::value::error::HandlerError;
 use crate::shard::value::parked::SlowConsumers;
 use crate::shard::value::session::CloseReason;
@@ -229,6 +231,39 @@ impl Namespace {
             self.fault("(any)");
         }
         self.handlers.any = Some(raw(handler));
+    }
+
+    /// Handles what the servers of other processes say by
+    /// [`Handle::emit_to_servers`](crate::Handle::emit_to_servers): Node's `io.on(event)` beside `serverSideEmit`. It is called
+    /// once in this process, on one shard; what it returns is the answer, if that is asked for. An error or a panic is logged, and
+    /// this process counts as one that has not answered.
+    ///
+    /// ```
+    /// # use shardcast::{Args, Config, Server, ServerContext};
+    /// Server::new(Config::default()).namespace("/", |io| {
+    ///     io.on_server_event("maintenance", |cx: &ServerContext, args: Args| {
+    ///         let minutes: u32 = args.read(0)?;
+    ///         cx.broadcast().local().emit("maintenance", minutes);
+    ///         Ok::<_, shardcast::ArgsError>("told them")
+    ///     });
+    /// });
+    /// ```
+    pub fn on_server_event<R: Reply>(
+        &mut self,
+        event: &str,
+        handler: impl Fn(&ServerContext<'_>, Args<'_>) -> R + 'static,
+    ) {
+        if is_reserved_event(event) {
+            let name = &self.handlers.name;
+            self.faults.push(format!("namespace {name}: {event:?} is no event that a server can send"));
+        }
+        let handler = move |cx: &ServerContext<'_>, args: Args<'_>| {
+            let answer = handler(cx, args).into_reply()?;
+            args_text(&answer).map_err(|error| HandlerError::Failed(error.into()))
+        };
+        if self.handlers.server_events.insert(event.into(), Box::new(handler)).is_some() {
+            self.fault(&format!("server event {event}"));
+        }
     }
 
     /// Called once when a socket has ended, at that moment: no event of it is handled from then on, and those that waited behind an

@@ -187,6 +187,7 @@ impl Shard {
                 shard.core.borrow_mut().inquiries().add_report(report.number, report.findings)
             }
             ShardMessage::State(message) => shard.core.borrow_mut().states().receive(message),
+            ShardMessage::Server(call) => shard.receive_server_event(*call),
             ShardMessage::File(answer) => shard.core.borrow_mut().tables.deliver_file(*answer),
             ShardMessage::Trace { sid, is_on } => shard.core.borrow_mut().tables.trace(&sid, is_on),
             ShardMessage::Shutdown => shard.ask_to_stop(),

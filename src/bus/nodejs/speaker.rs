@@ -142,7 +142,7 @@ impl Node {
             Ask::Answers { .. } => Question::Clients,
             Ask::Sockets | Ask::Ids | Ask::Count => Question::Sockets,
             // Node says which rooms there are, and not how many are in them.
-            Ask::Rooms | Ask::Census => return Told::Nothing,
+            Ask::Rooms | Ask::Census | Ask::Servers(_) => return Told::Nothing,
         };
         let deadline = match question {
             Question::Clients => now + inquiry.timeout,
@@ -322,6 +322,7 @@ impl Foreign for Node {
                 Some(number) => self.ask(inquiry, number, now, posts),
                 None => Told::Nothing,
             },
+            Said::ServerEvent(_) => Told::Nothing,
             Said::Room { namespace, room, is_held } => {
                 self.note(namespace.name(), room.as_deref(), *is_held);
                 Told::Nothing

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::message::address::Address;
 use crate::message::inquiry::Findings;
+use crate::message::server_event::ServerEvent;
 use crate::message::target::{Reach, SocketChange, Target, WhenBehind};
 
 /// Which process: chosen at random when it starts.
@@ -47,6 +48,8 @@ pub(crate) enum Word<'a> {
     Hello(Hello<'a>),
     /// I go.
     Bye,
+    /// Have your server do something.
+    Server(ServerWord<'a>),
 }
 
 /// Whose sockets are meant.
@@ -87,6 +90,20 @@ pub(crate) enum AskWord<'a> {
     Ids,
     Count,
     Rooms,
+}
+
+/// An event for a handler of the server.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ServerWord<'a> {
+    pub(crate) endpoint: Option<&'a str>,
+    pub(crate) namespace: &'a str,
+    pub(crate) name: &'a str,
+    /// Elements of an array, without its brackets.
+    pub(crate) json: &'a str,
+    #[serde(borrow)]
+    pub(crate) attachments: Vec<Raw<'a>>,
+    /// Report what the handler answers.
+    pub(crate) question: Option<u64>,
 }
 
 /// Who a process is, said every second and to whoever is new.
@@ -185,6 +202,19 @@ impl<'a> To<'a> {
     }
 }
 
+impl<'a> ServerWord<'a> {
+    pub(crate) fn new(event: &'a ServerEvent, question: Option<u64>) -> ServerWord<'a> {
+        ServerWord {
+            endpoint: event.namespace.endpoint(),
+            namespace: event.namespace.name(),
+            name: &event.name,
+            json: &event.args.json,
+            attachments: event.args.attachments.iter().map(|bytes| Raw(bytes)).collect(),
+            question,
+        }
+    }
+}
+
 impl<'a> From<&'a SocketChange> for ChangeWord<'a> {
     fn from(change: &'a SocketChange) -> ChangeWord<'a> {
         match change {
@@ -247,6 +277,14 @@ mod tests {
                 is_new: true,
             }),
             Word::Bye,
+            Word::Server(ServerWord {
+                endpoint: Some("/x/"),
+                namespace: "/",
+                name: "purge",
+                json: "1,{}",
+                attachments: vec![Raw(b""), Raw(b"\xff")],
+                question: Some(3),
+            }),
         ]
     }
 

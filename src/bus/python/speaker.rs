@@ -200,7 +200,8 @@ impl Foreign for Python {
                 Some(question) => self.ask(inquiry, question, posts),
                 None => Told::Nothing,
             },
-            Said::Room { .. } => Told::Nothing,
+            // It knows no such thing.
+            Said::Room { .. } | Said::ServerEvent(_) => Told::Nothing,
         }
     }
 

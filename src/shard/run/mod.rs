@@ -17,6 +17,7 @@ pub(crate) mod polling;
 pub(crate) mod post;
 pub(crate) mod raw;
 pub(crate) mod recovery;
+pub(crate) mod servers;
 pub(crate) mod share;
 pub(crate) mod site;
 pub(crate) mod tasks;

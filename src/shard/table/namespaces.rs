@@ -187,6 +187,15 @@ impl Namespaces {
         Some(Rc::new(NamespaceRef { endpoint, name: name.into(), address, params, setup, number: NO_NUMBER }))
     }
 
+    /// The same by what shards call it.
+    pub(crate) fn refer_address(&self, address: &Address) -> Option<Rc<NamespaceRef>> {
+        let place = match address.endpoint() {
+            None => usize::from(MAIN),
+            Some(path) => self.names.iter().position(|names| *names.path == *path)?,
+        };
+        self.refer(u8::try_from(place).ok()?, address.name())
+    }
+
     /// The namespaces with these handlers: one that was registered, or those that a pattern has made.
     pub(crate) fn of_setup(&self, setup: usize) -> SmallVec<[Rc<NamespaceRef>; 1]> {
         let mut found = SmallVec::new();

@@ -11,6 +11,7 @@ use crate::protocol::socketio::event::Args;
 use crate::shard::user::context::Context;
 use crate::shard::user::engine_socket::EngineRoute;
 use crate::shard::user::request::Request;
+use crate::shard::user::servers::ServerHandler;
 use crate::shard::user::site::Site;
 use crate::shard::user::subprotocol::ChooseProtocol;
 use crate::shard::user::tick::Ticker;
@@ -122,6 +123,8 @@ pub(crate) struct NamespaceHandlers {
     pub(crate) connect: Vec<ConnectHandler>,
     pub(crate) disconnect: Option<DisconnectHandler>,
     pub(crate) events: FxHashMap<Box<str>, EventHandler>,
+    /// For what the servers of other processes say.
+    pub(crate) server_events: FxHashMap<Box<str>, ServerHandler>,
     /// Asked before any event is handled.
     pub(crate) before: Vec<Check>,
     /// For events without a handler of their own.

@@ -11,6 +11,7 @@ pub(crate) mod login;
 pub(crate) mod question;
 pub(crate) mod recipients;
 pub(crate) mod request;
+pub(crate) mod servers;
 pub(crate) mod shard_info;
 pub(crate) mod site;
 pub(crate) mod sleep;

@@ -1,5 +1,6 @@
 //! What users emit and answer, as server frames (`protocol/socketio/frames`).
 
+use crate::message::inquiry::AnswerText;
 use crate::protocol::socketio::encode::{self, EncodeError};
 use crate::protocol::socketio::frames::{frame_packet, frame_raw};
 use crate::shard::value::args::ToArgs;
@@ -24,6 +25,19 @@ pub(crate) fn frame_event(
             encode::encode_event(out, namespace, id, name, &args.to_args(), attachments)
         }),
     }
+}
+
+/// Arguments as they are kept, apart from a packet.
+pub(crate) fn args_text(args: &impl ToArgs) -> Result<AnswerText, EncodeError> {
+    if let Some((raw, attachments)) = args.raw() {
+        return Ok(AnswerText { json: raw.to_owned(), attachments: attachments.to_vec() });
+    }
+    let (mut packet, mut attachments) = (Vec::new(), Vec::new());
+    encode::encode_ack(&mut packet, "/", 0, &args.to_args(), &mut attachments)?;
+    let packet = String::from_utf8_lossy(&packet);
+    let (_, list) = packet.split_once('[').expect("an acknowledgement has a list of arguments");
+    let json = list.strip_suffix(']').expect("a list ends").to_owned();
+    Ok(AnswerText { json, attachments })
 }
 
 /// Appends an acknowledgement, with its attachments.

@@ -161,6 +161,9 @@ impl Feature<'_, Inquiries> {
         if target.reach == Reach::Shard {
             return Vec::new();
         }
+        if matches!(ask, Ask::Servers(_)) {
+            return Vec::new();
+        }
         if matches!(ask, Ask::Rooms | Ask::Census) {
             return self.tables.other_shards().collect();
         }
@@ -170,6 +173,9 @@ impl Feature<'_, Inquiries> {
 
     /// Finds out what is asked, and reports it now or once it is known.
     pub(crate) fn inquire(&mut self, inquiry: &Inquiry) {
+        if matches!(inquiry.ask, Ask::Servers(_)) {
+            return self.report(inquiry.home, inquiry.number, Findings::default());
+        }
         if matches!(inquiry.ask, Ask::Census) {
             let census = self.tables.namespaces.census();
             return self.report(inquiry.home, inquiry.number, Findings { census, ..Findings::default() });
@@ -196,7 +202,7 @@ impl Feature<'_, Inquiries> {
                 let namespace = Rc::clone(&self.tables.namespaces[namespace].namespace);
                 return self.walk(Walk::new(inquiry, Over::Rooms { namespace, next: 0 }));
             }
-            Ask::Census => unreachable!("it is of all namespaces"),
+            Ask::Census | Ask::Servers(_) => unreachable!("they are of no namespace's sockets"),
         };
         self.report(inquiry.home, inquiry.number, findings);
     }

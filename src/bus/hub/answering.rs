@@ -1,0 +1,88 @@
+//! What other processes ask this one, and what they are told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bus::Channel;
+use crate::bus::hub::words::{counted, reframe};
+use crate::bus::hub::{Answering, Asker, Hub, QUESTIONS_MAX};
+use crate::bus::own::{AskWord, Raw, ServerWord, To, Word};
+use crate::mesh::ShardMessage;
+use crate::message::address::Address;
+use crate::message::inquiry::{AckError, Ask, Findings, Inquiry, Reply, Request};
+use crate::message::target::{Reach, Target};
+
+impl Hub {
+    /// The shards have found out what another process asked.
+    pub(crate) fn answer(&mut self, asker: Asker, found: Result<Findings, AckError>) {
+        self.answers_owed -= 1;
+        let findings = found.unwrap_or_else(|_| Findings { shards_late: 1, ..Findings::default() });
+        match asker {
+            Asker::Peer { id, question } => {
+                // Who is not known any more has given up as well.
+                if let Some(tag) = self.fleet.tag(id) {
+                    self.post(Channel::Node(tag), Word::Report { question, findings });
+                }
+            }
+            Asker::Foreign { place, ticket } => self.foreign[place].answer(ticket, findings, &mut self.posts),
+            Asker::Census => self.census = counted(findings),
+        }
+    }
+
+    pub(super) fn hear_question(&mut self, to: &To<'_>, ask: &AskWord<'_>, timeout: Duration, asker: Asker) {
+        let ask = match ask {
+            AskWord::Answers { frame } => {
+                let id = self.mesh.next_broadcast_ack_id();
+                match reframe(frame.0, to.namespace, id) {
+                    Ok(frame) => Ask::Answers { id, frame: Arc::new(frame) },
+                    Err(fault) => return self.unreadable(&Channel::All, fault.reason()),
+                }
+            }
+            AskWord::Sockets => Ask::Sockets,
+            AskWord::Ids => Ask::Ids,
+            AskWord::Count => Ask::Count,
+            AskWord::Rooms => Ask::Rooms,
+        };
+        self.ask_shards((to.address(), to.target()), ask, Some(timeout), asker);
+    }
+
+    /// Asks the shards of this process, for somebody else. False: too many questions wait for them.
+    pub(super) fn ask_shards(
+        &mut self,
+        (namespace, mut target): (Address, Target),
+        ask: Ask,
+        timeout: Option<Duration>,
+        asker: Asker,
+    ) -> bool {
+        let Some(reply) = self.owe_answer(asker) else { return false };
+        target.reach = Reach::Process;
+        let request = Request { namespace, target, ask, timeout, reply };
+        self.send(self.mesh.asking_shard(), ShardMessage::Request(Box::new(request)));
+        true
+    }
+
+    /// What takes the answer for somebody else. `None`: too many are owed already.
+    pub(super) fn owe_answer(&mut self, to: Asker) -> Option<Reply> {
+        if self.answers_owed >= QUESTIONS_MAX {
+            self.stats.lost.add(1);
+            return None;
+        }
+        self.answers_owed += 1;
+        let (reply, receiver) = oneshot::async_channel();
+        self.answering.push(Answering { to, receiver });
+        Some(reply)
+    }
+}
+
+/// What a question is on its way to other processes.
+pub(super) fn question_word<'a>(inquiry: &'a Inquiry, question: u64, timeout_millis: u64) -> Word<'a> {
+    let ask = match &inquiry.ask {
+        Ask::Servers(event) => return Word::Server(ServerWord::new(event, Some(question))),
+        Ask::Answers { frame, .. } => AskWord::Answers { frame: Raw(frame) },
+        Ask::Sockets => AskWord::Sockets,
+        Ask::Ids => AskWord::Ids,
+        Ask::Count | Ask::Census => AskWord::Count,
+        Ask::Rooms => AskWord::Rooms,
+    };
+    Word::Ask { question, to: To::new(&inquiry.namespace, &inquiry.target), ask, timeout_millis }
+}
