@@ -92,6 +92,7 @@ pub use server::{Error, Result, RunningServer, Server};
 pub use shard::user::context::Context;
 pub use shard::user::current::spawn;
 pub use shard::user::engine_socket::{EngineRoute, EngineSocket};
+pub use shard::user::found::Found;
 pub use shard::user::gathering::{Answers, Gathering, RemoteSocket};
 pub use shard::user::question::Question;
 pub use shard::user::recipients::Recipients;

@@ -346,7 +346,7 @@ fn shards_are_asked_from_threads_and_from_tokio() {
     for io in WIRES {
         let server = start(config(io, &["127.0.0.1:0"]));
         let handle = server.handle();
-        assert_eq!(handle.sockets("/").count().wait(), Ok(0), "{io:?}");
+        assert_eq!(handle.sockets("/").count().wait(), Ok(0_u64.into()), "{io:?}");
         assert!(handle.to("/", "room").emit_with_ack("question", 1).wait().expect("asked").is_complete());
         let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
         let asking = handle.clone();

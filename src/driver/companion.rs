@@ -14,7 +14,7 @@ use crate::config::queue::shared::Queue;
 use crate::driver::clock::Clock;
 use crate::driver::machine;
 use crate::mesh::Mesh;
-use crate::mesh::link::{Link, LinkReceiver, LinkStats, Links};
+use crate::mesh::link::{Link, LinkBounds, LinkReceiver, LinkStats, Links};
 
 /// How many servers and emitters of this process have been somebody to others.
 static IDENTITIES: AtomicU32 = AtomicU32::new(0);
@@ -44,7 +44,9 @@ pub(crate) fn prepare(queues: &[Queue], config: &Config, unix_millis: u64) -> (L
     for queue in queues {
         let bell = CompanionBell::new();
         let names_rooms = make::names_rooms(&queue.queue);
-        let (link, receiver) = Link::new(tag, config.queue_bytes_max, names_rooms, Box::new(bell.clone()));
+        let message_bytes_max = queue.queue.message_bytes_max(config.queue_message_bytes_max);
+        let bounds = LinkBounds { bytes_max: config.queue_bytes_max, message_bytes_max };
+        let (link, receiver) = Link::new(tag, bounds, names_rooms, Box::new(bell.clone()));
         let link = Arc::new(link);
         lines.push((queue.clone(), receiver, bell, Arc::clone(&link.stats)));
         links.extend(queue.endpoints.iter().map(|path| (path.clone(), Arc::clone(&link))));

@@ -72,15 +72,32 @@ impl Said {
     }
 }
 
-/// What is said was not taken: too much waits for the broker.
+/// What is said was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LinkFull;
+pub(crate) enum LinkError {
+    /// Too much waits for the broker.
+    Full,
+    /// It has more bytes than a message may have.
+    TooLarge { bytes: usize, bytes_max: usize },
+}
+
+/// How much a link takes, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LinkBounds {
+    /// All that waits; the last one may go beyond.
+    pub(crate) bytes_max: usize,
+    /// One message, as the broker is sent it.
+    pub(crate) message_bytes_max: usize,
+}
+
+/// What our own format puts around what is said, about.
+const ENVELOPE_BYTES: usize = 48;
 
 /// The sending side; all threads share one.
 pub(crate) struct Link {
     queue: QueueSender<Said>,
     bytes: Arc<AtomicUsize>,
-    bytes_max: usize,
+    bounds: LinkBounds,
     is_asleep: Arc<AtomicBool>,
     bell: Box<dyn Bell>,
     tag: NodeTag,
@@ -99,7 +116,7 @@ pub(crate) struct LinkStats {
     pub(crate) connects: Count,
     /// Messages that the broker has taken.
     pub(crate) published: Count,
-    /// Messages that were not taken, because too much waits.
+    /// Messages that were not taken, because too much waits or because they are too large.
     pub(crate) refused: Count,
     /// Messages that are lost: too large for the broker, on their way when the connection broke, or for a shard that does not keep up.
     pub(crate) lost: Count,
@@ -131,7 +148,9 @@ pub struct QueueStats {
     pub connects: u64,
     /// Messages that the broker has taken.
     pub published: u64,
-    /// Messages that were refused, because more than `queue_bytes_max` waited: the emit said [`Emitted::QueueFull`](crate::Emitted::QueueFull).
+    /// Messages that were refused, because more than `queue_bytes_max` waited, or because they were larger than
+    /// `queue_message_bytes_max`: the emit said [`Emitted::QueueFull`](crate::Emitted::QueueFull) or
+    /// [`TooLarge`](crate::Emitted::TooLarge).
     pub refused: u64,
     /// Messages that are lost: too large for the broker, on their way when the connection broke, or for a shard that does not keep up.
     pub lost: u64,
@@ -171,10 +190,10 @@ pub(crate) struct LinkReceiver {
 }
 
 impl Link {
-    /// A link that keeps so many bytes, and whose receiver is woken by `bell`. The ids of this process' sessions have the tag.
+    /// A link whose receiver is woken by `bell`. The ids of this process' sessions have the tag.
     pub(crate) fn new(
         tag: NodeTag,
-        bytes_max: usize,
+        bounds: LinkBounds,
         names_rooms: bool,
         bell: Box<dyn Bell>,
     ) -> (Link, LinkReceiver) {
@@ -188,10 +207,7 @@ impl Link {
             interests: Arc::clone(&interests),
         };
         let stats = Arc::default();
-        (
-            Link { queue: sender, bytes, bytes_max, is_asleep, bell, tag, names_rooms, interests, stats },
-            receiver,
-        )
+        (Link { queue: sender, bytes, bounds, is_asleep, bell, tag, names_rooms, interests, stats }, receiver)
     }
 
     /// Whether other processes may have to do with a target. The sockets whose ids are named are of this process if its tag is in
@@ -202,16 +218,34 @@ impl Link {
     }
 
     /// Says something to the other processes, or not: then it is counted.
-    pub(crate) fn say(&self, said: Said) -> Result<(), LinkFull> {
+    pub(crate) fn say(&self, said: Said) -> Result<(), LinkError> {
         let len = said.len_bytes();
-        let is_full = self.bytes.fetch_add(len, Relaxed) >= self.bytes_max;
+        if let Err(error @ LinkError::TooLarge { bytes, bytes_max }) = self.check(len) {
+            self.stats.refused.add(1);
+            tracing::error!(
+                bytes,
+                bytes_max,
+                "a message is larger than queue_message_bytes_max: other processes do not get it"
+            );
+            return Err(error);
+        }
+        let is_full = self.bytes.fetch_add(len, Relaxed) >= self.bounds.bytes_max;
         if is_full || self.queue.send(said).is_err() {
             self.bytes.fetch_sub(len, Relaxed);
             self.stats.refused.add(1);
-            return Err(LinkFull);
+            return Err(LinkError::Full);
         }
         self.wake();
         Ok(())
+    }
+
+    /// Whether something of so many bytes would be taken now.
+    pub(crate) fn check(&self, len: usize) -> Result<(), LinkError> {
+        let (bytes, bytes_max) = (len.saturating_add(ENVELOPE_BYTES), self.bounds.message_bytes_max);
+        if bytes > bytes_max {
+            return Err(LinkError::TooLarge { bytes, bytes_max });
+        }
+        if self.bytes.load(Relaxed) >= self.bounds.bytes_max { Err(LinkError::Full) } else { Ok(()) }
     }
 
     /// The figures now.
@@ -446,8 +480,9 @@ mod tests {
 
     fn link(bytes_max: usize) -> (Link, LinkReceiver, Arc<AtomicUsize>) {
         let rings = Arc::new(AtomicUsize::new(0));
+        let bounds = LinkBounds { bytes_max, message_bytes_max: 2_000_000 };
         let (link, receiver) =
-            Link::new(NodeTag([1, 2, 3]), bytes_max, false, Box::new(CountingBell(Arc::clone(&rings))));
+            Link::new(NodeTag([1, 2, 3]), bounds, false, Box::new(CountingBell(Arc::clone(&rings))));
         (link, receiver, rings)
     }
 
@@ -461,9 +496,14 @@ mod tests {
         let taken = (0..100).take_while(|_| link.say(emit(100)).is_ok()).count();
         assert_eq!((taken, link.stats.refused.get(), receiver.waiting_bytes()), (10, 1, 1000));
         assert!(receiver.next().is_some());
-        assert_eq!((link.say(emit(1_000_000)), link.say(emit(1))), (Ok(()), Err(LinkFull)));
+        assert_eq!((link.say(emit(1_000_000)), link.say(emit(1))), (Ok(()), Err(LinkError::Full)));
         while receiver.next().is_some() {}
         assert_eq!(receiver.waiting_bytes(), 0);
+        let bytes_max = 2_000_000;
+        let too_large = |bytes| Err(LinkError::TooLarge { bytes, bytes_max });
+        assert_eq!(link.say(emit(bytes_max)), too_large(bytes_max + ENVELOPE_BYTES));
+        assert_eq!((link.say(emit(bytes_max - ENVELOPE_BYTES)), receiver.next().is_some()), (Ok(()), true));
+        assert_eq!((link.stats.refused.get(), receiver.waiting_bytes()), (3, 0));
         let taken = (0..100_000).take_while(|_| link.say(emit(0)).is_ok()).count();
         assert_eq!(taken, LINK_MESSAGES_MAX);
     }

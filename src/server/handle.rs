@@ -7,13 +7,14 @@ use std::sync::{Arc, OnceLock};
 use crate::base::ids::Sid;
 use crate::base::log::SOCKETIO;
 use crate::base::shown::Shown;
-use crate::mesh::link::{LinkFull, QueueStats, Said};
+use crate::mesh::link::{QueueStats, Said};
 use crate::mesh::{Mesh, ShardMessage};
 use crate::message::address::Address;
 use crate::message::inquiry::{AckError, Ask};
 use crate::message::server_event::ServerEvent;
 use crate::message::target::Target;
 use crate::protocol::socketio::encode::{EncodeError, is_reserved_event};
+use crate::shard::user::found::Found;
 use crate::shard::user::gathering::Gathering;
 use crate::shard::user::recipients::Recipients;
 use crate::shard::user::servers::ServerAnswers;
@@ -132,7 +133,7 @@ impl Handle {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn rooms(&self, namespace: &str) -> Gathering<BTreeMap<String, u64>> {
+    pub fn rooms(&self, namespace: &str) -> Gathering<Found<BTreeMap<String, u64>>> {
         self.namespace(namespace).rooms_by_size()
     }
 
@@ -155,7 +156,7 @@ impl Handle {
             None => Emitted::Nobody,
             Some(link) => match link.say(Said::ServerEvent(Arc::new(event))) {
                 Ok(()) => Emitted::Here(Outcome::default()),
-                Err(LinkFull) => Emitted::QueueFull,
+                Err(error) => error.into(),
             },
         }
     }

@@ -518,11 +518,11 @@ fn a_question_is_for_those_who_may_know() {
     for (shard, waiting) in hall.waiting().into_iter().enumerate().filter(|(shard, _)| *shard != home) {
         assert_eq!(waiting, asked[shard], "shard {shard}");
     }
-    assert_eq!(poll(&mut nobody), Poll::Ready(Ok(0)), "no other shard was waited for");
+    assert_eq!(poll(&mut nobody), Poll::Ready(Ok(0_u64.into())), "no other shard was waited for");
     hall.deliver();
     assert_eq!(
         (poll(&mut count), poll(&mut everybody)),
-        (Poll::Ready(Ok(2)), Poll::Ready(Ok(hall.simulation.clients.len() as u64)))
+        (Poll::Ready(Ok(2_u64.into())), Poll::Ready(Ok((hall.simulation.clients.len() as u64).into())))
     );
     hall.end();
 }

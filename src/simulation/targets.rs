@@ -17,6 +17,7 @@ use crate::message::inquiry::{AckError, Ask, Request};
 use crate::message::target::Target;
 use crate::server::handle::{Handle, Shared};
 use crate::shard::Shard;
+use crate::shard::user::found::Found;
 use crate::shard::user::gathering::{Answers, Gathering};
 use crate::shard::user::socket::Emitted;
 use crate::shard::value::encode::frame_event;
@@ -398,7 +399,7 @@ fn an_answer_that_weighs_too_much_is_missing() {
     full(&mut crowd, true);
     let handle = crowd.handle();
     assert_eq!(crowd.gather(handle.sockets("/").fetch()).unwrap_err(), AckError::TooLarge);
-    assert_eq!(crowd.gather(handle.sockets("/").count()), Ok(5), "a number weighs nothing");
+    assert_eq!(crowd.gather(handle.sockets("/").count()), Ok(5_u64.into()), "a number weighs nothing");
     full(&mut crowd, false);
     crowd.end();
 }
@@ -432,7 +433,7 @@ fn sockets_are_found_wherever_they_are() {
         assert_eq!((handshake.query("EIO").as_deref(), handshake.address().is_some()), (Some("4"), true));
         assert!(handshake.issued() > 1_700_000_000_000);
     }
-    let texts = |ids: Vec<Sid>| ids.iter().map(ToString::to_string).collect::<BTreeSet<String>>();
+    let texts = |ids: Found<Vec<Sid>>| ids.iter().map(ToString::to_string).collect::<BTreeSet<String>>();
     assert_eq!(texts(crowd.gather(handle.sockets("/").ids()).unwrap()), everybody);
     assert_eq!(texts(crowd.gather(handle.to("/", "room").ids()).unwrap()), members);
     for (recipients, count) in [
@@ -450,10 +451,10 @@ fn sockets_are_found_wherever_they_are() {
         (handle.sockets("/").local(), 8),
     ] {
         let shown = format!("{recipients:?}");
-        assert_eq!(crowd.gather(recipients.count()), Ok(count), "{shown}");
+        assert_eq!(crowd.gather(recipients.count()), Ok(Found::<u64>::from(count)), "{shown}");
     }
-    assert_eq!(crowd.gather(handle.to("/gate", "inside").ids()), Ok(vec![]));
-    assert_eq!(crowd.gather(handle.rooms("/")), Ok(BTreeMap::from([("room".to_owned(), 7)])));
+    assert_eq!(crowd.gather(handle.to("/gate", "inside").ids()), Ok(vec![].into()));
+    assert_eq!(crowd.gather(handle.rooms("/")), Ok(BTreeMap::from([("room".to_owned(), 7)]).into()));
     assert!(handle.sockets("/").here().is_empty() && handle.sockets("/").count_here() == 0);
     crowd.end();
 }
@@ -506,11 +507,11 @@ fn a_sid_of_another_shard_can_be_sent_to_moved_and_ended() {
         handle.to("/", &sid).leave("room");
     }
     crowd.run(A_MOMENT);
-    assert_eq!(crowd.gather(handle.rooms("/")), Ok(BTreeMap::from([("moved".to_owned(), 8)])));
+    assert_eq!(crowd.gather(handle.rooms("/")), Ok(BTreeMap::from([("moved".to_owned(), 8)]).into()));
     handle.to("/", "moved").except(&crowd.sids[2]).this_shard().disconnect();
     handle.to("/", "moved").except(&crowd.sids[2]).disconnect();
     crowd.run(A_MOMENT);
-    assert_eq!(crowd.gather(handle.sockets("/").ids()), Ok(vec![Sid::parse(&crowd.sids[2]).unwrap()]));
+    assert_eq!(crowd.gather(handle.sockets("/").ids()), Ok(vec![Sid::parse(&crowd.sids[2]).unwrap()].into()));
     handle.to("/", &crowd.sids[2]).close();
     crowd.run(A_MOMENT);
     assert!(crowd.simulation.clients[2].is_over);

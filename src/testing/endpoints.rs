@@ -31,7 +31,7 @@ fn rooms(io: &mut crate::Namespace) {
         let ids = to().ids().await.map_or(0, |ids| ids.len() as u64);
         let facts = to().fetch().await.map_or(0, |sockets| sockets.len() as u64);
         let rooms = socket.namespace_rooms().await.map_or(0, |rooms| rooms["lobby"]);
-        [to().count().await.unwrap_or(0), ids, facts, rooms]
+        [to().count().await.map_or(0, |count| *count), ids, facts, rooms]
     });
 }
 

@@ -209,7 +209,10 @@ fn an_answer_that_came_leaves_no_timer_behind() {
         io.on("ask", |cx: &mut Context<'_>| {
             cx.emit_with_callback("question", (), |_| {});
         });
-        io.on_async("count", |socket: Socket| async move { socket.sockets().count().await.unwrap_or(0) });
+        io.on_async(
+            "count",
+            |socket: Socket| async move { socket.sockets().count().await.unwrap_or_default() },
+        );
         io.on("ask_all", |cx: &mut Context<'_>| cx.broadcast().emit_with_callback("question", (), |_| {}));
     });
     let client = server.connect("/").expect("everybody may");

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use crate::testing::TestServer;
-use crate::{Config, Context, Gathering, Server, Socket, StateRoom, sleep};
+use crate::{Config, Context, Found, Gathering, Server, Socket, StateRoom, sleep};
 
 /// Emits when it is cloned.
 struct Loud(Socket);
@@ -237,5 +237,5 @@ fn a_waker_that_panics_when_an_answer_comes_costs_nobody_anything() {
 
 /// A question whose answer is awaited by nobody but its waker.
 struct Asked {
-    _question: Pin<Box<Gathering<u64>>>,
+    _question: Pin<Box<Gathering<Found<u64>>>>,
 }

@@ -7,7 +7,7 @@ use crate::base::buffer::SharedFrame;
 use crate::base::slab::Key;
 use crate::mesh::ShardMessage;
 use crate::mesh::interest::Audience;
-use crate::mesh::link::{LinkFull, Said};
+use crate::mesh::link::{LinkError, Said};
 use crate::message::address::Address;
 use crate::message::recovery::Offset;
 use crate::message::target::{Broadcast, Reach, SocketCommand, Target};
@@ -28,8 +28,8 @@ use crate::shard::value::socket::{Change, SocketState};
 pub(crate) enum Unsent {
     /// Another shard's inbox was full.
     ShardBusy,
-    /// Too much waits for the message queue.
-    QueueFull,
+    /// The message queue did not take it.
+    Link(LinkError),
 }
 
 impl Core {
@@ -104,7 +104,7 @@ impl Core {
             broadcast.offset = offset;
         });
         let mut sent = match link {
-            Some(link) => link.say(Said::Emit(Arc::clone(&broadcast))).map_err(|LinkFull| Unsent::QueueFull),
+            Some(link) => link.say(Said::Emit(Arc::clone(&broadcast))).map_err(Unsent::Link),
             None => Ok(()),
         };
         while let Some(shard) = next {

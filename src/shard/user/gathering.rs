@@ -17,6 +17,7 @@ use crate::message::inquiry::{AckError, Ask, Findings, Request, SocketFacts};
 use crate::message::target::Target;
 use crate::protocol::surrogates::read_json;
 use crate::shard::user::current::{current, spawn};
+use crate::shard::user::found::Found;
 use crate::shard::value::answer::Answer;
 use crate::shard::value::handshake::Handshake;
 
@@ -222,12 +223,15 @@ pub struct Answers {
     pub missing: Vec<(Sid, AckError)>,
     /// Shards that could not be asked, or did not report. How many of their sockets were meant is not known.
     pub shards_missing: usize,
+    /// Other processes that did not answer, by name: too late, gone meanwhile, or behind a message queue that is away. How many of
+    /// their sockets were meant is not known.
+    pub processes_missing: Vec<String>,
 }
 
 impl Answers {
     /// Whether everybody who was asked has answered.
     pub fn is_complete(&self) -> bool {
-        self.missing.is_empty() && self.shards_missing == 0
+        self.missing.is_empty() && self.shards_missing == 0 && self.processes_missing.is_empty()
     }
 
     pub(crate) fn read(findings: Findings) -> Result<Answers, AckError> {
@@ -235,6 +239,7 @@ impl Answers {
             received: findings.answers.into_iter().map(|(sid, text)| (sid, Answer::new(text))).collect(),
             missing: findings.missing,
             shards_missing: findings.shards_unreached + findings.shards_late,
+            processes_missing: findings.processes_missing,
         })
     }
 }
@@ -245,7 +250,10 @@ pub(crate) fn read_one(mut findings: Findings) -> Result<Answer, AckError> {
         return Ok(Answer::new(text));
     }
     let missing = findings.missing.pop().map(|(_, error)| error);
-    Err(missing.or(shards_error(&findings)).unwrap_or(AckError::Disconnected))
+    // A process that did not say may have the socket.
+    let is_unsure = !findings.processes_missing.is_empty();
+    let error = if is_unsure { AckError::Timeout } else { AckError::Disconnected };
+    Err(missing.or(shards_error(&findings)).unwrap_or(error))
 }
 
 /// A socket of any shard as it was when it was asked for: Node's `RemoteSocket`.
@@ -287,24 +295,26 @@ impl RemoteSocket {
     }
 }
 
-pub(crate) fn read_sockets(findings: Findings) -> Result<Vec<RemoteSocket>, AckError> {
+pub(crate) fn read_sockets(findings: Findings) -> Result<Found<Vec<RemoteSocket>>, AckError> {
     let findings = complete(findings)?;
-    Ok(findings.sockets.into_iter().map(|facts| RemoteSocket { facts }).collect())
+    let sockets = findings.sockets.into_iter().map(|facts| RemoteSocket { facts }).collect();
+    Ok(Found::new(sockets, findings.processes_missing))
 }
 
-pub(crate) fn read_ids(findings: Findings) -> Result<Vec<Sid>, AckError> {
-    complete(findings).map(|findings| findings.ids)
+pub(crate) fn read_ids(findings: Findings) -> Result<Found<Vec<Sid>>, AckError> {
+    complete(findings).map(|findings| Found::new(findings.ids, findings.processes_missing))
 }
 
-pub(crate) fn read_count(findings: Findings) -> Result<u64, AckError> {
-    complete(findings).map(|findings| findings.count)
+pub(crate) fn read_count(findings: Findings) -> Result<Found<u64>, AckError> {
+    complete(findings).map(|findings| Found::new(findings.count, findings.processes_missing))
 }
 
-pub(crate) fn read_rooms(findings: Findings) -> Result<BTreeMap<String, u64>, AckError> {
-    complete(findings).map(|findings| findings.rooms)
+pub(crate) fn read_rooms(findings: Findings) -> Result<Found<BTreeMap<String, u64>>, AckError> {
+    complete(findings).map(|findings| Found::new(findings.rooms, findings.processes_missing))
 }
 
-/// A list with gaps would be taken for the whole: it is an error, as in Node.
+/// A list that lacks what a shard of this process has would be taken for the whole: it is an error, as in Node. Other processes
+/// that are missing are named.
 fn complete(findings: Findings) -> Result<Findings, AckError> {
     match shards_error(&findings) {
         Some(error) => Err(error),

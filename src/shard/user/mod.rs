@@ -6,6 +6,7 @@ pub(crate) mod context;
 pub(crate) mod current;
 pub(crate) mod engine_socket;
 pub(crate) mod expiry;
+pub(crate) mod found;
 pub(crate) mod gathering;
 pub(crate) mod login;
 pub(crate) mod question;

@@ -10,7 +10,7 @@ use crate::base::log::SOCKETIO;
 use crate::base::shown::Shown;
 use crate::base::slab::Key;
 use crate::mesh::interest::Audience;
-use crate::mesh::link::Said;
+use crate::mesh::link::{LinkError, Said};
 use crate::mesh::{InboxError, Mesh, ShardMessage};
 use crate::message::address::Address;
 use crate::message::inquiry::{AckError, Ask, Findings};
@@ -19,6 +19,7 @@ use crate::protocol::socketio::encode::EncodeError;
 use crate::shard::core::publish::Unsent;
 use crate::shard::core::{Core, SharedCore};
 use crate::shard::table::namespaces::NamespaceRef;
+use crate::shard::user::found::Found;
 use crate::shard::user::gathering::{
     Answers, Gathering, RemoteSocket, read_count, read_ids, read_one, read_rooms, read_sockets,
 };
@@ -180,7 +181,7 @@ impl<'a> Recipients<'a> {
                 match core.borrow_mut().publish(namespace, &self.target, except, &frame) {
                     Ok(outcome) => Emitted::Here(outcome),
                     Err(Unsent::ShardBusy) => Emitted::ShardBusy,
-                    Err(Unsent::QueueFull) => Emitted::QueueFull,
+                    Err(Unsent::Link(error)) => error.into(),
                 }
             }
             Origin::Outside { .. } if self.target.reach == Reach::Shard => Emitted::Nobody,
@@ -196,16 +197,13 @@ impl<'a> Recipients<'a> {
                     let is_sent = send_to_audience(mesh, namespace, &self.target, || {
                         ShardMessage::Broadcast(Arc::clone(&broadcast))
                     });
-                    return match (is_sent, is_said) {
-                        (true, true) => Emitted::Here(Outcome::default()),
-                        (true, false) => Emitted::QueueFull,
-                        (false, _) => Emitted::ShardBusy,
-                    };
+                    return told(is_sent, is_said);
                 };
-                match send_and_ring(mesh, relay, ShardMessage::Relay(broadcast)) {
-                    true => Emitted::Here(Outcome::default()),
-                    false => Emitted::ShardBusy,
-                }
+                // The relay says it to the link, which says the same to it, unless much happens in between.
+                let len = Said::Emit(Arc::clone(&broadcast)).len_bytes();
+                let link = mesh.links.of(namespace).filter(|link| link.concerns(&self.target));
+                let outlook = link.map_or(Ok(()), |link| link.check(len));
+                told(send_and_ring(mesh, relay, ShardMessage::Relay(broadcast)), outlook)
             }
         }
     }
@@ -287,20 +285,20 @@ impl<'a> Recipients<'a> {
     ///
     /// # Errors
     /// A shard did not report: [`AckError::Timeout`] or [`AckError::NotSent`]. More than 64 MiB would be kept:
-    /// [`AckError::TooLarge`]. There is no list with gaps.
-    pub fn fetch(self) -> Gathering<Vec<RemoteSocket>> {
+    /// [`AckError::TooLarge`]. Another process that did not report is no error: [`Found`] names it.
+    pub fn fetch(self) -> Gathering<Found<Vec<RemoteSocket>>> {
         self.gather(Ask::Sockets, read_sockets)
     }
 
     /// The ids of them all, wherever they are. Errors are those of [`fetch`](Recipients::fetch).
-    pub fn ids(self) -> Gathering<Vec<Sid>> {
+    pub fn ids(self) -> Gathering<Found<Vec<Sid>>> {
         self.gather(Ask::Ids, read_ids)
     }
 
     /// How many they are on all shards. Everybody, or one room, is a number that each shard has; a mix of rooms or
-    /// an exception is a walk. In a room a client counts that its connect handler has put there and not let in yet.
+    /// an exception is a walk. What other processes have of everybody is known from their last heartbeat, a second ago. In a room a client counts that its connect handler has put there and not let in yet.
     /// Errors are those of [`fetch`](Recipients::fetch).
-    pub fn count(self) -> Gathering<u64> {
+    pub fn count(self) -> Gathering<Found<u64>> {
         self.gather(Ask::Count, read_count)
     }
 
@@ -350,7 +348,7 @@ impl<'a> Recipients<'a> {
     }
 
     /// The rooms of the namespace, whoever is meant.
-    pub(crate) fn rooms_by_size(self) -> Gathering<BTreeMap<String, u64>> {
+    pub(crate) fn rooms_by_size(self) -> Gathering<Found<BTreeMap<String, u64>>> {
         self.gather(Ask::Rooms, read_rooms)
     }
 
@@ -437,7 +435,8 @@ impl<'a> Recipients<'a> {
                 match relay {
                     Some(relay) => send_and_ring(mesh, relay, ShardMessage::RelayCommand(command())),
                     None => {
-                        say(mesh, namespace, &self.target, || Said::Change(Arc::from(command())));
+                        // What is refused is counted there.
+                        let _ = say(mesh, namespace, &self.target, || Said::Change(Arc::from(command())));
                         send_to_audience(mesh, namespace, &self.target, || {
                             ShardMessage::Command(command(), announcement.clone())
                         })
@@ -463,10 +462,24 @@ impl Drop for Recipients<'_> {
     }
 }
 
-/// Says something to the other processes, if the target concerns them. False: too much waits for the message queue.
-fn say(mesh: &Mesh, namespace: &Address, target: &Target, said: impl FnOnce() -> Said) -> bool {
+/// What became of an emit of another thread: whether the shards were told, and the other processes.
+fn told(is_sent: bool, is_said: Result<(), LinkError>) -> Emitted {
+    match (is_sent, is_said) {
+        (true, Ok(())) => Emitted::Here(Outcome::default()),
+        (true, Err(error)) => error.into(),
+        (false, _) => Emitted::ShardBusy,
+    }
+}
+
+/// Says something to the other processes, if the target concerns them.
+fn say(
+    mesh: &Mesh,
+    namespace: &Address,
+    target: &Target,
+    said: impl FnOnce() -> Said,
+) -> Result<(), LinkError> {
     let link = mesh.links.of(namespace).filter(|link| link.concerns(target));
-    link.is_none_or(|link| link.say(said()).is_ok())
+    link.map_or(Ok(()), |link| link.say(said()))
 }
 
 /// One message for each shard that may have sockets of the target, and a ring for each. False when an inbox was full.
@@ -516,7 +529,7 @@ impl Socket {
     }
 
     /// The rooms of the socket's namespace on all shards, with how many members each has. Its own id is no entry.
-    pub fn namespace_rooms(&self) -> Gathering<BTreeMap<String, u64>> {
+    pub fn namespace_rooms(&self) -> Gathering<Found<BTreeMap<String, u64>>> {
         self.broadcast().rooms_by_size()
     }
 

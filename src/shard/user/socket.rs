@@ -11,6 +11,7 @@ use crate::base::ids::Sid;
 use crate::base::log::SOCKETIO;
 use crate::base::shown::Shown;
 use crate::base::slab::Key;
+use crate::mesh::link::LinkError;
 use crate::message::inquiry::AckError;
 use crate::protocol::socketio::encode::EncodeError;
 use crate::protocol::socketio::raw_json::RawJson;
@@ -60,6 +61,23 @@ pub enum Emitted {
     /// So much waits for the message queue already that it takes no more: other processes do not get it. The queue is away, or slower
     /// than what is emitted; this process' sockets have got theirs.
     QueueFull,
+    /// It has more bytes than a message for the message queue may have (`queue_message_bytes_max`): other processes do not get it.
+    /// Logged and counted; this process' sockets have got theirs.
+    TooLarge {
+        /// How many it has, about.
+        bytes: usize,
+        /// How many it may have.
+        bytes_max: usize,
+    },
+}
+
+impl From<LinkError> for Emitted {
+    fn from(error: LinkError) -> Emitted {
+        match error {
+            LinkError::Full => Emitted::QueueFull,
+            LinkError::TooLarge { bytes, bytes_max } => Emitted::TooLarge { bytes, bytes_max },
+        }
+    }
 }
 
 impl fmt::Debug for Socket {

@@ -19,7 +19,7 @@ use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
 use crate::mesh::ShardMessage;
 use crate::mesh::interest::Audience;
-use crate::mesh::link::Said;
+use crate::mesh::link::{LinkError, Said};
 use crate::message::address::Address;
 use crate::message::inquiry::{AckError, AnswerText, Ask, Findings, Inquiry, Reply, Report, Request};
 use crate::message::target::{Reach, Target};
@@ -148,12 +148,15 @@ impl Feature<'_, Inquiries> {
                 self.add_report(number, Findings { shards_unreached: 1, ..Findings::default() });
             }
         }
-        if let Some(link) = link
-            && (!link.is_up() || link.say(Said::Ask(inquiry)).is_err())
-        {
-            let processes_missing = vec!["all other processes: the message queue is away".to_owned()];
-            self.add_report(number, Findings { processes_missing, ..Findings::default() });
-        }
+        let Some(link) = link else { return };
+        let fault = match link.is_up().then(|| link.say(Said::Ask(inquiry))) {
+            Some(Ok(())) => return,
+            None => "the message queue is away",
+            Some(Err(LinkError::Full)) => "too much waits for the message queue",
+            Some(Err(LinkError::TooLarge { .. })) => "the question is too large for the message queue",
+        };
+        let processes_missing = vec![format!("all other processes: {fault}")];
+        self.add_report(number, Findings { processes_missing, ..Findings::default() });
     }
 
     /// The other shards that may know. A list of rooms is of all sockets, whoever is meant.
