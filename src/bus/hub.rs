@@ -6,6 +6,7 @@
 
 mod answering;
 mod servers;
+mod states;
 mod words;
 
 use std::collections::VecDeque;
@@ -123,6 +124,8 @@ pub(crate) struct Hub {
     /// Own sockets by endpoint and namespace, as last counted.
     census: Vec<(Option<String>, String, u64)>,
     hello_due: Time,
+    /// When the values of state rooms are compared next.
+    states_due: Time,
     /// Another process was heard with our id.
     is_doubled: bool,
     heard: Vec<Heard>,
@@ -161,6 +164,7 @@ impl Hub {
             answers_owed: 0,
             census: Vec::new(),
             hello_due: Time::NEVER,
+            states_due: Time(0),
             is_doubled: false,
             heard: Vec::new(),
         }
@@ -171,7 +175,7 @@ impl Hub {
     pub(crate) fn connected(&mut self, now: Time) -> Vec<Channel> {
         self.note_interests(now);
         self.fleet.forgive_silence(now);
-        self.hello_due = now;
+        (self.hello_due, self.states_due) = (now, now);
         let mut channels = vec![Channel::All, Channel::Node(self.me.tag)];
         channels.extend(self.subscriptions.take_all());
         for format in &mut self.foreign {
@@ -243,6 +247,7 @@ impl Hub {
             }
             Said::Ask(inquiry) => question = self.ask(inquiry, now),
             Said::ServerEvent(event) => self.say_to_servers(event),
+            Said::State(news) => self.say_state(news),
             Said::Room { .. } => {}
         }
         // What is for sockets of one process of ours is for nobody else.
@@ -305,6 +310,7 @@ impl Hub {
         if self.hello_due <= now {
             self.say_hello(self.fleet.len() == 0);
             self.take_census();
+            self.compare_states(now);
             self.hello_due = now + HELLO_EVERY;
             for id in self.fleet.silent(now) {
                 self.peer_gone(id, "it has been silent for too long");
@@ -453,13 +459,14 @@ impl Hub {
             Word::Hello(hello) => {
                 if self.fleet.hear(from, &hello, now) {
                     tracing::info!(process = hello.name, tag = %NodeTag(hello.tag), "another process is there");
-                    self.hello_due = now;
+                    (self.hello_due, self.states_due) = (now, now);
                 } else if hello.is_new {
                     self.hello_due = now;
                 }
             }
             Word::Bye => self.peer_gone(from, "it has stopped"),
             Word::Server(word) => self.hear_server_event(&word, from),
+            Word::State(word) => self.hear_state(word, from),
         }
     }
 

@@ -40,6 +40,7 @@ pub(crate) fn prepare(queues: &[Queue], config: &Config, unix_millis: u64) -> (L
     }
     let me = identity(unix_millis);
     let tag = me.tag;
+    let process = me.id.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
     let (mut links, mut lines) = (Vec::new(), Vec::new());
     for queue in queues {
         let bell = CompanionBell::new();
@@ -51,7 +52,10 @@ pub(crate) fn prepare(queues: &[Queue], config: &Config, unix_millis: u64) -> (L
         lines.push((queue.clone(), receiver, bell, Arc::clone(&link.stats)));
         links.extend(queue.endpoints.iter().map(|path| (path.clone(), Arc::clone(&link))));
     }
-    (Links::new(tag, links), Some(Prepared { me, message_bytes_max: config.queue_message_bytes_max, lines }))
+    (
+        Links::new(tag, process, links),
+        Some(Prepared { me, message_bytes_max: config.queue_message_bytes_max, lines }),
+    )
 }
 
 /// Who this process is to others from now on.

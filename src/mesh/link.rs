@@ -19,6 +19,7 @@ use crate::mesh::queue::{QueueReceiver, QueueSender, Waiting, queue};
 use crate::message::address::Address;
 use crate::message::inquiry::Inquiry;
 use crate::message::server_event::ServerEvent;
+use crate::message::state::StateNews;
 use crate::message::target::{Broadcast, Reach, SocketCommand, Target};
 
 /// Messages that wait for the companion thread at most, whatever their size.
@@ -44,6 +45,8 @@ pub(crate) enum Said {
     Ask(Arc<Inquiry>),
     /// Have the servers of all other processes do something. If they are to answer, it is an `Ask`.
     ServerEvent(Arc<ServerEvent>),
+    /// Something of a state room. It is for processes of ours alone.
+    State(Arc<StateNews>),
     /// A room, or the namespace itself, has its first member on a shard, or the last has gone: for formats that have channels for them.
     /// The number of shards that have it is the receiver's to count.
     Room { namespace: Address, room: Option<String>, is_held: bool },
@@ -56,7 +59,7 @@ impl Said {
             Said::Emit(broadcast) => Some(&broadcast.target),
             Said::Change(command) => Some(&command.target),
             Said::Ask(inquiry) => Some(&inquiry.target),
-            Said::ServerEvent(_) | Said::Room { .. } => None,
+            Said::ServerEvent(_) | Said::State(_) | Said::Room { .. } => None,
         }
     }
 
@@ -67,6 +70,7 @@ impl Said {
             Said::Change(command) => command.target.len_bytes(),
             Said::Ask(inquiry) => inquiry.ask.len_bytes() + inquiry.target.len_bytes(),
             Said::ServerEvent(event) => event.len_bytes(),
+            Said::State(news) => news.len_bytes(),
             Said::Room { room, .. } => room.as_ref().map_or(0, String::len),
         }
     }
@@ -272,6 +276,11 @@ impl Link {
         self.stats.is_up.load(Relaxed)
     }
 
+    /// Whether other processes are there.
+    pub(crate) fn has_company(&self) -> bool {
+        self.stats.processes.load(Relaxed) > 0
+    }
+
     /// A room has its first member on a shard, or the namespace itself has if no room is named.
     pub(crate) fn hold(&self, namespace: &Address, room: Option<&str>) {
         if self.interests.add(room_slot(namespace, room)) {
@@ -351,13 +360,15 @@ impl LinkReceiver {
 pub(crate) struct Links {
     /// What the ids of all its sessions have in common.
     pub(crate) tag: Option<NodeTag>,
+    /// Tells this process from others, in the stamps of state rooms.
+    pub(crate) process: u64,
     /// By the endpoint's path; none is the configuration's own. Several endpoints may share one.
     links: Vec<(Option<Box<str>>, Arc<Link>)>,
 }
 
 impl Links {
-    pub(crate) fn new(tag: NodeTag, links: Vec<(Option<Box<str>>, Arc<Link>)>) -> Links {
-        Links { tag: Some(tag), links }
+    pub(crate) fn new(tag: NodeTag, process: u64, links: Vec<(Option<Box<str>>, Arc<Link>)>) -> Links {
+        Links { tag: Some(tag), process, links }
     }
 
     /// The link of a namespace's endpoint.

@@ -30,7 +30,7 @@ use crate::message::files::FileAnswer;
 use crate::message::inquiry::{Inquiry, Report, Request};
 use crate::message::recovery::RecoveryMessage;
 use crate::message::server_event::ServerCall;
-use crate::message::state::StateMessage;
+use crate::message::state::{StateMessage, StateNews};
 
 /// Messages one inbox holds. A full inbox refuses: the sender counts and logs what was lost, and never waits.
 pub(crate) const INBOX_MESSAGES_MAX: usize = 64 * 1024;
@@ -71,6 +71,10 @@ pub(crate) enum ShardMessage {
     Recovery(Box<RecoveryMessage>),
     /// Change a state room.
     State(Arc<StateMessage>),
+    /// Another process has said something of a state room.
+    StateNews(Box<StateNews>),
+    /// Tell other processes which values the state rooms have, in short.
+    TellStates,
     /// Ask the shards that may know something, for another thread.
     Request(Box<Request>),
     /// Find out, and report to the shard that asks.

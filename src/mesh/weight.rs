@@ -24,7 +24,11 @@ impl ShardMessage {
             ShardMessage::Command(command, _) | ShardMessage::RelayCommand(command) => {
                 command.target.len_bytes()
             }
-            ShardMessage::Trace { .. } | ShardMessage::Shutdown | ShardMessage::StopInTurn(_) => 0,
+            ShardMessage::StateNews(news) => news.len_bytes(),
+            ShardMessage::TellStates
+            | ShardMessage::Trace { .. }
+            | ShardMessage::Shutdown
+            | ShardMessage::StopInTurn(_) => 0,
         }
     }
 }

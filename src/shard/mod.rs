@@ -188,6 +188,8 @@ impl Shard {
             }
             ShardMessage::State(message) => shard.core.borrow_mut().states().receive(message),
             ShardMessage::Server(call) => shard.receive_server_event(*call),
+            ShardMessage::StateNews(news) => shard.core.borrow_mut().states().hear(news),
+            ShardMessage::TellStates => shard.core.borrow_mut().states().tell_digests(),
             ShardMessage::File(answer) => shard.core.borrow_mut().tables.deliver_file(*answer),
             ShardMessage::Trace { sid, is_on } => shard.core.borrow_mut().tables.trace(&sid, is_on),
             ShardMessage::Shutdown => shard.ask_to_stop(),

@@ -322,7 +322,7 @@ impl Foreign for Node {
                 Some(number) => self.ask(inquiry, number, now, posts),
                 None => Told::Nothing,
             },
-            Said::ServerEvent(_) => Told::Nothing,
+            Said::ServerEvent(_) | Said::State(_) => Told::Nothing,
             Said::Room { namespace, room, is_held } => {
                 self.note(namespace.name(), room.as_deref(), *is_held);
                 Told::Nothing

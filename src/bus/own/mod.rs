@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::message::address::Address;
 use crate::message::inquiry::Findings;
 use crate::message::server_event::ServerEvent;
+use crate::message::state::StateWord;
 use crate::message::target::{Reach, SocketChange, Target, WhenBehind};
 
 /// Which process: chosen at random when it starts.
@@ -50,6 +51,8 @@ pub(crate) enum Word<'a> {
     Bye,
     /// Have your server do something.
     Server(ServerWord<'a>),
+    /// Something of a state room.
+    State(RoomWord<'a>),
 }
 
 /// Whose sockets are meant.
@@ -104,6 +107,15 @@ pub(crate) struct ServerWord<'a> {
     pub(crate) attachments: Vec<Raw<'a>>,
     /// Report what the handler answers.
     pub(crate) question: Option<u64>,
+}
+
+/// What is said of a state room.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RoomWord<'a> {
+    pub(crate) endpoint: Option<&'a str>,
+    pub(crate) namespace: &'a str,
+    pub(crate) room: &'a str,
+    pub(crate) what: StateWord,
 }
 
 /// Who a process is, said every second and to whoever is new.
@@ -242,6 +254,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::message::state::{Stamp, StateEntry};
 
     fn to<'a>() -> To<'a> {
         To {
@@ -257,6 +270,8 @@ mod tests {
 
     fn words<'a>() -> Vec<Word<'a>> {
         let everyone = || To { is_everyone: true, endpoint: Some("/x/"), rooms: Vec::new(), ..to() };
+        let room = |what| RoomWord { endpoint: None, namespace: "/", room: "board", what };
+        let stamp = Stamp { counter: 300, process: u64::MAX };
         vec![
             Word::Emit { to: to(), frame: Raw(b"\x81\x05hello") },
             Word::Emit { to: everyone(), frame: Raw(b"") },
@@ -285,6 +300,12 @@ mod tests {
                 attachments: vec![Raw(b""), Raw(b"\xff")],
                 question: Some(3),
             }),
+            Word::State(room(StateWord::Digest(u64::MAX))),
+            Word::State(room(StateWord::Want)),
+            Word::State(room(StateWord::Entries(vec![
+                StateEntry { key: "a".into(), value: Some("1".into()), stamp },
+                StateEntry { key: "b".into(), value: None, stamp },
+            ]))),
         ]
     }
 

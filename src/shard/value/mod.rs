@@ -29,6 +29,7 @@ pub(crate) mod session;
 pub(crate) mod shard_key;
 pub(crate) mod share;
 pub(crate) mod socket;
+pub(crate) mod stamps;
 pub(crate) mod state;
 pub(crate) mod stats;
 pub(crate) mod task;

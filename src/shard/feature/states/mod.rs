@@ -4,6 +4,8 @@
 //! all hold the same. A client that joins the room gets all values at once. Later it gets what has changed, gathered, at most so many
 //! times a second. A subscriber that does not keep up gets no changes, so none are queued for it, and all values once it has caught up.
 
+pub(crate) mod processes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -22,6 +24,7 @@ use crate::shard::value::encode::frame_event;
 use crate::shard::value::session::Link;
 use crate::shard::value::shard_key::shard_of_key;
 use crate::shard::value::socket::{NOWHERE, SocketEntry, SocketState};
+use crate::shard::value::stamps::Shared;
 use crate::shard::value::state::{KEY_BYTES_MAX, StateError, StateRoom, entry_len, message};
 
 /// A subscriber that owes more than this has fallen behind.
@@ -47,6 +50,8 @@ pub(crate) struct StateTable {
     missed: Vec<ShardId>,
     /// Everything as it is sent to whoever joins, until the next change.
     snapshot: Option<SharedFrame>,
+    /// On the ordering shard, where other processes have the room as well.
+    shared: Option<Box<Shared>>,
 }
 
 /// The state rooms of one shard.
@@ -117,6 +122,7 @@ impl StateTable {
             due: Time::NEVER,
             missed: Vec::new(),
             snapshot: None,
+            shared: None,
         }
     }
 
@@ -248,9 +254,19 @@ impl Feature<'_, StateTables> {
     fn order(&mut self, namespace: u16, room: &str, change: StateChange) {
         let Some(place) = self.own.find(namespace, room) else { return };
         let now = self.tables.env.now;
+        self.stamp(place, &change);
+        self.tell_others(place, change.clone());
+        self.own.apply(place, change, now);
+    }
+
+    /// Has the other shards make a change as well.
+    fn tell_others(&mut self, place: usize, change: StateChange) {
+        let now = self.tables.env.now;
         if self.tables.mesh.len() > 1 {
+            let StateTable { namespace, room, .. } = self.own.get(place);
+            let namespace = *namespace;
             let address = &self.tables.namespaces[namespace].namespace.address;
-            let ordered = Arc::new(message(address, room, change.clone(), true));
+            let ordered = Arc::new(message(address, room, change, true));
             for shard in self.tables.other_shards() {
                 // A shard that has missed one is told everything at the next flush.
                 let has_missed = self.own.get(place).missed.contains(&shard);
@@ -261,7 +277,6 @@ impl Feature<'_, StateTables> {
                 }
             }
         }
-        self.own.apply(place, change, now);
     }
 
     /// Tells subscribers what has changed, where it is time.
@@ -313,9 +328,10 @@ impl Feature<'_, StateTables> {
             self.tables.deliver_places(&caught_up, &frame);
         }
         self.resend(place);
+        let is_unsaid = self.say_changes(place);
         let table = &mut self.own.tables[place];
         table.behind = behind;
-        if !table.behind.is_empty() || !table.missed.is_empty() {
+        if !table.behind.is_empty() || !table.missed.is_empty() || is_unsaid {
             table.arm(now);
         }
     }
