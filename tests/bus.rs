@@ -1,18 +1,19 @@
 //! Several servers as one, over a message queue in memory: real sockets, real shards, the companion thread.
 #![allow(clippy::disallowed_methods)] // A test with real sockets waits in real time.
 
+mod wire;
+
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use shardcast::{
     Args, Binary, Config, Context, EmitError, Emitted, Emitter, EngineOptions, RunningServer, Server,
     ServerContext,
 };
 
-/// Longer than anything here takes; a test that waits this long has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+use wire::{Client, PATIENCE, until};
 
 fn server(queue: &str) -> RunningServer {
     let engine = EngineOptions { message_queue: queue.into(), ..EngineOptions::default() };
@@ -42,77 +43,6 @@ fn server(queue: &str) -> RunningServer {
         .expect("the server starts")
 }
 
-/// A client of Socket.IO by WebSocket, as little of one as is needed.
-struct Client {
-    stream: TcpStream,
-    sid: String,
-}
-
-impl Client {
-    fn connect(server: &RunningServer) -> Client {
-        let address = server.addresses()[0].trim_start_matches("http://").to_owned();
-        let mut stream = TcpStream::connect(&address).expect("the server accepts");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-        write!(
-            stream,
-            "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        )
-        .expect("sent");
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).expect("the answer has a head");
-            head.extend(byte);
-        }
-        assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
-        let mut client = Client { stream, sid: String::new() };
-        assert!(client.next().starts_with('0'));
-        client.send("40");
-        let connected = client.next();
-        let sid = connected.split('"').nth(3).expect("an id");
-        client.sid = sid.to_owned();
-        client
-    }
-
-    fn send(&mut self, text: &str) {
-        let len = u8::try_from(text.len()).ok().filter(|len| *len < 126).expect("a short message");
-        let mut frame = vec![0x81, 0x80 | len, 0, 0, 0, 0];
-        frame.extend(text.as_bytes());
-        self.stream.write_all(&frame).expect("sent");
-    }
-
-    fn frame(&mut self) -> Vec<u8> {
-        let mut head = [0; 2];
-        self.stream.read_exact(&mut head).expect("a frame");
-        let mut len = usize::from(head[1]);
-        if len == 126 {
-            let mut long = [0; 2];
-            self.stream.read_exact(&mut long).expect("a frame");
-            len = usize::from(u16::from_be_bytes(long));
-        }
-        let mut payload = vec![0; len];
-        self.stream.read_exact(&mut payload).expect("a whole frame");
-        payload
-    }
-
-    fn next(&mut self) -> String {
-        loop {
-            let text = String::from_utf8(self.frame()).expect("text");
-            if text == "2" {
-                self.send("3");
-            } else {
-                return text;
-            }
-        }
-    }
-
-    fn join(&mut self, room: &str) {
-        self.send(&format!("421[\"join\",\"{room}\"]"));
-        assert_eq!(self.next(), "431[true]");
-    }
-}
-
 /// Two servers that have met.
 fn pair(queue: &str) -> [RunningServer; 2] {
     let servers = [server(queue), server(queue)];
@@ -120,14 +50,6 @@ fn pair(queue: &str) -> [RunningServer; 2] {
         servers.iter().all(|server| server.handle().queue_stats().iter().all(|stats| stats.processes == 1))
     });
     servers
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !is_so() {
-        assert!(started.elapsed() < PATIENCE, "never came: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]
