@@ -137,7 +137,7 @@ impl Node {
 
     fn emit(&self, target: Target, args: &str) {
         let frame = Arc::new(frame("/", args));
-        let broadcast = Broadcast { namespace: root(), target, frame, offset: None };
+        let broadcast = Broadcast { namespace: root(), target, frame, offset: None, id: None };
         self.link.say(Said::Emit(Arc::new(broadcast))).expect("there is room");
     }
 
@@ -483,8 +483,14 @@ fn many_new_processes_are_greeted_together() {
     for number in 0..500_u16 {
         let mut from = [0; 16];
         from[..2].copy_from_slice(&number.to_be_bytes());
-        let word =
-            Word::Hello(Hello { name: "new", tag: [1, 2, 3], started: 0, sockets: Vec::new(), is_new: true });
+        let word = Word::Hello(Hello {
+            name: "new",
+            tag: [1, 2, 3],
+            started: 0,
+            sockets: Vec::new(),
+            is_new: true,
+            have_moved: false,
+        });
         let bytes = Bytes::from(own::write(&Envelope { from, sequence: 1, word }));
         let delivery = Delivery { channel: Channel::All, body: Body::Bytes(bytes), offset: None };
         nodes.nodes[0].hub.receive(&delivery, nodes.now);

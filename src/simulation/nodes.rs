@@ -507,8 +507,8 @@ fn samples() -> Vec<Vec<u8>> {
     let everybody = Target { is_everyone: true, ..Target::default() };
     let to = || To::new(&namespace, &target);
     let words = [
-        Word::Emit { to: to(), frame: Raw(&event) },
-        Word::Emit { to: To::new(&namespace, &everybody), frame: Raw(&event) },
+        Word::Emit { to: to(), frame: Raw(&event), id: None },
+        Word::Emit { to: To::new(&namespace, &everybody), frame: Raw(&event), id: None },
         Word::Change { to: to(), change: ChangeWord::Join("green") },
         Word::Change { to: to(), change: ChangeWord::Leave("green") },
         Word::Ask {
@@ -525,6 +525,7 @@ fn samples() -> Vec<Vec<u8>> {
             started: 1,
             sockets: vec![(None, "/", 3)],
             is_new: true,
+            have_moved: false,
         }),
     ];
     (1..)

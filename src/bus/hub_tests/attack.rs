@@ -31,7 +31,7 @@ fn what_cannot_be_read_is_counted_and_does_nothing() {
         when_behind: BehindWord::Rule,
     };
     let event = frame("/", "1");
-    let whole = envelope(Word::Emit { to: to("/", None), frame: Raw(&event) });
+    let whole = envelope(Word::Emit { to: to("/", None), frame: Raw(&event), id: None });
     let mut newer = whole.clone();
     newer[2] += 1;
     let rows: [(&[u8], &str); 7] = [
@@ -39,9 +39,12 @@ fn what_cannot_be_read_is_counted_and_does_nothing() {
         (b"{\"method\": \"emit\", \"event\": \"x\"}", "unreadable"),
         (&whole[..whole.len() - 1], "unreadable"),
         (&newer, "unreadable"),
-        (&envelope(Word::Emit { to: to("/chat", None), frame: Raw(&event) }), "unreadable"),
-        (&envelope(Word::Emit { to: to("/", None), frame: Raw(&event[..3]) }), "unreadable"),
-        (&envelope(Word::Emit { to: to("/", Some("/another queue's/")), frame: Raw(&event) }), "nobodys"),
+        (&envelope(Word::Emit { to: to("/chat", None), frame: Raw(&event), id: None }), "unreadable"),
+        (&envelope(Word::Emit { to: to("/", None), frame: Raw(&event[..3]), id: None }), "unreadable"),
+        (
+            &envelope(Word::Emit { to: to("/", Some("/another queue's/")), frame: Raw(&event), id: None }),
+            "nobodys",
+        ),
     ];
     for (number, (bytes, counted)) in rows.into_iter().enumerate() {
         let stats = Arc::clone(&nodes.nodes[1].link.stats);
@@ -64,7 +67,14 @@ fn a_hello_of_any_size_is_kept_in_bounds() {
     let names: Vec<String> = (0..5 * COUNTED_NAMESPACES_MAX).map(|number| format!("/{number}")).collect();
     for (from, count) in [([7; 16], u64::MAX), ([8; 16], u64::MAX)] {
         let sockets = names.iter().map(|name| (None, name.as_str(), count)).collect();
-        let word = Word::Hello(Hello { name: "x", tag: [0; 3], started: 0, sockets, is_new: false });
+        let word = Word::Hello(Hello {
+            name: "x",
+            tag: [0; 3],
+            started: 0,
+            sockets,
+            is_new: false,
+            have_moved: false,
+        });
         for sequence in [u64::MAX - 1, u64::MAX, 0] {
             let word = Word::Bye;
             let bytes = Bytes::from(own::write(&Envelope { from: [9; 16], sequence, word }));
@@ -91,7 +101,7 @@ fn samples() -> Vec<Vec<u8>> {
         ..findings(&[id, sid(1)])
     };
     let words = vec![
-        Word::Emit { to: to(), frame: Raw(&event) },
+        Word::Emit { to: to(), frame: Raw(&event), id: None },
         Word::Change { to: to(), change: ChangeWord::Join("hall") },
         Word::Change { to: to(), change: ChangeWord::Disconnect { close_session: false } },
         Word::Ask { question: 1, to: to(), ask: AskWord::Answers { frame: Raw(&event) }, timeout_millis: 9 },
@@ -103,6 +113,7 @@ fn samples() -> Vec<Vec<u8>> {
             started: 1,
             sockets: vec![(None, "/", 3)],
             is_new: true,
+            have_moved: false,
         }),
         Word::Bye,
     ];

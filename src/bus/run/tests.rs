@@ -217,6 +217,7 @@ impl Process {
             target,
             frame: Arc::new(frame),
             offset: None,
+            id: None,
         })))
     }
 
@@ -440,7 +441,14 @@ fn said(from: u8, sequence: u64, word: Word<'_>) -> Result<Delivery, Fault> {
 }
 
 fn hello<'a>() -> Word<'a> {
-    Word::Hello(Hello { name: "peer", tag: [5; 3], started: 0, sockets: Vec::new(), is_new: false })
+    Word::Hello(Hello {
+        name: "peer",
+        tag: [5; 3],
+        started: 0,
+        sockets: Vec::new(),
+        is_new: false,
+        have_moved: false,
+    })
 }
 
 #[tokio::test(start_paused = true)]
