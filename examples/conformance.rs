@@ -10,7 +10,7 @@ use std::time::Duration;
 use shardcast::http::{CorsOrigins, Method, Response};
 use shardcast::{
     AckError, Args, ArgsError, Binary, ClassNamespace, Config, Context, Emitted, Error, HandlerError,
-    Message, Methods, Namespace, RawJson, Refused, Server, SlowConsumers, Socket,
+    Message, Methods, Namespace, RawJson, Recipients, Refused, Server, SlowConsumers, Socket,
 };
 
 fn main() -> shardcast::Result<()> {
@@ -183,6 +183,7 @@ fn register(io: &mut Namespace) {
     io.on("client-id", |cx: &mut Context| cx.client_id());
     io.on("kick-me", |cx: &mut Context| cx.disconnect());
     targets(io);
+    fleet(io);
     brought(io);
     io.on("boom", |_: &mut Context| -> () { panic!("boom") });
 }
@@ -236,6 +237,67 @@ fn targets(io: &mut Namespace) {
         };
         std::thread::Builder::new().spawn(call).is_ok()
     });
+}
+
+/// What is said to sockets wherever they are, of other processes too: each names rooms, none for everybody, and exceptions.
+fn fleet(io: &mut Namespace) {
+    io.on_raw("send", |cx: &mut Context, args: Args<'_>| {
+        let (to, event) = (aim(cx, &args)?, args.read::<String>(2)?);
+        to.emit(&event, args.skip(3));
+        Ok::<bool, ArgsError>(true)
+    });
+    io.on_raw("change", |cx: &mut Context, args: Args<'_>| {
+        let (to, verb) = (aim(cx, &args)?, args.read::<String>(2)?);
+        match verb.as_str() {
+            "join" => to.join(args.read::<String>(3)?),
+            "leave" => to.leave(args.read::<String>(3)?),
+            _ => to.disconnect(),
+        }
+        Ok::<bool, ArgsError>(true)
+    });
+    io.on_raw("ask", |cx: &mut Context, args: Args<'_>| {
+        let (to, millis) = (aim(cx, &args)?, args.read(2)?);
+        let asked = to.emit_with_ack(&args.read::<String>(3)?, args.skip(4));
+        let socket = cx.socket();
+        asked.timeout(Duration::from_millis(millis)).then(move |answers| {
+            let Ok(answers) = answers else { return };
+            let values: Vec<RawJson> =
+                answers.received.iter().filter_map(|(_, answer)| answer.first().ok()).collect();
+            socket.emit("asked", (answers.is_complete(), values));
+        });
+        Ok::<(), ArgsError>(())
+    });
+    io.on_raw("call", |cx: &mut Context, args: Args<'_>| {
+        let (sid, millis): (String, u64) = (args.read(0)?, args.read(1)?);
+        let called = cx.to(sid).call(&args.read::<String>(2)?, args.skip(3));
+        let socket = cx.socket();
+        called.timeout(Duration::from_millis(millis)).then(move |answer| {
+            match answer {
+                Ok(answer) => socket.emit("called", answer.args()),
+                Err(error) => socket.emit("not-called", error.to_string()),
+            };
+        });
+        Ok::<(), ArgsError>(())
+    });
+    io.on_async("who", |socket: Socket, rooms: Vec<String>| async move {
+        let to = || match rooms.split_first() {
+            Some((first, others)) => socket.to(first).to_all(others),
+            None => socket.broadcast(),
+        };
+        let facts = to().fetch().await?;
+        let facts: Vec<_> = facts.iter().map(|one| (one.id().to_string(), one.rooms().to_vec())).collect();
+        let ids: Vec<String> = to().ids().await?.iter().map(ToString::to_string).collect();
+        Ok::<_, AckError>(serde_json::json!({ "facts": facts, "ids": ids, "count": to().count().await? }))
+    });
+}
+
+fn aim<'a>(cx: &'a Context<'_>, args: &Args<'_>) -> Result<Recipients<'a>, ArgsError> {
+    let (rooms, except): (Vec<String>, Vec<String>) = (args.read(0)?, args.read(1)?);
+    let to = match rooms.split_first() {
+        Some((first, others)) => cx.to(first).to_all(others),
+        None => cx.broadcast(),
+    };
+    Ok(except.iter().fold(to, |to, room| to.except(room)))
 }
 
 /// Namespaces that come and go, with everything that is asked before a handler.

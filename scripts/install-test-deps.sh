@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 NODE_MAJOR_MIN=20
 VENV=.deps/venv
 VENV_EIO3=.deps/venv-eio3 # the last python-socketio of revision 3 does not go with the present one
+VENV_PICKLES=.deps/venv-5.13 # nor does the last that writes pickles on a queue
 JARS=.deps/java
 KAFKA=.deps/kafka
 VALKEY=.deps/valkey
@@ -91,6 +92,7 @@ make_venv() { # venv requirements
 }
 make_venv "$VENV" tests/clients/python/requirements.txt
 make_venv "$VENV_EIO3" tests/clients/older/requirements.txt
+make_venv "$VENV_PICKLES" tests/clients/mixed/requirements-5.13.txt
 
 # Maven asks whichever repository its settings name; the checksums are ours.
 mkdir -p "$JARS"

@@ -4,7 +4,7 @@
 #   scripts/test-clients.sh [SUITE...]                    against shardcast's release binaries
 #   TARGET=reference scripts/test-clients.sh [SUITE...]   against the npm socket.io server, to prove the tests
 #
-# Suites: engine ends endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow recovery node-bytes eio3 eio3-python eio3-java eio3-browser nginx fleet haproxy python browser origins examples.
+# Suites: engine ends endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow recovery node-bytes mixed-python mixed-eras eio3 eio3-python eio3-java eio3-browser nginx fleet haproxy python browser origins examples.
 # CONFORMANCE_BIN and SHARDCAST_BIN name the binaries. Server logs are kept in test-clients/ of the
 # target folder, which CARGO_TARGET_DIR moves.
 set -euo pipefail
@@ -16,7 +16,7 @@ CONFORMANCE_BIN="${CONFORMANCE_BIN:-$TARGET_DIR/release/examples/conformance}"
 SHARDCAST_BIN="${SHARDCAST_BIN:-$TARGET_DIR/release/shardcast}"
 export -n SHARDCAST_BIN # the server would take it for a misspelt setting
 SUITES=("$@")
-[ ${#SUITES[@]} -gt 0 ] || SUITES=(engine ends endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow recovery node-bytes eio3 eio3-python eio3-java eio3-browser nginx fleet haproxy python browser origins examples)
+[ ${#SUITES[@]} -gt 0 ] || SUITES=(engine ends endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow recovery node-bytes mixed-python mixed-eras eio3 eio3-python eio3-java eio3-browser nginx fleet haproxy python browser origins examples)
 LOGS=$TARGET_DIR/test-clients
 # A suite takes a quarter of this on a quiet machine; the tests bound their own waiting. node:test applies its timeout to whole files.
 SUITE_SECONDS=240
@@ -82,9 +82,16 @@ eio3_java() {
   done
 }
 
+# Other makers' servers beside shardcast's, which each suite starts itself.
+mixed() { # suite
+  [ "$TARGET" = shardcast ] || { echo "skipped: they are about shardcast beside others"; return; }
+  node_suite "tests/clients/js/test/$1.test.mjs"
+}
+
 run() {
   case "$1" in
     engine | ends | endpoints | socketio | broadcast | targets | sharded-polling | socketio-wire | handlers | websocket | http | variants | slow | recovery | node-bytes | eio3) node_suite "tests/clients/js/test/$1.test.mjs" ;;
+    mixed-*) mixed "$1" ;;
     nginx | fleet | haproxy) node_suite "tests/clients/proxy/$1.test.mjs" ;;
     browser | origins | examples) node_suite "tests/clients/browser/$1.test.mjs" ;;
     eio3-python) timeout --kill-after=5 "$limit" .deps/venv-eio3/bin/pytest -q -p no:cacheprovider tests/clients/older ;;

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
-use crate::base::ids::Sid;
+use crate::base::ids::{ShardId, Sid};
 use crate::base::time::Time;
 use crate::bus::python::{Callback, Emit, Membership, Message, Options, Rooms, host_of, read, write};
 use crate::bus::{Body, Channel, Delivery, Foreign, Heard, Post, Told};
@@ -20,6 +20,9 @@ use crate::protocol::socketio::frames::FramedEvent;
 
 /// How our processes are known to each other in this format: they have said it in their own as well.
 const HOST_MARK: &str = "shardcast-";
+
+/// A UUID in hexadecimal.
+const OLD_ID_BYTES: usize = 32;
 
 /// Python's answers that are awaited, and ours that Python awaits.
 const CALLBACKS_MAX: usize = 4096;
@@ -81,7 +84,7 @@ impl Python {
             return Told::Said;
         }
         let before = posts.len();
-        for sid in command.target.rooms.iter().filter(|room| Sid::parse(room).is_some()) {
+        for sid in command.target.rooms.iter().filter(|room| is_id(room)) {
             let sid = Cow::Borrowed(sid);
             let membership = |room: &'_ str| Membership {
                 sid: sid.clone(),
@@ -111,7 +114,9 @@ impl Python {
         let (Some(sid), None, false) = (rooms.next(), rooms.next(), target.is_everyone) else {
             return Told::Nothing;
         };
-        if Sid::parse(sid).is_none() || self.asked.len() >= CALLBACKS_MAX {
+        // An old server answers with a pickle, if at all: it is not waited for where that is not read.
+        let may_answer = Sid::parse(sid).is_some() || (self.options.pickle && is_old_id(sid));
+        if !may_answer || self.asked.len() >= CALLBACKS_MAX {
             return Told::Nothing;
         }
         let Ok(event) = FramedEvent::split(frame) else { return Told::Nothing };
@@ -171,7 +176,9 @@ impl Python {
             json: args.to_owned(),
             attachments: attachments.iter().map(|bytes| Bytes::copy_from_slice(bytes)).collect(),
         };
-        let answers = vec![(Sid::parse(sid)?, answer)];
+        // An id of the old form is known to whoever has asked.
+        let sid = Sid::parse(sid).unwrap_or_else(|| Sid::new(ShardId(0), [0; 13]));
+        let answers = vec![(sid, answer)];
         let findings = Findings { answers, ..Findings::default() };
         Some(Heard::Found { question: callback.id, findings, is_last: true })
     }
@@ -280,10 +287,96 @@ impl Foreign for Python {
     fn handle_timeout(&mut self, _now: Time, _posts: &mut VecDeque<Post>, _heard: &mut Vec<Heard>) {}
 }
 
+/// Whether a room's name is a socket's id at one of Python's servers.
+fn is_id(room: &str) -> bool {
+    Sid::parse(room).is_some() || is_old_id(room)
+}
+
+/// Whether it is one of python-engineio before version 4, as Flask-SocketIO 4 has: a UUID in hexadecimal.
+fn is_old_id(room: &str) -> bool {
+    room.len() == OLD_ID_BYTES && room.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 fn rooms_of(target: &Target) -> Rooms<'_> {
     if target.is_everyone {
         Rooms::Everybody
     } else {
         Rooms::Of(target.rooms.iter().map(Cow::Borrowed).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::base::slab::Key;
+    use crate::message::address::Address;
+
+    use super::*;
+
+    const OLD: &str = "00112233445566778899aabbccddeeff";
+    const NEW: &str = "qu6x9d3Zy3p4LoxoAAAB";
+
+    fn python(pickle: bool) -> Python {
+        Python::new("0a", Options { pickle, bytes_max: 1 << 20 })
+    }
+
+    fn said(python: &mut Python, said: &Said, question: Option<u64>) -> (Told, Vec<String>) {
+        let mut posts = VecDeque::new();
+        let told = python.say(said, question, Time(0), &mut posts);
+        let text = |post: Post| match post.body {
+            Body::Bytes(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+            Body::Fields(fields) => panic!("{fields:?}"),
+        };
+        (told, posts.into_iter().map(text).collect())
+    }
+
+    #[test]
+    fn sockets_are_changed_by_ids_of_both_forms_and_rooms_are_not() {
+        for (room, is_told) in [(OLD, true), (NEW, true), ("blue", false), (&OLD[1..], false)] {
+            let target = Target { rooms: [room].into_iter().collect(), ..Target::default() };
+            let command = SocketCommand {
+                namespace: Address::new(None, "/"),
+                target,
+                change: SocketChange::Disconnect { close_session: false },
+            };
+            let expected = format!(
+                "{{\"method\": \"disconnect\", \"sid\": \"{room}\", \"namespace\": \"/\", \"host_id\": \"shardcast-0a\"}}"
+            );
+            let (told, posts) = said(&mut python(false), &Said::Change(command.into()), None);
+            assert_eq!((told == Told::Said, posts == [expected]), (is_told, is_told), "{room}");
+        }
+    }
+
+    #[test]
+    fn one_socket_is_asked_if_its_answer_can_be_read() {
+        for (room, pickle, is_asked) in
+            [(NEW, false, true), (OLD, true, true), (OLD, false, false), ("blue", true, false)]
+        {
+            let inquiry = Inquiry {
+                namespace: Address::new(None, "/"),
+                target: Target { rooms: [room].into_iter().collect(), ..Target::default() },
+                ask: Ask::Answers { id: 7, frame: b"\x81\x0942[\"ask\"]".to_vec().into() },
+                timeout: Duration::from_secs(1),
+                home: ShardId(0),
+                number: Key { index: 0, generation: 0 },
+            };
+            let mut python = python(pickle);
+            let (told, posts) = said(&mut python, &Said::Ask(inquiry.into()), Some(3));
+            assert_eq!((told == Told::Asked, posts.len()), (is_asked, usize::from(is_asked)), "{room}");
+            let callback = format!(
+                "{{\"method\": \"callback\", \"host_id\": \"shardcast-0a\", \"sid\": \"{room}\", \"namespace\": \"/\", \"id\": 3, \"args\": [\"yes\"]}}"
+            );
+            let delivery = Delivery {
+                channel: Channel::Python,
+                body: Body::Bytes(callback.into_bytes().into()),
+                offset: None,
+            };
+            let mut heard = Vec::new();
+            python.hear(&delivery, Time(0), &mut VecDeque::new(), &mut heard).unwrap();
+            let is_found = matches!(&heard[..], [Heard::Found { question: 3, findings, is_last: true }]
+                if findings.answers[0].1.json == "\"yes\"");
+            assert_eq!(is_found, is_asked, "{room}");
+        }
     }
 }
