@@ -16,8 +16,12 @@ use shardcast::{
 use wire::{Client, PATIENCE, until};
 
 fn server(queue: &str) -> RunningServer {
+    server_with(queue, Config::default())
+}
+
+fn server_with(queue: &str, config: Config) -> RunningServer {
     let engine = EngineOptions { message_queue: queue.into(), ..EngineOptions::default() };
-    let config = Config { engine, shards: 2, bind: vec!["127.0.0.1:0".to_owned()], ..Config::default() };
+    let config = Config { engine, shards: 2, bind: vec!["127.0.0.1:0".to_owned()], ..config };
     Server::new(config)
         .namespace("/", |io| {
             io.on("join", |cx: &mut Context, room: String| {
@@ -45,7 +49,10 @@ fn server(queue: &str) -> RunningServer {
 
 /// Two servers that have met.
 fn pair(queue: &str) -> [RunningServer; 2] {
-    let servers = [server(queue), server(queue)];
+    meet([server(queue), server(queue)])
+}
+
+fn meet(servers: [RunningServer; 2]) -> [RunningServer; 2] {
     until("the servers have met", || {
         servers.iter().all(|server| server.handle().queue_stats().iter().all(|stats| stats.processes == 1))
     });

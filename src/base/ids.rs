@@ -15,8 +15,20 @@ impl ShardId {
 
 /// What the session ids of one process have in common where several processes are one server: three of their random bytes. So an
 /// id says which process it is of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub(crate) struct NodeTag(pub(crate) [u8; 3]);
+
+impl NodeTag {
+    /// Reads what [`Display`](fmt::Display) writes, and nothing else.
+    pub(crate) fn parse(text: &str) -> Option<NodeTag> {
+        let number = u32::from_str_radix(text, 16).ok()?;
+        let [_, one, two, three] = number.to_be_bytes();
+        let tag = NodeTag([one, two, three]);
+        (tag.to_string() == text).then_some(tag)
+    }
+}
 
 /// Six hexadecimal digits.
 impl fmt::Display for NodeTag {

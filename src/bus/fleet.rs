@@ -173,7 +173,7 @@ mod tests {
 
     fn hello(name: &str) -> Hello<'_> {
         let sockets = vec![(None, "/", 3), (Some("/x/"), "/", 5)];
-        Hello { name, tag: [1, 2, 3], started: 0, sockets, is_new: false }
+        Hello { name, tag: [1, 2, 3], started: 0, sockets, is_new: false, have_moved: false }
     }
 
     #[test]

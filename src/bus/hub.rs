@@ -5,6 +5,8 @@
 //! process hears only slots in which it has members.
 
 mod answering;
+mod far;
+mod heard;
 mod servers;
 mod states;
 mod words;
@@ -32,6 +34,7 @@ use crate::mesh::link::{ANSWERS_BYTES_MAX, Interests, LinkStats, Said, room_slot
 use crate::mesh::{InboxError, Mesh, ShardMessage};
 use crate::message::address::Address;
 use crate::message::inquiry::{AckError, Ask, Findings, Inquiry, Report};
+use crate::message::recovery::EventId;
 use crate::message::target::{Broadcast, SocketChange, SocketCommand, Target};
 use crate::protocol::socketio::frames::FramedEvent;
 
@@ -116,6 +119,7 @@ pub(crate) struct Hub {
     questions: FxHashMap<u64, Question>,
     /// What their findings weigh.
     answers_bytes: usize,
+    lookups: far::Lookups,
     next_question: u64,
     posts: VecDeque<Post>,
     answering: Vec<Answering>,
@@ -158,6 +162,7 @@ impl Hub {
             foreign,
             questions: FxHashMap::default(),
             answers_bytes: 0,
+            lookups: far::Lookups::default(),
             next_question: 0,
             posts: VecDeque::new(),
             answering: Vec::new(),
@@ -235,7 +240,8 @@ impl Hub {
         match said {
             Said::Emit(broadcast) => {
                 let (namespace, target) = (&broadcast.namespace, &broadcast.target);
-                let word = Word::Emit { to: To::new(namespace, target), frame: Raw(&broadcast.frame) };
+                let (to, frame) = (To::new(namespace, target), Raw(&broadcast.frame));
+                let word = Word::Emit { to, frame, id: broadcast.id };
                 self.post_to(namespace, target, word);
             }
             Said::Change(command) => {
@@ -246,6 +252,7 @@ impl Hub {
                 self.post_to(&command.namespace, &command.target, word);
             }
             Said::Ask(inquiry) => question = self.ask(inquiry, now),
+            Said::Far { to, word } => self.say_far(*to, word, now),
             Said::ServerEvent(event) => self.say_to_servers(event),
             Said::State(news) => self.say_state(news),
             Said::Room { .. } => {}
@@ -382,16 +389,16 @@ impl Hub {
     fn channels_of(&self, namespace: &Address, room: &str) -> SmallVec<[Channel; 2]> {
         let mut channels = SmallVec::new();
         let process = Sid::parse(room).map(|sid| sid.node());
-        channels.extend(process.map(Channel::Node));
+        channels.extend(process.filter(|tag| *tag != self.me.tag).map(Channel::Node));
         if !process.is_some_and(|tag| self.is_known(tag)) {
             channels.push(self.slot(namespace, Some(room)));
         }
         channels
     }
 
-    /// Whether one of the other processes has a tag.
+    /// Whether one of the other processes has a tag, and with it every socket whose id has it.
     fn is_known(&self, tag: NodeTag) -> bool {
-        self.fleet.with_tag(tag).next().is_some()
+        !self.interests.have_moved() && self.fleet.with_tag(tag).next().is_some()
     }
 
     fn slot(&self, namespace: &Address, room: Option<&str>) -> Channel {
@@ -417,7 +424,9 @@ impl Hub {
         let name = std::mem::take(&mut self.me.name);
         let sockets =
             census.iter().map(|(path, name, count)| (path.as_deref(), name.as_str(), *count)).collect();
-        let hello = Hello { name: &name, tag: self.me.tag.0, started: self.me.started, sockets, is_new };
+        let have_moved = self.interests.have_moved();
+        let hello =
+            Hello { name: &name, tag: self.me.tag.0, started: self.me.started, sockets, is_new, have_moved };
         self.post(Channel::All, Word::Hello(hello));
         (self.census, self.me.name) = (census, name);
     }
@@ -444,7 +453,9 @@ impl Hub {
             return;
         }
         match word {
-            Word::Emit { to, frame } => self.hear_emit(&to, frame.0),
+            Word::Emit { to, frame, id } => {
+                self.hear_emit(&to, frame.0, id.unwrap_or_else(|| far::event_id(from, sequence)));
+            }
             Word::Change { to, change } => {
                 let (namespace, target) = (to.address(), to.target());
                 self.apply(SocketCommand { namespace, target, change: change.into() });
@@ -457,6 +468,9 @@ impl Hub {
                 self.add_findings(question, Awaited::Peer(from), findings, true)
             }
             Word::Hello(hello) => {
+                if hello.have_moved {
+                    self.note_moved(now);
+                }
                 if self.fleet.hear(from, &hello, now) {
                     tracing::info!(process = hello.name, tag = %NodeTag(hello.tag), "another process is there");
                     (self.hello_due, self.states_due) = (now, now);
@@ -464,6 +478,7 @@ impl Hub {
                     self.hello_due = now;
                 }
             }
+            Word::Far(word) => self.hear_far(word, now),
             Word::Bye => self.peer_gone(from, "it has stopped"),
             Word::Server(word) => self.hear_server_event(&word, from),
             Word::State(word) => self.hear_state(word, from),
@@ -484,7 +499,7 @@ impl Hub {
         }
     }
 
-    fn hear_emit(&mut self, to: &To<'_>, frame: &[u8]) {
+    fn hear_emit(&mut self, to: &To<'_>, frame: &[u8], id: EventId) {
         match FramedEvent::split(frame) {
             Ok(event) if event.namespace == to.namespace => {}
             Ok(_) => {
@@ -493,71 +508,13 @@ impl Hub {
             Err(fault) => return self.unreadable(&Channel::All, fault.reason()),
         }
         let (namespace, target) = (to.address(), to.target());
-        self.deliver(Broadcast { namespace, target, frame: Arc::new(frame.to_vec()), offset: None });
-    }
-
-    fn hear_foreign(&mut self, delivery: &Delivery, now: Time) {
-        for place in 0..self.foreign.len() {
-            if !self.foreign[place].is_of(&delivery.channel) {
-                continue;
-            }
-            if let Err(reason) = self.foreign[place].hear(delivery, now, &mut self.posts, &mut self.heard) {
-                self.unreadable(&delivery.channel, &reason);
-            }
-            return self.take_heard(place);
-        }
-    }
-
-    /// Does what a foreign format has heard.
-    fn take_heard(&mut self, place: usize) {
-        for heard in std::mem::take(&mut self.heard) {
-            match heard {
-                Heard::ServerEvent { .. } => self.hear_foreign_server_event(place, heard),
-                Heard::Found { question, findings, is_last } => {
-                    self.add_findings(question, Awaited::Foreign(place), findings, is_last);
-                }
-                Heard::Emit { namespace, target, frame } => {
-                    let frame = Arc::new(frame);
-                    for address in self.addresses(&namespace) {
-                        let (target, frame) = (target.clone(), Arc::clone(&frame));
-                        self.deliver(Broadcast { namespace: address, target, frame, offset: None });
-                    }
-                }
-                Heard::Change { namespace, target, change } => {
-                    for namespace in self.addresses(&namespace) {
-                        let (target, change) = (target.clone(), change.clone());
-                        self.apply(SocketCommand { namespace, target, change });
-                    }
-                }
-                Heard::Ask { namespace, target, ask, timeout, ticket } => {
-                    // Of several endpoints the first answers: whoever asks expects one answer of a process.
-                    let Some(namespace) = self.addresses(&namespace).into_iter().next() else { continue };
-                    let ask = match ask {
-                        Ask::Answers { frame, .. } => {
-                            let id = self.mesh.next_broadcast_ack_id();
-                            match reframe(&frame, namespace.name(), id) {
-                                Ok(frame) => Ask::Answers { id, frame: Arc::new(frame) },
-                                Err(fault) => {
-                                    self.unreadable(&Channel::Python, fault.reason());
-                                    self.foreign[place].answer(ticket, Findings::default(), &mut self.posts);
-                                    continue;
-                                }
-                            }
-                        }
-                        other => other,
-                    };
-                    let asker = Asker::Foreign { place, ticket };
-                    if !self.ask_shards((namespace, target), ask, timeout, asker) {
-                        self.foreign[place].answer(ticket, Findings::default(), &mut self.posts);
-                    }
-                }
-            }
-        }
-    }
-
-    /// A namespace by its name, at each endpoint of the link.
-    fn addresses(&self, namespace: &str) -> Vec<Address> {
-        self.endpoints.iter().map(|path| Address::new(path.as_deref(), namespace)).collect()
+        self.deliver(Broadcast {
+            namespace,
+            target,
+            frame: Arc::new(frame.to_vec()),
+            offset: None,
+            id: Some(id),
+        });
     }
 
     /// Asks the others. `None`: nobody is to be waited for.

@@ -17,6 +17,7 @@ use crate::base::ids::{NodeTag, Sid};
 use crate::mesh::Bell;
 use crate::mesh::queue::{QueueReceiver, QueueSender, Waiting, queue};
 use crate::message::address::Address;
+use crate::message::far::FarWord;
 use crate::message::inquiry::Inquiry;
 use crate::message::server_event::ServerEvent;
 use crate::message::state::StateNews;
@@ -50,6 +51,8 @@ pub(crate) enum Said {
     /// A room, or the namespace itself, has its first member on a shard, or the last has gone: for formats that have channels for them.
     /// The number of shards that have it is the receiver's to count.
     Room { namespace: Address, room: Option<String>, is_held: bool },
+    /// Tell the process with this tag about a socket that is to come back; `None`: whoever may have it.
+    Far { to: Option<NodeTag>, word: Box<FarWord> },
 }
 
 impl Said {
@@ -59,7 +62,7 @@ impl Said {
             Said::Emit(broadcast) => Some(&broadcast.target),
             Said::Change(command) => Some(&command.target),
             Said::Ask(inquiry) => Some(&inquiry.target),
-            Said::ServerEvent(_) | Said::State(_) | Said::Room { .. } => None,
+            Said::ServerEvent(_) | Said::State(_) | Said::Room { .. } | Said::Far { .. } => None,
         }
     }
 
@@ -71,6 +74,7 @@ impl Said {
             Said::Ask(inquiry) => inquiry.ask.len_bytes() + inquiry.target.len_bytes(),
             Said::ServerEvent(event) => event.len_bytes(),
             Said::State(news) => news.len_bytes(),
+            Said::Far { word, .. } => word.len_bytes(),
             Said::Room { room, .. } => room.as_ref().map_or(0, String::len),
         }
     }
@@ -215,10 +219,11 @@ impl Link {
     }
 
     /// Whether other processes may have to do with a target. The sockets whose ids are named are of this process if its tag is in
-    /// the ids.
+    /// the ids, and no socket has come back to another process.
     pub(crate) fn concerns(&self, target: &Target) -> bool {
         let is_own = |room: &str| Sid::parse(room).is_some_and(|sid| sid.node() == self.tag);
-        target.reach == Reach::Everywhere && (target.is_everyone || !target.rooms.iter().all(is_own))
+        let may_be_elsewhere = |room: &str| self.interests.have_moved() || !is_own(room);
+        target.reach == Reach::Everywhere && (target.is_everyone || target.rooms.iter().any(may_be_elsewhere))
     }
 
     /// Says something to the other processes, or not: then it is counted.
@@ -413,6 +418,8 @@ pub(crate) struct Interests {
     /// A bit for each slot that came or went since the companion looked.
     changed: Box<[AtomicU64]>,
     any_changed: AtomicBool,
+    /// A socket has come back to another process than the one that its id names, somewhere.
+    have_moved: AtomicBool,
 }
 
 const BITS: usize = u64::BITS as usize;
@@ -423,7 +430,18 @@ impl Interests {
             counts: (0..ROOM_SLOTS).map(|_| AtomicU32::new(0)).collect(),
             changed: (0..ROOM_SLOTS / BITS).map(|_| AtomicU64::new(0)).collect(),
             any_changed: AtomicBool::new(false),
+            have_moved: AtomicBool::new(false),
         }
+    }
+
+    /// Whether a socket may be in another process than the one that its id names.
+    pub(crate) fn have_moved(&self) -> bool {
+        self.have_moved.load(Relaxed)
+    }
+
+    /// One has come back to another process. True: it is the first.
+    pub(crate) fn note_moved(&self) -> bool {
+        !self.have_moved.swap(true, Relaxed)
     }
 
     /// True: it was the slot's first.
@@ -586,7 +604,7 @@ mod tests {
 
     #[test]
     fn what_is_for_this_process_alone_is_not_said() {
-        let (link, _, _) = link(1000);
+        let (link, receiver, _) = link(1000);
         let sid = |tag: [u8; 3]| {
             let mut random = [7; 13];
             random[..3].copy_from_slice(&tag);
@@ -611,5 +629,8 @@ mod tests {
         ] {
             assert_eq!(link.concerns(&target), expected, "{target:?}");
         }
+        let own = Target { rooms: [own.as_str()].into_iter().collect(), ..Target::default() };
+        assert!(receiver.interests.note_moved() && !receiver.interests.note_moved());
+        assert!(link.concerns(&own), "its socket may be in another process by now");
     }
 }

@@ -26,6 +26,7 @@ use crate::mesh::interest::{Announcement, Interest};
 use crate::mesh::link::Links;
 use crate::mesh::published::Published;
 use crate::mesh::queue::{QueueReceiver, QueueSender, Refusal, Waiting, queue};
+use crate::message::far::FarWord;
 use crate::message::files::FileAnswer;
 use crate::message::inquiry::{Inquiry, Report, Request};
 use crate::message::recovery::RecoveryMessage;
@@ -69,6 +70,9 @@ pub(crate) enum ShardMessage {
     RelayCommand(Box<SocketCommand>),
     /// Hand a lost socket over.
     Recovery(Box<RecoveryMessage>),
+    /// What another process says of a socket that comes back.
+    #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "nobody speaks from outside"))]
+    Far(Box<FarWord>),
     /// Change a state room.
     State(Arc<StateMessage>),
     /// Another process has said something of a state room.

@@ -15,6 +15,7 @@ impl ShardMessage {
             ShardMessage::Broadcast(broadcast) | ShardMessage::Relay(broadcast) => broadcast.len_bytes(),
             ShardMessage::State(message) => message.len_bytes(),
             ShardMessage::Recovery(message) => message.len_bytes(),
+            ShardMessage::Far(word) => word.len_bytes(),
             ShardMessage::Handoff(handoff) => handoff.owed.len() + handoff.unread.len(),
             ShardMessage::File(answer) => answer.outcome.len_bytes(),
             ShardMessage::Server(call) => call.event.len_bytes() + call.from.len(),

@@ -3,6 +3,7 @@
 //! Knows no inbox, no shard and no wire. What the words do is said by `shard`; how they travel, by `mesh`.
 
 pub(crate) mod address;
+pub(crate) mod far;
 pub(crate) mod files;
 pub(crate) mod inquiry;
 pub(crate) mod names;

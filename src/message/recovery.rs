@@ -5,13 +5,15 @@
 //! reach each shard in another order; those of a room reach the shards that have members of it, and no other. So the asker reads,
 //! once it has joined, the number that each shard has begun: what has a later number comes to the asker, as `published` says, and
 //! what has that number or an earlier one comes from the keeper, which gives the socket up when it has seen all of them. Each
-//! ignores what is the other's, so an event comes once, however late. A shard *has seen* an event when nothing up to its number is
+//! ignores what is the other's, so an event comes once, however late. How a socket comes from another process is in `message/far`. A shard *has seen* an event when nothing up to its number is
 //! still on its way there: because it came, or a later one of the same shard, or because `published` says so.
 
 use std::fmt;
 
 use crate::base::buffer::SharedFrame;
-use crate::base::ids::{ShardId, Sid};
+use serde::{Deserialize, Serialize};
+
+use crate::base::ids::{NodeTag, ShardId, Sid};
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::message::address::Address;
@@ -20,6 +22,8 @@ use crate::message::address::Address;
 /// events for rooms without a member on a shard do not go there. Events that only its own sockets get are numbered apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Offset {
+    /// The process of the shard, if it is one of several.
+    pub(crate) node: Option<NodeTag>,
     pub(crate) origin: ShardId,
     pub(crate) number: u64,
     pub(crate) is_local: bool,
@@ -28,18 +32,38 @@ pub(crate) struct Offset {
 impl Offset {
     /// Reads what a client has sent back.
     pub(crate) fn parse(text: &str) -> Option<Offset> {
-        let (origin, number) = text.split_once(['.', ':'])?;
+        let (node, rest) = match text.split_once('-') {
+            Some((tag, rest)) => (Some(NodeTag::parse(tag)?), rest),
+            None => (None, text),
+        };
+        let (origin, number) = rest.split_once(['.', ':'])?;
         let offset = Offset {
+            node,
             origin: ShardId(u16::from_str_radix(origin, 16).ok()?),
             number: u64::from_str_radix(number, 16).ok()?,
             is_local: text.contains(':'),
         };
         (offset.to_string() == text).then_some(offset)
     }
+
+    /// What the event is called in all processes, if it is of the shard that the offset names.
+    pub(crate) fn event_id(&self) -> EventId {
+        let [one, two, three] = self.node.unwrap_or_default().0;
+        let [high, low] = self.origin.0.to_be_bytes();
+        EventId(u64::from_be_bytes([0, one, two, three, high, low, 0, u8::from(self.is_local)]), self.number)
+    }
 }
+
+/// What an event is called in all processes: who has published it, and its number there. The same event has another offset in each
+/// process, because each numbers what it delivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct EventId(pub(crate) u64, pub(crate) u64);
 
 impl fmt::Display for Offset {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(node) = self.node {
+            write!(formatter, "{node}-")?;
+        }
         let mark = if self.is_local { ':' } else { '.' };
         write!(formatter, "{:x}{mark}{:x}", self.origin.0, self.number)
     }
@@ -49,6 +73,7 @@ impl fmt::Display for Offset {
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
     pub(crate) offset: Offset,
+    pub(crate) id: EventId,
     pub(crate) at: Time,
     pub(crate) frame: SharedFrame,
 }
@@ -56,12 +81,14 @@ pub(crate) struct Kept {
 /// A socket whose connect handlers have not decided yet, on the shard that asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Asker {
+    /// The other process that asks; none is this one.
+    pub(crate) node: Option<NodeTag>,
     pub(crate) shard: ShardId,
     pub(crate) socket: Key,
 }
 
 /// What is left of a socket.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LostSocket {
     pub(crate) pid: Sid,
     pub(crate) sid: Sid,
@@ -70,7 +97,7 @@ pub(crate) struct LostSocket {
 }
 
 /// Why there is nothing to give.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum NotKept {
     Unknown,
     TooOld,
@@ -98,6 +125,8 @@ pub(crate) enum RecoveryMessage {
     GiveUp {
         pid: Sid,
         asker: Asker,
+        /// If the asker is of another process.
+        namespace: Option<Address>,
         seen: Box<[u64]>,
     },
     /// What the client has missed; nothing if it is more than was kept.
@@ -121,12 +150,15 @@ mod tests {
 
     #[test]
     fn an_offset_comes_back_as_it_was_and_in_no_other_way() {
-        for (origin, number, is_local, text) in [
-            (0, 0, false, "0.0"),
-            (3, 255, true, "3:ff"),
-            (u16::MAX, u64::MAX, false, "ffff.ffffffffffffffff"),
+        let tag = NodeTag([0, 0x1b, 0xff]);
+        for (node, origin, number, is_local, text) in [
+            (None, 0, 0, false, "0.0"),
+            (None, 3, 255, true, "3:ff"),
+            (None, u16::MAX, u64::MAX, false, "ffff.ffffffffffffffff"),
+            (Some(tag), 3, 255, true, "001bff-3:ff"),
+            (Some(NodeTag::default()), 0, 1, false, "000000-0.1"),
         ] {
-            let offset = Offset { origin: ShardId(origin), number, is_local };
+            let offset = Offset { node, origin: ShardId(origin), number, is_local };
             assert_eq!(offset.to_string(), text);
             assert_eq!(Offset::parse(text), Some(offset));
         }
@@ -144,6 +176,11 @@ mod tests {
             "+0.0",
             "0.0:0",
             "0.F",
+            "-0.0",
+            "1bff-0.0",
+            "001bFF-0.0",
+            "1001bff-0.0",
+            "001bff-",
         ] {
             assert_eq!(Offset::parse(text), None, "{text:?}");
         }

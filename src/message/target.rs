@@ -3,7 +3,7 @@
 use crate::base::buffer::{Pooled, SharedFrame};
 use crate::message::address::Address;
 use crate::message::names::Names;
-use crate::message::recovery::Offset;
+use crate::message::recovery::{EventId, Offset};
 
 /// A frame with its addressees.
 #[derive(Debug, Default)]
@@ -13,6 +13,8 @@ pub(crate) struct Broadcast {
     pub(crate) frame: SharedFrame,
     /// The event's name for recovery, if it has one.
     pub(crate) offset: Option<Offset>,
+    /// What it is called in all processes, if it came from another or may go to one.
+    pub(crate) id: Option<EventId>,
 }
 
 /// Who is meant: everybody in the namespace or the members of any of some rooms, less the members of others.

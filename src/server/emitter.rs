@@ -188,7 +188,8 @@ impl EmitTo<'_> {
             return Emitting(State::Failed(EmitError::Refused(error)));
         }
         let EmitTo { emitter, address, target } = self;
-        let broadcast = Broadcast { namespace: address, target, frame: Arc::new(frame), offset: None };
+        let broadcast =
+            Broadcast { namespace: address, target, frame: Arc::new(frame), offset: None, id: None };
         emitter.say(Said::Emit(Arc::new(broadcast)))
     }
 

@@ -137,7 +137,8 @@ impl Shard {
         target: &crate::message::target::Target,
         frame: &crate::base::buffer::SharedFrame,
     ) -> u64 {
-        let outcome = self.core.borrow_mut().tables.deliver_local(0, target, None, (frame, None));
+        let event = crate::shard::table::delivery::Event { frame, offset: None, id: None };
+        let outcome = self.core.borrow_mut().tables.deliver_local(0, target, None, event);
         outcome.sent + outcome.queued
     }
 }

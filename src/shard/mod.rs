@@ -173,6 +173,7 @@ impl Shard {
             ShardMessage::Relay(broadcast) => shard.core.borrow_mut().relay(&broadcast),
             ShardMessage::RelayCommand(command) => shard.core.borrow_mut().relay_command(&command),
             ShardMessage::Recovery(message) => shard.recover(*message),
+            ShardMessage::Far(word) => shard.recover_far(*word),
             ShardMessage::Command(command, announcement) => {
                 let mut core = shard.core.borrow_mut();
                 if let Some(namespace) = core.tables.namespaces.find_address(&command.namespace) {

@@ -411,13 +411,14 @@ fn who_asks_no_more_does_not_have_a_socket_given_to_the_next_who_asks() {
     let pid = Sid::parse(&pid).expect("an id");
     let mesh = Arc::clone(&hall.simulation.world.mesh);
     // It waits for the speaker's next event, and gives up before.
-    let asker = Asker { shard: ShardId(speaker as u16), socket: Key { index: 9999, generation: 9 } };
+    let asker =
+        Asker { node: None, shard: ShardId(speaker as u16), socket: Key { index: 9999, generation: 9 } };
     let mut seen = mesh.published.begun();
     seen[speaker] += 1;
     let namespace = Address::new(None, "/");
     for message in [
         RecoveryMessage::Ask { pid, namespace, offset: None, asker },
-        RecoveryMessage::GiveUp { pid, asker, seen },
+        RecoveryMessage::GiveUp { pid, asker, namespace: None, seen },
     ] {
         assert!(mesh.send(ShardId(keeper as u16), ShardMessage::Recovery(Box::new(message))).is_ok());
     }
@@ -441,13 +442,18 @@ fn an_event_that_is_long_on_its_way_to_one_of_two_shards_comes_once() {
         let (mut hall, client, [keeper, shard]) = between_two(Config::default());
         let origin = ShardId(Hall::but(&[keeper, shard]) as u16);
         let mesh = Arc::clone(&hall.simulation.world.mesh);
-        let offset = Offset { origin, number: mesh.published.begun()[origin.index()] + 1, is_local: false };
+        let offset = Offset {
+            node: None,
+            origin,
+            number: mesh.published.begun()[origin.index()] + 1,
+            is_local: false,
+        };
         let mut frame = Vec::new();
         frame_event(&mut frame, "/", None, "news", &("late", offset.to_string())).expect("it is JSON");
         let target = Target { rooms: ["red"].into_iter().collect(), ..Target::default() };
         let namespace = Address::new(None, "/");
         let broadcast =
-            Arc::new(Broadcast { namespace, target, frame: Arc::new(frame), offset: Some(offset) });
+            Arc::new(Broadcast { namespace, target, frame: Arc::new(frame), offset: Some(offset), id: None });
         let send = |shard| mesh.send(shard, ShardMessage::Broadcast(Arc::clone(&broadcast)));
         mesh.published.begin(origin, offset.number);
         assert!(send(ShardId(keeper as u16)).is_ok());

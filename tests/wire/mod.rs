@@ -24,6 +24,11 @@ impl Client {
 
     /// The same at a further endpoint.
     pub(crate) fn connect_to(server: &RunningServer, path: &str) -> Client {
+        Client::connect_with(server, path, "").0
+    }
+
+    /// The same with this `auth`; and what CONNECT is answered.
+    pub(crate) fn connect_with(server: &RunningServer, path: &str, auth: &str) -> (Client, String) {
         let address = server.addresses()[0].trim_start_matches("http://").to_owned();
         let mut stream = TcpStream::connect(&address).expect("the server accepts");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
@@ -42,11 +47,11 @@ impl Client {
         assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
         let mut client = Client { stream, sid: String::new() };
         assert!(client.next().starts_with('0'));
-        client.send("40");
+        client.send(&format!("40{auth}"));
         let connected = client.next();
         let sid = connected.split('"').nth(3).expect("an id");
         client.sid = sid.to_owned();
-        client
+        (client, connected)
     }
 
     pub(crate) fn send(&mut self, text: &str) {

@@ -327,6 +327,7 @@ impl Foreign for Node {
                 self.note(namespace.name(), room.as_deref(), *is_held);
                 Told::Nothing
             }
+            Said::Far { .. } => Told::Nothing,
         }
     }
 
@@ -493,7 +494,7 @@ mod tests {
                     assert_eq!(*target, here(event.target.clone()), "{name}");
                     let (namespace, target) = (namespace.clone(), target.clone());
                     let frame = Arc::new(frame.clone());
-                    Said::Emit(Arc::new(Emit { namespace, target, frame, offset: None }))
+                    Said::Emit(Arc::new(Emit { namespace, target, frame, offset: None, id: None }))
                 }
                 (Message::Join { .. }, changes) => {
                     assert_eq!(changes.len(), 2, "one for each room");

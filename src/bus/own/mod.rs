@@ -7,7 +7,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::message::address::Address;
+use crate::message::far::FarWord;
 use crate::message::inquiry::Findings;
+use crate::message::recovery::EventId;
 use crate::message::server_event::ServerEvent;
 use crate::message::state::StateWord;
 use crate::message::target::{Reach, SocketChange, Target, WhenBehind};
@@ -38,6 +40,8 @@ pub(crate) enum Word<'a> {
         #[serde(borrow)]
         to: To<'a>,
         frame: Raw<'a>,
+        /// What it is called by whoever may be given it twice.
+        id: Option<EventId>,
     },
     /// Change your sockets.
     Change { to: To<'a>, change: ChangeWord<'a> },
@@ -53,6 +57,8 @@ pub(crate) enum Word<'a> {
     Server(ServerWord<'a>),
     /// Something of a state room.
     State(RoomWord<'a>),
+    /// About a socket that comes back to another process.
+    Far(FarWord),
 }
 
 /// Whose sockets are meant.
@@ -131,6 +137,8 @@ pub(crate) struct Hello<'a> {
     pub(crate) sockets: Vec<(Option<&'a str>, &'a str, u64)>,
     /// It has heard nobody yet, and wants to know who is there.
     pub(crate) is_new: bool,
+    /// Sockets have come back to other processes than their ids name.
+    pub(crate) have_moved: bool,
 }
 
 /// Bytes that are read without copying.
@@ -254,6 +262,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::base::ids::{NodeTag, ShardId, Sid};
+    use crate::base::slab::Key;
+    use crate::message::far::{FarAsker, FarKept, FarSaid, OffsetText};
+    use crate::message::recovery::{Asker, LostSocket, NotKept, Offset};
     use crate::message::state::{Stamp, StateEntry};
 
     fn to<'a>() -> To<'a> {
@@ -269,12 +281,18 @@ mod tests {
     }
 
     fn words<'a>() -> Vec<Word<'a>> {
+        let sid = Sid::new(ShardId(3), [7; 13]);
+        let offset = Offset { node: Some(NodeTag([4; 3])), origin: ShardId(3), number: 500, is_local: false };
+        let lost = LostSocket { pid: sid, sid, rooms: vec!["r".to_owned()], data: Some("{}".into()) };
+        let asker = Asker { node: None, shard: ShardId(2), socket: Key { index: 7, generation: 9 } };
+        let asker = FarAsker::new(NodeTag([9; 3]), asker);
+        let far = |said| Word::Far(FarWord::new(&Address::new(Some("/x/"), "/chat"), asker, said));
         let everyone = || To { is_everyone: true, endpoint: Some("/x/"), rooms: Vec::new(), ..to() };
         let room = |what| RoomWord { endpoint: None, namespace: "/", room: "board", what };
         let stamp = Stamp { counter: 300, process: u64::MAX };
         vec![
-            Word::Emit { to: to(), frame: Raw(b"\x81\x05hello") },
-            Word::Emit { to: everyone(), frame: Raw(b"") },
+            Word::Emit { to: to(), frame: Raw(b"\x81\x05hello"), id: Some(EventId(u64::MAX, 7)) },
+            Word::Emit { to: everyone(), frame: Raw(b""), id: None },
             Word::Change { to: to(), change: ChangeWord::Join("r") },
             Word::Change { to: to(), change: ChangeWord::Disconnect { close_session: true } },
             Word::Ask {
@@ -290,8 +308,20 @@ mod tests {
                 started: 9,
                 sockets: vec![(None, "/", 3), (Some("/x/"), "/y", 0)],
                 is_new: true,
+                have_moved: false,
             }),
             Word::Bye,
+            far(FarSaid::Ask { pid: sid, offset: Some(OffsetText::new(offset)) }),
+            far(FarSaid::Found { keeper: NodeTag([1, 2, 3]), shard: 1, lost }),
+            far(FarSaid::NotFound(NotKept::TooOld)),
+            far(FarSaid::GiveUp { pid: sid, shard: 1 }),
+            far(FarSaid::Missed(Some(vec![FarKept {
+                offset: OffsetText::new(offset),
+                id: offset.event_id(),
+                frame: vec![0x81, 2, b'4', b'2'],
+            }]))),
+            far(FarSaid::Missed(None)),
+            far(FarSaid::Release { pid: sid, shard: u16::MAX }),
             Word::Server(ServerWord {
                 endpoint: Some("/x/"),
                 namespace: "/",
@@ -329,11 +359,12 @@ mod tests {
                 ..to()
             },
             frame: Raw(b"\x81\x0242"),
+            id: None,
         };
         let bytes = write(&Envelope { from: [0xab; 16], sequence: 128, word });
         let mut expected = b"sc\x01".to_vec();
         expected.extend([0xab; 16]);
-        expected.extend(b"\x80\x01\x00\x00\x05/chat\x00\x01\x01r\x00\x00\x00\x04\x81\x0242");
+        expected.extend(b"\x80\x01\x00\x00\x05/chat\x00\x01\x01r\x00\x00\x00\x04\x81\x0242\x00");
         assert_eq!(bytes, expected);
     }
 

@@ -208,7 +208,7 @@ impl Foreign for Python {
                 None => Told::Nothing,
             },
             // It knows no such thing.
-            Said::Room { .. } | Said::ServerEvent(_) | Said::State(_) => Told::Nothing,
+            Said::Room { .. } | Said::Far { .. } | Said::ServerEvent(_) | Said::State(_) => Told::Nothing,
         }
     }
 

@@ -9,12 +9,13 @@ use crate::mesh::ShardMessage;
 use crate::mesh::interest::Audience;
 use crate::mesh::link::{LinkError, Said};
 use crate::message::address::Address;
-use crate::message::recovery::Offset;
+use crate::message::recovery::{EventId, Offset};
 use crate::message::target::{Broadcast, Reach, SocketCommand, Target};
 use crate::protocol::socketio::encode::EncodeError;
 use crate::shard::core::{Core, SharedCore};
 use crate::shard::feature::recovery::Stamped;
 use crate::shard::table::Tables;
+use crate::shard::table::delivery::Event;
 use crate::shard::table::namespaces::NamespaceRef;
 use crate::shard::value::args::ToArgs;
 use crate::shard::value::encode::frame_event;
@@ -42,16 +43,16 @@ impl Core {
         frame: &SharedFrame,
     ) -> Result<Outcome, Unsent> {
         let here = self.tables.namespaces.resolve(namespace);
-        self.publish_at(here, &namespace.address, target, (sender, frame))
+        self.publish_at(here, &namespace.address, target, (sender, frame, None))
     }
 
-    /// The same for a namespace by its address, which may have no socket here.
+    /// The same for a namespace by its address, which may have no socket here. An event of another process has an id.
     pub(crate) fn publish_at(
         &mut self,
         here: Option<u16>,
         address: &Address,
         target: &Target,
-        (sender, frame): (Option<Key>, &SharedFrame),
+        (sender, plain, id): (Option<Key>, &SharedFrame, Option<EventId>),
     ) -> Result<Outcome, Unsent> {
         let stamped;
         let (frame, offset) = if self.recovery.is_on {
@@ -59,18 +60,19 @@ impl Core {
                 Some(number) => Some(self.tables.namespaces[number].namespace.setup),
                 None => self.tables.namespaces.setup_at(address),
             };
-            stamped = self.recovery().stamp(setup, target, frame);
+            stamped = self.recovery().stamp(setup, target, plain);
             (&stamped.0, stamped.1)
         } else {
-            (frame, None)
+            (plain, None)
         };
+        let id = id.or(offset.map(|offset| offset.event_id()));
         let outcome = here
-            .map(|number| self.tables.deliver_local(number, target, sender, (frame, offset)))
+            .map(|number| self.tables.deliver_local(number, target, sender, Event { frame, offset, id }))
             .unwrap_or_default();
         let sent = match target.reach {
             Reach::Shard => Ok(()),
             Reach::Process | Reach::Everywhere => {
-                self.publish_elsewhere(address, target, sender, (frame, offset))
+                self.publish_elsewhere(address, target, sender, (Event { frame, offset, id }, plain))
             }
         };
         if let Some(offset) = offset.filter(|offset| !offset.is_local) {
@@ -79,13 +81,13 @@ impl Core {
         sent.map(|()| outcome)
     }
 
-    /// Sends a frame to every other shard that may have sockets of the target, and to the other processes.
+    /// Sends a frame to every other shard that may have sockets of the target, and, without an offset, to the other processes.
     fn publish_elsewhere(
         &mut self,
         address: &Address,
         target: &Target,
         sender: Option<Key>,
-        (frame, offset): (&SharedFrame, Option<Offset>),
+        (event, plain): (Event<'_>, &SharedFrame),
     ) -> Result<(), Unsent> {
         let mut audience = Audience::but(self.tables.env.id);
         let mut next = self.tables.mesh.interest.next(&mut audience, address, target);
@@ -94,19 +96,26 @@ impl Core {
             return Ok(());
         }
         let except_sender = sender.and_then(|key| self.tables.sockets.get(key)).map(|socket| socket.sid);
-        let broadcast = self.tables.pools.broadcasts.share(|broadcast: &mut Broadcast| {
-            broadcast.namespace.clone_from(address);
-            broadcast.target.clone_from(target);
-            if let Some(sid) = except_sender {
-                broadcast.target.except.push(sid.as_str());
-            }
-            broadcast.frame = Arc::clone(frame);
-            broadcast.offset = offset;
-        });
-        let mut sent = match link {
-            Some(link) => link.say(Said::Emit(Arc::clone(&broadcast))).map_err(Unsent::Link),
-            None => Ok(()),
+        let mut share = |frame: &SharedFrame, offset: Option<Offset>| {
+            self.tables.pools.broadcasts.share(|broadcast: &mut Broadcast| {
+                broadcast.namespace.clone_from(address);
+                broadcast.target.clone_from(target);
+                if let Some(sid) = except_sender {
+                    broadcast.target.except.push(sid.as_str());
+                }
+                broadcast.frame = Arc::clone(frame);
+                broadcast.offset = offset;
+                broadcast.id = event.id;
+            })
         };
+        let broadcast = share(event.frame, event.offset);
+        let mut sent = Ok(());
+        if let Some(link) = link {
+            // Each process numbers what it delivers.
+            let is_plain = Arc::ptr_eq(plain, event.frame);
+            let said = if is_plain { Arc::clone(&broadcast) } else { share(plain, None) };
+            sent = link.say(Said::Emit(said)).map_err(Unsent::Link);
+        }
         while let Some(shard) = next {
             if !self.tables.send_to_shard(shard, ShardMessage::Broadcast(Arc::clone(&broadcast))) {
                 sent = Err(Unsent::ShardBusy);
@@ -122,7 +131,8 @@ impl Core {
             self.recovery.seen.note(offset);
         }
         if let Some(namespace) = self.tables.namespaces.find_address(&broadcast.namespace) {
-            let event = (&broadcast.frame, broadcast.offset);
+            let Broadcast { frame, offset, id, .. } = broadcast;
+            let event = Event { frame, offset: *offset, id: *id };
             self.tables.deliver_local(namespace, &broadcast.target, None, event);
         }
     }
@@ -243,6 +253,7 @@ impl Core {
     pub(crate) fn relay(&mut self, broadcast: &Broadcast) {
         let here = self.tables.namespaces.find_address(&broadcast.namespace);
         // Nobody waits for the outcome. What is lost is counted and logged where that happens.
-        let _ = self.publish_at(here, &broadcast.namespace, &broadcast.target, (None, &broadcast.frame));
+        let event = (None, &broadcast.frame, broadcast.id);
+        let _ = self.publish_at(here, &broadcast.namespace, &broadcast.target, event);
     }
 }

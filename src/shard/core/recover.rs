@@ -1,19 +1,27 @@
 //! Sockets that are lost, kept and restored.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use crate::base::ids::{ShardId, Sid};
+use crate::base::ids::Sid;
 use crate::base::slab::Key;
+use crate::message::address::Address;
+use crate::message::far::FarAsker;
 use crate::message::inquiry::AckError;
-use crate::message::recovery::{Asker, Kept, LostSocket, NotKept, Offset, RecoveryMessage};
+use crate::message::recovery::{Asker, LostSocket, NotKept, Offset, RecoveryMessage};
 use crate::shard::core::Core;
 use crate::shard::table::Tables;
 use crate::shard::value::effect::Deferred;
 use crate::shard::value::kept::KeptEvents;
 use crate::shard::value::outbox::Outbox;
-use crate::shard::value::recovery::{Claimed, Recovery, Reserved, Stage};
+use crate::shard::value::recovery::{Arriving, Claimed, Recovery, RecoveryState, Reserved, Stage};
 use crate::shard::value::session::CloseReason;
 use crate::shard::value::socket::{SocketExtra, state_of_mut};
+use crate::shard::value::wheel::TimerOwner;
+
+/// How long a keeper waits, once another process hears a lost socket's rooms, for what was published before that and comes here by another
+/// way than the word that says so, as with Kafka and with sharded Redis.
+const FAR_SETTLE: Duration = Duration::from_millis(50);
 
 impl Core {
     /// Keeps a socket whose connection is lost. False: it goes.
@@ -106,14 +114,8 @@ impl Core {
         }
     }
 
-    /// Turns a new socket into the one that was lost: its id, rooms and data. What it has missed after `offset` is here already, or with the keeper.
-    pub(crate) fn restore(
-        &mut self,
-        key: Key,
-        lost: LostSocket,
-        offset: Option<Offset>,
-        (keeper, missed): (Option<ShardId>, Option<Vec<Kept>>),
-    ) {
+    /// Turns a new socket into the one that was lost: its id, rooms and data. The stage says where what it has missed after `offset` is.
+    pub(crate) fn restore(&mut self, key: Key, lost: LostSocket, offset: Option<Offset>, stage: Stage) {
         let Some(socket) = self.tables.sockets.get_mut(key) else { return };
         let (own, namespace) = (std::mem::replace(&mut socket.sid, lost.sid), socket.namespace);
         let extra = socket.extra_mut();
@@ -123,7 +125,7 @@ impl Core {
         let Some(state) = extra.recovery.as_deref_mut() else { return };
         let own_pid = std::mem::replace(&mut state.pid, lost.pid);
         state.outcome = Recovery::Recovered;
-        state.stage = Stage::Restoring { keeper, offset, is_accepted: false, missed };
+        state.stage = stage;
         state.events = KeptEvents::after(offset, VecDeque::new());
         self.recovery.by_pid.remove(&own_pid);
         self.recovery.by_pid.insert(lost.pid, key);
@@ -137,15 +139,27 @@ impl Core {
             let _ = self.join(key, &room);
         }
         // After the last of its rooms is known to all: what begins from here on comes here.
-        let since = keeper.map(|_| self.tables.mesh.published.begun());
-        if let Some(state) = self.tables.sockets.get_mut(key).and_then(state_of_mut) {
-            state.since = since;
+        let begun = self.tables.mesh.published.begun();
+        match self.tables.sockets.get_mut(key).and_then(state_of_mut) {
+            Some(RecoveryState { stage: Stage::Arriving(arriving), .. }) => arriving.since = Some(begun),
+            Some(RecoveryState { stage: Stage::Restoring { keeper: Some(_), .. }, since, .. }) => {
+                *since = Some(begun);
+            }
+            _ => {}
         }
     }
 
-    /// Gives the asker what its client has missed, once this shard has seen all that the asker may not get.
+    /// Gives the asker what its client has missed, once this shard has seen all that the asker may not get. A socket from another process
+    /// asks for that, in the same way.
     pub(crate) fn give_up_if_due(&mut self, key: Key) -> bool {
         let Some(state) = self.tables.sockets.get_mut(key).and_then(state_of_mut) else { return true };
+        if let Stage::Arriving(Arriving { since: Some(since), .. }) = &state.stage {
+            let is_due = self.recovery.seen.has_all(since);
+            if is_due {
+                self.tables.ask_far_keeper(key);
+            }
+            return is_due;
+        }
         let Stage::Lost { asker: Some(asker), seen: Some(seen) } = &state.stage else { return true };
         if !self.recovery.seen.has_all(seen) {
             return false;
@@ -153,14 +167,17 @@ impl Core {
         let Reserved { asker, offset } = *asker;
         // What came meanwhile may have been more than is kept.
         let missed = (state.events.let_go() == offset).then(|| state.events.take().into());
+        let namespace = self.tables.address_of(key);
         self.remove_socket(key);
-        self.tables.send_recovery(asker.shard, RecoveryMessage::Missed { to: asker.socket, missed });
+        if let Some(namespace) = namespace {
+            self.tables.answer_missed(&namespace, asker, missed);
+        }
         true
     }
 
     pub(crate) fn restore_from_here(&mut self, key: Key, pid: Sid, offset: Option<Offset>) -> Recovery {
         let Some(namespace) = self.tables.address_of(key) else { return Recovery::Unknown };
-        let asker = Asker { shard: self.tables.env.id, socket: key };
+        let asker = Asker { node: None, shard: self.tables.env.id, socket: key };
         let found = match self.reserve(Claimed { pid, namespace: &namespace, offset }, asker) {
             Ok(found) => found,
             Err(NotKept::Unknown) => return Recovery::Unknown,
@@ -168,14 +185,21 @@ impl Core {
         };
         let Some(lost) = self.tables.describe_lost(found) else { return Recovery::Unknown };
         let state = self.tables.sockets.get_mut(found).and_then(state_of_mut);
-        let (missed, since) =
-            state.map(|state| (state.events.take(), state.since.take())).unwrap_or_default();
+        let (missed, since, given) = state
+            .map(|state| (state.events.take(), state.since.take(), state.given.take()))
+            .unwrap_or_default();
         let place = self.tables.sockets.get(found).map(|socket| socket.namespace);
         let held = place.map(|namespace| self.tables.hold_places(namespace, &lost)).unwrap_or_default();
         self.remove_socket(found);
-        self.restore(key, lost, offset, (None, Some(missed.into())));
+        let missed = Some(missed.into());
+        self.restore(
+            key,
+            lost,
+            offset,
+            Stage::Restoring { keeper: None, offset, is_accepted: false, missed },
+        );
         if let Some(state) = self.tables.sockets.get_mut(key).and_then(state_of_mut) {
-            state.since = since;
+            (state.since, state.given) = (since, given);
         }
         self.tables.release_places(&held);
         Recovery::Recovered
@@ -184,6 +208,9 @@ impl Core {
     pub(crate) fn answer_asker(&mut self, claim: Claimed<'_>, asker: Asker) {
         let (to, keeper) = (asker.socket, self.tables.env.id);
         let found = self.reserve(claim, asker).map(|key| self.tables.describe_lost(key));
+        if let Some(node) = asker.node {
+            return self.tables.answer_far(claim.namespace, FarAsker::new(node, asker), found);
+        }
         let answer = match found {
             Ok(Some(lost)) => RecoveryMessage::Found { to, keeper, lost: Box::new(lost) },
             Ok(None) => RecoveryMessage::NotFound { to, reason: NotKept::Unknown },
@@ -192,21 +219,32 @@ impl Core {
         self.tables.send_recovery(asker.shard, answer);
     }
 
-    pub(crate) fn give_up(&mut self, pid: Sid, asker: Asker, seen_there: Box<[u64]>) {
+    pub(crate) fn give_up(
+        &mut self,
+        pid: Sid,
+        (namespace, asker): (Option<&Address>, Asker),
+        seen_there: Box<[u64]>,
+    ) {
         let key = self.recovery.by_pid.get(&pid).copied();
         let state = key.and_then(|key| self.tables.sockets.get_mut(key)).and_then(state_of_mut);
         match (key, state.map(|state| &mut state.stage)) {
             (Some(key), Some(Stage::Lost { asker: Some(reserved), seen })) if reserved.asker == asker => {
                 *seen = Some(seen_there);
-                if !self.give_up_if_due(key) {
+                if asker.node.is_some() {
+                    let deadline = self.tables.env.now + FAR_SETTLE;
+                    self.tables.wheel.arm(TimerOwner::Recovery(key), deadline);
+                } else if !self.give_up_if_due(key) {
                     self.recovery().await_seen(key);
                 }
             }
             // Its time was over meanwhile.
-            _ => {
-                self.tables
-                    .send_recovery(asker.shard, RecoveryMessage::Missed { to: asker.socket, missed: None });
-            }
+            _ => match namespace {
+                Some(namespace) => self.tables.answer_missed(namespace, asker, None),
+                None => {
+                    let missed = RecoveryMessage::Missed { to: asker.socket, missed: None };
+                    self.tables.send_recovery(asker.shard, missed);
+                }
+            },
         }
     }
 }

@@ -93,7 +93,8 @@ impl Feature<'_, RecoveryTable> {
         }
         let is_local = target.reach == Reach::Shard;
         let next = if is_local { &mut self.own.next_local } else { &mut self.own.next };
-        let offset = Offset { origin: self.tables.env.id, number: *next, is_local };
+        let node = self.tables.mesh.links.tag;
+        let offset = Offset { node, origin: self.tables.env.id, number: *next, is_local };
         *next += 1;
         if !is_local {
             self.tables.mesh.published.begin(self.tables.env.id, offset.number);
@@ -111,7 +112,7 @@ impl Feature<'_, RecoveryTable> {
         let (at, limits) = (self.tables.env.now, self.own.limits);
         if let (Some(offset), Some(socket)) = (offset, self.tables.sockets.get_mut(key)) {
             let takes_part = state_of(socket).is_some();
-            if keep(socket, Kept { offset, at, frame: frame.clone() }, limits) {
+            if keep(socket, Kept { offset, id: offset.event_id(), at, frame: frame.clone() }, limits) {
                 return if takes_part { Stamped::Kept } else { Stamped::Gone };
             }
         }
@@ -170,6 +171,7 @@ impl Feature<'_, RecoveryTable> {
 
     /// A socket is removed: its private id is valid no longer.
     pub(crate) fn end_keeping(&mut self, key: Key) {
+        self.tables.release_far(key);
         let Some(state) = self.tables.sockets.get(key).and_then(state_of) else { return };
         let namespace = self.tables.sockets.get(key).map(|socket| socket.namespace);
         let (pid, keeper) = match state.stage {

@@ -9,6 +9,7 @@ pub(crate) mod drain;
 pub(crate) mod ends;
 pub(crate) mod engine;
 pub(crate) mod engine_route;
+pub(crate) mod far;
 pub(crate) mod frames;
 pub(crate) mod guard;
 pub(crate) mod http;

@@ -8,7 +8,7 @@ use crate::message::address::Address;
 use crate::message::recovery::{Offset, RecoveryMessage};
 use crate::protocol::surrogates::read_json;
 use crate::shard::run::Shard;
-use crate::shard::value::recovery::{Claim, Claimed, Recovery};
+use crate::shard::value::recovery::{Claim, Claimed, Recovery, Stage};
 use crate::shard::value::seen::LOOK_AGAIN_AFTER;
 use crate::shard::value::session::CloseReason;
 use crate::shard::value::socket::SocketState;
@@ -53,7 +53,7 @@ impl Shard {
 
     /// A client that comes back before its connection was known to be lost: it is lost. Not one that is in another namespace than
     /// the claimed, and not the `claimer`'s own.
-    fn end_present(&mut self, pid: Sid, namespace: &Address, claimer: Option<Key>) {
+    pub(crate) fn end_present(&mut self, pid: Sid, namespace: &Address, claimer: Option<Key>) {
         let session = {
             let core = self.core.borrow();
             let own = claimer.and_then(|key| core.tables.sockets.get(key)).map(|socket| socket.session);
@@ -84,7 +84,9 @@ impl Shard {
                     self.core.borrow_mut().tables.send_recovery(keeper, release);
                     return;
                 };
-                self.core.borrow_mut().restore(to, *lost, offset, (Some(keeper), None));
+                let stage =
+                    Stage::Restoring { keeper: Some(keeper), offset, is_accepted: false, missed: None };
+                self.core.borrow_mut().restore(to, *lost, offset, stage);
                 self.core.borrow_mut().tables.set_outcome(to, Recovery::Recovered);
                 self.ask_connect_handlers(to, 0, &auth);
             }
@@ -94,7 +96,9 @@ impl Shard {
                     self.ask_connect_handlers(to, 0, &auth);
                 }
             }
-            RecoveryMessage::GiveUp { pid, asker, seen } => self.core.borrow_mut().give_up(pid, asker, seen),
+            RecoveryMessage::GiveUp { pid, asker, namespace, seen } => {
+                self.core.borrow_mut().give_up(pid, (namespace.as_ref(), asker), seen);
+            }
             RecoveryMessage::SeenUntil { numbers } => self.seen_until(&numbers),
             RecoveryMessage::Missed { to, missed } => {
                 let is_here = self.core.borrow_mut().tables.add_missed(to, missed);
@@ -123,7 +127,7 @@ impl Shard {
     }
 
     /// What a socket has missed is not to be had: its client comes back and is told so.
-    fn fail_restoring(&mut self, key: Key) {
+    pub(crate) fn fail_restoring(&mut self, key: Key) {
         let session = self.core.borrow().tables.sockets.get(key).map(|socket| socket.session);
         if let Some(session) = session {
             tracing::info!(target: SOCKETIO, "a recovery failed half-way; the client connects again");
@@ -137,6 +141,13 @@ impl Shard {
         if let Some((auth, _)) = asked {
             self.core.borrow_mut().tables.set_outcome(key, Recovery::NoAnswer);
             return self.ask_connect_handlers(key, 0, &auth);
+        }
+        if self.core.borrow().tables.is_far_lost(key) {
+            let mut core = self.core.borrow_mut();
+            if !core.give_up_if_due(key) {
+                core.recovery().await_seen(key);
+            }
+            return;
         }
         let is_awaiting_keeper = self.core.borrow().tables.is_awaiting_keeper(key);
         if is_awaiting_keeper {

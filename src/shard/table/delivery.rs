@@ -10,7 +10,7 @@ use crate::base::ids::Sid;
 use crate::base::sid_index::SidIndex;
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
-use crate::message::recovery::{Kept, Offset};
+use crate::message::recovery::{EventId, Kept, Offset};
 use crate::message::target::Target;
 use crate::shard::table::Tables;
 use crate::shard::table::ends::close_soon;
@@ -28,6 +28,16 @@ use crate::shard::value::session::{CloseReason, Session};
 use crate::shard::value::socket::{NOWHERE, SocketEntry, SocketState, keep};
 use crate::shard::value::stats::ShardCounters;
 use crate::shard::value::trace::trace_sent;
+
+/// What is delivered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event<'a> {
+    pub(crate) frame: &'a SharedFrame,
+    /// Its name for recovery, if it has one.
+    pub(crate) offset: Option<Offset>,
+    /// What it is called in all processes, if it came from another; else its offset says it.
+    pub(crate) id: Option<EventId>,
+}
 
 /// A broadcast under way: what it changes while it goes to its receivers, each once.
 struct Delivery<'a> {
@@ -48,6 +58,7 @@ struct Delivery<'a> {
     lag: Lag<'a>,
     /// The event can be recovered.
     offset: Option<Offset>,
+    id: Option<EventId>,
     now: Time,
     recovery_limits: Limits,
     mark: u32,
@@ -71,8 +82,9 @@ impl Tables {
         namespace: u16,
         target: &Target,
         sender: Option<Key>,
-        (frame, offset): (&SharedFrame, Option<Offset>),
+        event: Event<'_>,
     ) -> Outcome {
+        let frame = event.frame;
         self.begin_mark();
         self.mark_except(namespace, target, sender);
         self.owed.made(frame.len());
@@ -80,7 +92,7 @@ impl Tables {
         let table = &lookup.namespaces[namespace];
         let rules = &lookup.slow_rules[usize::from(table.namespace.setup)];
         delivery.lag = rules.lag(namespace, &target.when_behind, None);
-        delivery.offset = offset;
+        (delivery.offset, delivery.id) = (event.offset, event.id);
         if target.is_everyone {
             delivery.push_all(&table.members, frame);
         }
@@ -181,6 +193,7 @@ impl Tables {
             counters: &self.env.counters,
             lag: Lag::Wait,
             offset: None,
+            id: None,
             now: self.env.now,
             recovery_limits: self.env.kept_limits,
             mark: self.mark,
@@ -247,7 +260,8 @@ impl Delivery<'_> {
         }
         socket.mark = self.mark;
         if let Some(offset) = self.offset {
-            let kept = Kept { offset, at: self.now, frame: Arc::clone(frame) };
+            let id = self.id.unwrap_or_else(|| offset.event_id());
+            let kept = Kept { offset, id, at: self.now, frame: Arc::clone(frame) };
             if keep(socket, kept, self.recovery_limits) {
                 return;
             }

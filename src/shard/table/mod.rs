@@ -6,6 +6,7 @@ pub(crate) mod connections;
 pub(crate) mod delivery;
 pub(crate) mod ends;
 pub(crate) mod expiry;
+pub(crate) mod far;
 pub(crate) mod files;
 pub(crate) mod input;
 pub(crate) mod lookup;

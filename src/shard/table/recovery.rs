@@ -12,12 +12,16 @@ use crate::message::address::Address;
 use crate::message::recovery::{Asker, Kept, LostSocket, NotKept, Offset, RecoveryMessage};
 use crate::message::target::Target;
 use crate::shard::table::Tables;
-use crate::shard::value::recovery::{Recovery, RecoveryState, Stage};
+use crate::shard::value::recovery::{Recovery, RecoveryState, Reserved, Stage};
 use crate::shard::value::socket::{state_of, state_of_mut};
 use crate::shard::value::wheel::TimerOwner;
 
-/// How long shards may take to answer each other.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long shards, and processes, may take to answer each other.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long other processes may take to say who keeps a socket. One that was killed is thought to be there for some seconds, and its
+/// clients are not to wait for it.
+const FAR_PATIENCE: Duration = Duration::from_millis(1500);
 
 impl Tables {
     pub(crate) fn describe_lost(&self, key: Key) -> Option<LostSocket> {
@@ -91,7 +95,9 @@ impl Tables {
         let state = self.sockets.get_mut(key).and_then(state_of_mut)?;
         // The rest has come here, or is on its way.
         if let Some(events) = &mut events {
-            events.retain(|kept| kept.offset.is_local || state.is_of_keeper(kept.offset));
+            let own = self.mesh.links.tag;
+            let is_far = |kept: &Kept| kept.offset.node != own;
+            events.retain(|kept| kept.offset.is_local || is_far(kept) || state.is_of_keeper(kept.offset));
         }
         let Stage::Restoring { keeper, missed, .. } = &mut state.stage else { return None };
         *keeper = None;
@@ -105,7 +111,20 @@ impl Tables {
         let state = self.sockets.get(key).and_then(state_of);
         matches!(
             state.map(|state| &state.stage),
-            Some(Stage::Restoring { keeper: Some(_), is_accepted: true, .. })
+            Some(Stage::Restoring { keeper: Some(_), is_accepted: true, .. } | Stage::Arriving(_))
+        )
+    }
+
+    /// Whether a lost socket is to be given to another process, which hears its rooms.
+    pub(crate) fn is_far_lost(&self, key: Key) -> bool {
+        let state = self.sockets.get(key).and_then(state_of);
+        let stage = state.map(|state| &state.stage);
+        matches!(
+            stage,
+            Some(Stage::Lost {
+                asker: Some(Reserved { asker: Asker { node: Some(_), .. }, .. }),
+                seen: Some(_)
+            })
         )
     }
 
@@ -131,8 +150,8 @@ impl Tables {
         };
         let keeper = *keeper;
         if !std::mem::replace(is_accepted, true) {
-            let asker = Asker { shard: self.env.id, socket: key };
-            self.send_recovery(keeper, RecoveryMessage::GiveUp { pid, asker, seen });
+            let asker = Asker { node: None, shard: self.env.id, socket: key };
+            self.send_recovery(keeper, RecoveryMessage::GiveUp { pid, asker, namespace: None, seen });
             let deadline = self.env.now + PATIENCE;
             self.wheel.arm(TimerOwner::Recovery(key), deadline);
         }
@@ -141,8 +160,9 @@ impl Tables {
 
     pub(crate) fn ask_others(&mut self, key: Key, pid: Sid, offset: Option<Offset>, auth: &str) -> bool {
         let Some(namespace) = self.address_of(key) else { return false };
-        let asker = Asker { shard: self.env.id, socket: key };
-        let mut left = 0;
+        let asker = Asker { node: None, shard: self.env.id, socket: key };
+        let is_far = self.ask_far(&namespace, asker, (pid, offset));
+        let mut left = usize::from(is_far);
         // The private id names its keeper, unless the socket has come back elsewhere before: then that shard has said so.
         let target = Target { rooms: [pid.as_str()].into_iter().collect(), ..Target::default() };
         let mut audience = Audience::but(self.env.id);
@@ -162,7 +182,7 @@ impl Tables {
             }
         }
         self.count_waiting(key);
-        let deadline = self.env.now + PATIENCE;
+        let deadline = self.env.now + if is_far { FAR_PATIENCE } else { PATIENCE };
         self.wheel.arm(TimerOwner::Recovery(key), deadline);
         true
     }

@@ -191,6 +191,7 @@ impl<'a> Recipients<'a> {
                     target: self.target.clone(),
                     frame,
                     offset: None,
+                    id: None,
                 });
                 let Some(relay) = mesh.relay() else {
                     let is_said = say(mesh, namespace, &self.target, || Said::Emit(Arc::clone(&broadcast)));

@@ -1,11 +1,13 @@
 //! What one socket has for its recovery, and what a client claims.
 
+use rustc_hash::FxHashSet;
 use serde::{Deserialize, Deserializer};
 
 use crate::base::buffer::SharedFrame;
-use crate::base::ids::{ShardId, Sid};
+use crate::base::ids::{NodeTag, ShardId, Sid};
+use crate::base::time::Time;
 use crate::message::address::Address;
-use crate::message::recovery::{Asker, Kept, Offset};
+use crate::message::recovery::{Asker, EventId, Kept, Offset};
 use crate::shard::value::kept::KeptEvents;
 
 /// Whether a socket is one that was there before: see `recovery_max_disconnection` of [`Config`](crate::Config).
@@ -18,7 +20,7 @@ pub enum Recovery {
     /// The socket has its id, its rooms and its public data again, and the client gets what it has missed.
     Recovered,
     /// The client has asked in vain, and is a new socket: it was gone for too long, or had left; its id was used already; it
-    /// was another process's.
+    /// was lost by another process that is gone, or by one that has no message queue.
     Unknown,
     /// The client has asked in vain: it has missed more than is kept.
     TooMuchMissed,
@@ -49,6 +51,8 @@ pub(crate) struct RecoveryState {
     /// The socket was another shard's. What had a number up to these, one for each shard, before it was moved, comes from its keeper;
     /// what has a later one comes here. So none of it comes twice, however late either is.
     pub(crate) since: Option<Box<[u64]>>,
+    /// The socket was another process'. What that one has given along may come here as well, late, until then.
+    pub(crate) given: Option<Box<(Time, FxHashSet<EventId>)>>,
 }
 
 #[derive(Debug)]
@@ -59,6 +63,8 @@ pub(crate) enum Stage {
     Lost { asker: Option<Reserved>, seen: Option<Box<[u64]>> },
     /// The shards are asked who keeps the socket; so many have not answered.
     Asking { left: usize, offset: Option<Offset>, outcome: Recovery },
+    /// It was found in another process, and is the old socket: see `message/far`. What comes is kept, and not given to the client yet.
+    Arriving(Arriving),
     /// It is the old socket; what it has missed is here, or with its keeper. What comes now is held back until it is let in, and
     /// kept in `events` as ever.
     Restoring {
@@ -67,6 +73,23 @@ pub(crate) enum Stage {
         is_accepted: bool,
         missed: Option<Vec<Kept>>,
     },
+}
+
+/// A socket that comes from another process.
+#[derive(Clone, Debug)]
+pub(crate) struct Arriving {
+    pub(crate) offset: Option<Offset>,
+    pub(crate) keeper: FarKeeper,
+    /// What each shard of this process may have published before it knew of the socket's rooms here. When all of that is on its way to
+    /// the keeper, the keeper is told to give up, and there is none.
+    pub(crate) since: Option<Box<[u64]>>,
+}
+
+/// The shard of another process that keeps a socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FarKeeper {
+    pub(crate) node: NodeTag,
+    pub(crate) shard: ShardId,
 }
 
 /// For whom a lost socket is reserved, and the last event that its client has got.
@@ -92,6 +115,7 @@ impl RecoveryState {
             events: KeptEvents::default(),
             stage: Stage::Present,
             since: None,
+            given: None,
         }
     }
 
@@ -99,6 +123,21 @@ impl RecoveryState {
     pub(crate) fn is_of_keeper(&self, offset: Offset) -> bool {
         let until = self.since.as_ref().and_then(|since| since.get(offset.origin.index()));
         !offset.is_local && until.is_some_and(|until| offset.number <= *until)
+    }
+
+    /// Whether an event is one of those that another process has given along.
+    pub(crate) fn was_given(&mut self, id: EventId, now: Time) -> bool {
+        let Some(given) = &self.given else { return false };
+        if given.0 <= now {
+            self.given = None;
+            return false;
+        }
+        given.1.contains(&id)
+    }
+
+    /// Whether what comes is kept only.
+    pub(crate) fn is_arriving(&self) -> bool {
+        matches!(self.stage, Stage::Arriving(_))
     }
 
     pub(crate) fn is_lost(&self) -> bool {

@@ -53,14 +53,14 @@ mod tests {
     #[test]
     fn gaps_are_no_loss_and_what_was_seen_stays_seen() {
         let mut seen = Seen::new(2);
-        let offset = |number, is_local| Offset { origin: ShardId(1), number, is_local };
+        let offset = |number, is_local| Offset { node: None, origin: ShardId(1), number, is_local };
         for (number, is_local, expected) in
             [(3, false, [0, 3]), (9, true, [0, 3]), (7, false, [0, 7]), (5, false, [0, 7])]
         {
             seen.note(offset(number, is_local));
             assert_eq!(*seen.numbers, expected);
         }
-        seen.note(Offset { origin: ShardId(9), number: 1, is_local: false });
+        seen.note(Offset { node: None, origin: ShardId(9), number: 1, is_local: false });
         assert_eq!(*seen.numbers, [0, 7], "no such shard");
         assert!(seen.has_all(&[0, 7]) && !seen.has_all(&[1, 7]) && !seen.has_all(&[0, 8]));
     }

@@ -185,10 +185,13 @@ pub(crate) fn state_of_mut(socket: &mut SocketEntry) -> Option<&mut RecoveryStat
 /// Lets a socket keep an event that it is sent, or would be. True if that is all that is to be done with it.
 pub(crate) fn keep(socket: &mut SocketEntry, kept: Kept, limits: Limits) -> bool {
     if let Some(state) = state_of_mut(socket) {
-        if state.is_of_keeper(kept.offset) {
+        if state.is_of_keeper(kept.offset) || state.was_given(kept.id, kept.at) {
             return true;
         }
         state.events.keep(kept, limits);
+        if state.is_arriving() {
+            return true;
+        }
     }
     socket.state == SocketState::Closed
 }

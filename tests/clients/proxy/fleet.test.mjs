@@ -1,4 +1,5 @@
-// Three processes that are one server, over a Redis, behind nginx: stock clients, sticky by address and by cookie, and one process killed.
+// Three processes that are one server, over a Redis, behind nginx: stock clients, sticky by address and by cookie; clients that come back to
+// another process; and one process killed.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -52,7 +53,13 @@ async function start(program, args, port, options) {
 function startServer(port, redis, name) {
   const { SERVER_LOG, CONFORMANCE_BIN, ...inherited } = process.env;
   const log = openSync(path.join(path.dirname(SERVER_LOG), `${name}.log`), "w");
-  const settings = { SHARDCAST_MESSAGE_QUEUE: `redis://127.0.0.1:${redis}/0`, SHARDCAST_TRUSTED_PROXIES: "127.0.0.1" };
+  const settings = {
+    SHARDCAST_MESSAGE_QUEUE: `redis://127.0.0.1:${redis}/0`,
+    SHARDCAST_TRUSTED_PROXIES: "127.0.0.1",
+    SHARDCAST_RECOVERY_MAX_DISCONNECTION: "10s",
+    SHARDCAST_RECOVERY_EVENTS_MAX: "5000",
+    SHARDCAST_RECOVERY_BYTES_MAX: "1000000",
+  };
   const env = { ...inherited, ...settings };
   return start(CONFORMANCE_BIN, ["--bind", `127.0.0.1:${port}`, "--shards", "2"], port, { env, stdio: ["ignore", log, log] });
 }
@@ -63,6 +70,8 @@ async function stop(child) {
   child.kill("SIGTERM");
   await ended;
 }
+
+const urlOf = (server) => `http://${server.spawnargs[2]}`;
 
 // What the ids of one process' clients have in common.
 const processOf = (socket) => socket.id.slice(0, 4);
@@ -101,7 +110,8 @@ async function talk(sockets, room, rounds) {
   await pause(100);
   for (const list of seen) {
     for (const speaker of sockets.keys()) {
-      const said = list.filter((event) => event.speaker === speaker);
+      // The last argument of each event is its offset.
+      const said = list.map(([event]) => event).filter((event) => event.speaker === speaker);
       assert.deepEqual(said.map(({ round, bytes }) => [round, bytes[0]]), numbers(rounds).map((round) => [round, round]));
     }
   }
@@ -122,16 +132,21 @@ describe("three processes behind nginx", only, () => {
       const seen = sockets.map((socket) => collect(socket, "everyone"));
       for (const index of numbers(40)) sockets[0].emit("everyone", { index });
       await Promise.all(seen.map((list) => list.reaches(40)));
-      for (const list of seen) assert.deepEqual(list.map(({ index }) => index), numbers(40));
+      for (const list of seen) assert.deepEqual(list.map(([{ index }]) => index), numbers(40));
       t.diagnostic(`${sockets.length} clients on ${processes.size} processes`);
     });
   }
 
   test("not one request of a sticky client went to another process", async () => {
     const lines = (await readFile(path.join(nginx.folder, "access.log"), "utf8")).trimEnd().split("\n");
-    // 499 is a client that hung up on its own poll, as a client may when it disconnects.
-    const failed = lines.filter((line) => !/^\d+ (200|101|499) /.test(line));
-    assert.deepEqual(failed, []);
+    const upstreams = new Map();
+    for (const [, upstream, sid] of lines.map((line) => line.match(/^\d+ \d+ (\S+) "\S+ \S*[?&]sid=([^&\s]+)/)).filter(Boolean)) {
+      upstreams.set(sid, (upstreams.get(sid) ?? new Set()).add(upstream));
+    }
+    assert.deepEqual([...upstreams.values()].filter((set) => set.size > 1), []);
+    // 499 is a client that hung up on its own poll, and 400 one that polls a session that it has closed.
+    assert.deepEqual(lines.filter((line) => !/^\d+ (200|101|499|400) /.test(line)), []);
+    assert.ok(upstreams.size > 20, `only ${upstreams.size} sessions that poll`);
     assert.ok(lines.length > 100, `only ${lines.length} requests`);
   });
 
@@ -155,6 +170,36 @@ describe("three processes behind nginx", only, () => {
     await talk(sockets, "by-turns", 10);
   });
 
+  test("a client of WebSocket alone comes back to another process as who it was, and misses nothing", async (t) => {
+    const coming = { ...VARIANTS.websocket, reconnection: true, reconnectionDelay: 20, reconnectionDelayMax: 60 };
+    const lost = await settled(t, urls.turns, coming);
+    const speakers = await Promise.all(servers.map((server) => settled(t, urlOf(server), VARIANTS.websocket)));
+    assert.equal(new Set(speakers.map(processOf)).size, 3);
+    for (const socket of [lost, ...speakers]) assert.equal(await ask(socket, "join", "to-and-fro"), true);
+    await meet([lost, ...speakers], "to-and-fro");
+    const { id } = lost;
+    const seen = collect(lost, "room-event");
+    const rounds = 9;
+    for (const round of numbers(rounds)) {
+      const say = (step) => speakers.forEach((socket, speaker) => socket.emit("room", "to-and-fro", { speaker, number: 3 * round + step }));
+      say(0);
+      const back = next(lost, "connect", 8_000);
+      if (round % 2) lost.io.engine.transport.ws.terminate();
+      else lost.io.engine.close();
+      say(1);
+      await back;
+      assert.equal(lost.recovered, true, `round ${round}`);
+      assert.equal(lost.id, id);
+      say(2);
+      await seen.reaches(9 * (round + 1));
+    }
+    await pause(200);
+    for (const speaker of speakers.keys()) {
+      const said = seen.map(([event]) => event).filter((event) => event.speaker === speaker);
+      assert.deepEqual(said.map(({ number }) => number), numbers(3 * rounds));
+    }
+  });
+
   test("one process is killed: the others' clients notice nothing, its own come back to another", async (t) => {
     const coming = { reconnection: true, reconnectionDelay: 20, reconnectionDelayMax: 200 };
     const sockets = [...await clients(t, "address", 12, coming), ...await clients(t, "cookie", 12, coming)];
@@ -163,7 +208,7 @@ describe("three processes behind nginx", only, () => {
     await meet(sockets, room);
 
     // The one whose clients there are some of.
-    const one = processOf(await settled(t, `http://127.0.0.1:${servers[0].spawnargs[2].split(":")[1]}`, VARIANTS.websocket));
+    const one = processOf(await settled(t, urlOf(servers[0]), VARIANTS.websocket));
     const own = sockets.filter((socket) => processOf(socket) === one);
     const others = sockets.filter((socket) => processOf(socket) !== one);
     assert.ok(own.length > 0 && others.length > 0, `${own.length} of ${sockets.length} are its own`);
