@@ -22,7 +22,7 @@ fn main() {
 
 /// Arguments as a dashboard gets them: names, numbers and short texts.
 fn args(len: usize) -> Value {
-    let row = |n: usize| json!({"id": n, "name": format!("sensor {n}"), "value": n as f64 * 0.37, "ok": n % 3 == 0, "tags": ["a", "b"]});
+    let row = |n: usize| json!({"id": n, "name": format!("sensor {n}"), "value": n as f64 * 0.37, "ok": n.is_multiple_of(3), "tags": ["a", "b"]});
     let mut rows = vec![json!("hello")];
     let mut bytes = 0;
     while bytes + 80 < len {
@@ -218,7 +218,7 @@ fn node_values_by_serde_json(bencher: Bencher<'_, '_>, sockets: usize) {
 
 #[divan::bench(args = SOCKETS)]
 fn node_values_by_simd_json(bencher: Bencher<'_, '_>, sockets: usize) {
-    use simd_json::prelude::{ArrayTrait, ValueAsArray, ValueObjectAccess};
+    use simd_json::prelude::{ValueAsArray, ValueObjectAccess};
     let bytes = answer(sockets);
     let count = |mut copy: Vec<u8>| -> Option<usize> {
         let value = simd_json::to_borrowed_value(&mut copy).ok()?;

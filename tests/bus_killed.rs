@@ -6,7 +6,6 @@
 mod broker;
 #[allow(dead_code, reason = "this server is asked through the broker alone")]
 mod process;
-#[allow(dead_code, reason = "clients are of no account here")]
 mod wire;
 
 use std::process::Stdio;

@@ -78,6 +78,7 @@ pub(crate) enum ShardMessage {
     /// Another process has said something of a state room.
     StateNews(Box<StateNews>),
     /// Tell other processes which values the state rooms have, in short.
+    #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "the hub says it"))]
     TellStates,
     /// Ask the shards that may know something, for another thread.
     Request(Box<Request>),
@@ -86,6 +87,7 @@ pub(crate) enum ShardMessage {
     /// What a shard has found out.
     Report(Box<Report>),
     /// Have a handler of this server do what another process says.
+    #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "the hub says it"))]
     Server(Box<ServerCall>),
     /// Take over a connection whose next request belongs to one of this shard's sessions.
     Handoff(Box<Handoff>),

@@ -120,7 +120,8 @@ mod tests {
     fn it_is_used_like_what_was_found() {
         let found = Found::new(vec![1, 2], vec!["a:1".to_owned()]);
         assert_eq!((found.len(), found.iter().sum::<i32>(), (&found).into_iter().count()), (2, 3, 2));
-        assert!(found == vec![1, 2] && found != Found::from(vec![1, 2]), "who is missing makes a difference");
+        let complete = Found::from(vec![1, 2]);
+        assert!(found == vec![1, 2] && found != complete, "who is missing makes a difference");
         assert_eq!(serde_json::to_string(&found).unwrap(), "[1,2]");
         assert_eq!((found.is_complete(), found.processes_missing()), (false, &["a:1".to_owned()][..]));
         assert_eq!(found.clone().into_inner(), found.into_iter().collect::<Vec<_>>());
