@@ -10,7 +10,7 @@ use std::time::Duration;
 use shardcast::http::{CorsOrigins, Method, Response};
 use shardcast::{
     AckError, Args, ArgsError, Binary, ClassNamespace, Config, Context, Emitted, Error, HandlerError,
-    Message, Methods, Namespace, RawJson, Recipients, Refused, Server, SlowConsumers, Socket,
+    Message, Methods, Namespace, RawJson, Recipients, Refused, Server, ServerContext, SlowConsumers, Socket,
 };
 
 fn main() -> shardcast::Result<()> {
@@ -184,6 +184,7 @@ fn register(io: &mut Namespace) {
     io.on("kick-me", |cx: &mut Context| cx.disconnect());
     targets(io);
     fleet(io);
+    servers(io);
     brought(io);
     io.on("boom", |_: &mut Context| -> () { panic!("boom") });
 }
@@ -288,6 +289,32 @@ fn fleet(io: &mut Namespace) {
         let facts: Vec<_> = facts.iter().map(|one| (one.id().to_string(), one.rooms().to_vec())).collect();
         let ids: Vec<String> = to().ids().await?.iter().map(ToString::to_string).collect();
         Ok::<_, AckError>(serde_json::json!({ "facts": facts, "ids": ids, "count": to().count().await? }))
+    });
+}
+
+/// What this server says to the servers of other processes, and they to this one.
+fn servers(io: &mut Namespace) {
+    let handle = io.handle();
+    io.on_raw("tell-servers", move |cx: &mut Context, args: Args<'_>| {
+        handle.emit_to_servers(cx.namespace(), &args.read::<String>(0)?, args.skip(1));
+        Ok::<bool, ArgsError>(true)
+    });
+    let handle = io.handle();
+    io.on_raw("ask-servers", move |cx: &mut Context, args: Args<'_>| {
+        let (millis, event): (u64, String) = (args.read(0)?, args.read(1)?);
+        let asked = handle.emit_to_servers_with_ack(cx.namespace(), &event, args.skip(2));
+        let socket = cx.socket();
+        asked.timeout(Duration::from_millis(millis)).then(move |answers| {
+            let Ok(answers) = answers else { return };
+            let values: Vec<Option<RawJson>> =
+                answers.received.iter().map(|(_, answer)| answer.first().ok()).collect();
+            socket.emit("servers-asked", (answers.is_complete(), values));
+        });
+        Ok::<(), ArgsError>(())
+    });
+    io.on_server_event("server-event", |cx: &ServerContext<'_>, args: Args<'_>| {
+        cx.broadcast().local().emit("server-event", args);
+        format!("{} arguments", args.len())
     });
 }
 

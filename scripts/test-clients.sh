@@ -4,7 +4,7 @@
 #   scripts/test-clients.sh [SUITE...]                    against shardcast's release binaries
 #   TARGET=reference scripts/test-clients.sh [SUITE...]   against the npm socket.io server, to prove the tests
 #
-# Suites: engine ends endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow recovery node-bytes mixed-python mixed-eras eio3 eio3-python eio3-java eio3-browser nginx fleet haproxy python browser origins examples.
+# Suites: engine ends endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow recovery node-bytes mixed-python mixed-eras mixed-node mixed-all eio3 eio3-python eio3-java eio3-browser nginx fleet haproxy python browser origins examples.
 # CONFORMANCE_BIN and SHARDCAST_BIN name the binaries. Server logs are kept in test-clients/ of the
 # target folder, which CARGO_TARGET_DIR moves.
 set -euo pipefail
@@ -16,7 +16,7 @@ CONFORMANCE_BIN="${CONFORMANCE_BIN:-$TARGET_DIR/release/examples/conformance}"
 SHARDCAST_BIN="${SHARDCAST_BIN:-$TARGET_DIR/release/shardcast}"
 export -n SHARDCAST_BIN # the server would take it for a misspelt setting
 SUITES=("$@")
-[ ${#SUITES[@]} -gt 0 ] || SUITES=(engine ends endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow recovery node-bytes mixed-python mixed-eras eio3 eio3-python eio3-java eio3-browser nginx fleet haproxy python browser origins examples)
+[ ${#SUITES[@]} -gt 0 ] || SUITES=(engine ends endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow recovery node-bytes mixed-python mixed-eras mixed-node mixed-all eio3 eio3-python eio3-java eio3-browser nginx fleet haproxy python browser origins examples)
 LOGS=$TARGET_DIR/test-clients
 # A suite takes a quarter of this on a quiet machine; the tests bound their own waiting. node:test applies its timeout to whole files.
 SUITE_SECONDS=240

@@ -525,11 +525,11 @@ impl Hub {
     fn ask(&mut self, inquiry: &Inquiry, now: Time) -> Option<u64> {
         let mut findings = Findings::default();
         let (namespace, target) = (&inquiry.namespace, &inquiry.target);
+        // How many there are, the hellos have said. Foreign servers say no hello, so they are asked all the same.
         let is_all = target.is_everyone && target.except.iter().next().is_none();
-        if matches!(inquiry.ask, Ask::Count) && is_all {
+        let is_counted = matches!(inquiry.ask, Ask::Count) && is_all;
+        if is_counted {
             findings.count = self.fleet.sockets(namespace.endpoint(), namespace.name());
-            self.report(inquiry.home, inquiry.number, findings);
-            return None;
         }
         if self.questions.is_full() {
             findings
@@ -548,6 +548,7 @@ impl Hub {
         };
         let mut awaited: SmallVec<[Awaited; 4]> = SmallVec::new();
         let channel = match one_process(target) {
+            _ if is_counted => Channel::All,
             Some(tag) if self.is_known(tag) => {
                 awaited.extend(self.fleet.with_tag(tag).map(Awaited::Peer));
                 Channel::Node(tag)

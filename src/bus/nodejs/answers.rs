@@ -32,8 +32,9 @@ pub(crate) const GATHERED_BYTES_MAX: usize = 64 * 1024 * 1024;
 const PATIENCE_SHARE: (u32, u32) = (9, 10);
 
 /// What is asked of Node's servers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Question {
+    #[default]
     Sockets,
     /// Classic only, as are the ids.
     Rooms,
@@ -60,6 +61,7 @@ pub(crate) enum Asking {
 pub(crate) struct Gathered {
     /// What the asker has called it.
     pub(crate) ticket: u64,
+    pub(crate) question: Question,
     pub(crate) sockets: Vec<SocketFacts>,
     /// Ids of sockets, or rooms, each once.
     pub(crate) names: std::collections::BTreeSet<String>,
@@ -119,7 +121,7 @@ impl Asked {
         }
         let number = self.next;
         self.next += 1;
-        let gathered = Gathered { ticket, ..Gathered::default() };
+        let gathered = Gathered { ticket, question, ..Gathered::default() };
         let pending =
             Pending { question, servers_left: servers, answers_cut: 0, bytes: 0, deadline, gathered };
         self.pending.insert(number, pending);
@@ -309,7 +311,9 @@ impl Owed {
             Kind::Ids => vec![Answer::Ids(findings.ids.iter().map(Sid::as_str).collect())],
             Kind::Rooms => vec![Answer::Rooms(findings.rooms.keys().map(String::as_str).collect())],
             Kind::Clients => answers_of(findings),
-            Kind::Server => vec![Answer::ServerSide(None)],
+            Kind::Server => {
+                vec![Answer::ServerSide(findings.servers.first().and_then(|(_, answer)| first_of(answer)))]
+            }
         };
         self.pay(number, answers, true)
     }

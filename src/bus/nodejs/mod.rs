@@ -35,8 +35,10 @@ use bytes::Bytes;
 use crate::base::ids::NodeTag;
 use crate::bus::{Channel, Delivery, Post};
 use crate::config::queue::formats::QueueFormat;
+use crate::message::inquiry::AnswerText;
 use crate::message::inquiry::SocketFacts;
 use crate::message::names::Names;
+use crate::message::server_event::ServerEvent;
 use crate::message::target::Target;
 use crate::protocol::socketio::event::Event;
 use crate::protocol::socketio::frames::{FramedEvent, FramesError, frame_foreign_event};
@@ -92,6 +94,26 @@ impl Payload {
         }
         let attachments = event.attachments.iter().map(|bytes| Bytes::copy_from_slice(bytes));
         Payload { json, attachments: attachments.collect() }
+    }
+
+    /// The array of an event for servers.
+    pub(crate) fn of_server_event(event: &ServerEvent) -> Payload {
+        let mut json = serde_json::to_string(&[&event.name]).expect("strings have JSON");
+        if !event.args.json.is_empty() {
+            json.pop();
+            json.extend([",", &event.args.json, "]"]);
+        }
+        Payload { json, attachments: event.args.attachments.clone() }
+    }
+
+    /// The name and the arguments of an event for servers that has been read.
+    ///
+    /// # Errors
+    /// It is no event.
+    pub(crate) fn into_server_event(self) -> Result<(String, AnswerText), FramesError> {
+        let event = Event::decode(&self.json, &self.attachments).map_err(FramesError::Packet)?;
+        let (name, json) = (event.name.to_string(), event.args.raw().to_owned());
+        Ok((name, AnswerText { json, attachments: self.attachments }))
     }
 
     /// Appends an event that has been read as the frames that clients of a namespace get.

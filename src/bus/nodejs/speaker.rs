@@ -2,7 +2,7 @@
 //!
 //! How many of Node's servers there are is known by counting: subscribers of the format's channel, less those of a second one
 //! that shardcast processes hear with it. As long as that is not known, Node is not asked. A server-side event that asks for an
-//! answer gets none, as from a Node server that has no handler for it.
+//! answer gets one at once, empty if there is no handler for it here: a Node server without a handler lets the asker wait in vain.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -29,6 +29,9 @@ const NAMESPACES_COUNTED_MAX: usize = 1024;
 
 /// Clients of Node that have not answered, of which the asker is told: their number is another server's word.
 const MISSING_MAX: u64 = 64 * 1024;
+
+/// Why a question of Node's is not answered.
+const TOO_MANY_OWED: &str = "more answers are owed to Node already than are kept";
 
 /// What of an asker's time Node's servers have to describe sockets: the hub waits a little longer, the shard that asks longer still.
 const FACTS_SHARE: (u32, u32) = (8, 10);
@@ -141,8 +144,9 @@ impl Node {
         let question = match &inquiry.ask {
             Ask::Answers { .. } => Question::Clients,
             Ask::Sockets | Ask::Ids | Ask::Count => Question::Sockets,
+            Ask::Servers(_) => Question::Server,
             // Node says which rooms there are, and not how many are in them.
-            Ask::Rooms | Ask::Census | Ask::Servers(_) => return Told::Nothing,
+            Ask::Rooms | Ask::Census => return Told::Nothing,
         };
         let deadline = match question {
             Question::Clients => now + inquiry.timeout,
@@ -157,6 +161,9 @@ impl Node {
                 let Ok(event) = FramedEvent::split(frame) else { return self.not_asked(number) };
                 let wants = Some(Wants { request, timeout: inquiry.timeout });
                 Message::Broadcast(Broadcast { target, event: Payload::of_event(&event), wants })
+            }
+            Ask::Servers(event) => {
+                Message::ServerSide { request: Some(request), event: Payload::of_server_event(event) }
             }
             _ => Message::Fetch { request, target },
         };
@@ -184,12 +191,17 @@ impl Node {
         let sid = self.asked_sids.remove(&gathered.ticket).unwrap_or(nobody);
         let text = |payload: Option<Payload>| {
             let Payload { json, attachments } = payload.unwrap_or_default();
-            (sid, AnswerText { json, attachments })
+            AnswerText { json, attachments }
         };
-        let silent = gathered.clients.saturating_sub(gathered.answers.len() as u64).min(MISSING_MAX);
+        let (servers, clients) = match gathered.question {
+            Question::Server => (gathered.answers, Vec::new()),
+            _ => (Vec::new(), gathered.answers),
+        };
+        let silent = gathered.clients.saturating_sub(clients.len() as u64).min(MISSING_MAX);
         let findings = Findings {
             missing: vec![(sid, AckError::Timeout); silent as usize],
-            answers: gathered.answers.into_iter().map(text).collect(),
+            answers: clients.into_iter().map(|answer| (sid, text(answer))).collect(),
+            servers: servers.into_iter().map(|answer| ("a Node server".to_owned(), text(answer))).collect(),
             ids: gathered.sockets.iter().map(|socket| socket.sid).collect(),
             count: gathered.sockets.len() as u64,
             sockets: gathered.sockets,
@@ -209,9 +221,6 @@ impl Node {
         now: Time,
         out: &mut Vec<bus::Heard>,
     ) -> Result<(), Cow<'static, str>> {
-        if matches!(heard.message, Message::ServerSide { .. }) {
-            return Ok(());
-        }
         let due = self.owed.owe(&heard, now);
         let is_asking = heard.is_asking();
         let super::Heard { namespace, message, .. } = heard;
@@ -256,11 +265,20 @@ impl Node {
             Message::Fetch { target, .. } => (target, Ask::Sockets),
             Message::Ids { target, .. } => (target, Ask::Ids),
             Message::AllRooms { .. } => (Target { is_everyone: true, ..Target::default() }, Ask::Rooms),
-            Message::ServerSide { .. } => return Ok(()),
+            Message::ServerSide { request, event } => {
+                let ticket = due.map(|due| due.number);
+                if request.is_some() && ticket.is_none() {
+                    return Err(TOO_MANY_OWED.into());
+                }
+                let (name, args) =
+                    event.into_server_event().map_err(|fault| Cow::Borrowed(fault.reason()))?;
+                out.push(bus::Heard::ServerEvent { namespace, name, args, ticket });
+                return Ok(());
+            }
         };
         let Some(due) = due else {
             debug_assert!(is_asking, "what is not asked is done above");
-            return Err("more answers are owed to Node already than are kept".into());
+            return Err(TOO_MANY_OWED.into());
         };
         let timeout = Some(due.patience);
         out.push(bus::Heard::Ask { namespace, target: here(target), ask, timeout, ticket: due.number });
@@ -322,7 +340,11 @@ impl Foreign for Node {
                 Some(number) => self.ask(inquiry, number, now, posts),
                 None => Told::Nothing,
             },
-            Said::ServerEvent(_) | Said::State(_) => Told::Nothing,
+            Said::ServerEvent(event) => {
+                let message = Message::ServerSide { request: None, event: Payload::of_server_event(event) };
+                if self.write(event.namespace.name(), &message, posts) { Told::Said } else { Told::Nothing }
+            }
+            Said::State(_) => Told::Nothing,
             Said::Room { namespace, room, is_held } => {
                 self.note(namespace.name(), room.as_deref(), *is_held);
                 Told::Nothing
@@ -402,6 +424,7 @@ mod tests {
     use crate::config::queue::NODE_KEY_DEFAULT;
     use crate::config::queue::formats::QueueFormat;
     use crate::message::address::Address;
+    use crate::message::server_event::ServerEvent;
     use crate::message::target::Broadcast as Emit;
 
     use super::super::vectors::{classic, messages, replies, streams};
@@ -506,6 +529,17 @@ mod tests {
                 ) => {
                     let (namespace, target, change) = (namespace.clone(), target.clone(), change.clone());
                     Said::Change(Arc::new(SocketCommand { namespace, target, change }))
+                }
+                (
+                    Message::ServerSide { request: None, .. },
+                    [bus::Heard::ServerEvent { name, args, ticket: None, .. }],
+                ) => {
+                    let (namespace, name, args) = (namespace.clone(), name.clone(), args.clone());
+                    Said::ServerEvent(Arc::new(ServerEvent { namespace, name, args }))
+                }
+                (Message::ServerSide { .. }, heard) => {
+                    assert!(matches!(heard, [bus::Heard::ServerEvent { ticket: Some(_), .. }]), "{name}");
+                    continue;
                 }
                 (Message::Broadcast(Broadcast { wants: Some(_), .. }) | Message::Fetch { .. }, heard) => {
                     assert!(matches!(heard, [bus::Heard::Ask { .. }]), "{name}: {heard:?}");
@@ -620,6 +654,36 @@ mod tests {
         let late = ask(&mut node, Ask::Count, 3);
         node.forget(3);
         assert_eq!(answered(&mut node, &late, sockets()), None);
+    }
+
+    #[test]
+    fn servers_ask_each_other() {
+        let mut node = node(QueueFormat::Node);
+        node.count(&[2, 1], 1);
+        let text = |json: &str| AnswerText { json: json.to_owned(), attachments: Vec::new() };
+        let value = |json: &str| Payload { json: json.to_owned(), attachments: Vec::new() };
+        let namespace = Address::new(None, "/");
+        let event = ServerEvent { namespace, name: "ask".to_owned(), args: text("\"x\"") };
+        let request = ask(&mut node, Ask::Servers(Arc::new(event)), 1);
+        let findings = answered(&mut node, &request, Answer::ServerSide(Some(value("5")))).unwrap();
+        assert_eq!(findings.servers, [("a Node server".to_owned(), text("5"))]);
+        assert!(findings.answers.is_empty());
+
+        let handler = Findings { servers: vec![(String::new(), text("\"yes\",2"))], ..Findings::default() };
+        let no_handler = Findings { shards_late: 1, ..Findings::default() };
+        for (findings, expected) in [(handler, Some(value("\"yes\""))), (no_handler, None)] {
+            let message =
+                Message::ServerSide { request: Some("theirs".into()), event: value("[\"ask\",\"x\"]") };
+            let heard = hear(&mut node, classic("S2a_99").write("/", &message).unwrap()).unwrap();
+            let [bus::Heard::ServerEvent { name, args, ticket: Some(ticket), .. }] = &heard[..] else {
+                panic!("{heard:?}")
+            };
+            assert_eq!((name.as_str(), args), ("ask", &text("\"x\"")));
+            let mut posts = VecDeque::new();
+            node.answer(*ticket, findings, &mut posts);
+            let reply = Reply { request: "theirs".into(), answer: Answer::ServerSide(expected) };
+            assert_eq!(posts, [node.format.reply("/", "S2a_99", &reply).unwrap()]);
+        }
     }
 
     #[test]

@@ -74,21 +74,23 @@ export async function startRedis(t) {
   const port = await freePort();
   const folder = await mkdtemp(path.join(tmpdir(), "shardcast-redis-"));
   t.after(() => rm(folder, { recursive: true, force: true }));
-  const run = () => start(t, "redis-server", port, "redis-server",
+  // It ends where the first one would: after all that use it.
+  const run = (scope) => start(scope, "redis-server", port, "redis-server",
     ["--bind", "127.0.0.1", "--port", `${port}`, "--save", "", "--appendonly", "no", "--dir", folder]);
-  let { stop } = await run();
+  let { stop } = await run(t);
+  t.after(() => stop());
   const url = `redis://127.0.0.1:${port}/0`;
   return {
     url,
     stop: () => stop("SIGKILL"),
     async restart() {
-      ({ stop } = await run());
+      ({ stop } = await run({ after() {} }));
     },
     async connect() {
       const client = createClient({ url, socket: { reconnectStrategy: () => 50 } });
       client.on("error", () => {});
       await client.connect();
-      t.after(() => client.destroy());
+      t.after(() => within(1_000, "the end of a client of Redis", client.close()).catch(() => client.destroy()));
       return client;
     },
   };
