@@ -13,7 +13,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{Body, Broker, Channel, Delivery, Fault, Post, Receiver, Sender};
 use crate::base::ids::NodeTag;
@@ -143,8 +143,17 @@ pub(crate) struct Ends<B: Broker> {
 
 impl<B: Broker> Ends<B> {
     pub(crate) async fn of(client: &mut B) -> Ends<B> {
-        let ends = within("connect", client.connect()).await;
-        let (sender, receiver) = ends.unwrap_or_else(|fault| panic!("connect: {}", fault.text));
+        // As the companion does: a broker that has just started, on a busy machine, may say that it is not there yet.
+        let connect = async {
+            loop {
+                match client.connect().await {
+                    Ok(ends) => return ends,
+                    Err(fault) if fault.is_lasting => panic!("connect: {}", fault.text),
+                    Err(_) => sleep(Duration::from_millis(100)).await,
+                }
+            }
+        };
+        let (sender, receiver) = within("connect", connect).await;
         Ends { sender, receiver }
     }
 

@@ -146,6 +146,10 @@ struct Part {
     next: Arc<AtomicI64>,
 }
 
+/// How often a topic that was just made is looked for, and the pause before each further look.
+const TOPIC_LOOKS_MAX: u32 = 20;
+const TOPIC_LOOK_EVERY: Duration = Duration::from_millis(100);
+
 impl Topics {
     /// The partitions of a topic, which is made if it is missing.
     async fn open(&self, topic: Topic) -> Result<Vec<Part>, Fault> {
@@ -153,7 +157,14 @@ impl Topics {
         let mut partitions = self.partitions(name).await?;
         if partitions.is_empty() {
             self.make(topic).await?;
-            partitions = self.partitions(name).await?;
+            // The broker that made it may be asked before it knows of that.
+            for _ in 0..TOPIC_LOOKS_MAX {
+                partitions = self.partitions(name).await?;
+                if !partitions.is_empty() {
+                    break;
+                }
+                tokio::time::sleep(TOPIC_LOOK_EVERY).await;
+            }
         }
         if partitions.is_empty() {
             return Err(Fault::passing(format!("Kafka has no topic {name} yet, though it was made")));
