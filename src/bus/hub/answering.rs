@@ -29,10 +29,9 @@ impl Hub {
     }
 
     pub(super) fn post_report(&mut self, to: NodeId, question: u64, findings: Findings) {
-        // Who is not known any more has given up as well.
-        if let Some(tag) = self.fleet.tag(to) {
-            self.post(Channel::Node(tag), Word::Report { question, findings });
-        }
+        // One that asks before its first hello has come is not known yet; a question's number is nobody else's.
+        let channel = self.fleet.tag(to).map_or(Channel::All, Channel::Node);
+        self.post(channel, Word::Report { question, findings });
     }
 
     pub(super) fn hear_question(&mut self, to: &To<'_>, ask: &AskWord<'_>, timeout: Duration, asker: Asker) {
