@@ -4,7 +4,7 @@
 #   scripts/test-clients.sh [SUITE...]                    against shardcast's release binaries
 #   TARGET=reference scripts/test-clients.sh [SUITE...]   against the npm socket.io server, to prove the tests
 #
-# Suites: engine ends endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow recovery node-bytes mixed-python mixed-eras mixed-node mixed-all eio3 eio3-python eio3-java eio3-browser nginx fleet haproxy python browser origins examples.
+# Suites: those of SHARING and OWNING below.
 # CONFORMANCE_BIN and SHARDCAST_BIN name the binaries. Server logs are kept in test-clients/ of the
 # target folder, which CARGO_TARGET_DIR moves.
 set -euo pipefail
@@ -15,8 +15,12 @@ TARGET_DIR="${CARGO_TARGET_DIR:-target}"
 CONFORMANCE_BIN="${CONFORMANCE_BIN:-$TARGET_DIR/release/examples/conformance}"
 SHARDCAST_BIN="${SHARDCAST_BIN:-$TARGET_DIR/release/shardcast}"
 export -n SHARDCAST_BIN # the server would take it for a misspelt setting
+# These share the servers below, so they run one after the other.
+SHARING=(engine ends endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow recovery eio3 eio3-python eio3-java eio3-browser nginx python)
+# These start their own, or have one of those to themselves: they run beside the others, one after the other. Most of their time they wait.
+OWNING=(mixed-rabbitmq mixed-kafka mixed-python mixed-eras mixed-node mixed-all node-bytes fleet haproxy browser origins examples)
 SUITES=("$@")
-[ ${#SUITES[@]} -gt 0 ] || SUITES=(engine ends endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow recovery node-bytes mixed-python mixed-eras mixed-node mixed-all eio3 eio3-python eio3-java eio3-browser nginx fleet haproxy python browser origins examples)
+[ ${#SUITES[@]} -gt 0 ] || SUITES=("${SHARING[@]}" "${OWNING[@]}")
 LOGS=$TARGET_DIR/test-clients
 # A suite takes a quarter of this on a quiet machine; the tests bound their own waiting. node:test applies its timeout to whole files.
 SUITE_SECONDS=240
@@ -67,8 +71,11 @@ export HTTP_URL="http://127.0.0.1:$http" DEMO_URL="http://127.0.0.1:$demo_port"
 
 # ---------------------------------------------------------------- Suites
 
+# For as long as a suite may take, and no longer than this script lives.
+bounded() { setpriv --pdeathsig TERM timeout --kill-after=5 "$limit" "$@"; }
+
 node_suite() {
-  timeout --kill-after=5 "$limit" node --test --test-concurrency=1 --test-timeout=$((SUITE_SECONDS * 1000 - 5000)) --test-reporter=spec "$1"
+  bounded node --test --test-concurrency=1 --test-timeout=$((SUITE_SECONDS * 1000 - 5000)) --test-reporter=spec "$1"
 }
 
 # The Java client of revision 3, then that of revision 4, on the server that serves both.
@@ -77,40 +84,68 @@ eio3_java() {
   local jars=.deps/java release
   for release in 1.0.2:1.0.2 2.1.1:2.1.0; do
     echo "socket.io-client-java ${release%:*}"
-    timeout --kill-after=5 "$limit" java -cp "$jars/socket.io-client-${release%:*}.jar:$jars/engine.io-client-${release#*:}.jar:$jars/okhttp-3.12.12.jar:$jars/okio-1.15.0.jar:$jars/json-20090211.jar" \
+    bounded java -cp "$jars/socket.io-client-${release%:*}.jar:$jars/engine.io-client-${release#*:}.jar:$jars/okhttp-3.12.12.jar:$jars/okio-1.15.0.jar:$jars/json-20090211.jar" \
       tests/clients/java/Older.java "$OLDER_URL" || return 1
   done
 }
 
 # Other makers' servers beside shardcast's, which each suite starts itself.
-mixed() { # suite
+mixed() { # suite...
   [ "$TARGET" = shardcast ] || { echo "skipped: they are about shardcast beside others"; return; }
-  node_suite "tests/clients/js/test/$1.test.mjs"
+  local suite
+  for suite in "$@"; do node_suite "tests/clients/js/test/$suite.test.mjs" || return 1; done
 }
 
 run() {
   case "$1" in
     engine | ends | endpoints | socketio | broadcast | targets | sharded-polling | socketio-wire | handlers | websocket | http | variants | slow | recovery | node-bytes | eio3) node_suite "tests/clients/js/test/$1.test.mjs" ;;
+    mixed-rabbitmq | mixed-kafka) BROKER=${1#mixed-} mixed mixed-python mixed-eras ;;
     mixed-*) mixed "$1" ;;
     nginx | fleet | haproxy) node_suite "tests/clients/proxy/$1.test.mjs" ;;
     browser | origins | examples) node_suite "tests/clients/browser/$1.test.mjs" ;;
-    eio3-python) timeout --kill-after=5 "$limit" .deps/venv-eio3/bin/pytest -q -p no:cacheprovider tests/clients/older ;;
+    eio3-python) bounded .deps/venv-eio3/bin/pytest -q -p no:cacheprovider tests/clients/older ;;
     eio3-browser) node_suite tests/clients/browser/eio3.test.mjs ;;
     eio3-java) eio3_java ;;
-    python) timeout --kill-after=5 "$limit" .deps/venv/bin/pytest -q -p no:cacheprovider tests/clients/python ;;
+    python) bounded .deps/venv/bin/pytest -q -p no:cacheprovider tests/clients/python ;;
     *) echo "no such suite: $1"; return 1 ;;
   esac
 }
 
-FAILED=()
+run_all() { # file-for-failures suite...
+  local failures=$1 suite began limit
+  shift
+  for suite in "$@"; do
+    began=$SECONDS
+    limit=$((TOTAL_SECONDS - SECONDS < SUITE_SECONDS ? TOTAL_SECONDS - SECONDS : SUITE_SECONDS))
+    [ "$limit" -gt 0 ] || { echo "$suite:no-time-left" >>"$failures"; continue; }
+    echo "== $suite"
+    run "$suite" || echo "$suite" >>"$failures"
+    echo "== $suite: $((SECONDS - began)) s"
+  done
+}
+
+sharing=() owning=()
 for suite in "${SUITES[@]}"; do
-  began=$SECONDS
-  limit=$((TOTAL_SECONDS - SECONDS < SUITE_SECONDS ? TOTAL_SECONDS - SECONDS : SUITE_SECONDS))
-  [ "$limit" -gt 0 ] || { FAILED+=("$suite:no-time-left"); continue; }
-  echo "== $suite"
-  run "$suite" || FAILED+=("$suite")
-  echo "== $suite: $((SECONDS - began)) s"
+  case " ${OWNING[*]} " in
+    *" $suite "*) owning+=("$suite") ;;
+    *) sharing+=("$suite") ;;
+  esac
 done
+FAILURES=$LOGS/failures
+: >"$FAILURES"
+if [ ${#sharing[@]} -gt 0 ] && [ ${#owning[@]} -gt 0 ]; then
+  # It ends with this script; what it says is shown when it is done.
+  run_all "$FAILURES" "${owning[@]}" >"$LOGS/owning.log" 2>&1 </dev/null &
+  beside=$!
+  trap 'kill "$beside" 2>/dev/null || true; stop_all' EXIT
+  run_all "$FAILURES" "${sharing[@]}"
+  wait "$beside" || true
+  trap stop_all EXIT
+  cat "$LOGS/owning.log"
+else
+  run_all "$FAILURES" "${SUITES[@]}"
+fi
+mapfile -t FAILED <"$FAILURES"
 
 # A server that died under a suite is a failure even when the suite did not notice.
 for name in $(dead_servers); do FAILED+=("server:$name"); done

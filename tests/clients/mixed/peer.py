@@ -2,8 +2,8 @@
 
     peer.py KIND QUEUE PORT
 
-KIND is `flask`, a server with Flask; `server`, one without; `flask-emitter` and `emitter`, which only emit. Each line of standard input
-is a command: {"id": 1, "verb": "emit", "args": [..], "event": .., "to": .., ..}. Each line of standard output is what came of one, or
+KIND is `flask`, a server with Flask; `server`, one without; `flask-emitter` and `emitter`, which only emit, as a Celery worker does.
+QUEUE is the URL of a Redis, a RabbitMQ or a Kafka. Each line of standard input is a command: {"id": 1, "verb": "emit", "args": [..], "event": .., "to": .., ..}. Each line of standard output is what came of one, or
 what a callback was called with. Bytes are {"base64": ".."} in both.
 """
 
@@ -42,6 +42,7 @@ def say(**line):
 
 def make():
     """What emits, and how to serve with it; nothing to serve for a process that only emits."""
+    mend_kafka()
     if KIND.startswith("flask"):
         from flask import Flask
         from flask_socketio import SocketIO
@@ -53,11 +54,25 @@ def make():
         return sio, lambda: sio.run(app, port=int(PORT), allow_unsafe_werkzeug=True)
     import socketio
 
+    managers = {"redis": socketio.RedisManager, "kafka": socketio.KafkaManager, "amqp": socketio.KombuManager}
+    manager = managers[QUEUE.split(":")[0]](QUEUE, channel=CHANNEL, write_only=KIND == "emitter")
     if KIND == "emitter":
-        return socketio.RedisManager(QUEUE, channel=CHANNEL, write_only=True), None
-    manager = socketio.RedisManager(QUEUE, channel=CHANNEL)
+        return manager, None
     sio = socketio.Server(client_manager=manager, async_mode="threading", cors_allowed_origins="*")
     return sio, lambda: serve(socketio.WSGIApp(sio))
+
+
+def mend_kafka():
+    """From 5.14 on python-socketio gives kafka-python text, which takes bytes alone: nothing would be published."""
+    import socketio
+
+    class Kafka(socketio.KafkaManager):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            send = self.producer.send
+            self.producer.send = lambda topic, value: send(topic, value=value if isinstance(value, bytes) else value.encode())
+
+    socketio.KafkaManager = Kafka
 
 
 def serve(app):

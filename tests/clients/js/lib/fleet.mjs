@@ -1,4 +1,4 @@
-// Servers of several makers on one Redis, each a process that a test starts, stops and kills. scripts/test-clients.sh names the binary.
+// Servers of several makers on one broker, each a process that a test starts, stops and kills. scripts/test-clients.sh names the binary.
 
 import { spawn } from "node:child_process";
 import { openSync } from "node:fs";
@@ -17,6 +17,8 @@ import { next, until, within } from "./wait.mjs";
 
 const ROOT = new URL("../../../../", import.meta.url).pathname;
 const READY_MS = 15_000;
+/** RabbitMQ and Kafka take as many seconds as Redis takes milliseconds. */
+const BROKER_READY_MS = 60_000;
 
 /** In place of a test: what belongs to it ends with the file, the last first. Hooks that are made in a hook end with that. */
 export function wholeFile() {
@@ -96,10 +98,24 @@ export async function startRedis(t) {
   };
 }
 
+/** A broker of the test's own, by its kind: `redis`, `rabbitmq` or `kafka`. Of others than Redis there is the URL only. */
+export async function startBroker(t, kind) {
+  if (kind === "redis") return startRedis(t);
+  // The script stops what it has started when it is stopped, or when this process is gone.
+  const { child } = await start(t, kind, undefined, "setpriv", ["--pdeathsig", "TERM", "scripts/brokers.sh", kind], { stdio: ["ignore", "pipe"] });
+  let url;
+  createInterface(child.stdout).on("line", (line) => (url ??= line));
+  await until(`${kind} is ready`, () => {
+    if (child.exitCode !== null) throw new Error(`scripts/brokers.sh ${kind} ended with ${child.exitCode}`);
+    return url;
+  }, BROKER_READY_MS);
+  return { url };
+}
+
 /** A shardcast process: examples/conformance. */
-export async function startShardcast(t, redis, settings = {}) {
+export async function startShardcast(t, broker, settings = {}) {
   const port = await freePort();
-  const env = { ...process.env, SHARDCAST_MESSAGE_QUEUE: redis.url, SHARDCAST_ACK_TIMEOUT: "5s" };
+  const env = { ...process.env, SHARDCAST_MESSAGE_QUEUE: broker.url, SHARDCAST_ACK_TIMEOUT: "5s" };
   delete env.SHARDCAST_CLIENT_BUNDLE;
   for (const [name, value] of Object.entries(settings)) env[`SHARDCAST_${name.toUpperCase()}`] = `${value}`;
   const server = await start(t, "shardcast", port, path.resolve(ROOT, process.env.CONFORMANCE_BIN),
@@ -122,11 +138,11 @@ const fromBytes = (value) => {
 };
 
 /** A process of tests/clients/mixed/peer.py: `flask`, `server`, `flask-emitter` or `emitter`, with a Python of .deps. */
-export async function startPython(t, redis, kind, venv = "venv") {
+export async function startPython(t, broker, kind, venv = "venv") {
   const port = await freePort();
   const isServer = !kind.endsWith("emitter");
   const { child, stop } = await start(t, `python-${kind}`, isServer ? port : undefined, path.join(ROOT, ".deps", venv, "bin/python"),
-    ["-u", "tests/clients/mixed/peer.py", kind, redis.url, `${port}`],
+    ["-u", "tests/clients/mixed/peer.py", kind, broker.url, `${port}`],
     { stdio: ["pipe", "pipe"] });
   const waiting = new Map();
   const called = [];

@@ -1,14 +1,14 @@
-// Flask-SocketIO, processes that only emit, and python-socketio of earlier formats, beside two shardcast processes on one Redis.
+// Flask-SocketIO and processes that only emit, beside two shardcast processes on one broker: a Redis, or what BROKER names.
 
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import io2 from "socket.io-client-2";
 import { ask } from "../lib/clients.mjs";
-import { ARGUMENTS, forget, member, settle, startPython, startRedis, startShardcast, wholeFile } from "../lib/fleet.mjs";
+import { ARGUMENTS, forget, member, settle, startBroker, startPython, startShardcast, wholeFile } from "../lib/fleet.mjs";
 import { next, until } from "../lib/wait.mjs";
 
 const file = wholeFile();
-let redis, flask, near, far, everybody;
+let broker, flask, near, far, everybody;
 
 /** Clients: two of Flask, two of one shardcast process, one of the other; the first of each is in the room `blue`. */
 const at = {};
@@ -29,8 +29,8 @@ async function received(source, expected) {
 const toAll = (...events) => Object.fromEntries(Object.keys(at).map((name) => [name, events]));
 
 before(async () => {
-  redis = await startRedis(file);
-  [flask, near, far] = await Promise.all([startPython(file, redis, "flask"), startShardcast(file, redis), startShardcast(file, redis)]);
+  broker = await startBroker(file, process.env.BROKER ?? "redis");
+  [flask, near, far] = await Promise.all([startPython(file, broker, "flask"), startShardcast(file, broker), startShardcast(file, broker)]);
   for (const [name, server] of Object.entries({ flask, flask2: flask, near, near2: near, far })) at[name] = await member(file, server);
   everybody = Object.values(at);
   // Flask hears the queue from its first client on, a moment later.
@@ -98,7 +98,7 @@ for (const { to, except, who } of TARGETS) {
 
 for (const kind of ["flask-emitter", "emitter"]) {
   test(`a process that only emits: ${kind}`, async (t) => {
-    const worker = await startPython(t, redis, kind);
+    const worker = await startPython(t, broker, kind);
     const fence = (event) => worker.emit(event, []);
     for (const args of [["text"], [1, { a: null }], [[1, 2]], [Buffer.from([7])], ["a", Buffer.from([8]), Buffer.from([9])]]) {
       await worker.emit("news", args);
