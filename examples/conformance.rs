@@ -186,6 +186,7 @@ fn register(io: &mut Namespace) {
     fleet(io);
     servers(io);
     brought(io);
+    known(io);
     io.on("boom", |_: &mut Context| -> () { panic!("boom") });
 }
 
@@ -201,6 +202,26 @@ fn brought(io: &mut Namespace) {
     io.on_error(|_: &mut Context, error: &HandlerError| serde_json::json!({ "error": error.to_string() }));
 }
 
+/// What is known of a client: what was set, what its request said, where else it is.
+fn known(io: &mut Namespace) {
+    io.on("about", |cx: &mut Context| {
+        let handshake = cx.handshake();
+        let pairs = handshake.iter().flat_map(|handshake| handshake.queries());
+        let pairs: Vec<_> = pairs.filter(|(name, _)| name.starts_with("x-")).collect();
+        serde_json::json!({
+            "data": cx.data::<RawJson>().ok(),
+            "revision": cx.revision(),
+            "transport": cx.transport(),
+            "parameters": pairs,
+        })
+    });
+    io.on_raw("elsewhere", |cx: &mut Context, args: Args<'_>| {
+        let namespace: String = args.read(0)?;
+        cx.broadcast_in(&namespace).include_self(false).emit("elsewhere", args.skip(1));
+        Ok::<_, ArgsError>(cx.in_namespace(&namespace).map(|socket| socket.client_id()))
+    });
+}
+
 /// Sockets of all shards: asked together, described, counted, called from another thread.
 fn targets(io: &mut Namespace) {
     io.on_async("ask-room", |socket: Socket, room: String, millis: u64| async move {
@@ -212,11 +233,11 @@ fn targets(io: &mut Namespace) {
     });
     io.on("set-data", |cx: &mut Context, data: RawJson| cx.set_data(&data).is_ok());
     io.on_async("fetch", |socket: Socket, room: String| async move {
-        let remote = socket.to(room).fetch().await?;
+        let (remote, me) = (socket.to(room).fetch().await?, socket.client_id());
         let shown = remote.iter().map(|remote| {
             let (rooms, handshake) = (remote.rooms(), remote.handshake());
             let data: Option<RawJson> = remote.data().unwrap_or_default();
-            serde_json::json!({ "id": remote.id(), "rooms": rooms, "data": data, "EIO": handshake.query("EIO") })
+            serde_json::json!({ "id": remote.id(), "me": remote.client_id() == me, "rooms": rooms, "data": data, "EIO": handshake.query("EIO") })
         });
         Ok::<Vec<_>, AckError>(shown.collect())
     });

@@ -169,6 +169,8 @@ impl AnswerText {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SocketFacts {
     pub(crate) sid: Sid,
+    /// The id by which its client knows it, if that is another.
+    pub(crate) client_id: Option<Box<str>>,
     /// Its own id first.
     pub(crate) rooms: Vec<String>,
     /// The handshake: the target on the first line, then `name: value` lines.
@@ -184,8 +186,9 @@ impl SocketFacts {
     /// What it weighs, about.
     pub(crate) fn len_bytes(&self) -> usize {
         let rooms: usize = self.rooms.iter().map(|room| room.len() + size_of::<String>()).sum();
-        let data = self.data.as_ref().map_or(0, |data| data.len());
-        size_of::<SocketFacts>() + rooms + self.request.len() + data
+        let (data, client_id) = (self.data.as_deref(), self.client_id.as_deref());
+        let texts: usize = [data, client_id].into_iter().flatten().map(str::len).sum();
+        size_of::<SocketFacts>() + rooms + self.request.len() + texts
     }
 }
 

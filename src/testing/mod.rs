@@ -55,6 +55,8 @@ mod old_clients;
 mod origins;
 #[cfg(test)]
 mod payloads;
+#[cfg(test)]
+mod reading;
 mod received;
 #[cfg(test)]
 mod recoveries;

@@ -168,8 +168,19 @@ function serve(namespace, socket) {
   });
   socket.on("set-data", (data, ack) => ack(!!(socket.data.published = data)));
   socket.on("fetch", async (room, ack) => ack((await namespace.in(room).fetchSockets()).map((remote) => ({
-    id: remote.id, rooms: [...remote.rooms], data: remote.data.published ?? null, EIO: remote.handshake.query.EIO,
+    id: remote.id, me: remote.id === socket.id, rooms: [...remote.rooms], data: remote.data.published ?? null, EIO: remote.handshake.query.EIO,
   }))));
+  socket.on("about", (ack) => ack({
+    data: socket.data.published ?? null,
+    revision: socket.conn.protocol,
+    transport: socket.conn.transport.name,
+    parameters: Object.entries(socket.handshake.query).filter(([name]) => name.startsWith("x-")),
+  }));
+  socket.on("elsewhere", (name, payload, ack) => {
+    const there = [...io.of(name).sockets.values()].find((other) => other.client === socket.client);
+    io.of(name).except(there?.id ?? "").emit("elsewhere", payload);
+    ack(there?.id ?? null);
+  });
   socket.on("count", async (room, ack) => ack((await namespace.in(room).fetchSockets()).length));
   socket.on("move-room", (from, to, ack) => {
     namespace.in(from).socketsJoin(to);

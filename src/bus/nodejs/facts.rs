@@ -146,12 +146,12 @@ pub(super) fn read_all(source: &mut Source<'_>) -> Result<Vec<SocketFacts>, Unre
 }
 
 fn read(source: &mut Source<'_>) -> Result<Option<SocketFacts>, Unreadable> {
-    let (mut sid, mut rooms, mut data) = (None, Vec::new(), None);
+    let (mut sid, mut client_id, mut rooms, mut data) = (None, None, Vec::new(), None);
     let mut handshake = Handshake::default();
     let mut inside = source.object()?;
     while let Some(key) = source.key(&mut inside)? {
         match &*key {
-            "id" => sid = Sid::parse(&source.string()?),
+            "id" => (sid, client_id) = read_id(&source.string()?),
             "handshake" if source.is_object() => handshake = read_handshake(source)?,
             "rooms" => rooms = read_names(source)?.iter().map(str::to_owned).collect(),
             "data" => data = source.value()?,
@@ -162,6 +162,7 @@ fn read(source: &mut Source<'_>) -> Result<Option<SocketFacts>, Unreadable> {
     let Handshake { url, headers, address, issued } = handshake;
     Ok(Some(SocketFacts {
         sid,
+        client_id,
         rooms,
         request: (url + &headers).into(),
         peer: address.map_or(Peer::Unix, |address| Peer::tcp(SocketAddr::new(address, 0))),
@@ -169,6 +170,14 @@ fn read(source: &mut Source<'_>) -> Result<Option<SocketFacts>, Unreadable> {
         issued_unix_millis: issued,
         data: data.map(data_text).transpose()?.flatten(),
     }))
+}
+
+/// Node calls a socket of a client of Socket.IO 2 by the namespace and the session: `/admin#ID`.
+fn read_id(id: &str) -> (Option<Sid>, Option<Box<str>>) {
+    match id.split_once('#') {
+        None => (Sid::parse(id), None),
+        Some((_, session)) => (Sid::parse(session), Some(id.into())),
+    }
 }
 
 /// What is read of a handshake: the headers as lines, each behind a line feed.
@@ -245,6 +254,7 @@ mod tests {
         let peer = Peer::tcp("192.0.2.1:80".parse().unwrap());
         SocketFacts {
             sid: Sid::parse("qu6x9d3Zy3p4LoxoAAAB").unwrap(),
+            client_id: None,
             rooms: vec!["qu6x9d3Zy3p4LoxoAAAB".into(), "\"é".into()],
             request: request.into(),
             peer,
@@ -330,6 +340,15 @@ mod tests {
             ..facts()
         };
         assert_eq!(read, [expected]);
+    }
+
+    #[test]
+    fn a_socket_of_an_older_client_is_called_by_its_namespace_and_session() {
+        let described =
+            Bytes::from_static(br##"[{"id":"/chat#qu6x9d3Zy3p4LoxoAAAB"},{"id":"/chat#"},{"id":"#a#b"}]"##);
+        let read = read_all(&mut Source::json(&described).unwrap()).unwrap();
+        let ids: Vec<_> = read.iter().map(|facts| (facts.sid.as_str(), facts.client_id.as_deref())).collect();
+        assert_eq!(ids, [("qu6x9d3Zy3p4LoxoAAAB", Some("/chat#qu6x9d3Zy3p4LoxoAAAB"))]);
     }
 
     #[test]

@@ -213,6 +213,7 @@ fn described() -> SocketFacts {
     let peer = crate::message::peer::Peer::tcp("192.0.2.1:80".parse().unwrap());
     SocketFacts {
         sid: crate::base::ids::Sid::parse("qu6x9d3Zy3p4LoxoAAAB").unwrap(),
+        client_id: None,
         rooms: vec!["qu6x9d3Zy3p4LoxoAAAB".into(), "r1".into()],
         request: "/socket.io/?EIO=4&transport=websocket\nHost: a.example\nUser-Agent: x".into(),
         peer,

@@ -187,6 +187,14 @@ impl Namespaces {
         Some(Rc::new(NamespaceRef { endpoint, name: name.into(), address, params, setup, number: NO_NUMBER }))
     }
 
+    /// A namespace to send to, which may be one that only other processes have.
+    pub(crate) fn refer_anywhere(&self, endpoint: u8, name: &str) -> Rc<NamespaceRef> {
+        self.refer(endpoint, name).unwrap_or_else(|| {
+            let address = self.address(endpoint, name);
+            Rc::new(NamespaceRef { endpoint, name: name.into(), address, ..NamespaceRef::default() })
+        })
+    }
+
     /// The same by what shards call it.
     pub(crate) fn refer_address(&self, address: &Address) -> Option<Rc<NamespaceRef>> {
         let place = match address.endpoint() {

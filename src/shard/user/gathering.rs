@@ -270,6 +270,21 @@ impl RemoteSocket {
         self.facts.sid
     }
 
+    /// The id by which its client knows it, as [`Socket::client_id`](crate::Socket::client_id) says: to find whom a client means
+    /// that names itself. That of a client of Socket.IO 1.x or 2.x has its session's id in it, with which anybody could speak for
+    /// it: tell other clients [`id`](RemoteSocket::id).
+    ///
+    /// ```no_run
+    /// # async fn example(socket: shardcast::Socket, named: String) -> Result<(), shardcast::AckError> {
+    /// let sockets = socket.sockets().fetch().await?;
+    /// let meant = sockets.iter().find(|other| other.client_id() == named).map(|other| other.id());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn client_id(&self) -> String {
+        self.facts.client_id.as_deref().map_or_else(|| self.facts.sid.to_string(), str::to_owned)
+    }
+
     /// The number of the shard that owns it.
     pub fn shard(&self) -> usize {
         self.facts.sid.shard().index()

@@ -523,6 +523,50 @@ impl Socket {
         Recipients::rooms(&self.core, Rc::clone(&self.namespace), Some(self.key)).to(room)
     }
 
+    /// Everybody in another namespace of the same endpoint, of which the socket need not be: Node's `io.of(namespace)`,
+    /// Flask-SocketIO's `emit(.., namespace=, broadcast=True)`. Whoever sends, for [`include_self`](Recipients::include_self), is
+    /// this client there.
+    ///
+    /// ```
+    /// # use shardcast::testing::TestServer;
+    /// # use shardcast::{Config, Context, Server};
+    /// let server = Server::new(Config::default())
+    ///     .namespace("/", |io| {
+    ///         io.on("order", |cx: &mut Context, item: String| {
+    ///             cx.broadcast_in("/kitchen").emit("ordered", item);
+    ///         });
+    ///     })
+    ///     .namespace("/kitchen", |_| {});
+    /// # let server = TestServer::new(server).unwrap();
+    /// # let (guest, cook) = (server.connect("/").unwrap(), server.connect("/kitchen").unwrap());
+    /// # guest.emit("order", "soup");
+    /// # assert_eq!(cook.received()[0].first::<String>().unwrap(), "soup");
+    /// ```
+    pub fn broadcast_in(&self, namespace: &str) -> Recipients<'_> {
+        let (there, sender) = self.elsewhere(namespace);
+        Recipients::everyone(&self.core, there, sender)
+    }
+
+    /// The members of a room of another namespace, as [`broadcast_in`](Socket::broadcast_in) has everybody: Flask-SocketIO's
+    /// `emit(.., namespace=, to=)`.
+    ///
+    /// ```no_run
+    /// # fn example(cx: &mut shardcast::Context<'_>) {
+    /// cx.to_in("/kitchen", "desserts").emit("ordered", "ice cream");
+    /// # }
+    /// ```
+    pub fn to_in(&self, namespace: &str, room: impl AsRef<str>) -> Recipients<'_> {
+        let (there, sender) = self.elsewhere(namespace);
+        Recipients::rooms(&self.core, there, sender).to(room)
+    }
+
+    /// Another namespace, and this client's socket in it.
+    fn elsewhere(&self, namespace: &str) -> (Rc<NamespaceRef>, Option<Key>) {
+        let sender = self.key_in(namespace);
+        let core = self.core.borrow();
+        (core.tables.namespaces.refer_anywhere(self.namespace.endpoint, namespace), sender)
+    }
+
     /// Everybody in the socket's namespace, on every shard, to look at or to change: see
     /// [`fetch`](Recipients::fetch), [`count`](Recipients::count), [`here`](Recipients::here).
     pub fn sockets(&self) -> Recipients<'_> {

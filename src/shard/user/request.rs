@@ -62,6 +62,11 @@ impl<'a> Request<'a> {
         query::get_last(self.head.query, name)
     }
 
+    /// Every parameter of the query string, decoded, in the order in which they came; one that is repeated comes as often.
+    pub fn queries(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        query::pairs(self.head.query)
+    }
+
     /// The headers.
     pub fn headers(&self) -> Headers<'_, '_> {
         self.head.headers

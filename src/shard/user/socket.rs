@@ -13,8 +13,10 @@ use crate::base::shown::Shown;
 use crate::base::slab::Key;
 use crate::mesh::link::LinkError;
 use crate::message::inquiry::AckError;
+use crate::protocol::engineio::revision::Revision;
 use crate::protocol::socketio::encode::EncodeError;
 use crate::protocol::socketio::raw_json::RawJson;
+use crate::protocol::surrogates::read_json;
 use crate::shard::core::SharedCore;
 use crate::shard::table::namespaces::NamespaceRef;
 use crate::shard::user::state::State;
@@ -173,6 +175,48 @@ impl Socket {
         })
     }
 
+    /// The revision of the Engine.IO protocol that the client speaks: 4, or 3 for clients of Socket.IO 1.x and 2.x. `None` once
+    /// it is gone.
+    ///
+    /// ```no_run
+    /// # fn example(cx: &mut shardcast::Context<'_>) {
+    /// if cx.revision() == Some(3) {
+    ///     cx.emit("notice", "please reload the page: there is a new version");
+    /// }
+    /// # }
+    /// ```
+    pub fn revision(&self) -> Option<u8> {
+        let core = self.core.borrow();
+        let session = core.tables.sockets.get(self.key)?.session;
+        Some(match core.tables.sessions.get(session)?.poll_form.revision {
+            Revision::Three => 3,
+            Revision::Four => 4,
+        })
+    }
+
+    /// The same client's socket in another namespace. `None` if it is not in that one, or gone.
+    ///
+    /// ```no_run
+    /// # fn example(cx: &mut shardcast::Context<'_>) {
+    /// if let Some(chat) = cx.in_namespace("/chat") {
+    ///     chat.leave("lobby");
+    /// }
+    /// # }
+    /// ```
+    pub fn in_namespace(&self, namespace: &str) -> Option<Socket> {
+        let key = self.key_in(namespace)?;
+        Socket::of(&self.core, key)
+    }
+
+    /// The place of the same client's socket in a namespace that has let it in.
+    pub(crate) fn key_in(&self, namespace: &str) -> Option<Key> {
+        let core = self.core.borrow();
+        let tables = &core.tables;
+        let session = tables.sessions.get(tables.sockets.get(self.key)?.session)?;
+        let key = session.socket_in(tables.namespaces.find(self.namespace.endpoint, namespace)?)?;
+        tables.sockets.get(key).filter(|socket| socket.state == SocketState::Open).map(|_| key)
+    }
+
     /// Sends an event to this client.
     ///
     /// A tuple is a list of arguments, anything else is one: see [`ToArgs`].
@@ -300,7 +344,7 @@ impl Socket {
     }
 
     /// Publishes a value, which [`fetch`](crate::Recipients::fetch) shows on every shard: Node's `socket.data`. It replaces
-    /// the one before.
+    /// the one before. [`data`](Socket::data) reads it.
     ///
     /// ```no_run
     /// # fn example(cx: &mut shardcast::Context<'_>) -> Result<(), serde_json::Error> {
@@ -322,6 +366,45 @@ impl Socket {
             socket.extra_mut().data = Some(text.into());
         }
         Ok(())
+    }
+
+    /// What [`set_data`](Socket::set_data) has published last, as a type that it fits into.
+    ///
+    /// ```
+    /// # use serde::{Deserialize, Serialize};
+    /// # use shardcast::testing::TestServer;
+    /// # use shardcast::{Config, Context, Server};
+    /// #[derive(Default, Deserialize, Serialize)]
+    /// struct Player {
+    ///     name: String,
+    ///     score: u32,
+    /// }
+    ///
+    /// let server = Server::new(Config::default()).namespace("/", |io| {
+    ///     io.on("hit", |cx: &mut Context| {
+    ///         let mut player: Player = cx.data().unwrap_or_default();
+    ///         player.score += 10;
+    ///         cx.set_data(&player)?;
+    ///         Ok::<u32, serde_json::Error>(player.score)
+    ///     });
+    /// });
+    /// # let server = TestServer::new(server).unwrap();
+    /// # let client = server.connect("/").unwrap();
+    /// # for score in [10, 20] {
+    /// #     assert_eq!(client.call("hit", ()).unwrap().first::<u32>().unwrap(), score);
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Nothing was published, or something that does not fit; the socket is gone.
+    pub fn data<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        // How a type is read may be user code: the text is copied, and nothing is borrowed meanwhile.
+        let text = {
+            let core = self.core.borrow();
+            let socket = core.tables.sockets.get(self.key);
+            socket.and_then(|socket| socket.extra.as_ref()?.data.clone())
+        };
+        read_json(text.as_deref().unwrap_or("null"))
     }
 
     /// Runs a future in the background on this socket's shard. It goes on when the socket is gone.

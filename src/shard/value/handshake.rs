@@ -6,6 +6,8 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use crate::message::peer::Peer;
+use crate::protocol::engineio::request::RequestQuery;
+use crate::protocol::engineio::revision::Revision;
 use crate::protocol::flask::session::Session;
 use crate::protocol::http::{cookies, query};
 
@@ -99,6 +101,39 @@ impl Handshake {
         query::get_last(query, name)
     }
 
+    /// Every parameter of the query string, decoded, in the order in which they came; one that is repeated comes as often.
+    ///
+    /// ```no_run
+    /// # fn example(cx: &mut shardcast::Context<'_>) {
+    /// let Some(handshake) = cx.handshake() else { return };
+    /// for (name, value) in handshake.queries() {
+    ///     println!("{name} is {value}");
+    /// }
+    /// # }
+    /// ```
+    pub fn queries(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        query::pairs(self.url().split_once('?').map_or("", |(_, query)| query))
+    }
+
+    /// The revision of the Engine.IO protocol that the client speaks: 4, or 3 for clients of Socket.IO 1.x and 2.x.
+    ///
+    /// ```no_run
+    /// # async fn example(handle: shardcast::Handle) -> Result<(), shardcast::AckError> {
+    /// let sockets = handle.sockets("/").fetch().await?;
+    /// let old = sockets.iter().filter(|socket| socket.handshake().revision() == 3).count();
+    /// println!("{old} clients are to be updated");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn revision(&self) -> u8 {
+        let (_, query) = self.url().split_once('?').unwrap_or_default();
+        match RequestQuery::parse(query).revision() {
+            Some(Revision::Three) => 3,
+            // Any other was refused.
+            Some(Revision::Four) | None => 4,
+        }
+    }
+
     /// A cookie's value.
     pub fn cookie(&self, name: &str) -> Option<&str> {
         self.headers()
@@ -135,6 +170,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_revision_is_what_the_query_says() {
+        for (target, revision, parameters) in [
+            ("/socket.io/?EIO=4&transport=polling", 4, 2),
+            ("/socket.io/?EIO=3&EIO=4", 4, 2),
+            ("/socket.io/?EIO=3", 3, 1),
+            ("/socket.io/?%45IO=2&&", 3, 1),
+            ("/socket.io/?a", 3, 1),
+            ("/socket.io/", 3, 0),
+        ] {
+            let handshake = Handshake::new(target, std::iter::empty(), (Peer::Unix, None), 0);
+            assert_eq!(
+                (handshake.revision(), handshake.queries().count()),
+                (revision, parameters),
+                "{target}"
+            );
+        }
+    }
+
+    #[test]
     fn a_handshake_answers_by_name() {
         let headers: [(&str, &[u8]); 5] = [
             ("Host", b"a.example"),
@@ -152,6 +206,8 @@ mod tests {
         );
         assert_eq!(handshake.query("token").as_deref(), Some("c"));
         assert_eq!(handshake.query("none"), None);
+        let walked: Vec<_> = handshake.queries().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(walked, ["EIO=4", "token=a b", "token=c"]);
         assert_eq!(handshake.header("x-token"), Some("a: b"));
         assert_eq!(handshake.cookie("theme"), Some("dark"));
         assert_eq!(handshake.address().map(|address| address.to_string()).as_deref(), Some("192.0.2.1"));

@@ -90,6 +90,7 @@ impl Feature<'_, Inquiries> {
         let (request, peer, issued_unix_millis) = session.handshake.parts();
         Some(SocketFacts {
             sid: socket.sid,
+            client_id: self.tables.client_id(key).map(String::into_boxed_str),
             rooms: self.tables.rooms_of(key),
             request: request.into(),
             peer,

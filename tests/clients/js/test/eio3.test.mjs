@@ -60,6 +60,12 @@ describe("a client of 1.x or 2.x", only, () => {
       if (version === "2.5.0") assert.deepEqual(await auth, [{ token: "a b", n: "1" }]);
       const id = `/custom#${custom.io.engine.id}`;
       assert.equal(await asked(custom, "client-id"), id);
+      assert.equal((await asked(custom, "about")).revision, 3);
+      assert.equal(await asked(custom, "join", `old ${id}`), true);
+      const also = await connected(t, `${URL}/custom`);
+      assert.equal(await ask(also, "join", `old ${id}`), true);
+      const found = await asked(custom, "fetch", `old ${id}`);
+      assert.deepEqual(found.map((one) => [one.me, one.id === also.id]).sort(), [[false, true], [true, false]]);
       if (version === "2.5.0") assert.equal(custom.id, id); // 1.x takes its session's id for that of every socket
 
       const other = await joined(t, io, "", { transports });

@@ -126,3 +126,29 @@ test("a thread of the server calls a socket of any shard", async (t) => {
     assert.equal((await called)[0], null);
   }
 });
+
+for (const [name, kind] of Object.entries(VARIANTS)) {
+  test(`what was set and said is read again: ${name}`, async (t) => {
+    const socket = await settled(t, URL, { ...kind, query: { "x-a": "1 & é", "x-b": "" } });
+    const { data, revision, transport, parameters } = await ask(socket, "about");
+    assert.deepEqual([data, revision, parameters], [null, 4, [["x-a", "1 & é"], ["x-b", ""]]]);
+    assert.equal(transport, socket.io.engine.transport.name);
+    await ask(socket, "set-data", { score: [1, null] });
+    assert.deepEqual((await ask(socket, "about")).data, { score: [1, null] });
+  });
+
+  test(`a client is known in its other namespaces: ${name}`, async (t) => {
+    const { asker, members } = await crowd(t, URL + "/custom");
+    for (const socket of [asker, ...members]) socket.on("elsewhere", (payload) => (socket.heard = payload));
+    const socket = await settled(t, URL, kind);
+    assert.equal(await ask(socket, "elsewhere", "/custom", "a"), null);
+    await until("all have heard", () => [asker, ...members].every((other) => other.heard === "a"));
+    const there = socket.io.socket("/custom", {});
+    t.after(() => there.close());
+    if (!there.connected) await next(there, "connect");
+    there.on("elsewhere", () => assert.fail("it is the sender"));
+    assert.equal(await ask(socket, "elsewhere", "/custom", "b"), there.id);
+    await until("all others have heard", () => [asker, ...members].every((other) => other.heard === "b"));
+    assert.deepEqual(await ask(there, "message-with-ack", 1), 1, "nothing came in between");
+  });
+}
