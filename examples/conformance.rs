@@ -190,9 +190,19 @@ fn register(io: &mut Namespace) {
     io.on("boom", |_: &mut Context| -> () { panic!("boom") });
 }
 
+/// An argument that is lent to its handler.
+#[derive(serde::Deserialize)]
+struct Line<'a> {
+    text: &'a str,
+    note: Option<&'a str>,
+}
+
 /// What a client brings into an event, and what it hears if that does not fit.
 fn brought(io: &mut Namespace) {
     io.on("typed", |_: &mut Context, text: String| text);
+    io.on("lent", |cx: &mut Context, line: Line, bytes: Option<&[u8]>, more: &str| {
+        cx.emit("lent-back", (line.text, line.note, bytes.map(|bytes| Binary::from(bytes.to_vec())), more));
+    });
     io.on("beside", |cx: &mut Context, value: serde_json::Value| {
         match cx.broadcast().emit("beside-back", (value, Binary::from(vec![1, 0xff]))) {
             Emitted::Refused(error) => Err(error),

@@ -327,10 +327,14 @@ impl Room {
 /// `join`, `echo`, and `count`, which adds up its first argument.
 fn app(total: &Rc<Cell<u64>>) -> App {
     let total = Rc::clone(total);
-    let mut io = Namespace::new("/", ShardInfo::new(ShardId(0), 1), Handle::default());
-    io.on("join", |cx: &mut Context<'_>, room: String| cx.join(room));
-    io.on_echo("echo", |_: &mut Context<'_>, _: Args<'_>| {});
-    io.on("count", move |_: &mut Context<'_>, number: u64, _text: String| total.set(total.get() + number));
-    let root = io.finish().expect("every handler is there once");
+    let setup = |io: &mut Namespace<'_>| {
+        io.on("join", |cx: &mut Context<'_>, room: String| cx.join(room));
+        io.on_echo("echo", |_: &mut Context<'_>, _: Args<'_>| {});
+        io.on("count", move |_: &mut Context<'_>, number: u64, _text: String| {
+            total.set(total.get() + number)
+        });
+    };
+    let root = Namespace::build("/", ShardInfo::new(ShardId(0), 1), Handle::default(), setup)
+        .expect("every handler is there once");
     App { namespaces: vec![root.into()], ..App::default() }
 }

@@ -86,9 +86,12 @@ pub use server::emitter::{EmitTo, Emitter, Emitting, EmittingFuture};
 pub use server::endpoint::Endpoint;
 pub use server::every::Beat;
 pub use server::handle::Handle;
-pub use server::handler::{AsyncConnectHandler, AsyncHandler, ConnectHandler, Decision, Handler};
+pub use server::handler::{
+    AsyncConnectHandler, AsyncHandler, AsyncSignature, ConnectHandler, Decision, Handler, Shape, Signature,
+};
 pub use server::namespace::Namespace;
 pub use server::{Error, Result, RunningServer, Server};
+pub use shard::user::argument::Argument;
 pub use shard::user::context::Context;
 pub use shard::user::current::spawn;
 pub use shard::user::engine_socket::{EngineRoute, EngineSocket};

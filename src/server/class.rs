@@ -9,9 +9,12 @@ use serde::de::DeserializeOwned;
 
 use crate::base::arity::each_arity;
 use crate::protocol::socketio::event::Args;
-use crate::server::handler::{AsyncConnectHandler, AsyncHandler, ConnectHandler, Decision, Handler};
-use crate::server::namespace::Namespace;
-use crate::shard::user::app::EventHandler;
+use crate::server::handler::{
+    AsyncConnectHandler, AsyncHandler, AsyncSignature, ConnectHandler, Decision, Handler, Shape, Signature,
+    bind_async,
+};
+use crate::server::lending::bind;
+use crate::server::namespace::{Namespace, Registers};
 use crate::shard::user::context::Context;
 use crate::shard::user::socket::Socket;
 use crate::shard::value::args::{Reply, ToArgs};
@@ -70,7 +73,7 @@ pub trait ClassNamespace: Sized + 'static {
 
 /// Registers methods of one instance as handlers. What has no method form is there as on [`Namespace`].
 pub struct Methods<'a, C> {
-    io: &'a mut Namespace,
+    io: Namespace<'a>,
     instance: Rc<C>,
 }
 
@@ -80,23 +83,52 @@ impl<C> fmt::Debug for Methods<'_, C> {
     }
 }
 
-impl<C> Deref for Methods<'_, C> {
-    type Target = Namespace;
+impl<'a, C> Deref for Methods<'a, C> {
+    type Target = Namespace<'a>;
 
-    fn deref(&self) -> &Namespace {
-        self.io
+    fn deref(&self) -> &Namespace<'a> {
+        &self.io
     }
 }
 
-impl<C> DerefMut for Methods<'_, C> {
-    fn deref_mut(&mut self) -> &mut Namespace {
-        self.io
+impl<'a, C> DerefMut for Methods<'a, C> {
+    fn deref_mut(&mut self) -> &mut Namespace<'a> {
+        &mut self.io
+    }
+}
+
+/// Registers the methods of an instance.
+struct ByMethods<C>(C);
+
+impl<C: ClassNamespace> Registers for ByMethods<C> {
+    fn register<'e>(self, io: Namespace<'e>) -> Namespace<'e> {
+        let mut methods = Methods { io, instance: Rc::new(self.0) };
+        C::register(&mut methods);
+        methods.io
+    }
+}
+
+/// A method and its instance: a handler.
+struct Bound<C, F> {
+    instance: Rc<C>,
+    method: F,
+}
+
+impl<C: 'static, M: Shape, F: Method<C, M>> Handler<M> for Bound<C, F> {
+    fn call(&self, cx: &mut Context<'_>, arguments: M::Arguments) -> M::Answer {
+        self.method.call(&self.instance, cx, arguments)
+    }
+}
+
+impl<C: 'static, M: Shape, F: AsyncMethod<C, M>> AsyncHandler<M> for Bound<C, F> {
+    fn call(&self, socket: Socket, arguments: M::Arguments) -> M::Answer {
+        self.method.call(Rc::clone(&self.instance), socket, arguments)
     }
 }
 
 impl<'a, C: ClassNamespace> Methods<'a, C> {
-    pub(crate) fn register(io: &'a mut Namespace, instance: C) {
-        C::register(&mut Methods { io, instance: Rc::new(instance) });
+    pub(crate) fn register(io: &mut Namespace<'_>, instance: C) {
+        io.reborrow(ByMethods(instance));
     }
 
     /// The instance of this shard, for closures and tasks.
@@ -104,15 +136,19 @@ impl<'a, C: ClassNamespace> Methods<'a, C> {
         Rc::clone(&self.instance)
     }
 
+    fn bound<F>(&self, method: F) -> Bound<C, F> {
+        Bound { instance: self.instance(), method }
+    }
+
     /// Handles an event: see [`Namespace::on`].
-    pub fn on<M>(&mut self, event: &str, method: impl Method<C, M>) {
-        let handler = method.bind(self.instance());
+    pub fn on<M: Signature<'a>>(&mut self, event: &str, method: impl Method<C, M>) {
+        let handler = bind::<M>(self.io.brand(), self.bound(method));
         self.io.insert(event, handler);
     }
 
     /// Handles an event asynchronously: see [`Namespace::on_async`].
-    pub fn on_async<M>(&mut self, event: &str, method: impl AsyncMethod<C, M>) {
-        let handler = method.bind(self.instance());
+    pub fn on_async<M: AsyncSignature>(&mut self, event: &str, method: impl AsyncMethod<C, M>) {
+        let handler = bind_async::<M>(self.bound(method));
         self.io.insert(event, handler);
     }
 
@@ -177,58 +213,49 @@ impl<'a, C: ClassNamespace> Methods<'a, C> {
     }
 }
 
-/// A method that handles events: `fn(&self, &mut Context, A, B, ..) -> R` with up to eight arguments.
+/// A method that handles events: `fn(&self, &mut Context, A, B, ..) -> R` with up to eight arguments. See [`Handler`](crate::Handler).
 #[diagnostic::on_unimplemented(
     message = "this method cannot be the handler of an event",
     label = "not a handler",
-    note = "a handler is `fn(&self, cx: &mut shardcast::Context, a: A, b: B) -> R`, with up to eight arguments that implement `serde::de::DeserializeOwned`"
+    note = "a handler is `fn(&self, cx: &mut shardcast::Context, a: A, b: B) -> R`, with at most eight arguments"
 )]
-pub trait Method<C, Marker> {
-    /// The handler of one instance.
+pub trait Method<C, M: Shape>: 'static {
+    /// Runs it.
     #[doc(hidden)]
-    fn bind(self, instance: Rc<C>) -> EventHandler;
+    fn call(&self, instance: &C, cx: &mut Context<'_>, arguments: M::Arguments) -> M::Answer;
 }
 
 /// A method that takes its time: `async fn(self: Rc<Self>, Socket, A, B, ..) -> R` with up to eight arguments.
 #[diagnostic::on_unimplemented(
     message = "this method cannot be the asynchronous handler of an event",
     label = "not an asynchronous handler",
-    note = "an asynchronous handler is `async fn(self: Rc<Self>, socket: shardcast::Socket, a: A, b: B) -> R`, with up to eight arguments that implement `serde::de::DeserializeOwned`"
+    note = "an asynchronous handler is `async fn(self: Rc<Self>, socket: shardcast::Socket, a: A, b: B) -> R`, with at most eight arguments"
 )]
-pub trait AsyncMethod<C, Marker> {
-    /// The handler of one instance.
+pub trait AsyncMethod<C, M: Shape>: 'static {
+    /// Starts it.
     #[doc(hidden)]
-    fn bind(self, instance: Rc<C>) -> EventHandler;
+    fn call(&self, instance: Rc<C>, socket: Socket, arguments: M::Arguments) -> M::Answer;
 }
 
 macro_rules! method {
     ($($name:ident),*) => {
-        impl<C, F, R, $($name),*> Method<C, (R, $($name,)*)> for F
+        impl<C, F, R, $($name),*> Method<C, fn($($name),*) -> R> for F
         where
-            C: 'static,
             F: Fn(&C, &mut Context<'_>, $($name),*) -> R + 'static,
-            R: Reply,
-            $($name: DeserializeOwned,)*
         {
             #[allow(non_snake_case)]
-            fn bind(self, instance: Rc<C>) -> EventHandler {
-                let bound = move |cx: &mut Context<'_>, $($name: $name),*| self(&instance, cx, $($name),*);
-                Box::new(move |cx, args| Handler::call(&bound, cx, args))
+            fn call(&self, instance: &C, cx: &mut Context<'_>, ($($name,)*): ($($name,)*)) -> R {
+                self(instance, cx, $($name),*)
             }
         }
 
-        impl<C, F, Fut, R, $($name),*> AsyncMethod<C, (R, $($name,)*)> for F
+        impl<C, F, R, $($name),*> AsyncMethod<C, fn($($name),*) -> R> for F
         where
-            C: 'static,
-            F: Fn(Rc<C>, Socket, $($name),*) -> Fut + 'static,
-            Fut: Future<Output = R> + 'static,
-            R: Reply + 'static,
-            $($name: DeserializeOwned,)*
+            F: Fn(Rc<C>, Socket, $($name),*) -> R + 'static,
         {
             #[allow(non_snake_case)]
-            fn bind(self, instance: Rc<C>) -> EventHandler {
-                let bound = move |socket: Socket, $($name: $name),*| self(Rc::clone(&instance), socket, $($name),*);
-                Box::new(move |cx, args| AsyncHandler::call(&bound, cx, args))
+            fn call(&self, instance: Rc<C>, socket: Socket, ($($name,)*): ($($name,)*)) -> R {
+                self(instance, socket, $($name),*)
             }
         }
     };

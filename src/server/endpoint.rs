@@ -18,6 +18,8 @@ use crate::shard::user::shard_info::ShardInfo;
 use crate::shard::user::subprotocol;
 use crate::shard::value::endpoint::{ENDPOINTS_MAX, MAIN};
 
+type NamespaceSetup = Arc<dyn Fn(&mut Namespace<'_>) + Send + Sync>;
+
 type AllowFunction = Arc<dyn Fn(&Request<'_>) -> std::result::Result<(), String> + Send + Sync>;
 
 type ChooseFunction =
@@ -31,7 +33,7 @@ type ChooseFunction =
 pub struct Endpoint {
     /// How it behaves; a copy of `Config::engine` with this endpoint's path to begin with.
     pub options: EngineOptions,
-    namespaces: Vec<(String, Setup<Namespace>)>,
+    namespaces: Vec<(String, NamespaceSetup)>,
     allow_request: Option<AllowFunction>,
     choose_protocol: Option<ChooseFunction>,
     route: Option<Setup<EngineRoute>>,
@@ -49,7 +51,7 @@ impl Endpoint {
     }
 
     /// Adds a namespace. `setup` runs once on each shard and registers its handlers.
-    pub fn namespace(&mut self, name: &str, setup: impl Fn(&mut Namespace) + Send + Sync + 'static) {
+    pub fn namespace(&mut self, name: &str, setup: impl Fn(&mut Namespace<'_>) + Send + Sync + 'static) {
         self.namespaces.push((name.to_owned(), Arc::new(setup)));
     }
 
@@ -114,9 +116,8 @@ impl Endpoint {
         }
         app.endpoints.push(handlers);
         for (name, setup) in &self.namespaces {
-            let mut namespace = Namespace::new(name, shard, handle.clone());
-            setup(&mut namespace);
-            let mut handlers = namespace.finish()?;
+            let mut handlers =
+                Namespace::build(name, shard, handle.clone(), |io: &mut Namespace<'_>| setup(io))?;
             handlers.endpoint = number;
             app.add_namespace(handlers)?;
         }

@@ -1,11 +1,9 @@
 //! Handlers for those who are logged in.
 
 use crate::base::shown::Shown;
-use crate::protocol::socketio::event::Args;
-use crate::server::handler::{AsyncHandler, Handler};
-use crate::shard::user::app::Flow;
+use crate::server::handler::{AsyncHandler, Handler, Shape};
 use crate::shard::user::context::Context;
-use crate::shard::value::error::HandlerError;
+use crate::shard::user::socket::Socket;
 
 /// A handler behind a guard; [`authenticated_only`] makes it.
 #[derive(Clone, Copy, Debug)]
@@ -33,30 +31,33 @@ pub fn authenticated_only<H>(handler: H) -> AuthenticatedOnly<H> {
     AuthenticatedOnly(handler)
 }
 
-impl<H> AuthenticatedOnly<H> {
-    fn call_with(
-        &self,
-        cx: &mut Context<'_>,
-        call: impl FnOnce(&H, &mut Context<'_>) -> Result<Flow, HandlerError>,
-    ) -> Result<Flow, HandlerError> {
-        if cx.session().user_id().is_none() {
-            let (event, sid) = (Shown(cx.event()), cx.id());
-            tracing::info!(?event, sid = %sid.brief(), "not logged in; the socket is disconnected");
-            cx.disconnect();
-            return Ok(Flow::Done);
-        }
-        call(&self.0, cx)
+/// Whether the client is logged in. If not, its socket is disconnected.
+fn admits(cx: &mut Context<'_>) -> bool {
+    let is_known = cx.session().user_id().is_some();
+    if !is_known {
+        let (event, sid) = (Shown(cx.event()), cx.id());
+        tracing::info!(?event, sid = %sid.brief(), "not logged in; the socket is disconnected");
+        cx.disconnect();
+    }
+    is_known
+}
+
+impl<M: Shape, H: Handler<M>> Handler<M> for AuthenticatedOnly<H> {
+    fn admits(&self, cx: &mut Context<'_>) -> bool {
+        admits(cx) && self.0.admits(cx)
+    }
+
+    fn call(&self, cx: &mut Context<'_>, arguments: M::Arguments) -> M::Answer {
+        self.0.call(cx, arguments)
     }
 }
 
-impl<M: 'static, H: Handler<M>> Handler<AuthenticatedOnly<M>> for AuthenticatedOnly<H> {
-    fn call(&self, cx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, HandlerError> {
-        self.call_with(cx, |handler, cx| handler.call(cx, args))
+impl<M: Shape, H: AsyncHandler<M>> AsyncHandler<M> for AuthenticatedOnly<H> {
+    fn admits(&self, cx: &mut Context<'_>) -> bool {
+        admits(cx) && self.0.admits(cx)
     }
-}
 
-impl<M: 'static, H: AsyncHandler<M>> AsyncHandler<AuthenticatedOnly<M>> for AuthenticatedOnly<H> {
-    fn call(&self, cx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, HandlerError> {
-        self.call_with(cx, |handler, cx| handler.call(cx, args))
+    fn call(&self, socket: Socket, arguments: M::Arguments) -> M::Answer {
+        self.0.call(socket, arguments)
     }
 }

@@ -1,89 +1,175 @@
 //! Which functions can be handlers.
 //!
-//! One trait for each kind, implemented for functions and closures by the shape of their arguments. The
-//! marker parameter only tells the shapes apart.
+//! For each kind one trait that is implemented for functions and closures by their shape alone: how many arguments, and the context
+//! or the socket first. What the arguments and the answer must be is asked of the shape, in a second step, so that the compiler's
+//! error names the one type that does not fit.
 
 use std::future::Future;
 
 use serde::de::DeserializeOwned;
 
 use crate::base::arity::each_arity;
-use crate::protocol::socketio::event::Args;
-use crate::shard::user::app::{ConnectFlow, Flow};
+use crate::protocol::socketio::event::{Args, ArgsError};
+use crate::protocol::socketio::lent::Scratch;
+use crate::shard::user::app::{ConnectFlow, EventHandler, Flow, LocalFuture};
+use crate::shard::user::argument::{Argument, Source};
 use crate::shard::user::context::Context;
 use crate::shard::user::socket::Socket;
 use crate::shard::value::args::Reply;
 use crate::shard::value::error::{HandlerError, Refused};
 
-/// A synchronous handler: `Fn(&mut Context, A, B, ..) -> R` with up to eight arguments.
+/// A synchronous handler: `Fn(&mut Context, A, B, ..) -> R` with up to eight arguments. What they may be says [`Argument`].
+///
+/// `M` is the shape of the function, `fn(A, B) -> R`.
 #[diagnostic::on_unimplemented(
     message = "this cannot be the handler of an event",
     label = "not a handler",
-    note = "a handler is `|cx: &mut shardcast::Context, a: A, b: B| ..`: the context with its type written out, then up to eight arguments that implement `serde::de::DeserializeOwned`; it returns `()`, a value to acknowledge with, or a `Result` of it"
+    note = "a handler is `|cx: &mut shardcast::Context, a: A, b: B| ..`: the context with its type written out, then at most eight arguments"
 )]
-pub trait Handler<Marker>: 'static {
-    /// Runs it and answers.
+pub trait Handler<M: Shape>: 'static {
+    /// Asked before its arguments are read.
     #[doc(hidden)]
-    fn call(&self, cx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, HandlerError>;
+    fn admits(&self, _: &mut Context<'_>) -> bool {
+        true
+    }
+
+    /// Runs it.
+    #[doc(hidden)]
+    fn call(&self, cx: &mut Context<'_>, arguments: M::Arguments) -> M::Answer;
 }
 
-/// An asynchronous handler: `Fn(Socket, A, B, ..) -> impl Future<Output = R>` with up to eight arguments.
+/// An asynchronous handler: `Fn(Socket, A, B, ..) -> impl Future<Output = R>` with up to eight arguments, which are owned.
+///
+/// `M` is the shape of the function, `fn(A, B) -> F` for a future `F`.
 #[diagnostic::on_unimplemented(
     message = "this cannot be the asynchronous handler of an event",
     label = "not an asynchronous handler",
-    note = "an asynchronous handler is `|socket: shardcast::Socket, a: A, b: B| async move {{ .. }}`, with up to eight arguments that implement `serde::de::DeserializeOwned`"
+    note = "an asynchronous handler is `|socket: shardcast::Socket, a: A, b: B| async move {{ .. }}`: the socket, then at most eight arguments"
 )]
-pub trait AsyncHandler<Marker>: 'static {
-    /// Starts it; the answer follows.
+pub trait AsyncHandler<M: Shape>: 'static {
+    /// Asked before its arguments are read.
     #[doc(hidden)]
-    fn call(&self, cx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, HandlerError>;
+    fn admits(&self, _: &mut Context<'_>) -> bool {
+        true
+    }
+
+    /// Starts it.
+    #[doc(hidden)]
+    fn call(&self, socket: Socket, arguments: M::Arguments) -> M::Answer;
+}
+
+/// What a function takes and returns, whatever that is: `fn(A, B) -> R`.
+pub trait Shape {
+    /// The arguments, as a tuple.
+    #[doc(hidden)]
+    type Arguments;
+    /// What it returns.
+    #[doc(hidden)]
+    type Answer;
+}
+
+/// The shape of a synchronous handler: all that it takes is an [`Argument`], and it returns a [`Reply`].
+pub trait Signature<'e>: Shape {
+    /// Reads the arguments.
+    #[doc(hidden)]
+    fn read(source: &mut Source<'e, '_>) -> Result<Self::Arguments, ArgsError>;
+
+    /// Acknowledges the event.
+    #[doc(hidden)]
+    fn finish(cx: &mut Context<'_>, answer: Self::Answer) -> Result<Flow, HandlerError>;
+}
+
+/// The shape of an asynchronous handler: all that it takes is an [`Argument`] and owned, and it returns a future of a [`Reply`].
+pub trait AsyncSignature: Shape {
+    /// Reads the arguments.
+    #[doc(hidden)]
+    fn read(source: &mut Source<'_, '_>) -> Result<Self::Arguments, ArgsError>;
+
+    /// Lets it go on; the acknowledgement follows.
+    #[doc(hidden)]
+    fn follow(cx: &mut Context<'_>, answer: Self::Answer) -> LocalFuture;
 }
 
 macro_rules! handler {
     ($($name:ident),*) => {
-        impl<F, R, $($name),*> Handler<(R, $($name,)*)> for F
-        where
-            F: Fn(&mut Context<'_>, $($name),*) -> R + 'static,
-            R: Reply,
-            $($name: DeserializeOwned,)*
-        {
-            #[allow(non_snake_case, unused_variables, unused_mut)]
-            fn call(&self, cx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, HandlerError> {
-                let mut reader = args.reader();
-                $(let $name = reader.next::<$name>()?;)*
-                let reply = self(cx, $($name),*);
-                let id = cx.ack_id();
-                cx.acknowledge(id, reply)?;
+        impl<R, $($name),*> Shape for fn($($name),*) -> R {
+            type Arguments = ($($name,)*);
+            type Answer = R;
+        }
+
+        impl<'e, R: Reply, $($name: Argument<'e>),*> Signature<'e> for fn($($name),*) -> R {
+            #[inline]
+            #[allow(unused_variables)]
+            fn read(source: &mut Source<'e, '_>) -> Result<Self::Arguments, ArgsError> {
+                Ok(($($name::take(source)?,)*))
+            }
+
+            #[inline]
+            fn finish(cx: &mut Context<'_>, answer: R) -> Result<Flow, HandlerError> {
+                cx.acknowledge(cx.ack_id(), answer)?;
                 Ok(Flow::Done)
             }
         }
 
-        impl<F, Fut, R, $($name),*> AsyncHandler<(R, $($name,)*)> for F
+        impl<F, R, $($name: for<'e> Argument<'e>),*> AsyncSignature for fn($($name),*) -> F
         where
-            F: Fn(Socket, $($name),*) -> Fut + 'static,
-            Fut: Future<Output = R> + 'static,
+            F: Future<Output = R> + 'static,
             R: Reply + 'static,
-            $($name: DeserializeOwned,)*
         {
-            #[allow(non_snake_case, unused_variables, unused_mut)]
-            fn call(&self, cx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, HandlerError> {
-                let mut reader = args.reader();
-                $(let $name = reader.next::<$name>()?;)*
-                let future = self(cx.socket(), $($name),*);
+            #[allow(unused_variables)]
+            fn read(source: &mut Source<'_, '_>) -> Result<Self::Arguments, ArgsError> {
+                Ok(($($name::take(source)?,)*))
+            }
+
+            fn follow(cx: &mut Context<'_>, future: F) -> LocalFuture {
                 let (socket, id) = (cx.socket(), cx.ack_id());
                 let (event, args) = (cx.event().to_owned(), cx.kept_args());
-                Ok(Flow::Later(Box::pin(async move {
+                Box::pin(async move {
                     let reply = future.await;
                     if let Err(error) = socket.acknowledge(id, reply) {
                         socket.failed((event, id), args, error);
                     }
-                })))
+                })
+            }
+        }
+
+        impl<F, R, $($name),*> Handler<fn($($name),*) -> R> for F
+        where
+            F: Fn(&mut Context<'_>, $($name),*) -> R + 'static,
+        {
+            #[inline]
+            #[allow(non_snake_case)]
+            fn call(&self, cx: &mut Context<'_>, ($($name,)*): ($($name,)*)) -> R {
+                self(cx, $($name),*)
+            }
+        }
+
+        impl<F, R, $($name),*> AsyncHandler<fn($($name),*) -> R> for F
+        where
+            F: Fn(Socket, $($name),*) -> R + 'static,
+        {
+            #[allow(non_snake_case)]
+            fn call(&self, socket: Socket, ($($name,)*): ($($name,)*)) -> R {
+                self(socket, $($name),*)
             }
         }
     };
 }
 
 each_arity!(handler);
+
+/// An asynchronous handler, as the shard calls it.
+pub(crate) fn bind_async<M: AsyncSignature>(handler: impl AsyncHandler<M>) -> EventHandler {
+    Box::new(move |cx, args| {
+        if !handler.admits(cx) {
+            return Ok(Flow::Done);
+        }
+        let scratch = Scratch::default();
+        let arguments = M::read(&mut Source::new(args, &scratch, cx))?;
+        let answer = handler.call(cx.socket(), arguments);
+        Ok(Flow::Later(M::follow(cx, answer)))
+    })
+}
 
 /// What a connect handler may return: `()` and `true` accept, `false` and an error refuse.
 #[diagnostic::on_unimplemented(

@@ -10,6 +10,7 @@ pub(crate) mod folders;
 pub(crate) mod guard;
 pub(crate) mod handle;
 pub(crate) mod handler;
+mod lending;
 pub(crate) mod load;
 #[cfg(feature = "log")]
 pub(crate) mod log;
@@ -195,7 +196,11 @@ impl Server {
     ///         io.on("where", |cx: &mut Context| cx.namespace().to_owned());
     ///     });
     /// ```
-    pub fn namespace(mut self, name: &str, setup: impl Fn(&mut Namespace) + Send + Sync + 'static) -> Server {
+    pub fn namespace(
+        mut self,
+        name: &str,
+        setup: impl Fn(&mut Namespace<'_>) + Send + Sync + 'static,
+    ) -> Server {
         self.blueprint.endpoints[0].namespace(name, setup);
         self
     }

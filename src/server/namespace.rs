@@ -6,7 +6,10 @@ use std::time::Duration;
 use crate::protocol::socketio::encode::is_reserved_event;
 use crate::protocol::socketio::event::Args;
 use crate::server::handle::Handle;
-use crate::server::handler::{AsyncConnectHandler, AsyncHandler, ConnectHandler, Handler};
+use crate::server::handler::{
+    AsyncConnectHandler, AsyncHandler, AsyncSignature, ConnectHandler, Handler, Signature, bind_async,
+};
+use crate::server::lending::{Brand, bind, branded};
 use crate::shard::user::app::{self, Flow, NamespaceHandlers, is_pattern};
 use crate::shard::user::context::Context;
 use crate::shard::user::servers::ServerContext;
@@ -23,27 +26,70 @@ use crate::shard::value::state::StateRoom;
 ///
 /// The closure that fills it runs once on each shard, so what it captures per shard can be plain: `Rc`,
 /// `RefCell`, no locks.
-pub struct Namespace {
+///
+/// `'e` is the time for which the handlers of events are lent what they take: see [`Argument`](crate::Argument).
+pub struct Namespace<'e> {
     handlers: NamespaceHandlers,
     on_connect: Option<app::ConnectHandler>,
     shard: ShardInfo,
     handle: Handle,
     faults: Vec<String>,
+    brand: Brand<'e>,
 }
 
-impl fmt::Debug for Namespace {
+/// What registers handlers: for every lifetime of the events that they will handle.
+pub(crate) trait Registers {
+    fn register<'e>(self, io: Namespace<'e>) -> Namespace<'e>;
+}
+
+impl<F: for<'e> FnOnce(&mut Namespace<'e>)> Registers for F {
+    fn register<'e>(self, mut io: Namespace<'e>) -> Namespace<'e> {
+        self(&mut io);
+        io
+    }
+}
+
+impl fmt::Debug for Namespace<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Namespace").field("name", &self.handlers.name).finish_non_exhaustive()
     }
 }
 
-impl Namespace {
-    pub(crate) fn new(name: &str, shard: ShardInfo, handle: Handle) -> Namespace {
-        let handlers = NamespaceHandlers { name: name.to_owned(), ..NamespaceHandlers::default() };
-        Namespace { handlers, on_connect: None, shard, handle, faults: Vec::new() }
+impl<'e> Namespace<'e> {
+    /// Lets `setup` register the handlers of one namespace.
+    ///
+    /// # Errors
+    /// What is wrong with them, in words for whoever registered them.
+    pub(crate) fn build(
+        name: &str,
+        shard: ShardInfo,
+        handle: Handle,
+        setup: impl Registers,
+    ) -> Result<NamespaceHandlers, String> {
+        branded(|brand| {
+            let handlers = NamespaceHandlers { name: name.to_owned(), ..NamespaceHandlers::default() };
+            let faults = Vec::new();
+            let io = setup.register(Namespace { handlers, on_connect: None, shard, handle, faults, brand });
+            io.finish()
+        })
     }
 
-    pub(crate) fn finish(mut self) -> Result<NamespaceHandlers, String> {
+    /// Lets others register more, who are given a lifetime of their own.
+    pub(crate) fn reborrow(&mut self, setup: impl Registers) {
+        let (handlers, on_connect) = (std::mem::take(&mut self.handlers), self.on_connect.take());
+        let (faults, shard, handle) = (std::mem::take(&mut self.faults), self.shard, self.handle.clone());
+        let parts = branded(|brand| {
+            let io = setup.register(Namespace { handlers, on_connect, shard, handle, faults, brand });
+            (io.handlers, io.on_connect, io.faults)
+        });
+        (self.handlers, self.on_connect, self.faults) = parts;
+    }
+
+    pub(crate) fn brand(&self) -> Brand<'e> {
+        self.brand
+    }
+
+    fn finish(mut self) -> Result<NamespaceHandlers, String> {
         self.handlers.connect.extend(self.on_connect);
         match self.faults.into_iter().next() {
             Some(fault) => Err(fault),
@@ -174,8 +220,8 @@ impl Namespace {
     ///     io.on("add", |_: &mut Context, _: NoArgument| {});
     /// });
     /// ```
-    pub fn on<M>(&mut self, event: &str, handler: impl Handler<M>) {
-        self.insert(event, Box::new(move |cx, args| handler.call(cx, args)));
+    pub fn on<M: Signature<'e>>(&mut self, event: &str, handler: impl Handler<M>) {
+        self.insert(event, bind::<M>(self.brand, handler));
     }
 
     /// Handles an event asynchronously. Later events of the same socket wait until it is done, so their order is kept.
@@ -190,8 +236,8 @@ impl Namespace {
     ///     });
     /// });
     /// ```
-    pub fn on_async<M>(&mut self, event: &str, handler: impl AsyncHandler<M>) {
-        self.insert(event, Box::new(move |cx, args| handler.call(cx, args)));
+    pub fn on_async<M: AsyncSignature>(&mut self, event: &str, handler: impl AsyncHandler<M>) {
+        self.insert(event, bind_async::<M>(handler));
     }
 
     /// Handles an event without parsing it: the arguments are the JSON that came, and emitting them copies their bytes

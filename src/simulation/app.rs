@@ -43,18 +43,21 @@ pub(super) fn app_at_two_endpoints(shard: ShardInfo, options: &EngineOptions) ->
 }
 
 fn add_namespaces(app: &mut App, shard: ShardInfo, endpoint: u8) {
-    let mut root = Namespace::new("/", shard, Handle::default());
-    rooms(&mut root);
-    answers(&mut root);
-    targets(&mut root);
-    board(&mut root);
-    let mut gate = Namespace::new("/gate", shard, Handle::default());
-    guard(&mut gate);
-    let mut play = Namespace::new("/play/{id}", shard, Handle::default());
-    rooms(&mut play);
-    answers(&mut play);
-    for namespace in [root, gate, play] {
-        let mut handlers = namespace.finish().expect("every handler is there once");
+    let build = |name: &str, setup: fn(&mut Namespace<'_>)| {
+        Namespace::build(name, shard, Handle::default(), setup).expect("every handler is there once")
+    };
+    let root = build("/", |io| {
+        rooms(io);
+        answers(io);
+        targets(io);
+        board(io);
+    });
+    let gate = build("/gate", guard);
+    let play = build("/play/{id}", |io| {
+        rooms(io);
+        answers(io);
+    });
+    for mut handlers in [root, gate, play] {
         handlers.endpoint = endpoint;
         app.add_namespace(handlers).expect("every namespace is there once");
     }

@@ -50,6 +50,8 @@ mod host;
 #[cfg(test)]
 mod http_requests;
 #[cfg(test)]
+mod lent_arguments;
+#[cfg(test)]
 mod old_clients;
 #[cfg(test)]
 mod origins;

@@ -61,6 +61,7 @@ const UNSAFE_ALLOWED: &[&str] = &[
     "src/bin/shardcast/allocator.rs",
     "src/driver/polled.rs",
     "src/driver/ring/",
+    "src/server/lending.rs",
     "src/simulation/no_alloc.rs",
 ];
 

@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::binary;
 
 /// The names of newtypes that read serde_json's text themselves.
-const READS_TEXT: [&str; 2] = [binary::NAME, "$serde_json::private::RawValue"];
+pub(super) const READS_TEXT: [&str; 2] = [binary::NAME, "$serde_json::private::RawValue"];
 
 /// What a type without room for bytes is told.
 const NO_ROOM: &str =

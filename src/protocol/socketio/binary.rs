@@ -131,6 +131,12 @@ pub(super) fn incoming(num: usize) -> Option<Bytes> {
     INCOMING.with_borrow(|incoming| incoming.get(num).cloned())
 }
 
+/// Which attachment a text stands for, if it is a placeholder and nothing else.
+pub(super) fn placeholder(text: &str) -> Option<usize> {
+    let placeholder: Placeholder = serde_json::from_str(text).ok()?;
+    placeholder.is_placeholder.then_some(placeholder.num)
+}
+
 #[derive(Deserialize, Serialize)]
 #[serde(expecting = "a binary attachment")]
 struct Placeholder {

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned};
 
 use crate::base::shown::Shown;
 use crate::protocol::surrogates::{self, read_json};
@@ -15,6 +15,7 @@ use crate::protocol::surrogates::{self, read_json};
 use super::attached::Attached;
 use super::binary;
 use super::json::{self, Elements};
+use super::lent::{Scratch, read_lent};
 use super::packet::PacketError;
 
 /// One event, lent from its packet and its attachments.
@@ -187,7 +188,21 @@ pub struct ArgsReader<'a> {
     attachments: &'a [Bytes],
 }
 
-impl ArgsReader<'_> {
+impl<'a> ArgsReader<'a> {
+    /// Reads the next argument as a type that may borrow from the packet, or from `scratch` what had to be unescaped.
+    ///
+    /// # Errors
+    /// Those of [`Args::read`].
+    #[inline]
+    pub(crate) fn next_lent<T: Deserialize<'a>>(&mut self, scratch: &'a Scratch) -> Result<T, ArgsError> {
+        let index = self.index;
+        self.index += 1;
+        let Some(element) = self.elements.next() else {
+            return serde_json::from_str("null").map_err(|_| ArgsError::Missing { index });
+        };
+        read_lent(element, self.attachments, scratch).map_err(|error| mismatch(index, error))
+    }
+
     /// Reads the next argument as a type, and goes past it even if it is of another.
     ///
     /// # Errors
@@ -212,8 +227,13 @@ fn read_element<T: DeserializeOwned>(
         [] => read_json(element),
         _ => read_attached(element, attachments),
     };
-    // Serde quotes what it does not know, and that is the client's.
-    read.map_err(|error| ArgsError::Mismatch { index, message: Shown(error).to_string() })
+    read.map_err(|error| mismatch(index, error))
+}
+
+/// Serde quotes what it does not know, and that is the client's.
+#[cold]
+fn mismatch(index: usize, error: serde_json::Error) -> ArgsError {
+    ArgsError::Mismatch { index, message: Shown(error).to_string() }
 }
 
 #[inline(never)]

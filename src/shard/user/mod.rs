@@ -2,6 +2,7 @@
 //! borrowed.
 
 pub(crate) mod app;
+pub(crate) mod argument;
 pub(crate) mod context;
 pub(crate) mod current;
 pub(crate) mod engine_socket;
