@@ -8,10 +8,11 @@ mod broker;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use broker::BrokerProcess;
+use broker::{Authority, BrokerProcess};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -154,4 +155,95 @@ fn the_exit_code_says_whether_redis_has_taken_it() {
         said.contains("not sent: the message queue did not take it") && !said.contains("s3cret"),
         "{said}"
     );
+}
+
+/// Two authorities in a folder of a test; the second has signed nothing that a broker has.
+struct Authorities {
+    folder: PathBuf,
+    right: Authority,
+    other: Authority,
+}
+
+impl Authorities {
+    fn new(name: &str) -> Authorities {
+        let folder = std::env::temp_dir().join(format!("shardcast-tls-{name}-{}", std::process::id()));
+        let [right, other] = ["right", "other"].map(|name| {
+            let folder = folder.join(name);
+            std::fs::create_dir_all(&folder).expect("a folder can be made");
+            Authority::new(&folder)
+        });
+        Authorities { folder, right, other }
+    }
+
+    /// The certificate of a broker's own authority is known by `SSL_CERT_FILE`; what does not fit is said, without a secret.
+    fn are_told_apart(&self, url: impl Fn(&str) -> String) {
+        let missing = self.folder.join("missing.pem");
+        let rows = [
+            (&self.right.certificate, "s3cret", 0, ""),
+            (&self.right.certificate, "wr0ng", 1, "message_queue"),
+            (&self.other.certificate, "s3cret", 1, "in the variable SSL_CERT_FILE"),
+            (&missing, "s3cret", 1, ""),
+        ];
+        for (file, password, code, expected) in rows {
+            let file = file.to_string_lossy();
+            let variables = [
+                ("SHARDCAST_MESSAGE_QUEUE", &*url(password)),
+                ("SSL_CERT_FILE", &*file),
+                ("SSL_CERT_DIR", ""),
+            ];
+            let output = run(&["emit", "news", "--timeout", "15s"], &variables);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{file} {password}: {said}");
+            assert!(said.contains(expected) && said.is_empty() == (code == 0), "{file} {password}: {said}");
+            assert!(!said.contains("s3cret") && !said.contains("wr0ng"), "{file} {password}: {said}");
+        }
+    }
+}
+
+impl Drop for Authorities {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[test]
+fn redis_by_tls_is_trusted_by_its_authority() {
+    let authorities = Authorities::new("redis");
+    let Authority { certificate, server_certificate, server_key } = &authorities.right;
+    let [authority, certificate, key] =
+        [certificate, server_certificate, server_key].map(|path| path.to_string_lossy());
+    let redis = BrokerProcess::redis(&[
+        "--tls-ca-cert-file",
+        &authority,
+        "--tls-cert-file",
+        &certificate,
+        "--tls-key-file",
+        &key,
+        "--tls-auth-clients",
+        "no",
+    ]);
+    let port = redis.third_port();
+    assert_eq!(redis.command(&format!("CONFIG SET tls-port {port}")), "+OK");
+    assert_eq!(redis.command("CONFIG SET requirepass s3cret"), "+OK");
+    authorities.are_told_apart(|password| format!("rediss://:{password}@localhost:{port}"));
+}
+
+#[test]
+fn nats_by_tls_is_trusted_by_its_authority() {
+    let authorities = Authorities::new("nats");
+    let [certificate, key] = [&authorities.right.server_certificate, &authorities.right.server_key]
+        .map(|path| path.to_string_lossy());
+    let options = ["--tls", "--tlscert", &certificate, "--tlskey", &key, "--user", "u", "--pass", "s3cret"];
+    let nats = BrokerProcess::nats(&options);
+    authorities.are_told_apart(|password| format!("natss://u:{password}@localhost:{}", nats.port));
+}
+
+#[test]
+fn rabbitmq_by_tls_is_trusted_by_its_authority() {
+    let authorities = Authorities::new("rabbitmq");
+    let rabbitmq = BrokerProcess::rabbitmq_with_tls(&authorities.right);
+    authorities.are_told_apart(|password| {
+        let password = if password == "s3cret" { "guest" } else { password };
+        format!("amqps://guest:{password}@localhost:{}", rabbitmq.port)
+    });
 }

@@ -114,6 +114,22 @@ impl Fault {
     pub(crate) fn lasting(text: impl Into<String>) -> Fault {
         Fault { text: text.into(), is_lasting: true }
     }
+
+    /// If it is about a broker's certificate: it stays, and who has signed the certificate is what most often has to be told. All
+    /// clients have their words from rustls.
+    #[cfg(any(feature = "amqp", feature = "nats", feature = "redis"))]
+    pub(crate) fn or_of_certificate(self) -> Fault {
+        if !self.text.contains("invalid peer certificate") {
+            return self;
+        }
+        // Its time, and the names that it is for, are said as they are.
+        let is_plain = ["expired", "not valid"].iter().any(|word| self.text.contains(word));
+        let advice = match is_plain {
+            true => "",
+            false => ": name a file with the certificate of who has signed it in the variable SSL_CERT_FILE",
+        };
+        Fault::lasting(self.text + advice)
+    }
 }
 
 /// A message broker, of which one connection after another is used. A client neither reconnects nor repeats by itself: the

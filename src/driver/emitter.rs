@@ -31,6 +31,9 @@ const ORDER_BYTES: usize = 512;
 /// Between two tries to connect: so long at first, twice as long each time, up to the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 
+/// What is said of a broker that takes longer than who speaks will wait.
+const LATE: &str = "there was no answer in time";
+
 /// Why something did not reach other processes, or is not known to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -178,20 +181,28 @@ impl OnBroker for Speech {
         let mut connection = None;
         let mut spoken: Vec<Spoken> = Vec::new();
         let mut tries = 0;
+        let mut reason: Option<String> = None;
         while self.gather(&mut spoken, tries, &mut connection).await {
             let until = spoken.iter().map(|spoken| spoken.order.until).min().unwrap_or_else(Instant::now);
-            let fault = match self.send(&mut broker, &mut connection, &mut spoken, until).await {
+            let mut fault = match self.send(&mut broker, &mut connection, &mut spoken, until).await {
                 Ok(()) => {
-                    tries = 0;
+                    (tries, reason) = (0, None);
                     continue;
                 }
                 Err(fault) => fault,
             };
+            // The time may be over in the middle of a try: why the tries before it have failed says more.
+            match &reason {
+                Some(reason) if fault.text == LATE => fault.text = format!("{reason}; then {LATE}"),
+                _ => reason = Some(fault.text.clone()),
+            }
             connection = None;
             tries += 1;
             self.give_up(&mut spoken, &fault);
             if let Some(until) = spoken.iter().map(|spoken| spoken.order.until).min() {
                 sleep_until(until.min(Instant::now() + pause(tries))).await;
+                // No try without time: it would end in the middle.
+                self.give_up(&mut spoken, &fault);
             }
         }
     }
@@ -304,7 +315,7 @@ async fn broken<S, R: Receiver>(connection: &mut Option<(S, R)>) {
 async fn in_time<T>(until: Instant, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     match timeout_at(until, work).await {
         Ok(result) => result,
-        Err(_) => Err(Fault::passing("there was no answer in time")),
+        Err(_) => Err(Fault::passing(LATE)),
     }
 }
 
@@ -471,6 +482,14 @@ mod tests {
         assert_eq!(
             outcomes(&silent, short, &["a"]),
             [Err(EmitError::Unavailable("there was no answer in time".to_owned()))]
+        );
+        let away_then_silent = script(|script| {
+            script.connects.push_back(passing("nobody is there"));
+            script.is_silent = true;
+        });
+        assert_eq!(
+            outcomes(&away_then_silent, short, &["a"]),
+            [Err(EmitError::Unavailable("nobody is there; then there was no answer in time".to_owned()))]
         );
         let narrow = script(|script| script.body_bytes_max = Some(60));
         let long = "a".repeat(50);

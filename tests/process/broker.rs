@@ -139,9 +139,33 @@ impl BrokerProcess {
 
     /// RabbitMQ, for guest with the password guest.
     pub(crate) fn rabbitmq() -> BrokerProcess {
-        BrokerProcess::start(Ready::Answer(b"AMQP\0\0\x09\x01", b"\x01"), |port, folder| {
-            let settings = "loopback_users = none\nvm_memory_high_watermark.absolute = 256MB\n\
-                            disk_free_limit.absolute = 50MB\nlog.console = true\nlog.console.level = warning\n";
+        BrokerProcess::rabbitmq_like(None)
+    }
+
+    /// The same, by TLS alone.
+    pub(crate) fn rabbitmq_with_tls(authority: &Authority) -> BrokerProcess {
+        BrokerProcess::rabbitmq_like(Some(authority.clone()))
+    }
+
+    fn rabbitmq_like(authority: Option<Authority>) -> BrokerProcess {
+        let ready = match authority {
+            None => Ready::Answer(b"AMQP\0\0\x09\x01", b"\x01"),
+            Some(_) => Ready::Accept,
+        };
+        BrokerProcess::start(ready, move |port, folder| {
+            let mut settings = "loopback_users = none\nvm_memory_high_watermark.absolute = 256MB\n\
+                                disk_free_limit.absolute = 50MB\nlog.console = true\nlog.console.level = warning\n"
+                .to_owned();
+            settings += &match &authority {
+                None => format!("listeners.tcp.1 = 127.0.0.1:{port}\n"),
+                Some(Authority { certificate, server_certificate, server_key }) => format!(
+                    "listeners.tcp = none\nlisteners.ssl.1 = 127.0.0.1:{port}\nssl_options.cacertfile = {}\n\
+                     ssl_options.certfile = {}\nssl_options.keyfile = {}\nssl_options.verify = verify_none\n",
+                    certificate.display(),
+                    server_certificate.display(),
+                    server_key.display()
+                ),
+            };
             std::fs::write(folder.join("rabbitmq.conf"), settings).expect("the settings can be written");
             std::fs::write(folder.join("plugins"), "[].\n").expect("the settings can be written");
             // What Debian has in the path insists on root or its own user, and on folders of the system: this is what it calls.
@@ -160,7 +184,6 @@ impl BrokerProcess {
             command.env("ERL_EPMD_PORT", (port + THIRD).to_string()).env("ERL_EPMD_ADDRESS", "127.0.0.1");
             command.env("RABBITMQ_DIST_PORT", (port + SECOND).to_string());
             command.env("RABBITMQ_NODENAME", format!("shardcast{port}@localhost"));
-            command.env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1").env("RABBITMQ_NODE_PORT", port.to_string());
             command.env(
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
                 "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}",
@@ -251,6 +274,11 @@ impl BrokerProcess {
         std::fs::read_to_string(self.folder.join("log.txt")).unwrap_or_default()
     }
 
+    /// A port that is kept free for a Redis, for a second way to it.
+    pub(crate) fn third_port(&self) -> u16 {
+        self.port + THIRD
+    }
+
     /// One line to a Redis, and its answer.
     pub(crate) fn command(&self, line: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("Redis accepts");
@@ -315,6 +343,46 @@ impl BrokerProcess {
         let _ = std::fs::remove_dir_all(&self.folder);
         self.restart();
     }
+}
+
+/// Who signs certificates in a test, and a certificate for `localhost` that it has signed.
+#[derive(Clone)]
+pub(crate) struct Authority {
+    pub(crate) certificate: PathBuf,
+    pub(crate) server_certificate: PathBuf,
+    pub(crate) server_key: PathBuf,
+}
+
+impl Authority {
+    /// A new one, in a folder that is there.
+    pub(crate) fn new(folder: &Path) -> Authority {
+        let file = |name: &str| folder.join(name);
+        let name = format!("/CN=authority in {}", folder.file_name().unwrap_or_default().to_string_lossy());
+        let own = ["-x509", "-subj", &name, "-addext", "basicConstraints=critical,CA:TRUE"];
+        let server = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"];
+        let make = |options: &[&str], key: &str, out: &str| {
+            let curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
+            let mut openssl = Command::new("openssl");
+            openssl.arg("req").args(curve).args(options).arg("-keyout").arg(file(key)).arg("-out");
+            run_to_its_end(openssl.arg(file(out)));
+        };
+        make(&own, "authority.key", "authority.pem");
+        make(&server, "server.key", "server.request");
+        let mut openssl = Command::new("openssl");
+        openssl.args(["x509", "-req", "-days", "2", "-copy_extensions", "copy", "-CAcreateserial", "-in"]);
+        openssl.arg(file("server.request")).arg("-CA").arg(file("authority.pem")).arg("-CAkey");
+        run_to_its_end(openssl.arg(file("authority.key")).arg("-out").arg(file("server.pem")));
+        Authority {
+            certificate: file("authority.pem"),
+            server_certificate: file("server.pem"),
+            server_key: file("server.key"),
+        }
+    }
+}
+
+fn run_to_its_end(command: &mut Command) {
+    let output = command.output().expect("openssl is missing: run scripts/install-test-deps.sh");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 impl Drop for BrokerProcess {

@@ -116,10 +116,13 @@ impl AmqpBroker {
     fn connect_fault(&self, error: &lapin::Error) -> Fault {
         let AmqpAddress { host, vhost, .. } = &self.address;
         let Fault { text, is_lasting } = fault(error.clone());
+        let is_login = text.contains("Login was refused");
+        let advice = if is_login { " User and password are those in message_queue." } else { "" };
         Fault {
-            text: format!("no connection to RabbitMQ at {host}, virtual host {vhost:?}: {text}"),
+            text: format!("no connection to RabbitMQ at {host}, virtual host {vhost:?}: {text}{advice}"),
             is_lasting,
         }
+        .or_of_certificate()
     }
 }
 

@@ -114,7 +114,8 @@ impl NatsBroker {
             ConnectErrorKind::Tls => {
                 Fault::lasting(format!("no TLS with NATS at {hosts} (natss://): {}", root_cause(error)))
             }
-            _ => Fault::passing(format!("no connection to NATS at {hosts}: {}", root_cause(error))),
+            _ => Fault::passing(format!("no connection to NATS at {hosts}: {}", root_cause(error)))
+                .or_of_certificate(),
         }
     }
 

@@ -375,7 +375,7 @@ fn fault(host: &Host, error: &RedisError) -> Fault {
     let text = error.to_string();
     if is_about_password(error) {
         return Fault::lasting(format!(
-            "redis at {host} does not take the user and password of the URL: {text}"
+            "redis at {host} does not take the user and password in message_queue: {text}"
         ));
     }
     if error.kind() == ErrorKind::RESP3NotSupported || text.contains("unknown command 'HELLO'") {
@@ -387,10 +387,8 @@ fn fault(host: &Host, error: &RedisError) -> Fault {
     if error.is_timeout() {
         return Fault::passing(format!("redis at {host} does not answer"));
     }
-    let is_lasting = error.kind() == ErrorKind::InvalidClientConfig
-        || error.code() == Some("NOPERM")
-        || text.contains("invalid peer certificate");
-    Fault { text: format!("redis at {host}: {text}"), is_lasting }
+    let is_lasting = error.kind() == ErrorKind::InvalidClientConfig || error.code() == Some("NOPERM");
+    Fault { text: format!("redis at {host}: {text}"), is_lasting }.or_of_certificate()
 }
 
 /// An error in an answer to one of several commands.
