@@ -35,7 +35,7 @@ PROGRAM=conformance
 # shellcheck source=scripts/servers.sh
 . scripts/servers.sh
 
-[ -x "$CONFORMANCE_BIN" ] || fail "$CONFORMANCE_BIN is missing: cargo build --release --examples"
+[ -x "$CONFORMANCE_BIN" ] || fail "$CONFORMANCE_BIN is missing: cargo build --release --example conformance"
 
 # Starts the server for a suite; its port is left in PORT. With one shard: the suites count on requests of several connections being
 # handled as they were opened.

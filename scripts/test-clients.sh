@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the real-client suites of tests/clients against freshly started servers.
 #
-#   scripts/test-clients.sh [SUITE...]                    against shardcast's release binaries
+#   scripts/test-clients.sh [SUITE...]                    against shardcast: the examples as tests have them, the program optimised
 #   TARGET=reference scripts/test-clients.sh [SUITE...]   against the npm socket.io server, to prove the tests
 #
 # Suites: those of SHARING and OWNING below.
@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 TARGET="${TARGET:-shardcast}"
 TARGET_DIR="${CARGO_TARGET_DIR:-target}"
-CONFORMANCE_BIN="${CONFORMANCE_BIN:-$TARGET_DIR/release/examples/conformance}"
+CONFORMANCE_BIN="${CONFORMANCE_BIN:-$TARGET_DIR/debug/examples/conformance}"
 SHARDCAST_BIN="${SHARDCAST_BIN:-$TARGET_DIR/release/shardcast}"
 export -n SHARDCAST_BIN # the server would take it for a misspelt setting
 # These share the servers below, so they run one after the other.
@@ -35,7 +35,7 @@ case "$TARGET" in
   reference) ;;
   shardcast)
     for binary in "$CONFORMANCE_BIN" "$SHARDCAST_BIN"; do
-      [ -x "$binary" ] || fail "$binary is missing: cargo build --release --examples --bins"
+      [ -x "$binary" ] || fail "$binary is missing: cargo build --examples and cargo build --release"
     done ;;
   *) fail "TARGET=$TARGET: it is shardcast or reference" ;;
 esac
