@@ -21,7 +21,7 @@ use crate::bus::subscriptions::LINGER;
 use crate::bus::{Body, Channel, Delivery, Post};
 use crate::mesh::interest::Holdings;
 use crate::mesh::link::{Link, LinkBounds, LinkReceiver, Said};
-use crate::mesh::{Bell, INBOX_OUTSIDE_MESSAGES_MAX, InboxReceiver, Mesh, ShardMessage};
+use crate::mesh::{Bell, INBOX_MESSAGES_MAX, INBOX_OUTSIDE_MESSAGES_MAX, InboxReceiver, Mesh, ShardMessage};
 use crate::message::address::Address;
 use crate::message::inquiry::{AckError, Ask, Findings, Inquiry, Reply};
 use crate::message::target::{Broadcast, Reach, SocketChange, SocketCommand, Target};
@@ -543,6 +543,59 @@ fn a_flood_from_outside_into_a_stuck_shard_costs_no_message_between_shards() {
     assert!(place.is_some_and(|place| place < 8), "it does not wait behind the flood: {place:?}");
     let events = got.iter().filter(|message| matches!(message, ShardMessage::Broadcast(_))).count();
     assert_eq!(events as u64, flood - lost);
+}
+
+/// With recovery on, one shard passes on what other processes say. Here that shard works, and the other one is stuck.
+#[test]
+fn a_flood_that_one_shard_passes_on_costs_no_message_between_shards() {
+    type Say = fn(&Node, u64);
+    let kinds: [Say; 2] = [
+        |node, number| node.emit(rooms(&["room"]), &number.to_string()),
+        |node, number| node.change(rooms(&["room"]), SocketChange::Leave(number.to_string())),
+    ];
+    for say in kinds {
+        let mut nodes = Nodes::new(2);
+        nodes.nodes[1].hold("room");
+        nodes.settle();
+        let (now, mesh) = (nodes.now, Arc::clone(&nodes.nodes[1].mesh));
+        mesh.begin_relaying();
+        let mut passed_on = 0;
+        let flood = INBOX_MESSAGES_MAX as u64 + 2_000;
+        for number in 0..flood {
+            say(&nodes.nodes[0], number);
+            let said = nodes.nodes[0].said.next().expect("it was said");
+            nodes.nodes[0].hub.say(&said, now);
+            let post = nodes.nodes[0].hub.posts().pop_back().expect("it is said to the room");
+            let delivery = Delivery { channel: post.channel, body: post.body, offset: None };
+            nodes.nodes[1].hub.receive(&delivery, now);
+            // Now and then, so that much waits in its own inbox meanwhile.
+            if number % 20_000 == 0 {
+                passed_on += pass_on(&nodes.nodes[1]);
+            }
+        }
+        passed_on += pass_on(&nodes.nodes[1]);
+        assert!(mesh.is_outside_full(), "what comes waits");
+        let lost = nodes.nodes[1].link.stats.lost.get();
+        assert_eq!(passed_on + lost, flood, "what is not taken is counted");
+        for _ in 0..INBOX_MESSAGES_MAX / 4 {
+            assert!(mesh.send(ShardId(1), ShardMessage::Trace { sid: sid(1), is_on: true }).is_ok());
+        }
+    }
+}
+
+/// What shard 0 does with what it is told to relay, for shard 1: how many messages that were.
+fn pass_on(node: &Node) -> u64 {
+    let mut passed_on = 0;
+    while let Some(message) = node.inboxes[0].next_message() {
+        let message = match message {
+            ShardMessage::Relay(broadcast) => ShardMessage::Broadcast(broadcast),
+            ShardMessage::RelayCommand(command) => ShardMessage::Command(command, None),
+            _ => continue,
+        };
+        assert_eq!(node.mesh.send(ShardId(1), message), Ok(()), "after {passed_on}");
+        passed_on += 1;
+    }
+    passed_on
 }
 
 #[test]

@@ -26,7 +26,7 @@ use crate::mesh::interest::{Announcement, Interest};
 use crate::mesh::link::Links;
 use crate::mesh::published::Published;
 use crate::mesh::queue::{QueueReceiver, QueueSender, Refusal, Waiting, queue};
-use crate::message::far::FarWord;
+use crate::message::far::{FarSaid, FarWord};
 use crate::message::files::FileAnswer;
 use crate::message::inquiry::{Inquiry, Report, Request};
 use crate::message::recovery::RecoveryMessage;
@@ -52,6 +52,11 @@ pub(crate) const INBOX_OUTSIDE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Those for which it has memory from the start.
 const INBOX_OUTSIDE_PLACES: usize = 64;
+
+// What one shard has been told for others goes into their inside shares: all that waits to be passed on fits beside a half of one,
+// up to which it is taken, and leaves a quarter for what shards have to say themselves.
+const _: () = assert!(INBOX_OUTSIDE_MESSAGES_MAX <= INBOX_MESSAGES_MAX / 4);
+const _: () = assert!(INBOX_OUTSIDE_BYTES_MAX <= INBOX_BYTES_MAX / 4);
 
 /// Ids of acknowledgements from here on, up to twice as many, belong to broadcasts: one id for all who are asked,
 /// so it is unique in the process. Those below belong to one socket. A Java client keeps an id in 31 bits.
@@ -101,6 +106,21 @@ pub(crate) enum ShardMessage {
     /// The shard through which other threads speak has passed on all that they said before the server was asked to stop, for
     /// the first time, the second and so on.
     StopInTurn(u32),
+}
+
+impl ShardMessage {
+    /// Whether a shard that gets it from outside passes it on to other shards.
+    #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "nobody speaks from outside"))]
+    fn is_passed_on(&self) -> bool {
+        match self {
+            ShardMessage::Relay(_)
+            | ShardMessage::RelayCommand(_)
+            | ShardMessage::StateNews(_)
+            | ShardMessage::Request(_) => true,
+            ShardMessage::Far(word) => matches!(word.said, FarSaid::GiveUp { .. }),
+            _ => false,
+        }
+    }
 }
 
 /// A connection on its way to the shard that owns the session it asked for.
@@ -160,6 +180,11 @@ impl Lane {
     #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "nobody speaks from outside"))]
     fn is_full(&self) -> bool {
         self.messages.is_full() || self.bytes.load(Ordering::Relaxed) >= self.bytes_max
+    }
+
+    #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "nobody speaks from outside"))]
+    fn is_half_full(&self) -> bool {
+        self.messages.is_half_full() || self.bytes.load(Ordering::Relaxed) >= self.bytes_max / 2
     }
 }
 
@@ -366,10 +391,14 @@ impl Mesh {
         inbox.inside.offer(message)
     }
 
-    /// Puts what another process said into a shard's inbox, and rings.
+    /// Puts what another process said into a shard's inbox, and rings. What the shard passes on to others is taken only while these
+    /// have room to spare: a flood from the broker must not fill, through one shard, the shares of what shards say to each other.
     #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "nobody speaks from outside"))]
     pub(crate) fn send_from_outside(&self, to: ShardId, message: ShardMessage) -> Result<(), InboxError> {
         let inbox = self.inboxes.get(to.index()).ok_or(InboxError::Gone)?;
+        if message.is_passed_on() && self.is_inside_half_full() {
+            return Err(InboxError::Full);
+        }
         inbox.outside.offer(message).map_err(|(error, _)| error)?;
         self.ring(to);
         Ok(())
@@ -378,7 +407,18 @@ impl Mesh {
     /// Whether a shard has no room for what other processes say.
     #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "nobody speaks from outside"))]
     pub(crate) fn is_outside_full(&self) -> bool {
-        self.inboxes.iter().any(|inbox| inbox.outside.is_full() && !inbox.is_gone.load(Ordering::Relaxed))
+        self.any_living(|inbox| inbox.outside.is_full())
+            || self.relays.load(Ordering::Relaxed) && self.is_inside_half_full()
+    }
+
+    #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "nobody speaks from outside"))]
+    fn is_inside_half_full(&self) -> bool {
+        self.any_living(|inbox| inbox.inside.is_half_full())
+    }
+
+    #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "nobody speaks from outside"))]
+    fn any_living(&self, has: impl Fn(&Inbox) -> bool) -> bool {
+        self.inboxes.iter().any(|inbox| has(inbox) && !inbox.is_gone.load(Ordering::Relaxed))
     }
 
     /// Asks every shard to say goodbye to its clients and stop. It never waits: a shard that is drowning, stuck, or the

@@ -92,6 +92,11 @@ impl<T> QueueSender<T> {
     pub(crate) fn is_full(&self) -> bool {
         self.len() >= self.messages_max
     }
+
+    #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "nobody speaks from outside"))]
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.len() >= self.messages_max / 2
+    }
 }
 
 impl<T> QueueReceiver<T> {
