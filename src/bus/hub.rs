@@ -25,7 +25,7 @@ use crate::bus::fleet::{Fleet, HELLO_EVERY};
 use crate::bus::hub::answering::question_word;
 use crate::bus::hub::words::{is_hello, outline};
 use crate::bus::ids::{one_id, one_process};
-use crate::bus::own::{self, ChangeWord, Envelope, Hello, NodeId, Raw, To, Word};
+use crate::bus::own::{self, Asked, ChangeWord, Envelope, Hello, NodeId, Raw, To, Word};
 use crate::bus::questions::{Awaited, Question, Questions};
 use crate::bus::seldom::Seldom;
 use crate::bus::subscriptions::Subscriptions;
@@ -67,10 +67,7 @@ pub(crate) struct Answering {
 /// Who asked: what [`Hub::answer`] needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Asker {
-    Peer {
-        id: NodeId,
-        question: u64,
-    },
+    Peer(Asked),
     Foreign {
         place: usize,
         ticket: u64,
@@ -455,11 +452,11 @@ impl Hub {
                 self.apply(SocketCommand { namespace, target, change: change.into() });
             }
             Word::Ask { question, to, ask, timeout_millis } => {
-                let asker = Asker::Peer { id: from, question };
                 if !self.serves(&to) {
-                    return self.post_report(from, question, Findings::default());
+                    return self.post_report(question, Findings::default());
                 }
-                self.hear_question(&to, &ask, Duration::from_millis(timeout_millis), asker);
+                let timeout = Duration::from_millis(timeout_millis);
+                self.hear_question(&to, &ask, timeout, Asker::Peer(question));
             }
             Word::Report { question, findings } => {
                 self.add_findings(question, Awaited::Peer(from), findings, true)
@@ -560,7 +557,8 @@ impl Hub {
         };
         if !awaited.is_empty() {
             let timeout_millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-            self.post(channel, question_word(inquiry, number, timeout_millis));
+            let asked = Asked { number, by: self.me.tag.0 };
+            self.post(channel, question_word(inquiry, asked, timeout_millis));
         }
         let (home, number_at_home, due) = (inquiry.home, inquiry.number, now + patience);
         let is_for_one = !target.is_everyone && one_id(target);

@@ -320,7 +320,7 @@ impl Nodes {
         let Word::Ask { question, .. } = own::read(bytes).expect("our own format").word else {
             panic!("a question")
         };
-        question
+        question.number
     }
 
     /// How many messages the broker has handed to each process.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::base::time::Time;
-use crate::bus::own::{self, AskWord, ChangeWord, Envelope, Hello, Raw, To, Word};
+use crate::bus::own::{self, AskWord, Asked, ChangeWord, Envelope, Hello, Raw, To, Word};
 use crate::bus::{Body, Channel, Delivery};
 use crate::config::{Config, Parser};
 use crate::message::address::Address;
@@ -512,13 +512,23 @@ fn samples() -> Vec<Vec<u8>> {
         Word::Change { to: to(), change: ChangeWord::Join("green") },
         Word::Change { to: to(), change: ChangeWord::Leave("green") },
         Word::Ask {
-            question: 1,
+            question: Asked { number: 1, by: [9; 3] },
             to: to(),
             ask: AskWord::Answers { frame: Raw(&event) },
             timeout_millis: 900,
         },
-        Word::Ask { question: 2, to: to(), ask: AskWord::Sockets, timeout_millis: 900 },
-        Word::Ask { question: 3, to: to(), ask: AskWord::Rooms, timeout_millis: u64::MAX },
+        Word::Ask {
+            question: Asked { number: 2, by: [9; 3] },
+            to: to(),
+            ask: AskWord::Sockets,
+            timeout_millis: 900,
+        },
+        Word::Ask {
+            question: Asked { number: 3, by: [9; 3] },
+            to: to(),
+            ask: AskWord::Rooms,
+            timeout_millis: u64::MAX,
+        },
         Word::Hello(Hello {
             name: "n",
             tag: [1; 3],

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::ids::NodeTag;
 use crate::bus::Channel;
 use crate::bus::hub::words::{counted, reframe};
 use crate::bus::hub::{Answering, Asker, Hub};
-use crate::bus::own::{AskWord, NodeId, Raw, ServerWord, To, Word};
+use crate::bus::own::{AskWord, Asked, Raw, ServerWord, To, Word};
 use crate::bus::questions::QUESTIONS_MAX;
 use crate::mesh::ShardMessage;
 use crate::message::address::Address;
@@ -20,7 +21,7 @@ impl Hub {
         let findings = found.unwrap_or_else(|_| Findings { shards_late: 1, ..Findings::default() });
         let is_whole = findings.shards_late == 0;
         match asker {
-            Asker::Peer { id, question } => self.post_report(id, question, findings),
+            Asker::Peer(asked) => self.post_report(asked, findings),
             Asker::Foreign { place, ticket } => self.foreign[place].answer(ticket, findings, &mut self.posts),
             // Sockets of a shard that is held up are still there: the last count is nearer to the truth than one without them.
             Asker::Census if is_whole => self.census = counted(findings),
@@ -28,10 +29,8 @@ impl Hub {
         }
     }
 
-    pub(super) fn post_report(&mut self, to: NodeId, question: u64, findings: Findings) {
-        // One that asks before its first hello has come is not known yet; a question's number is nobody else's.
-        let channel = self.fleet.tag(to).map_or(Channel::All, Channel::Node);
-        self.post(channel, Word::Report { question, findings });
+    pub(super) fn post_report(&mut self, asked: Asked, findings: Findings) {
+        self.post(Channel::Node(NodeTag(asked.by)), Word::Report { question: asked.number, findings });
     }
 
     pub(super) fn hear_question(&mut self, to: &To<'_>, ask: &AskWord<'_>, timeout: Duration, asker: Asker) {
@@ -80,7 +79,7 @@ impl Hub {
 }
 
 /// What a question is on its way to other processes.
-pub(super) fn question_word<'a>(inquiry: &'a Inquiry, question: u64, timeout_millis: u64) -> Word<'a> {
+pub(super) fn question_word<'a>(inquiry: &'a Inquiry, question: Asked, timeout_millis: u64) -> Word<'a> {
     let ask = match &inquiry.ask {
         Ask::Servers(event) => return Word::Server(ServerWord::new(event, Some(question))),
         Ask::Answers { frame, .. } => AskWord::Answers { frame: Raw(frame) },

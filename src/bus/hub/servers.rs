@@ -30,7 +30,7 @@ impl Hub {
                 attachments: word.attachments.iter().map(|bytes| Bytes::copy_from_slice(bytes.0)).collect(),
             },
         };
-        let asker = word.question.map(|question| Asker::Peer { id: from, question });
+        let asker = word.question.map(Asker::Peer);
         self.call_handler(event, self.fleet.name(from), asker);
     }
 

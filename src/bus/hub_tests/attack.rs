@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::{Node, Nodes, everybody, findings, frame, rooms, root, sid, tag};
 use crate::bus::fleet::COUNTED_NAMESPACES_MAX;
-use crate::bus::own::{self, AskWord, BehindWord, ChangeWord, Envelope, Hello, Raw, To, Word};
+use crate::bus::own::{self, AskWord, Asked, BehindWord, ChangeWord, Envelope, Hello, Raw, To, Word};
 use crate::bus::{Body, Channel, Delivery};
 use crate::mesh::ShardMessage;
 use crate::message::inquiry::{AnswerText, Ask, Findings};
@@ -95,6 +95,7 @@ fn samples() -> Vec<Vec<u8>> {
     let target = Target { except: ["x"].into_iter().collect(), ..rooms(&["room", "é"]) };
     let namespace = root();
     let to = || To::new(&namespace, &target);
+    let asked = |number| Asked { number, by: [1; 3] };
     let id = sid(0);
     let found = Findings {
         answers: vec![(id, AnswerText { json: "1".into(), attachments: vec![Bytes::from_static(b"x")] })],
@@ -104,8 +105,13 @@ fn samples() -> Vec<Vec<u8>> {
         Word::Emit { to: to(), frame: Raw(&event), id: None },
         Word::Change { to: to(), change: ChangeWord::Join("hall") },
         Word::Change { to: to(), change: ChangeWord::Disconnect { close_session: false } },
-        Word::Ask { question: 1, to: to(), ask: AskWord::Answers { frame: Raw(&event) }, timeout_millis: 9 },
-        Word::Ask { question: 2, to: to(), ask: AskWord::Sockets, timeout_millis: u64::MAX },
+        Word::Ask {
+            question: asked(1),
+            to: to(),
+            ask: AskWord::Answers { frame: Raw(&event) },
+            timeout_millis: 9,
+        },
+        Word::Ask { question: asked(2), to: to(), ask: AskWord::Sockets, timeout_millis: u64::MAX },
         Word::Report { question: 3, findings: found },
         Word::Hello(Hello {
             name: "n",

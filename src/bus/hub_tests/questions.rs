@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Node, Nodes, everybody, findings, frame, rooms, root, sid};
+use super::{Node, Nodes, everybody, findings, frame, rooms, root, sid, tag};
+use crate::bus::Channel;
 use crate::bus::fleet::HELLO_EVERY;
-use crate::bus::own::{AskWord, To, Word};
+use crate::bus::own::{AskWord, Asked, To, Word};
 use crate::bus::questions::QUESTIONS_MAX;
 use crate::mesh::link::ANSWERS_BYTES_MAX;
+use crate::message::address::Address;
 use crate::message::inquiry::{AckError, AnswerText, Ask, Findings};
 use crate::message::target::Target;
 use crate::protocol::socketio::frames::FramedEvent;
@@ -43,6 +45,26 @@ fn a_question_is_answered_by_all_or_by_the_one_that_an_id_names() {
     let Ask::Answers { id, frame } = ask else { panic!("a question for clients") };
     let event = FramedEvent::split(&frame).expect("an event");
     assert_eq!((event.id, event.args), (Some(id), "1"), "the id is one of the process that is asked");
+}
+
+#[test]
+fn who_asks_before_its_first_hello_has_come_is_answered_and_nobody_else() {
+    for is_served in [true, false] {
+        let mut nodes = Nodes::new(2);
+        let endpoint = if is_served { None } else { Some("/another queue's/") };
+        let (namespace, target) = (Address::new(endpoint, "/"), everybody());
+        let question = Asked { number: 7, by: tag(8).0 };
+        let word =
+            Word::Ask { question, to: To::new(&namespace, &target), ask: AskWord::Ids, timeout_millis: 900 };
+        nodes.tell(1, 50, 1, word);
+        if is_served {
+            let (_, reply) = nodes.nodes[1].take_request().expect("it was asked");
+            reply.send(Ok(findings(&[sid(1)]))).expect("it is waited for");
+            nodes.nodes[1].hear_answers();
+        }
+        let posts: Vec<_> = nodes.nodes[1].hub.posts().drain(..).map(|post| post.channel).collect();
+        assert_eq!(posts, [Channel::Node(tag(8))], "{is_served}");
+    }
 }
 
 #[test]
@@ -99,8 +121,8 @@ fn questions_are_bounded_in_number_and_in_bytes() {
     nodes.settle();
     // What is owed to others is bounded as well, and forgotten with the connection.
     let (namespace, target) = (root(), everybody());
-    let word =
-        Word::Ask { question: 1, to: To::new(&namespace, &target), ask: AskWord::Ids, timeout_millis: 9 };
+    let question = Asked { number: 1, by: [7; 3] };
+    let word = Word::Ask { question, to: To::new(&namespace, &target), ask: AskWord::Ids, timeout_millis: 9 };
     nodes.tell(1, 50, 1, word);
     assert_eq!(nodes.nodes[1].link.stats.lost.get(), 1);
     nodes.disconnect(1);

@@ -20,7 +20,7 @@ pub(crate) type NodeId = [u8; 16];
 const MAGIC: [u8; 3] = [b's', b'c', VERSION];
 
 /// Of this format.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// One message.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ pub(crate) enum Word<'a> {
     /// Change your sockets.
     Change { to: To<'a>, change: ChangeWord<'a> },
     /// Find out about your sockets, and report.
-    Ask { question: u64, to: To<'a>, ask: AskWord<'a>, timeout_millis: u64 },
+    Ask { question: Asked, to: To<'a>, ask: AskWord<'a>, timeout_millis: u64 },
     /// What was found out.
     Report { question: u64, findings: Findings },
     /// I am here.
@@ -59,6 +59,13 @@ pub(crate) enum Word<'a> {
     State(RoomWord<'a>),
     /// About a socket that comes back to another process.
     Far(FarWord),
+}
+
+/// A question, and where its answer is heard: the process that asks may not have said hello yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Asked {
+    pub(crate) number: u64,
+    pub(crate) by: [u8; 3],
 }
 
 /// Whose sockets are meant.
@@ -112,7 +119,7 @@ pub(crate) struct ServerWord<'a> {
     #[serde(borrow)]
     pub(crate) attachments: Vec<Raw<'a>>,
     /// Report what the handler answers.
-    pub(crate) question: Option<u64>,
+    pub(crate) question: Option<Asked>,
 }
 
 /// What is said of a state room.
@@ -223,7 +230,7 @@ impl<'a> To<'a> {
 }
 
 impl<'a> ServerWord<'a> {
-    pub(crate) fn new(event: &'a ServerEvent, question: Option<u64>) -> ServerWord<'a> {
+    pub(crate) fn new(event: &'a ServerEvent, question: Option<Asked>) -> ServerWord<'a> {
         ServerWord {
             endpoint: event.namespace.endpoint(),
             namespace: event.namespace.name(),
@@ -296,12 +303,17 @@ mod tests {
             Word::Change { to: to(), change: ChangeWord::Join("r") },
             Word::Change { to: to(), change: ChangeWord::Disconnect { close_session: true } },
             Word::Ask {
-                question: u64::MAX,
+                question: Asked { number: u64::MAX, by: [255; 3] },
                 to: to(),
                 ask: AskWord::Answers { frame: Raw(b"x") },
                 timeout_millis: 5,
             },
-            Word::Ask { question: 0, to: everyone(), ask: AskWord::Rooms, timeout_millis: 0 },
+            Word::Ask {
+                question: Asked { number: 0, by: [0; 3] },
+                to: everyone(),
+                ask: AskWord::Rooms,
+                timeout_millis: 0,
+            },
             Word::Hello(Hello {
                 name: "host:1",
                 tag: [1, 2, 3],
@@ -328,7 +340,7 @@ mod tests {
                 name: "purge",
                 json: "1,{}",
                 attachments: vec![Raw(b""), Raw(b"\xff")],
-                question: Some(3),
+                question: Some(Asked { number: 3, by: [1, 2, 3] }),
             }),
             Word::State(room(StateWord::Digest(u64::MAX))),
             Word::State(room(StateWord::Want)),
@@ -362,7 +374,7 @@ mod tests {
             id: None,
         };
         let bytes = write(&Envelope { from: [0xab; 16], sequence: 128, word });
-        let mut expected = b"sc\x01".to_vec();
+        let mut expected = b"sc\x02".to_vec();
         expected.extend([0xab; 16]);
         expected.extend(b"\x80\x01\x00\x00\x05/chat\x00\x01\x01r\x00\x00\x00\x04\x81\x0242\x00");
         assert_eq!(bytes, expected);
@@ -381,7 +393,8 @@ mod tests {
         for (bytes, expected) in [
             (&b""[..], Unreadable::Garbage),
             (b"sc", Unreadable::Garbage),
-            (b"sc\x02anything", Unreadable::Version(2)),
+            (b"sc\x01anything", Unreadable::Version(1)),
+            (b"sc\x03anything", Unreadable::Version(3)),
             (b"{\"method\": \"emit\"}", Unreadable::Garbage),
         ] {
             assert_eq!(read(bytes), Err(expected), "{bytes:?}");

@@ -9,7 +9,7 @@ use super::*;
 use crate::base::ids::{NodeTag, ShardId};
 use crate::bus::Channel;
 use crate::bus::hub::{HubParts, Identity};
-use crate::bus::own::{self, AskWord, Envelope, Hello, To, Word};
+use crate::bus::own::{self, AskWord, Asked, Envelope, Hello, To, Word};
 use crate::mesh::link::{Link, LinkBounds, LinkError, Said};
 use crate::mesh::{INBOX_OUTSIDE_MESSAGES_MAX, InboxReceiver, ShardMessage};
 use crate::message::address::Address;
@@ -457,7 +457,7 @@ async fn questions_of_others_are_answered_while_much_is_said() {
         seconds(0.1).await;
         let (namespace, target) = (Address::new(None, "/"), Target::default());
         let ask = Word::Ask {
-            question: 8,
+            question: Asked { number: 8, by: [5; 3] },
             to: To::new(&namespace, &target),
             ask: AskWord::Ids,
             timeout_millis: 1000,
