@@ -1,4 +1,4 @@
-//! A process that is killed while it is asked, over a real Redis: it is named, and nobody waits for it for long.
+//! What is killed, over a real Redis: a process while it is asked, which is named, and nobody waits for it for long; and Redis itself.
 #![allow(clippy::disallowed_methods)] // A test with real processes waits in real time.
 
 #[path = "process/broker.rs"]
@@ -13,11 +13,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use shardcast::{Args, Config, EngineOptions, Server, ServerContext};
+use serde_json::json;
+use shardcast::{Args, Config, Context, EngineOptions, RunningServer, Server, ServerContext};
 
 use broker::BrokerProcess;
 use process::{Process, SERVE};
-use wire::until;
+use wire::{Client, until};
 
 /// Not a test by itself: the program of a user, whose server is asked and never answers.
 #[test]
@@ -71,4 +72,55 @@ fn a_process_that_is_killed_while_it_is_asked_is_named_within_seconds() {
     let found = handle.sockets("/").ids().wait().expect("this process answers");
     assert!(found.is_complete(), "who is known to be gone is not asked: {:?}", found.processes_missing());
     server.stop();
+}
+
+/// A server with rooms.
+fn server(url: &str) -> RunningServer {
+    let engine = EngineOptions { message_queue: url.into(), ..EngineOptions::default() };
+    let config = Config { engine, shards: 2, bind: vec!["127.0.0.1:0".to_owned()], ..Config::default() };
+    let server = Server::new(config).namespace("/", |io| {
+        io.on("join", |cx: &mut Context, room: String| {
+            cx.join(&room);
+            true
+        });
+    });
+    server.start().expect("the server starts")
+}
+
+/// Both wait with what was said meanwhile until the other one is back, whichever is back first.
+#[test]
+fn what_is_emitted_while_redis_is_away_reaches_the_other_process() {
+    let mut redis = BrokerProcess::redis(&[]);
+    let url = format!("redis://127.0.0.1:{}", redis.port);
+    let servers = [server(&url), server(&url)];
+    let handles = servers.each_ref().map(RunningServer::handle);
+    let mut clients = servers.each_ref().map(Client::connect);
+    clients.iter_mut().for_each(|client| client.join("room"));
+    until("the processes have met", || handles.iter().all(|handle| handle.queue_stats()[0].processes == 1));
+    for outage in 0..4 {
+        redis.kill();
+        until("both have noticed", || handles.iter().all(|handle| !handle.queue_stats()[0].is_up));
+        // Longer and longer, so that their tries to connect come at different times.
+        std::thread::sleep(Duration::from_millis(outage * 350));
+        for (from, handle) in handles.iter().enumerate() {
+            (0..100).for_each(|number| {
+                handle.to("/", "room").emit(&format!("of {from}"), number);
+            });
+        }
+        redis.restart();
+        for (place, client) in clients.iter_mut().enumerate() {
+            // Its own process' at once, the other one's when Redis is back; each in order.
+            let mut next = [0, 0];
+            while next != [100, 100] {
+                let (event, number) = client.event();
+                let from = if event == "of 0" { 0 } else { 1 };
+                assert_eq!(number, json!(next[from]), "outage {outage}: {event}, heard at {place}");
+                next[from] += 1;
+            }
+        }
+        let lost: Vec<u64> = handles.iter().map(|handle| handle.queue_stats()[0].lost).collect();
+        assert_eq!(lost, [0, 0], "outage {outage}");
+    }
+    drop(clients);
+    servers.into_iter().for_each(RunningServer::stop);
 }

@@ -7,6 +7,7 @@
 mod answering;
 mod far;
 mod heard;
+mod hold;
 mod servers;
 mod states;
 mod words;
@@ -23,7 +24,8 @@ use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::bus::fleet::{Fleet, HELLO_EVERY};
 use crate::bus::hub::answering::question_word;
-use crate::bus::hub::words::{is_hello, outline};
+use crate::bus::hub::hold::Hold;
+use crate::bus::hub::words::outline;
 use crate::bus::ids::{one_id, one_process};
 use crate::bus::own::{self, Asked, ChangeWord, Envelope, Hello, NodeId, Raw, To, Word};
 use crate::bus::questions::{Awaited, Question, Questions};
@@ -98,6 +100,9 @@ pub(crate) struct Hub {
     pub(crate) questions: Questions,
     lookups: far::Lookups,
     posts: VecDeque<Post>,
+    /// The last one, until it is sent: before everything else that waits.
+    hello: Option<Post>,
+    hold: Hold,
     answering: Vec<Answering>,
     /// Questions that the shards have been asked for others and not answered.
     answers_owed: usize,
@@ -153,6 +158,8 @@ impl Hub {
             questions,
             lookups: far::Lookups::default(),
             posts: VecDeque::new(),
+            hello: None,
+            hold: Hold::default(),
             answering: Vec::new(),
             answers_owed: 0,
             census: Vec::new(),
@@ -180,15 +187,18 @@ impl Hub {
         channels
     }
 
-    /// The broker keeps nothing: what was said before the connection is missed.
+    /// The broker keeps nothing: what was said before the connection is missed. So that others do not miss what waits here, it waits
+    /// until they have been heard again.
     pub(crate) fn has_missed_some(&mut self) {
         self.fleet.note_gap();
+        self.hold = Hold::new(self.fleet.ids());
     }
 
     /// The connection to the broker is gone: nobody can answer what was asked.
     pub(crate) fn disconnected(&mut self) {
         self.hello_due = Time::NEVER;
-        self.posts.retain(|post| !is_hello(post));
+        self.hello = None;
+        self.end_hold();
         // What others asked is not answered: whoever waits for the shards is gone with the connection.
         self.answers_owed = self.answering.len();
         self.give_up(Time::NEVER);
@@ -220,7 +230,16 @@ impl Hub {
         }
     }
 
-    /// What is to be sent.
+    /// Who this process is, if others are to be told now. It may overtake all that waits to be sent.
+    pub(crate) fn take_hello(&mut self) -> Option<Post> {
+        self.hello.take()
+    }
+
+    pub(crate) fn has_hello(&self) -> bool {
+        self.hello.is_some()
+    }
+
+    /// What is to be sent, unless the hub [is holding](Hub::is_holding).
     pub(crate) fn posts(&mut self) -> &mut VecDeque<Post> {
         &mut self.posts
     }
@@ -305,6 +324,7 @@ impl Hub {
         self.hello_due
             .min(self.subscriptions.next_timeout())
             .min(self.questions.next_timeout())
+            .min(self.hold.next_timeout())
             .min(foreign.unwrap_or(Time::NEVER))
     }
 
@@ -312,13 +332,18 @@ impl Hub {
     pub(crate) fn handle_timeout(&mut self, now: Time) {
         self.now = now;
         self.subscriptions.handle_timeout(now);
+        if self.hold.handle_timeout(now) {
+            tracing::info!(
+                "not all processes have come back to the message queue: what waits goes to those that are there"
+            );
+        }
         if self.hello_due <= now {
             if now.since(self.hello_due) >= HELLO_EVERY {
                 // This thread did not run, or the whole machine did not: the silence was ours.
                 self.fleet.forgive_silence(now);
             }
             self.said_hello = now;
-            self.say_hello(self.fleet.len() == 0);
+            self.say_hello(self.fleet.len() == 0 || self.is_holding());
             self.take_census();
             self.compare_states(now);
             self.hello_due = now + HELLO_EVERY;
@@ -344,6 +369,7 @@ impl Hub {
     /// The process ends: the others are told.
     pub(crate) fn say_goodbye(&mut self) {
         self.hello_due = Time::NEVER;
+        self.hello = None;
         self.post(Channel::All, Word::Bye);
     }
 
@@ -401,7 +427,7 @@ impl Hub {
 
     fn post_all(&mut self, channels: impl IntoIterator<Item = Channel>, word: Word<'_>) {
         self.sequence += 1;
-        let bytes = Bytes::from(own::write(&Envelope { from: self.me.id, sequence: self.sequence, word }));
+        let bytes = self.written(self.sequence, word);
         self.posts.extend(channels.into_iter().map(|channel| Post {
             channel,
             body: Body::Bytes(bytes.clone()),
@@ -409,6 +435,11 @@ impl Hub {
         }));
     }
 
+    fn written(&self, sequence: u64, word: Word<'_>) -> Bytes {
+        Bytes::from(own::write(&Envelope { from: self.me.id, sequence, word }))
+    }
+
+    /// Who we are: without a number, because it may overtake what has one, and may come twice.
     fn say_hello(&mut self, is_new: bool) {
         let census = std::mem::take(&mut self.census);
         let name = std::mem::take(&mut self.me.name);
@@ -417,7 +448,8 @@ impl Hub {
         let have_moved = self.interests.have_moved();
         let hello =
             Hello { name: &name, tag: self.me.tag.0, started: self.me.started, sockets, is_new, have_moved };
-        self.post(Channel::All, Word::Hello(hello));
+        let body = Body::Bytes(self.written(0, Word::Hello(hello)));
+        self.hello = Some(Post { channel: Channel::All, body, may_repeat: true });
         (self.census, self.me.name) = (census, name);
     }
 
@@ -438,7 +470,9 @@ impl Hub {
             return;
         }
         self.fleet.touch(from, now);
-        if !self.fleet.is_first(from, sequence, now) {
+        self.hold.forget(&from);
+        let is_counted = !matches!(word, Word::Hello(_));
+        if is_counted && !self.fleet.is_first(from, sequence, now) {
             self.stats.repeated.add(1);
             return;
         }
@@ -461,22 +495,24 @@ impl Hub {
             Word::Report { question, findings } => {
                 self.add_findings(question, Awaited::Peer(from), findings, true)
             }
-            Word::Hello(hello) => {
-                if hello.have_moved {
-                    self.note_moved(now);
-                }
-                if self.fleet.hear(from, &hello, now) {
-                    tracing::info!(process = hello.name, tag = %NodeTag(hello.tag), "another process is there");
-                    self.states_due = now;
-                    self.greet(now);
-                } else if hello.is_new {
-                    self.greet(now);
-                }
-            }
+            Word::Hello(hello) => self.hear_hello(&hello, from, now),
             Word::Far(word) => self.hear_far(word, now),
             Word::Bye => self.peer_gone(from, "it has stopped"),
             Word::Server(word) => self.hear_server_event(&word, from),
             Word::State(word) => self.hear_state(word, from),
+        }
+    }
+
+    fn hear_hello(&mut self, hello: &Hello<'_>, from: NodeId, now: Time) {
+        if hello.have_moved {
+            self.note_moved(now);
+        }
+        if self.fleet.hear(from, hello, now) {
+            tracing::info!(process = hello.name, tag = %NodeTag(hello.tag), "another process is there");
+            self.states_due = now;
+            self.greet(now);
+        } else if hello.is_new {
+            self.greet(now);
         }
     }
 
@@ -593,6 +629,7 @@ impl Hub {
     }
 
     fn peer_gone(&mut self, id: NodeId, why: &str) {
+        self.hold.forget(&id);
         let Some(peer) = self.fleet.forget(id) else { return };
         tracing::info!(process = peer.name, tag = %peer.tag, "another process is gone: {why}");
         for number in self.questions.forget(Awaited::Peer(id), &peer.name) {

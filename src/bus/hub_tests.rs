@@ -273,12 +273,17 @@ impl Nodes {
         if node.hub.next_timeout() <= *now {
             node.hub.handle_timeout(*now);
         }
-        while let Some(said) = node.said.next() {
+        let mut posts: Vec<Post> = node.hub.take_hello().into_iter().collect();
+        while !node.hub.is_holding()
+            && let Some(said) = node.said.next()
+        {
             node.hub.say(&said, *now);
         }
         let (add, remove) = node.hub.take_subscriptions(*now);
         exchange.subscribe(connection, &add, &remove).expect("it is up");
-        let posts: Vec<Post> = node.hub.posts().drain(..).collect();
+        if !node.hub.is_holding() {
+            posts.extend(node.hub.posts().drain(..));
+        }
         has_moved |= !posts.is_empty();
         exchange.publish(connection, &posts).expect("it is up");
         while let Some(delivery) = exchange.take(connection).expect("it is up") {
@@ -463,6 +468,60 @@ fn a_process_is_known_at_once_and_until_it_goes_or_is_silent() {
     nodes.settle();
     nodes.pass(Duration::from_millis(30));
     assert_eq!(nodes.known(), [1, 1, 2], "a process that was gone, and forgot a third meanwhile");
+}
+
+#[test]
+fn what_waited_in_an_outage_goes_out_once_the_others_are_back_or_the_hold_is_over() {
+    // When the second and the third process come back, in milliseconds after the first; which of them hear what it said meanwhile.
+    let rows = [
+        (None, None, [false, false]),
+        (Some(0), Some(0), [true, true]),
+        (Some(300), Some(700), [true, true]),
+        (Some(300), Some(1500), [true, false]),
+        (Some(300), None, [true, false]),
+        (Some(1500), Some(1500), [false, false]),
+    ];
+    for (row, (second, third, expected)) in rows.into_iter().enumerate() {
+        let mut nodes = Nodes::new(3);
+        (1..3).for_each(|node| nodes.nodes[node].hold("room"));
+        nodes.settle();
+        // Some of it had been taken from the link when the connection broke.
+        nodes.nodes[0].emit(rooms(&["room"]), "0");
+        let (said, now) = (nodes.nodes[0].said.next().expect("it was said"), nodes.now);
+        nodes.nodes[0].hub.say(&said, now);
+        (0..3).for_each(|node| nodes.disconnect(node));
+        nodes.pass(Duration::from_secs(10));
+        (1..4).for_each(|number| nodes.nodes[0].emit(rooms(&["room"]), &number.to_string()));
+        nodes.connect(0);
+        for millis in (0..2000).step_by(100) {
+            let back = [(1, second), (2, third)].into_iter().filter(|(_, at)| *at == Some(millis));
+            back.for_each(|(node, _)| nodes.connect(node));
+            nodes.pass(Duration::from_millis(100));
+        }
+        let all = ["0", "1", "2", "3"].map(str::to_owned).to_vec();
+        let expected = expected.map(|is_heard| if is_heard { all.clone() } else { Vec::new() });
+        assert_eq!(nodes.take_got()[1..], expected, "row {row}");
+        // Afterwards nothing is held.
+        nodes.nodes[0].emit(rooms(&["room"]), "4");
+        let got = nodes.take_got();
+        let is_back = [second, third].map(|at| at.is_some());
+        assert_eq!([got[1].len(), got[2].len()], is_back.map(usize::from), "row {row}");
+    }
+}
+
+#[test]
+fn who_alone_lost_its_connection_waits_for_the_others_no_longer_than_they_need_to_answer() {
+    let mut nodes = Nodes::new(3);
+    (1..3).for_each(|node| nodes.nodes[node].hold("room"));
+    nodes.settle();
+    nodes.disconnect(0);
+    nodes.nodes[0].emit(rooms(&["room"]), "1");
+    nodes.connect(0);
+    nodes.settle();
+    assert!(nodes.nodes[0].hub.is_holding());
+    nodes.pass(Duration::from_millis(30));
+    let got = nodes.take_got();
+    assert_eq!((&got[1][..], &got[2][..]), (&["1".to_owned()][..], &["1".to_owned()][..]));
 }
 
 #[test]

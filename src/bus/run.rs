@@ -198,7 +198,14 @@ async fn send_on(
     let mut turn = 0;
     let mut count_at = now();
     loop {
-        if !batch.posts.is_empty() {
+        let hello = hub.borrow_mut().take_hello();
+        if let Some(hello) = hello
+            && batch.has_room_for(&hello, sender, stats)
+        {
+            in_time(sender.publish(&[hello])).await?;
+            stats.published.add(1);
+        }
+        if !batch.posts.is_empty() && !hub.borrow().is_holding() {
             send_batch(sender, batch, stats).await?;
             take_turns(&mut turn).await;
         }
@@ -208,7 +215,8 @@ async fn send_on(
         let (add, remove) = {
             let mut hub = hub.borrow_mut();
             hub.handle_timeout(now());
-            while hub.posts().len() < BATCH_MAX
+            while !hub.is_holding()
+                && hub.posts().len() < BATCH_MAX
                 && let Some(said) = link.next()
             {
                 hub.say(&said, now());
@@ -217,15 +225,18 @@ async fn send_on(
                 let (asker, receiver) = waiting.into_parts();
                 answering.spawn(async move { (asker, receiver.await.unwrap_or(Err(AckError::Stopped))) });
             }
-            let count = hub.posts().len().min(BATCH_MAX);
-            batch.posts.extend(hub.posts().drain(..count));
+            if !hub.is_holding() {
+                let count = hub.posts().len().min(BATCH_MAX);
+                batch.posts.extend(hub.posts().drain(..count));
+            }
             stats.processes.store(hub.fleet.len() as u64, Relaxed);
             hub.take_subscriptions(now())
         };
         if !add.is_empty() || !remove.is_empty() {
             in_time(sender.subscribe(&add, &remove)).await?;
         }
-        if !batch.posts.is_empty() {
+        let is_holding = hub.borrow().is_holding();
+        if hub.borrow().has_hello() || !batch.posts.is_empty() && !is_holding {
             continue;
         }
         let counted = if count_at <= now() { hub.borrow().counted() } else { Vec::new() };
@@ -235,13 +246,17 @@ async fn send_on(
             hub.borrow_mut().count(&counts);
         }
         if bell.is_stopping() {
+            if is_holding {
+                hub.borrow_mut().end_hold();
+                continue;
+            }
             if std::mem::replace(&mut has_said_goodbye, true) {
                 return Ok(());
             }
             hub.borrow_mut().say_goodbye();
             continue;
         }
-        if link.fall_asleep() {
+        if link.fall_asleep(!is_holding) {
             let due = hub.borrow().next_timeout();
             tokio::select! {
                 () = bell.notify.notified() => {}
@@ -260,19 +275,9 @@ async fn in_time<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, F
 
 /// Sends one batch. What is too large for the broker is left out.
 async fn send_batch(sender: &mut impl Sender, batch: &mut Batch, stats: &LinkStats) -> Result<(), Fault> {
-    let bytes_max = sender.body_bytes_max().min(batch.body_bytes_max);
-    batch.posts.retain(|post| {
-        let bytes = post.body.len_bytes();
-        if bytes > bytes_max {
-            stats.lost.add(1);
-            tracing::error!(
-                bytes,
-                bytes_max,
-                "a message is too large for the message queue: other processes do not get it"
-            );
-        }
-        bytes <= bytes_max
-    });
+    let mut posts = std::mem::take(&mut batch.posts);
+    posts.retain(|post| batch.has_room_for(post, sender, stats));
+    batch.posts = posts;
     batch.attempts += 1;
     in_time(sender.publish(&batch.posts)).await?;
     stats.published.add(batch.posts.len() as u64);
@@ -307,9 +312,12 @@ async fn receive_on(
 
 /// Gives the hub what has come. True: it wants something done sooner than before.
 fn hear(hub: &mut Hub, delivery: &Delivery, now: Time) -> bool {
-    let due = hub.next_timeout();
+    let (due, was_holding) = (hub.next_timeout(), hub.is_holding());
     hub.receive(delivery, now);
-    !hub.posts().is_empty() || hub.is_answering() || hub.next_timeout() < due
+    was_holding && !hub.is_holding()
+        || !hub.posts().is_empty()
+        || hub.is_answering()
+        || hub.next_timeout() < due
 }
 
 /// Lets the others on this thread have their turn now and then: a client that is always ready never waits by itself.
@@ -335,6 +343,21 @@ async fn wait_for_room(mesh: &Mesh, is_patient: &mut bool) {
 }
 
 impl Batch {
+    /// Whether the broker takes a message of this size.
+    fn has_room_for(&self, post: &Post, sender: &impl Sender, stats: &LinkStats) -> bool {
+        let bytes_max = sender.body_bytes_max().min(self.body_bytes_max);
+        let bytes = post.body.len_bytes();
+        if bytes > bytes_max {
+            stats.lost.add(1);
+            tracing::error!(
+                bytes,
+                bytes_max,
+                "a message is too large for the message queue: other processes do not get it"
+            );
+        }
+        bytes <= bytes_max
+    }
+
     /// The connection broke: what of the batch the broker has got is not known.
     fn forget_what_may_not_repeat(&mut self, stats: &LinkStats) {
         let before = self.posts.len();

@@ -343,11 +343,11 @@ impl LinkReceiver {
         self.bytes.load(Relaxed)
     }
 
-    /// Whether the companion may sleep until it is rung: nothing has been said, and no interest has changed.
-    pub(crate) fn fall_asleep(&self) -> bool {
+    /// Whether the companion may sleep until it is rung: nothing has been said that it would take now, and no interest has changed.
+    pub(crate) fn fall_asleep(&self, takes_messages: bool) -> bool {
         self.is_asleep.store(true, Relaxed);
         fence(SeqCst);
-        if self.queue.is_empty() && !self.interests.have_changed() {
+        if (!takes_messages || self.queue.is_empty()) && !self.interests.have_changed() {
             return true;
         }
         self.is_asleep.store(false, Relaxed);
@@ -544,11 +544,11 @@ mod tests {
         link.say(emit(1)).unwrap();
         room("a");
         assert_eq!(rings.load(Relaxed), 0);
-        assert!(!receiver.fall_asleep(), "something was said");
+        assert!(!receiver.fall_asleep(true), "something was said");
         assert!(receiver.next().is_some());
-        assert!(!receiver.fall_asleep(), "an interest has changed");
+        assert!(!receiver.fall_asleep(false), "an interest has changed");
         receiver.interests.take_changes(|_, _| {});
-        assert!(receiver.fall_asleep());
+        assert!(receiver.fall_asleep(true));
         room("b");
         room("c");
         link.say(emit(1)).unwrap();

@@ -214,22 +214,28 @@ impl Fleet {
     fn speak(&mut self, number: usize, connection: Connection) -> Result<(), Fault> {
         let Fleet { exchange, nodes, now, random, delay_max, .. } = self;
         let node = &mut nodes[number];
-        if node.batch.is_empty() {
+        if node.batch.is_empty() || node.hub.is_holding() {
             node.hear_answers();
             node.hub.handle_timeout(*now);
+            if let Some(hello) = node.hub.take_hello() {
+                exchange.publish(connection, &[hello])?;
+            }
             let (_, said) = node.simulation.world.line.as_ref().expect("it is one of several");
-            while node.hub.posts().len() < BATCH_MAX
+            while !node.hub.is_holding()
+                && node.hub.posts().len() < BATCH_MAX
                 && let Some(said) = said.next()
             {
                 node.hub.say(&said, *now);
             }
             let (add, remove) = node.hub.take_subscriptions(*now);
             exchange.subscribe(connection, &add, &remove)?;
-            let count = node.hub.posts().len().min(BATCH_MAX);
-            node.batch.extend(node.hub.posts().drain(..count));
-            node.carried = 0;
+            if !node.hub.is_holding() && node.batch.is_empty() {
+                let count = node.hub.posts().len().min(BATCH_MAX);
+                node.batch.extend(node.hub.posts().drain(..count));
+                node.carried = 0;
+            }
         }
-        if node.send_at > *now {
+        if node.send_at > *now || node.hub.is_holding() {
             return Ok(());
         }
         let left = node.batch.len() - node.carried;

@@ -1,8 +1,6 @@
 //! Small questions that the hub asks of values.
 
 use crate::bus::fleet::COUNTED_NAMESPACES_MAX;
-use crate::bus::own::{self, Word};
-use crate::bus::{Body, Channel, Post};
 use crate::message::inquiry::Findings;
 use crate::protocol::socketio::encode::encode_event_raw;
 use crate::protocol::socketio::frames::{FramedEvent, FramesError, frame_raw};
@@ -24,12 +22,6 @@ pub(super) fn reframe(frame: &[u8], namespace: &str, id: u64) -> Result<Vec<u8>,
         encode_event_raw(out, namespace, Some(id), &event.name, event.args);
     });
     Ok(out)
-}
-
-pub(super) fn is_hello(post: &Post) -> bool {
-    let Body::Bytes(bytes) = &post.body else { return false };
-    post.channel == Channel::All
-        && own::read(bytes).is_ok_and(|envelope| matches!(envelope.word, Word::Hello(_)))
 }
 
 /// A census as a hello has it, the largest namespaces first.

@@ -26,7 +26,8 @@ const VERSION: u8 = 2;
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Envelope<'a> {
     pub(crate) from: NodeId,
-    /// Counts what the process says, so that what arrives twice is known. The same message to several channels has one number.
+    /// Counts what the process says, so that what arrives twice is known. The same message to several channels has one number. A hello
+    /// is not counted: it has 0.
     pub(crate) sequence: u64,
     #[serde(borrow)]
     pub(crate) word: Word<'a>,
@@ -142,7 +143,7 @@ pub(crate) struct Hello<'a> {
     /// How many sockets it has, by endpoint and namespace.
     #[serde(borrow)]
     pub(crate) sockets: Vec<(Option<&'a str>, &'a str, u64)>,
-    /// It has heard nobody yet, and wants to know who is there.
+    /// It has heard nobody yet on its connection, and wants to know who is there.
     pub(crate) is_new: bool,
     /// Sockets have come back to other processes than their ids name.
     pub(crate) have_moved: bool,

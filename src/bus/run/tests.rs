@@ -307,7 +307,8 @@ async fn an_absence_of_ten_seconds_costs_no_message_below_the_bound() {
 #[tokio::test(start_paused = true)]
 async fn what_is_not_known_to_have_arrived_is_sent_again_before_what_follows() {
     with_process(1 << 20, |process| async move {
-        seconds(3.0).await;
+        // Between two hellos.
+        seconds(2.5).await;
         process.broker.is_now(Mood::Breaks);
         (0..3).for_each(|number| process.emit(number));
         seconds(0.001).await;
@@ -319,6 +320,45 @@ async fn what_is_not_known_to_have_arrived_is_sent_again_before_what_follows() {
         assert_eq!(process.link.stats.lost.get(), 0);
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waited_is_held_until_who_was_known_is_back_while_hellos_go_out() {
+    for (is_back, stops) in [(true, false), (false, false), (false, true)] {
+        with_process(1 << 20, |process| async move {
+            seconds(2.5).await;
+            process.broker.deliver(said(5, 1, hello()));
+            seconds(0.1).await;
+            process.broker.is_now(Mood::Breaks);
+            // These two are taken, and break the connection; the others wait in the link.
+            (0..2).for_each(|number| process.emit(number));
+            seconds(0.001).await;
+            process.broker.is_now(Mood::Down);
+            (2..1000).for_each(|number| process.emit(number));
+            seconds(4.0).await;
+            process.broker.is_now(Mood::Well);
+            process.broker.0.borrow_mut().done.clear();
+            seconds(0.6).await;
+            assert!(process.link.is_up());
+            assert_eq!(process.broker.published(|_| true), ["hello"], "one, and no turn without end");
+            process.link.hold(&Address::new(None, "/"), Some("new"));
+            seconds(0.001).await;
+            let subscribed = |done: &Done| matches!(done, Done::Subscribe(add) if add.len() == 1);
+            assert!(process.broker.0.borrow().done.iter().any(subscribed), "a join does not wait");
+            match (is_back, stops) {
+                (true, _) => process.broker.deliver(said(5, 2, hello())),
+                (_, true) => process.bell.stop(),
+                _ => seconds(0.9).await,
+            }
+            seconds(0.01).await;
+            assert_eq!(process.broker.published(is_number), numbers(0..1000), "{is_back} {stops}");
+            assert_eq!(process.link.stats.lost.get(), 0);
+            if stops {
+                assert_eq!(process.broker.published(|_| true).last().map(String::as_str), Some("bye"));
+            }
+        })
+        .await;
+    }
 }
 
 #[test]
@@ -413,7 +453,8 @@ async fn a_stop_ends_within_a_second_and_says_goodbye_if_somebody_listens() {
 async fn a_connection_that_hangs_is_replaced() {
     with_process(1 << 20, |process| async move {
         for is_broken in [true, false] {
-            seconds(3.0).await;
+            // Between two hellos.
+            seconds(2.5).await;
             let before = process.link.stats.connects.get();
             process.broker.is_now(Mood::Hangs);
             process.emit(1);
