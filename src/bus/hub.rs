@@ -116,6 +116,8 @@ pub(crate) struct Hub {
     /// Another process was heard with our id.
     pub(crate) is_doubled: bool,
     heard: Vec<Heard>,
+    /// Shards that have mail.
+    bells: SmallVec<[ShardId; 8]>,
     /// The time of the last call that told it.
     now: Time,
     seldom: Lines,
@@ -168,6 +170,7 @@ impl Hub {
             states_due: Time(0),
             is_doubled: false,
             heard: Vec::new(),
+            bells: SmallVec::new(),
             now: Time::default(),
             seldom: Lines::default(),
         }
@@ -283,6 +286,13 @@ impl Hub {
         }
         if let Some(number) = question {
             self.finish_if_answered(number);
+        }
+    }
+
+    /// Wakes the shards that have mail. It is due before whoever drives the hub waits for anything.
+    pub(crate) fn ring_bells(&mut self) {
+        for shard in self.bells.drain(..) {
+            self.mesh.ring(shard);
         }
     }
 
@@ -672,7 +682,9 @@ impl Hub {
 
     fn send(&mut self, shard: ShardId, message: ShardMessage) {
         match self.mesh.send_from_outside(shard, message) {
-            Ok(()) | Err(InboxError::Gone) => {}
+            Ok(()) if self.bells.contains(&shard) => {}
+            Ok(()) => self.bells.push(shard),
+            Err(InboxError::Gone) => {}
             Err(InboxError::Full) => {
                 self.stats.lost.add(1);
                 if let Some(more) = self.seldom.full.may_say(self.now) {

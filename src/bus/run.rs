@@ -4,9 +4,12 @@
 //! everything is subscribed to before anything is sent, and what may be repeated is.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -153,6 +156,7 @@ impl Line {
                     };
                     stats.is_up.store(false, Relaxed);
                     hub.borrow_mut().disconnected();
+                    hub.borrow_mut().ring_bells();
                     if since.elapsed() >= STEADY {
                         outage.tries = 0;
                     }
@@ -230,6 +234,7 @@ async fn send_on(
                 batch.posts.extend(hub.posts().drain(..count));
             }
             stats.processes.store(hub.fleet.len() as u64, Relaxed);
+            hub.ring_bells();
             hub.take_subscriptions(now())
         };
         if !add.is_empty() || !remove.is_empty() {
@@ -286,18 +291,29 @@ async fn send_batch(sender: &mut impl Sender, batch: &mut Batch, stats: &LinkSta
     Ok(())
 }
 
-/// Gives the hub what comes, until the connection breaks.
+/// Gives the hub what comes, until the connection breaks. Shards are woken once for all that is there at the moment: a shard that
+/// is woken for each message takes the processor from this thread each time.
 async fn receive_on(
     hub: &RefCell<Hub>,
     receiver: &mut impl Receiver,
     (bell, mesh, now): (&CompanionBell, &Mesh, &Clock),
 ) -> Fault {
-    let (mut turn, mut is_patient) = (0, true);
+    let (mut turn, mut is_patient) = (0_u32, true);
     loop {
-        let delivery = match receiver.next().await {
+        let next = match at_once(receiver.next()).await {
+            Some(next) => next,
+            None => {
+                hub.borrow_mut().ring_bells();
+                receiver.next().await
+            }
+        };
+        let delivery = match next {
             Ok(delivery) => delivery,
             Err(fault) => return fault,
         };
+        if mesh.is_outside_full() || hub.borrow_mut().posts().len() >= POSTS_MAX {
+            hub.borrow_mut().ring_bells();
+        }
         wait_for_room(mesh, &mut is_patient).await;
         while hub.borrow_mut().posts().len() >= POSTS_MAX {
             // The sender hangs. It is given up in time.
@@ -306,8 +322,21 @@ async fn receive_on(
         if hear(&mut hub.borrow_mut(), &delivery, now()) {
             bell.ring();
         }
+        if (turn + 1).is_multiple_of(TURN_MAX) {
+            hub.borrow_mut().ring_bells();
+        }
         take_turns(&mut turn).await;
     }
+}
+
+/// What a future gives if it need not be waited for. One that is dropped in vain must have lost nothing.
+async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 /// Gives the hub what has come. True: it wants something done sooner than before.

@@ -1,8 +1,11 @@
 //! The companion thread: the message queues of a process, away from its shards, with tokio.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
 use std::thread::JoinHandle;
 
 use crate::base::ids::NodeTag;
@@ -83,7 +86,7 @@ impl Prepared {
             .build()
             .map_err(|error| format!("the message queue's thread: {error}"))?;
         let work = move || {
-            let local = tokio::task::LocalSet::new();
+            let mut lines: Vec<Pin<Box<dyn Future<Output = ()>>>> = Vec::new();
             for (Queue { queue, endpoints, namespaces }, link, bell, stats) in self.lines {
                 let parts = HubParts {
                     me: self.me.clone(),
@@ -104,14 +107,23 @@ impl Prepared {
                     place: queue.url.to_string(),
                     now: Box::new(move || clock.now()),
                 };
-                local.spawn_local(make::serve(queue, line));
+                lines.push(Box::pin(make::serve(queue, line)));
             }
-            runtime.block_on(local);
+            runtime.block_on(all(lines));
         };
         let thread = std::thread::Builder::new().name("bus".to_owned()).spawn(work);
         let thread = thread.map_err(|error| format!("cannot start the message queue's thread: {error}"))?;
         Ok(Companion { bells, thread })
     }
+}
+
+/// Runs all to their ends, as one task: a set of tasks costs the thread a look at its sockets each time one task wakes another.
+async fn all(mut futures: Vec<Pin<Box<dyn Future<Output = ()>>>>) {
+    poll_fn(|context| {
+        futures.retain_mut(|future| future.as_mut().poll(context).is_pending());
+        if futures.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 impl Companion {

@@ -151,7 +151,7 @@ impl Speaker {
             });
             let message_bytes_max = queue.message_bytes_max(message_bytes_max);
             let speech = Speech { hub, orders, waiting_bytes, message_bytes_max, clock };
-            tokio::task::LocalSet::new().block_on(&runtime, make::serve(queue, speech));
+            runtime.block_on(make::serve(queue, speech));
         };
         let thread = std::thread::Builder::new().name("emitter".to_owned()).spawn(work);
         thread.map_err(|error| format!("cannot start the emitter's thread: {error}"))?;

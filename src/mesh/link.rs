@@ -228,6 +228,13 @@ impl Link {
 
     /// Says something to the other processes, or not: then it is counted.
     pub(crate) fn say(&self, said: Said) -> Result<(), LinkError> {
+        self.say_before_waking(said)?;
+        self.wake();
+        Ok(())
+    }
+
+    /// The same for who says more soon, and [wakes](Link::wake) the companion afterwards.
+    pub(crate) fn say_before_waking(&self, said: Said) -> Result<(), LinkError> {
         let len = said.len_bytes();
         if let Err(error @ LinkError::TooLarge { bytes, bytes_max }) = self.check(len) {
             self.stats.refused.add(1);
@@ -244,7 +251,6 @@ impl Link {
             self.stats.refused.add(1);
             return Err(LinkError::Full);
         }
-        self.wake();
         Ok(())
     }
 

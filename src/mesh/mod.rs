@@ -391,7 +391,7 @@ impl Mesh {
         inbox.inside.offer(message)
     }
 
-    /// Puts what another process said into a shard's inbox, and rings. What the shard passes on to others is taken only while these
+    /// Puts what another process said into a shard's inbox. The sender rings afterwards, once for all it sent. What the shard passes on to others is taken only while these
     /// have room to spare: a flood from the broker must not fill, through one shard, the shares of what shards say to each other.
     #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "nobody speaks from outside"))]
     pub(crate) fn send_from_outside(&self, to: ShardId, message: ShardMessage) -> Result<(), InboxError> {
@@ -399,9 +399,7 @@ impl Mesh {
         if message.is_passed_on() && self.is_inside_half_full() {
             return Err(InboxError::Full);
         }
-        inbox.outside.offer(message).map_err(|(error, _)| error)?;
-        self.ring(to);
-        Ok(())
+        inbox.outside.offer(message).map_err(|(error, _)| error)
     }
 
     /// Whether a shard has no room for what other processes say.

@@ -266,7 +266,7 @@ impl Shard {
         let Effects { dirty, polls_due, outputs, deferred } = &core.tables.effects;
         let is_noted =
             !(dirty.is_empty() && polls_due.is_empty() && outputs.is_empty() && deferred.is_empty());
-        self.unflushed.is_empty() && !is_noted && core.tables.bells.is_empty()
+        self.unflushed.is_empty() && !is_noted && core.tables.bells.is_empty() && !core.tables.has_said
     }
 
     /// Answers polls, sheds what is too much, and notes which connections are to be sent to.
@@ -299,8 +299,12 @@ impl Shard {
     }
 
     fn ring_bells(&mut self, wires: &mut impl Wires) {
-        for shard in self.core.borrow_mut().tables.bells.drain(..) {
+        let mut core = self.core.borrow_mut();
+        for shard in core.tables.bells.drain(..) {
             wires.ring_bell(shard);
+        }
+        if std::mem::take(&mut core.tables.has_said) {
+            core.tables.mesh.links.iter().for_each(|link| link.wake());
         }
     }
 

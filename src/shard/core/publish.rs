@@ -114,7 +114,8 @@ impl Core {
             // Each process numbers what it delivers.
             let is_plain = Arc::ptr_eq(plain, event.frame);
             let said = if is_plain { Arc::clone(&broadcast) } else { share(plain, None) };
-            sent = link.say(Said::Emit(said)).map_err(Unsent::Link);
+            sent = link.say_before_waking(Said::Emit(said)).map_err(Unsent::Link);
+            self.tables.has_said = true;
         }
         while let Some(shard) = next {
             if !self.tables.send_to_shard(shard, ShardMessage::Broadcast(Arc::clone(&broadcast))) {
@@ -161,7 +162,8 @@ impl Core {
             let (namespace, target) = (address.clone(), target.clone());
             let command = SocketCommand { namespace, target, change: change.to_message() };
             // What is refused is counted there.
-            let _ = link.say(Said::Change(Arc::new(command)));
+            let _ = link.say_before_waking(Said::Change(Arc::new(command)));
+            self.tables.has_said = true;
         }
         let announcement = change.announce(&self.tables.mesh, address);
         let mut audience = Audience::but(self.tables.env.id);

@@ -96,6 +96,8 @@ pub(crate) struct Tables {
     pub(crate) owed: Owed,
     /// Shards that have mail from this turn.
     pub(crate) bells: Vec<ShardId>,
+    /// Something was said to other processes in this turn, and the companion thread was not woken for it.
+    pub(crate) has_said: bool,
     pub(crate) mesh: Arc<Mesh>,
     /// The last broadcast's mark: a socket that bears it has been served.
     pub(crate) mark: u32,
@@ -159,6 +161,7 @@ impl Tables {
                 bytes_max => bytes_max / parts.mesh.len().max(1),
             }),
             bells: Vec::new(),
+            has_said: false,
             mark: 0,
             mesh: parts.mesh,
             env: Env {
