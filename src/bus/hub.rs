@@ -5,6 +5,8 @@
 //! process hears only slots in which it has members.
 
 mod answering;
+mod asking;
+mod delivering;
 mod far;
 mod heard;
 mod hold;
@@ -20,25 +22,22 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::base::ids::{NodeTag, ShardId, Sid};
-use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::bus::fleet::{Fleet, HELLO_EVERY};
-use crate::bus::hub::answering::question_word;
 use crate::bus::hub::hold::Hold;
 use crate::bus::hub::words::outline;
-use crate::bus::ids::{one_id, one_process};
+use crate::bus::ids::one_process;
 use crate::bus::own::{self, Asked, ChangeWord, Envelope, Hello, NodeId, Raw, To, Word};
-use crate::bus::questions::{Awaited, Question, Questions};
+use crate::bus::questions::{Awaited, Questions};
 use crate::bus::seldom::Seldom;
 use crate::bus::subscriptions::Subscriptions;
 use crate::bus::{Body, Channel, Delivery, Foreign, Heard, Post, Told};
-use crate::mesh::interest::Audience;
+use crate::mesh::Mesh;
 use crate::mesh::link::{Interests, LinkStats, Said, room_slot};
-use crate::mesh::{InboxError, Mesh, ShardMessage};
 use crate::message::address::Address;
-use crate::message::inquiry::{AckError, Ask, Findings, Inquiry, Report};
+use crate::message::inquiry::{AckError, Ask, Findings};
 use crate::message::recovery::EventId;
-use crate::message::target::{Broadcast, SocketChange, SocketCommand, Target};
+use crate::message::target::{Broadcast, SocketCommand, Target};
 
 /// Rooms of one target that are told one by one; for more, every process is told.
 const CHANNELS_MAX: usize = 8;
@@ -197,6 +196,17 @@ impl Hub {
         self.hold = Hold::new(self.fleet.ids());
     }
 
+    /// Whether nothing is to be sent now but [`take_hello`](Hub::take_hello): neither what the hub has nor what it is to be told. Not
+    /// for longer than [`HOLD_MAX`](hold::HOLD_MAX).
+    pub(crate) fn is_holding(&self) -> bool {
+        !self.hold.is_over()
+    }
+
+    /// What waits is sent although somebody is still away.
+    pub(crate) fn end_hold(&mut self) {
+        self.hold = Hold::default();
+    }
+
     /// The connection to the broker is gone: nobody can answer what was asked.
     pub(crate) fn disconnected(&mut self) {
         self.hello_due = Time::NEVER;
@@ -289,13 +299,6 @@ impl Hub {
         }
     }
 
-    /// Wakes the shards that have mail. It is due before whoever drives the hub waits for anything.
-    pub(crate) fn ring_bells(&mut self) {
-        for shard in self.bells.drain(..) {
-            self.mesh.ring(shard);
-        }
-    }
-
     /// The broker has delivered something.
     pub(crate) fn receive(&mut self, delivery: &Delivery, now: Time) {
         self.stats.received.add(1);
@@ -366,14 +369,6 @@ impl Hub {
             self.take_heard(place);
         }
         self.give_up(now);
-    }
-
-    /// Ends questions that are due by then, with what is known.
-    fn give_up(&mut self, due: Time) {
-        let (fleet, foreign) = (&self.fleet, &self.foreign);
-        for number in self.questions.give_up(due, |awaited| name_of(awaited, fleet, foreign)) {
-            self.finish_if_answered(number);
-        }
     }
 
     /// The process ends: the others are told.
@@ -564,80 +559,6 @@ impl Hub {
         });
     }
 
-    /// Asks the others. `None`: nobody is to be waited for.
-    fn ask(&mut self, inquiry: &Inquiry, now: Time) -> Option<u64> {
-        let mut findings = Findings::default();
-        let (namespace, target) = (&inquiry.namespace, &inquiry.target);
-        // How many there are, the hellos have said. Foreign servers say no hello, so they are asked all the same.
-        let is_all = target.is_everyone && target.except.iter().next().is_none();
-        let is_counted = matches!(inquiry.ask, Ask::Count) && is_all;
-        if is_counted {
-            findings.count = self.fleet.sockets(namespace.endpoint(), namespace.name());
-        }
-        if self.questions.is_full() {
-            findings
-                .processes_missing
-                .push("more questions wait for other processes than are kept".to_owned());
-            self.report(inquiry.home, inquiry.number, findings);
-            return None;
-        }
-        let number = self.questions.next_number();
-        let for_clients = matches!(inquiry.ask, Ask::Answers { .. });
-        // Facts are told in time for the home, which waits no longer than it says.
-        let (timeout, patience) = if for_clients {
-            (inquiry.timeout, inquiry.timeout.saturating_add(ANSWER_GRACE))
-        } else {
-            (inquiry.timeout / 10 * 8, inquiry.timeout / 10 * 9)
-        };
-        let mut awaited: SmallVec<[Awaited; 4]> = SmallVec::new();
-        let channel = match one_process(target) {
-            _ if is_counted => Channel::All,
-            Some(tag) if self.is_known(tag) => {
-                awaited.extend(self.fleet.with_tag(tag).map(Awaited::Peer));
-                Channel::Node(tag)
-            }
-            _ => {
-                awaited.extend(self.fleet.ids().map(Awaited::Peer));
-                Channel::All
-            }
-        };
-        if !awaited.is_empty() {
-            let timeout_millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-            let asked = Asked { number, by: self.me.tag.0 };
-            self.post(channel, question_word(inquiry, asked, timeout_millis));
-        }
-        let (home, number_at_home, due) = (inquiry.home, inquiry.number, now + patience);
-        let is_for_one = !target.is_everyone && one_id(target);
-        let question = Question { home, number_at_home, awaited, findings, due, is_for_one };
-        self.questions.open(number, question);
-        Some(number)
-    }
-
-    /// Something was found out about a question of ours.
-    fn add_findings(&mut self, number: u64, by: Awaited, mut findings: Findings, is_last: bool) {
-        let name = name_of(by, &self.fleet, &self.foreign);
-        for (process, _) in &mut findings.servers {
-            if process.is_empty() || matches!(by, Awaited::Peer(_)) {
-                process.clone_from(&name);
-            }
-        }
-        if self.questions.add(number, (by, &name), findings) && is_last {
-            self.questions.has_answered(number, by);
-        }
-        self.finish_if_answered(number);
-    }
-
-    fn finish_if_answered(&mut self, number: u64) {
-        if let Some(question) = self.questions.take_if_answered(number) {
-            self.foreign.iter_mut().for_each(|format| format.forget(number));
-            self.report(question.home, question.number_at_home, question.findings);
-        }
-    }
-
-    fn report(&mut self, home: ShardId, number: Key, findings: Findings) {
-        self.send(home, ShardMessage::Report(Box::new(Report { number, findings })));
-    }
-
     fn peer_gone(&mut self, id: NodeId, why: &str) {
         self.hold.forget(&id);
         let Some(peer) = self.fleet.forget(id) else { return };
@@ -647,69 +568,10 @@ impl Hub {
         }
     }
 
-    /// Gives an event to the shards that may have receivers.
-    fn deliver(&mut self, broadcast: Broadcast) {
-        let broadcast = Arc::new(broadcast);
-        if let Some(relay) = self.mesh.relay() {
-            return self.send(relay, ShardMessage::Relay(broadcast));
-        }
-        let mut audience = Audience::default();
-        let mesh = Arc::clone(&self.mesh);
-        let mut shards = 0;
-        while let Some(shard) = mesh.interest.next(&mut audience, &broadcast.namespace, &broadcast.target) {
-            shards += 1;
-            self.send(shard, ShardMessage::Broadcast(Arc::clone(&broadcast)));
-        }
-        self.stats.nobodys.add(u64::from(shards == 0));
-    }
-
-    /// Has the shards change sockets.
-    fn apply(&mut self, command: SocketCommand) {
-        if let Some(relay) = self.mesh.relay() {
-            return self.send(relay, ShardMessage::RelayCommand(Box::new(command)));
-        }
-        let announcement = match &command.change {
-            SocketChange::Join(room) => Some(self.mesh.interest.announce(&command.namespace, room)),
-            SocketChange::Leave(_) | SocketChange::Disconnect { .. } => None,
-        };
-        let mut audience = Audience::default();
-        let mesh = Arc::clone(&self.mesh);
-        while let Some(shard) = mesh.interest.next(&mut audience, &command.namespace, &command.target) {
-            let command = Box::new(command.clone());
-            self.send(shard, ShardMessage::Command(command, announcement.clone()));
-        }
-    }
-
-    fn send(&mut self, shard: ShardId, message: ShardMessage) {
-        match self.mesh.send_from_outside(shard, message) {
-            Ok(()) if self.bells.contains(&shard) => {}
-            Ok(()) => self.bells.push(shard),
-            Err(InboxError::Gone) => {}
-            Err(InboxError::Full) => {
-                self.stats.lost.add(1);
-                if let Some(more) = self.seldom.full.may_say(self.now) {
-                    tracing::error!(
-                        shard = shard.0,
-                        more,
-                        "a shard does not keep up with what other processes say: messages are lost"
-                    );
-                }
-            }
-        }
-    }
-
     fn unreadable(&mut self, channel: &Channel, reason: &str) {
         self.stats.unreadable.add(1);
         if let Some(more) = self.seldom.unreadable.may_say(self.now) {
             tracing::warn!(?channel, more, "a message from the queue is ignored: {reason}");
         }
-    }
-}
-
-/// How whoever is to answer is called, for people.
-fn name_of(awaited: Awaited, fleet: &Fleet, foreign: &[Box<dyn Foreign>]) -> String {
-    match awaited {
-        Awaited::Peer(id) => fleet.name(id),
-        Awaited::Foreign(place) => foreign[place].name().to_owned(),
     }
 }

@@ -7,11 +7,11 @@ use crate::base::ids::NodeTag;
 use crate::bus::Channel;
 use crate::bus::hub::words::{counted, reframe};
 use crate::bus::hub::{Answering, Asker, Hub};
-use crate::bus::own::{AskWord, Asked, Raw, ServerWord, To, Word};
+use crate::bus::own::{AskWord, Asked, To, Word};
 use crate::bus::questions::QUESTIONS_MAX;
 use crate::mesh::ShardMessage;
 use crate::message::address::Address;
-use crate::message::inquiry::{AckError, Ask, Findings, Inquiry, Reply, Request};
+use crate::message::inquiry::{AckError, Ask, Findings, Reply, Request};
 use crate::message::target::{Reach, Target};
 
 impl Hub {
@@ -76,17 +76,4 @@ impl Hub {
         self.answering.push(Answering { to, receiver });
         Some(reply)
     }
-}
-
-/// What a question is on its way to other processes.
-pub(super) fn question_word<'a>(inquiry: &'a Inquiry, question: Asked, timeout_millis: u64) -> Word<'a> {
-    let ask = match &inquiry.ask {
-        Ask::Servers(event) => return Word::Server(ServerWord::new(event, Some(question))),
-        Ask::Answers { frame, .. } => AskWord::Answers { frame: Raw(frame) },
-        Ask::Sockets => AskWord::Sockets,
-        Ask::Ids => AskWord::Ids,
-        Ask::Count | Ask::Census => AskWord::Count,
-        Ask::Rooms => AskWord::Rooms,
-    };
-    Word::Ask { question, to: To::new(&inquiry.namespace, &inquiry.target), ask, timeout_millis }
 }

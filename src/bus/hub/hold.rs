@@ -9,7 +9,6 @@ use std::time::Duration;
 use rustc_hash::FxHashSet;
 
 use crate::base::time::Time;
-use crate::bus::hub::Hub;
 use crate::bus::own::NodeId;
 
 /// How long the others have to come back: each tries again within half a second.
@@ -51,19 +50,6 @@ impl Hold {
             self.awaited.clear();
         }
         is_late
-    }
-}
-
-impl Hub {
-    /// Whether nothing is to be sent now but [`take_hello`](Hub::take_hello): neither what the hub has nor what it is to be told. Not
-    /// for longer than [`HOLD_MAX`].
-    pub(crate) fn is_holding(&self) -> bool {
-        !self.hold.is_over()
-    }
-
-    /// What waits is sent although somebody is still away.
-    pub(crate) fn end_hold(&mut self) {
-        self.hold = Hold::default();
     }
 }
 
