@@ -6,8 +6,8 @@ mod naive;
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use serde::Serialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shardcast::Json;
 use shardcast::bench_support::{client_frame, decode, encode_ack, encode_event, is_json, mask};
@@ -135,4 +135,96 @@ fn json_scan(bencher: Bencher<'_, '_>, len: usize) {
 #[divan::bench(args = SIZES)]
 fn json_scan_naive(bencher: Bencher<'_, '_>, len: usize) {
     bench_json(bencher, len, |text| serde_json::from_str::<IgnoredAny>(text).is_ok());
+}
+
+/// What a value is read from: a short text, the message of a chat, and lists of such messages of these bytes.
+const VALUES: [&str; 4] = ["14 B", "64 B", "10 KB", "100 KB"];
+
+fn value_text(size: &str) -> String {
+    let record = |n: usize| json!({ "id": n, "name": format!("user {n}"), "score": n as f64 / 8.0, "tags": ["a", "b"], "on": true });
+    match size {
+        "14 B" => json!("hello, there").to_string(),
+        "64 B" => json!(MESSAGE).to_string(),
+        "10 KB" => json!((0..130).map(record).collect::<Vec<_>>()).to_string(),
+        _ => json!((0..1_270).map(record).collect::<Vec<_>>()).to_string(),
+    }
+}
+
+/// A struct that reads the records of the lists.
+#[derive(Debug, PartialEq, Deserialize, Serialize)]
+struct Record {
+    id: u64,
+    name: String,
+    score: f64,
+    tags: Vec<String>,
+    on: bool,
+}
+
+#[divan::bench(args = VALUES)]
+fn owned_value_by_serde_json(bencher: Bencher<'_, '_>, size: &str) {
+    let text = value_text(size);
+    let read = |text: &str| serde_json::from_str::<Value>(text).ok();
+    assert_eq!(read(&text).map(|value| value.to_string()), Some(text.clone()));
+    bencher.counter(BytesCount::of_str(&text)).bench_local(|| read(black_box(&text)));
+}
+
+/// The copy that it works in, and its buffers, are kept from call to call.
+#[divan::bench(args = VALUES)]
+fn owned_value_by_simd_json(bencher: Bencher<'_, '_>, size: &str) {
+    let text = value_text(size);
+    let (mut copy, mut buffers) = (Vec::new(), simd_json::Buffers::default());
+    let mut read = |text: &str| {
+        copy.clear();
+        copy.extend_from_slice(text.as_bytes());
+        simd_json::serde::from_slice_with_buffers::<Value>(&mut copy, &mut buffers).ok()
+    };
+    assert_eq!(read(&text).map(|value| value.to_string()), Some(text.clone()));
+    bencher.counter(BytesCount::of_str(&text)).bench_local(|| read(black_box(&text)));
+}
+
+#[divan::bench(args = &VALUES[2..])]
+fn owned_structs_by_serde_json(bencher: Bencher<'_, '_>, size: &str) {
+    let text = value_text(size);
+    let read = |text: &str| serde_json::from_str::<Vec<Record>>(text).ok();
+    assert!(read(&text).is_some_and(|records| records.len() > 100));
+    bencher.counter(BytesCount::of_str(&text)).bench_local(|| read(black_box(&text)));
+}
+
+#[divan::bench(args = &VALUES[2..])]
+fn owned_structs_by_simd_json(bencher: Bencher<'_, '_>, size: &str) {
+    let text = value_text(size);
+    let (mut copy, mut buffers) = (Vec::new(), simd_json::Buffers::default());
+    let mut read = |text: &str| {
+        copy.clear();
+        copy.extend_from_slice(text.as_bytes());
+        simd_json::serde::from_slice_with_buffers::<Vec<Record>>(&mut copy, &mut buffers).ok()
+    };
+    assert_eq!(read(&text), serde_json::from_str(&text).ok());
+    bencher.counter(BytesCount::of_str(&text)).bench_local(|| read(black_box(&text)));
+}
+
+/// What replies are made of: serde_json's writer, and ours.
+#[divan::bench(args = VALUES)]
+fn value_written_by_serde_json(bencher: Bencher<'_, '_>, size: &str) {
+    let (text, mut out) = (value_text(size), Vec::new());
+    let value: Value = serde_json::from_str(&text).expect("it is JSON");
+    let mut write = |value: &Value| {
+        out.clear();
+        serde_json::to_writer(&mut out, value).expect("a value has JSON");
+        out.len()
+    };
+    assert_eq!(write(&value), text.len());
+    bencher.counter(BytesCount::of_str(&text)).bench_local(|| write(black_box(&value)));
+}
+
+#[divan::bench(args = VALUES)]
+fn value_written_by_us(bencher: Bencher<'_, '_>, size: &str) {
+    let (text, mut out) = (value_text(size), Vec::new());
+    let value: Value = serde_json::from_str(&text).expect("it is JSON");
+    let mut write = |value: &Value| {
+        out.clear();
+        encode_ack(&mut out, 427, &value)
+    };
+    assert!(write(&value));
+    bencher.counter(BytesCount::of_str(&text)).bench_local(|| write(black_box(&value)));
 }

@@ -13,7 +13,7 @@ use std::sync::mpsc;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use serde_json::{Value, json};
-use shardcast::bench_support::{Inboxes, Room, Timers, World, client_frame};
+use shardcast::bench_support::{Inboxes, Room, Timers, World, client_binary_frame, client_frame};
 
 /// An event for the handler that adds up numbers.
 const COUNT: &str = r#"42["count",3,"hello, how are you?"]"#;
@@ -21,6 +21,19 @@ const COUNT: &str = r#"42["count",3,"hello, how are you?"]"#;
 /// An event that is acknowledged with its arguments.
 const ECHO: &str = r#"42427["echo",{"room":"lobby","text":"hello, how are you?","n":17}]"#;
 const ECHO_ANSWER: &str = r#"43427[{"room":"lobby","text":"hello, how are you?","n":17}]"#;
+
+const OBJECT: &str = r#"{"n":17,"room":"lobby","text":"hello, how are you?"}"#;
+
+/// The event, and what is sent with it.
+const EVENTS: [&str; 7] = [
+    "echo <- text",
+    "echo text <- text",
+    "echo value <- text",
+    "echo <- object",
+    "echo value <- object",
+    "echo <- binary",
+    "echo binary <- binary",
+];
 
 const RECEIVERS: [usize; 3] = [10, 1_000, 10_000];
 const MESSAGES: usize = 1_000;
@@ -155,6 +168,37 @@ fn turn(bencher: Bencher<'_, '_>, events: usize) {
         .counter(ItemsCount::new(events))
         .with_inputs(|| frames.clone())
         .bench_local_refs(|bytes| step(bytes));
+}
+
+/// One echo, from the client's frames to the answer's: what reading and writing a type costs beside passing the text on. For
+/// instructions, which a busy machine does not change, see perf/instructions.
+#[divan::bench(args = EVENTS)]
+fn event(bencher: Bencher<'_, '_>, name: &str) {
+    let (mut world, frames, answer_len) = (World::new(1), event_frames(name), event_answer_len(name));
+    assert_eq!(world.turn(&mut frames.clone()), answer_len);
+    bencher.with_inputs(|| frames.clone()).bench_local_refs(|bytes| world.turn(bytes));
+}
+
+/// What the client sends: one argument of 64 bytes, an object, or an attachment of 1 KiB.
+fn event_frames(name: &str) -> Vec<u8> {
+    let (event, kind) = name.split_once(" <- ").expect("a row says what is sent");
+    match kind {
+        "binary" => {
+            let packet = format!(r#"451-427["{event}",{{"_placeholder":true,"num":0}}]"#);
+            [client_frame(&packet), client_binary_frame(&[7; 1_024])].concat()
+        }
+        "text" => client_frame(&format!(r#"42427["{event}","{}"]"#, "x".repeat(64))),
+        _ => client_frame(&format!(r#"42427["{event}",{OBJECT}]"#)),
+    }
+}
+
+fn event_answer_len(name: &str) -> usize {
+    let len = match name.split_once(" <- ").expect("a row says what is sent").1 {
+        "binary" => 2 + r#"461-427[{"_placeholder":true,"num":0}]"#.len() + 4 + 1_024,
+        "text" => 2 + r#"43427[""]"#.len() + 64,
+        _ => 2 + "43427[]".len() + OBJECT.len(),
+    };
+    len
 }
 
 /// Values of every event, and a buffer for every answer.

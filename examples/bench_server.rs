@@ -1,22 +1,25 @@
 //! The server that the benchmarks talk to: the few events that `perf/` compares between servers.
 //!
-//! `cargo run --release --example bench_server -- PORT [--shards N] [--io uring|epoll|monoio] [--flush-window MS] [--queue URL] [--formats F]`
-//! on 127.0.0.1. The same events on other servers are in perf/peers; what is measured with them is in perf/README.md.
+//! `cargo run --release --example bench_server -- PORT [--handlers typed|raw] [--shards N] [--io uring|epoll|monoio] [--flush-window MS]
+//! [--queue URL] [--formats F]` on 127.0.0.1. Its handlers read and write values, as those of most servers do; `--handlers raw` passes on
+//! what came, without a look at it. The same events on other servers are in perf/peers; what is measured with them is in perf/README.md.
 
 use std::time::Duration;
 
-use shardcast::{Args, ArgsError, Config, Context, Error, Io, Namespace, QueueFormats, Server};
+use serde_json::Value;
+use shardcast::{Args, ArgsError, Binary, Config, Context, Error, Io, Namespace, QueueFormats, Server};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const USAGE: &str = "usage: bench_server PORT [--shards N] [--io uring|epoll|monoio] [--flush-window MS] [--queue URL] [--formats F]";
+const USAGE: &str = "usage: bench_server PORT [--handlers typed|raw] [--shards N] [--io uring|epoll|monoio] [--flush-window MS] [--queue URL] [--formats F]";
 
 fn main() -> shardcast::Result<()> {
-    Server::new(configure(std::env::args().skip(1))?).namespace("/", register).run()
+    let (config, is_raw) = configure(std::env::args().skip(1))?;
+    Server::new(config).namespace("/", if is_raw { register_raw } else { register }).run()
 }
 
-fn configure(mut arguments: impl Iterator<Item = String>) -> shardcast::Result<Config> {
+fn configure(mut arguments: impl Iterator<Item = String>) -> shardcast::Result<(Config, bool)> {
     let port = arguments.next().ok_or_else(|| Error::new(USAGE))?;
     let port: u16 = port.parse().map_err(|_| Error::new(format!("{port:?} is not a port; {USAGE}")))?;
     let mut config = Config {
@@ -25,9 +28,12 @@ fn configure(mut arguments: impl Iterator<Item = String>) -> shardcast::Result<C
         log: "warn".to_owned(),
         ..Config::default()
     };
+    let mut is_raw = false;
     while let Some(name) = arguments.next() {
         let value = arguments.next().ok_or_else(|| Error::new(format!("{name} needs a value; {USAGE}")))?;
         match (name.as_str(), value.as_str()) {
+            ("--handlers", "typed") => is_raw = false,
+            ("--handlers", "raw") => is_raw = true,
             ("--shards", _) => {
                 config.shards = value.parse().map_err(|_| Error::new("--shards takes a number"))?
             }
@@ -46,16 +52,29 @@ fn configure(mut arguments: impl Iterator<Item = String>) -> shardcast::Result<C
             _ => return Err(Error::new(format!("unknown option {name} {value}; {USAGE}"))),
         }
     }
-    Ok(config)
+    Ok((config, is_raw))
 }
 
 fn register(io: &mut Namespace) {
+    io.on("echo", |_: &mut Context, value: Value| value);
+    io.on("bin", |_: &mut Context, bytes: Binary| bytes);
+    io.on("broadcast", |cx: &mut Context, value: Value| {
+        cx.broadcast().emit("msg", value);
+    });
+    io.on("join", |cx: &mut Context, room: &str| cx.join(room));
+    io.on("room", |cx: &mut Context, room: &str, value: Value| {
+        cx.to(room).emit("msg", value);
+    });
+}
+
+/// The same, but nothing is read that need not be.
+fn register_raw(io: &mut Namespace) {
     io.on_echo("echo", |_: &mut Context, _| {});
     io.on_echo("bin", |_: &mut Context, _| {});
     io.on_raw("broadcast", |cx: &mut Context, args: Args<'_>| {
         cx.broadcast().emit("msg", args);
     });
-    io.on("join", |cx: &mut Context, room: String| cx.join(room));
+    io.on("join", |cx: &mut Context, room: &str| cx.join(room));
     io.on_raw("room", |cx: &mut Context, args: Args<'_>| {
         let room: String = args.read(0)?;
         cx.to(room).emit("msg", args.skip(1));

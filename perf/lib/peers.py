@@ -45,6 +45,12 @@ PEERS = {
             command_two_cores=[RELEASE / "examples/bench_server", "{port}", "--shards", "{shards}"],
         ),
         Peer(
+            "shardcast-raw",
+            [RELEASE / "examples/bench_server", "{port}", "--shards", "{shards}", "--handlers", "raw"],
+            "this project with handlers that pass on what came without reading it",
+            command_two_cores=[RELEASE / "examples/bench_server", "{port}", "--shards", "{shards}", "--handlers", "raw"],
+        ),
+        Peer(
             "shardcast-epoll",
             [RELEASE / "examples/bench_server", "{port}", "--shards", "{shards}", "--io", "epoll"],
             "this project on epoll",
@@ -66,8 +72,8 @@ PEERS = {
         Peer("node", ["node", PERF / "peers/node/server.js", "{port}"], "socket.io on ws, Node", {"NODE_ENV": "production"}),
     ]
 }
-# All but a backend that is there for comparison.
-PEERS_DEFAULT = [name for name in PEERS if name != "shardcast-monoio"]
+# All but what is there for comparison.
+PEERS_DEFAULT = [name for name in PEERS if name not in ("shardcast-monoio", "shardcast-raw")]
 
 
 def build(names, with_generator):

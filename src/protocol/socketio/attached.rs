@@ -10,8 +10,8 @@ use std::fmt;
 use bytes::Bytes;
 use serde::de::value::{self, BytesDeserializer};
 use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess,
-    VariantAccess, Visitor,
+    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, IntoDeserializer, MapAccess,
+    SeqAccess, VariantAccess, Visitor,
 };
 use serde_json::Value;
 
@@ -21,8 +21,7 @@ use super::binary;
 pub(super) const READS_TEXT: [&str; 2] = [binary::NAME, "$serde_json::private::RawValue"];
 
 /// What a type without room for bytes is told.
-const NO_ROOM: &str =
-    "a binary attachment stands here: read it as shardcast::Binary, or keep the text as shardcast::RawJson";
+const NO_ROOM: &str = "a binary attachment stands here: read it as shardcast::Binary, or keep the text as shardcast::RawJson";
 
 /// What comes after the beginning of a placeholder is kept as a [`Value`] and read from there. Within what is kept the same may
 /// begin, and is kept again: so often at most, since each time costs as much as all that is within.
@@ -49,6 +48,113 @@ fn within_kept<R>(read: impl FnOnce() -> R) -> R {
     let _restore = Restore(KEPT_DEPTH.get());
     KEPT_DEPTH.set(KEPT_DEPTH.get() + 1);
     read()
+}
+
+/// A type that is read within arguments that have attachments.
+pub(super) struct AmongAttachments<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for AmongAttachments<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::deserialize(Attached(deserializer)).map(AmongAttachments)
+    }
+}
+
+/// An argument that is an attachment as a whole, for what takes bytes: `Binary`, `&[u8]`, an `Option` of them. Other types
+/// are read elsewhere.
+pub(super) struct Alone<'e, 't> {
+    pub(super) num: usize,
+    pub(super) bytes: &'e [u8],
+    /// Set when the attachment was asked for: a type that asks for nothing is read elsewhere, too.
+    pub(super) is_taken: &'t mut bool,
+}
+
+/// Says that the type is another, to who knows that already.
+#[derive(Debug)]
+pub(super) struct NotBytes;
+
+impl fmt::Display for NotBytes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("no binary attachment is asked for")
+    }
+}
+
+impl std::error::Error for NotBytes {}
+
+impl Error for NotBytes {
+    fn custom<T: fmt::Display>(_: T) -> NotBytes {
+        NotBytes
+    }
+}
+
+macro_rules! refused {
+    ($($method:ident($($name:ident: $type:ty),*);)*) => {$(
+        fn $method<V: Visitor<'de>>(self, $(_: $type,)* _: V) -> Result<V::Value, NotBytes> {
+            Err(NotBytes)
+        }
+    )*};
+}
+
+impl<'de> Deserializer<'de> for Alone<'de, '_> {
+    type Error = NotBytes;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotBytes> {
+        *self.is_taken = true;
+        visitor.visit_map(Marker { num: self.num, entries_left: 2 }).map_err(|_| NotBytes)
+    }
+
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotBytes> {
+        *self.is_taken = true;
+        visitor.visit_borrowed_bytes(self.bytes)
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotBytes> {
+        self.deserialize_bytes(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotBytes> {
+        visitor.visit_some(self)
+    }
+
+    refused! {
+        deserialize_bool();
+        deserialize_i8();
+        deserialize_i16();
+        deserialize_i32();
+        deserialize_i64();
+        deserialize_i128();
+        deserialize_u8();
+        deserialize_u16();
+        deserialize_u32();
+        deserialize_u64();
+        deserialize_u128();
+        deserialize_f32();
+        deserialize_f64();
+        deserialize_char();
+        deserialize_str();
+        deserialize_string();
+        deserialize_unit();
+        deserialize_unit_struct(name: &'static str);
+        deserialize_seq();
+        deserialize_tuple(len: usize);
+        deserialize_tuple_struct(name: &'static str, len: usize);
+        deserialize_map();
+        deserialize_struct(name: &'static str, fields: &'static [&'static str]);
+        deserialize_enum(name: &'static str, variants: &'static [&'static str]);
+        deserialize_identifier();
+        deserialize_ignored_any();
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, NotBytes> {
+        if name != binary::NAME {
+            return Err(NotBytes);
+        }
+        *self.is_taken = true;
+        visitor.visit_u128(self.num as u128)
+    }
 }
 
 /// A deserializer, or an access to its parts, within arguments that have attachments.

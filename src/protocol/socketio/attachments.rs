@@ -4,6 +4,7 @@
 //! binary messages as it says. Refusing text meanwhile is the caller's, and so is the limit on bytes.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::packet::PacketKind;
 
@@ -17,7 +18,7 @@ pub(crate) struct PendingBinary {
     /// Where the payload begins; at a character, and within `text`.
     payload_start: usize,
     /// Never more than `count`.
-    attachments: Vec<Bytes>,
+    attachments: SmallVec<[Bytes; 1]>,
     count: usize,
 }
 
@@ -32,7 +33,7 @@ impl PendingBinary {
     ) -> PendingBinary {
         debug_assert!(kind.is_binary() && count > 0, "only a binary packet waits for attachments");
         let text = [namespace, payload].concat().into_boxed_str();
-        let attachments = Vec::with_capacity(count);
+        let attachments = SmallVec::with_capacity(count);
         PendingBinary { kind, id, text, payload_start: namespace.len(), attachments, count }
     }
 

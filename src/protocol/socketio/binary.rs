@@ -5,14 +5,17 @@
 //! guard puts back what was there before, also when a user's code panics. Does not read or write packets.
 
 use std::cell::RefCell;
+use std::sync::LazyLock;
 use std::{fmt, mem};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use memchr::memmem::Finder;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use smallvec::SmallVec;
 
 use crate::base::limits::JSON_DEPTH_MAX;
 
@@ -28,12 +31,18 @@ pub(crate) const NUM_KEY: &str = "num";
 /// The name by which `Binary` asks a deserializer for an attachment.
 pub(super) const NAME: &str = "shardcast::Binary";
 
+/// The name of the struct that a `Binary` value writes, and what users give does not have: see `writer`.
+pub(super) const OWN_PLACEHOLDER: &str = "$shardcast::Placeholder";
+
 /// Levels of a server's own payload that are looked through: each takes some stack. `msgpack` writes as many.
 pub(crate) const WRITTEN_DEPTH_MAX: usize = 4 * JSON_DEPTH_MAX;
 
+/// Most packets have one attachment.
+type Incoming = SmallVec<[Bytes; 1]>;
+
 thread_local! {
     /// The attachments of the `Args` that are being read; none outside.
-    static INCOMING: RefCell<Vec<Bytes>> = const { RefCell::new(Vec::new()) };
+    static INCOMING: RefCell<Incoming> = const { RefCell::new(SmallVec::new_const()) };
     /// Where the running encoder collects attachments; `None` outside.
     static COLLECTOR: RefCell<Option<Collector>> = const { RefCell::new(None) };
 }
@@ -88,11 +97,16 @@ impl From<&'static [u8]> for Binary {
 
 impl Serialize for Binary {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let num = COLLECTOR.with_borrow_mut(|collector| Some(collector.as_mut()?.push(self.0.clone())));
-        match num {
-            Some(num) => Placeholder { is_placeholder: true, num }.serialize(serializer),
-            None => serializer.serialize_str(&STANDARD.encode(&self.0)),
-        }
+        serialize(&self.0, serializer)
+    }
+}
+
+/// Writes bytes as an attachment within an encoder, else as a base64 text.
+pub(super) fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    let num = COLLECTOR.with_borrow_mut(|collector| Some(collector.as_mut()?.push(bytes.clone())));
+    match num {
+        Some(num) => Placeholder { is_placeholder: true, num }.serialize(serializer),
+        None => serializer.serialize_str(&STANDARD.encode(bytes)),
     }
 }
 
@@ -112,7 +126,23 @@ impl<'de> Visitor<'de> for BinaryVisitor {
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Binary, D::Error> {
-        deserializer.deserialize_any(self)
+        deserializer.deserialize_any(PlaceholderVisitor)
+    }
+
+    /// From [`Alone`](super::attached::Alone), which knows the number. No JSON is read as one of 128 bits here.
+    fn visit_u128<E: Error>(self, num: u128) -> Result<Binary, E> {
+        let bytes = usize::try_from(num).ok().and_then(incoming);
+        bytes.map(Binary).ok_or_else(|| E::custom(format_args!("no binary attachment {num}")))
+    }
+}
+
+struct PlaceholderVisitor;
+
+impl<'de> Visitor<'de> for PlaceholderVisitor {
+    type Value = Binary;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        BinaryVisitor.expecting(formatter)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Binary, A::Error> {
@@ -138,7 +168,7 @@ pub(super) fn placeholder(text: &str) -> Option<usize> {
 }
 
 #[derive(Deserialize, Serialize)]
-#[serde(expecting = "a binary attachment")]
+#[serde(rename = "$shardcast::Placeholder", expecting = "a binary attachment")]
 struct Placeholder {
     #[serde(rename = "_placeholder")]
     is_placeholder: bool,
@@ -161,7 +191,7 @@ impl Collector {
 
 /// Runs `read` so that `Binary` values take these attachments.
 pub(super) fn with_incoming<R>(attachments: &[Bytes], read: impl FnOnce() -> R) -> R {
-    struct Restore(Vec<Bytes>);
+    struct Restore(Incoming);
 
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -169,7 +199,7 @@ pub(super) fn with_incoming<R>(attachments: &[Bytes], read: impl FnOnce() -> R) 
         }
     }
 
-    let _restore = Restore(INCOMING.replace(attachments.to_vec()));
+    let _restore = Restore(INCOMING.replace(SmallVec::from(attachments)));
     read()
 }
 
@@ -217,6 +247,21 @@ pub(crate) fn check_placeholders(payload: &str, attachments: usize) -> Result<()
     if may_hold_key { Placeholders::count(payload, attachments, JSON_DEPTH_MAX).map(drop) } else { Ok(()) }
 }
 
+/// Checks a payload that attachments follow, in one pass: that it is JSON, and that each placeholder names one of them.
+///
+/// # Errors
+/// Those of `json::validate` and of [`check_placeholders`].
+pub(super) fn validate(payload: &str, attachments: usize) -> Result<(), PacketError> {
+    // One level less than is allowed: what is deeper takes the long way, which counts exactly.
+    match Placeholders::whole(payload, attachments, JSON_DEPTH_MAX - 1) {
+        true => Ok(()),
+        false => {
+            json::validate(payload)?;
+            check_placeholders(payload, attachments)
+        }
+    }
+}
+
 /// Whether a text that an encoder has written has this many objects that are placeholders: its own, and nothing that a user
 /// gave and receivers would take for one. A packet without attachments is free of that: there they look for none.
 pub(crate) fn holds_placeholders(payload: &str, attachments: usize) -> bool {
@@ -260,8 +305,21 @@ pub(crate) fn inline_attachments(args: &str, attachments: &[impl AsRef<[u8]>]) -
     out
 }
 
+/// The attachment that the first of these elements stands for, and the elements behind it; if it is written as stock clients do, and
+/// one of the first ten.
+pub(super) fn split_placeholder(elements: &str) -> Option<(usize, Elements<'_>)> {
+    let rest = elements.strip_prefix(r#"{"_placeholder":true,"num":"#)?;
+    let (digit, behind) = match rest.as_bytes() {
+        [digit @ b'0'..=b'9', b'}'] => (digit, ""),
+        [digit @ b'0'..=b'9', b'}', b',', ..] => (digit, rest.get("0},".len()..)?),
+        _ => return None,
+    };
+    Some((usize::from(digit - b'0'), Elements::new(behind)))
+}
+
 fn keys_in(payload: &str) -> usize {
-    memchr::memmem::find_iter(payload.as_bytes(), PLACEHOLDER_KEY).count()
+    static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(PLACEHOLDER_KEY));
+    KEY.find_iter(payload.as_bytes()).count()
 }
 
 /// A walk through a payload that counts its placeholders.
@@ -282,12 +340,45 @@ struct Span {
     num: usize,
 }
 
+/// A key of an object, by what it says of a placeholder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Key {
+    Placeholder,
+    Num,
+    Other,
+}
+
+impl Key {
+    /// From its text with the quotes.
+    fn of(quoted: &str) -> Key {
+        match quoted {
+            "\"_placeholder\"" => Key::Placeholder,
+            "\"num\"" => Key::Num,
+            _ if memchr::memchr(b'\\', quoted.as_bytes()).is_none() => Key::Other,
+            _ => match json::unescape(quoted).as_deref() {
+                Some(PLACEHOLDER_KEY) => Key::Placeholder,
+                Some(NUM_KEY) => Key::Num,
+                _ => Key::Other,
+            },
+        }
+    }
+}
+
 impl Placeholders<'_> {
     fn count(payload: &str, attachments: usize, depth_max: usize) -> Result<usize, PacketError> {
         let scanner = Scanner::new(payload);
         let mut placeholders = Placeholders { scanner, attachments, depth_max, count: 0, spans: None };
         placeholders.value(0)?;
         Ok(placeholders.count)
+    }
+
+    /// Whether the text is one value of these levels, and each of its placeholders names an attachment.
+    fn whole(payload: &str, attachments: usize, depth_max: usize) -> bool {
+        let scanner = Scanner::new(payload);
+        let mut placeholders = Placeholders { scanner, attachments, depth_max, count: 0, spans: None };
+        let is_valid = placeholders.value(0).is_ok();
+        placeholders.scanner.skip_white_space();
+        is_valid && placeholders.scanner.at == payload.len()
     }
 
     /// Goes past one value. Recursion is safe because the depth is limited.
@@ -325,15 +416,15 @@ impl Placeholders<'_> {
         }
         let (mut is_placeholder, mut in_range) = (false, None);
         loop {
-            let key = json::unescape(self.scanner.key()?);
+            let key = Key::of(self.scanner.key()?);
             self.scanner.skip_white_space();
             let start = self.scanner.at;
             self.value(depth + 1)?;
             let value = self.scanner.since(start);
-            match key.as_deref() {
-                Some(PLACEHOLDER_KEY) => is_placeholder = value == "true",
-                Some(NUM_KEY) => in_range = value.parse().ok().filter(|num| *num < self.attachments),
-                _ => {}
+            match key {
+                Key::Placeholder => is_placeholder = value == "true",
+                Key::Num => in_range = value.parse().ok().filter(|num| *num < self.attachments),
+                Key::Other => {}
             }
             match self.scanner.take() {
                 Some(b',') => {}
@@ -372,7 +463,10 @@ impl Placeholders<'_> {
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
+    use proptest::prelude::*;
+
     use super::super::event::{Args, ArgsError};
+    use super::super::json::tests::json;
     use super::*;
 
     const ONE: &str = r#"[{"_placeholder":true,"num":0}]"#;
@@ -495,5 +589,41 @@ mod tests {
         assert!(panicked.is_err());
         assert_eq!((outer.len(), inner.len()), (3, 1));
         assert_eq!(serde_json::to_string(&bytes).unwrap(), "\"AQ==\"");
+    }
+
+    /// Whether one pass and two tell the same.
+    fn assert_validated_alike(payload: &str) {
+        let expected =
+            json::validate(payload).map_err(PacketError::from).and_then(|()| check_placeholders(payload, 2));
+        assert_eq!(validate(payload, 2), expected, "{payload}");
+    }
+
+    #[test]
+    fn one_pass_validates_as_two_do() {
+        for depth in [JSON_DEPTH_MAX - 1, JSON_DEPTH_MAX, JSON_DEPTH_MAX + 1] {
+            for inner in ["", "1", r#"{"_placeholder":true,"num":7}"#, r#"{"_placeholder":true,"num":1}"#] {
+                assert_validated_alike(&format!("{}{inner}{}", "[".repeat(depth), "]".repeat(depth)));
+            }
+        }
+        for payload in ["", " ", "[1] ", "[1] x", "[1", "[1,]", "{\"a\":}", "[01]", "[\"\\x\"]", " [ { } ] "]
+        {
+            assert_validated_alike(payload);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn anything_is_validated_by_one_pass_as_by_two(
+            parts in prop::collection::vec(prop_oneof![
+                Just(r#"{"_placeholder":true,"num":0}"#.to_owned()),
+                Just(r#"{"_placeholder":true,"num":2}"#.to_owned()),
+                Just(r#"{"n\u0075m":1,"_placeholder":true}"#.to_owned()),
+                "[\\[\\]{}:,\"a0 ]{0,4}",
+                json(),
+            ], 0..5)
+        ) {
+            assert_validated_alike(&format!("[{}]", parts.join(",")));
+            assert_validated_alike(&parts.concat());
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Packets to text, appended to a buffer that may be warm: text events allocate nothing then.
 //!
-//! Socket.IO protocol 5, "Packet encoding". Arguments go through serde_json's compact form straight into
-//! the buffer; `ArgsSerializer` takes the brackets off their list. Does not write Engine.IO's leading `4`.
+//! Socket.IO protocol 5, "Packet encoding". Arguments are written straight into the buffer, by `writer`;
+//! `ArgsSerializer` takes the brackets off their list. Does not write Engine.IO's leading `4`.
 
 use std::fmt;
 
@@ -13,9 +13,7 @@ pub(crate) use super::packet::is_reserved_event;
 
 use super::binary;
 use super::raw_json::RawJson;
-
-/// Digits of the largest `u64`.
-const DECIMAL_DIGITS_MAX: usize = 20;
+use super::writer::{JsonWriter, push_decimal, push_string};
 
 /// Why something cannot be emitted.
 ///
@@ -198,11 +196,13 @@ fn finish_with_args<A: Serialize + ?Sized>(
     attachments: &mut Vec<Bytes>,
 ) -> Result<(), EncodeError> {
     let attachments_start = attachments.len();
+    let mut writer = JsonWriter::new(out);
     let mut result =
-        binary::with_collector(attachments, || args.serialize(ArgsSerializer { out: &mut *out }));
+        binary::with_collector(attachments, || args.serialize(ArgsSerializer { writer: &mut writer }));
+    let JsonWriter { placeholders, is_suspect, .. } = writer;
     out.push(b']');
     let count = attachments.len() - attachments_start;
-    if result.is_ok() && count > 0 {
+    if result.is_ok() && count > 0 && (is_suspect || placeholders != count) {
         result = check_written(out.get(payload_start..).unwrap_or_default(), count);
     }
     if let Err(error) = result {
@@ -217,6 +217,7 @@ fn finish_with_args<A: Serialize + ?Sized>(
 }
 
 /// No object of a user's may pass for an attachment.
+#[cold]
 fn check_written(payload: &[u8], attachments: usize) -> Result<(), EncodeError> {
     let payload = std::str::from_utf8(payload).unwrap_or_default();
     if binary::holds_placeholders(payload, attachments) { Ok(()) } else { Err(EncodeError::Placeholder) }
@@ -227,9 +228,12 @@ pub(crate) fn make_binary(out: &mut Vec<u8>, start: usize, count: usize) {
     if let Some(kind) = out.get_mut(start) {
         *kind += 3;
     }
-    let mut digits = [0; DECIMAL_DIGITS_MAX];
-    let digits = decimal(&mut digits, count as u64);
-    out.splice(start + 1..start + 1, digits.iter().copied().chain([b'-']));
+    let len = out.len();
+    push_decimal(out, count as u64);
+    out.push(b'-');
+    // What was just written belongs before the rest.
+    let written = out.len() - len;
+    out.get_mut(start + 1..).unwrap_or_default().rotate_right(written);
 }
 
 fn push_header(out: &mut Vec<u8>, kind: u8, namespace: &str, id: Option<u64>) {
@@ -239,47 +243,28 @@ fn push_header(out: &mut Vec<u8>, kind: u8, namespace: &str, id: Option<u64>) {
         out.push(b',');
     }
     if let Some(id) = id {
-        let mut digits = [0; DECIMAL_DIGITS_MAX];
-        out.extend_from_slice(decimal(&mut digits, id));
+        push_decimal(out, id);
     }
-}
-
-fn decimal(digits: &mut [u8; DECIMAL_DIGITS_MAX], number: u64) -> &[u8] {
-    let mut rest = number;
-    let mut start = DECIMAL_DIGITS_MAX;
-    for (place, digit) in digits.iter_mut().enumerate().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        start = place;
-        if rest == 0 {
-            break;
-        }
-    }
-    digits.get(start..).unwrap_or_default()
-}
-
-fn push_string(out: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(out, text).expect("a string has JSON and a Vec takes it");
 }
 
 /// Writes the elements of a tuple or a list with commas between them, to a buffer that ends with the
 /// bracket or with another element; refuses whatever is not such a list.
-struct ArgsSerializer<'a> {
-    out: &'a mut Vec<u8>,
+struct ArgsSerializer<'w, 'a> {
+    writer: &'w mut JsonWriter<'a>,
 }
 
-impl ArgsSerializer<'_> {
+impl ArgsSerializer<'_, '_> {
+    #[inline]
     fn push<T: Serialize + ?Sized>(&mut self, element: &T) -> Result<(), EncodeError> {
         // No value ends with this bracket, so only the first argument of an acknowledgement follows it.
-        if self.out.last() != Some(&b'[') {
-            self.out.push(b',');
+        if self.writer.out.last() != Some(&b'[') {
+            self.writer.out.push(b',');
         }
-        let mut serializer = serde_json::Serializer::new(&mut *self.out);
-        element.serialize(&mut serializer).map_err(|error| EncodeError::Json(error.to_string()))
+        element.serialize(&mut *self.writer)
     }
 }
 
-impl SerializeSeq for ArgsSerializer<'_> {
+impl SerializeSeq for ArgsSerializer<'_, '_> {
     type Ok = ();
     type Error = EncodeError;
 
@@ -292,7 +277,7 @@ impl SerializeSeq for ArgsSerializer<'_> {
     }
 }
 
-impl SerializeTuple for ArgsSerializer<'_> {
+impl SerializeTuple for ArgsSerializer<'_, '_> {
     type Ok = ();
     type Error = EncodeError;
 
@@ -305,7 +290,7 @@ impl SerializeTuple for ArgsSerializer<'_> {
     }
 }
 
-impl SerializeTupleStruct for ArgsSerializer<'_> {
+impl SerializeTupleStruct for ArgsSerializer<'_, '_> {
     type Ok = ();
     type Error = EncodeError;
 
@@ -327,7 +312,7 @@ macro_rules! not_args {
     )*};
 }
 
-impl Serializer for ArgsSerializer<'_> {
+impl Serializer for ArgsSerializer<'_, '_> {
     type Ok = ();
     type Error = EncodeError;
     type SerializeSeq = Self;

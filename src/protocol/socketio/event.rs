@@ -12,7 +12,7 @@ use serde::de::{Deserialize, DeserializeOwned};
 use crate::base::shown::Shown;
 use crate::protocol::surrogates::{self, read_json};
 
-use super::attached::Attached;
+use super::attached::{Alone, AmongAttachments, Attached};
 use super::binary;
 use super::json::{self, Elements};
 use super::lent::{Scratch, read_lent};
@@ -39,6 +39,26 @@ impl<'a> Event<'a> {
 
 /// The name and the elements after it, of an array that is valid JSON.
 pub(super) fn split_name(payload: &str) -> Result<(Cow<'_, str>, &str), PacketError> {
+    match split_plain_name(payload) {
+        Some((name, rest)) => Ok((Cow::Borrowed(name), rest)),
+        None => split_any_name(payload),
+    }
+}
+
+/// As stock clients write it: `["name",..` without white space or escapes. `None` if it is anything else.
+#[inline]
+fn split_plain_name(payload: &str) -> Option<(&str, &str)> {
+    let elements = payload.strip_prefix("[\"")?.strip_suffix(']')?;
+    let len = json::plain_len(elements.as_bytes());
+    let rest = match elements.as_bytes().get(len..)? {
+        [b'"'] => "",
+        [b'"', b',', ..] => json::trim(elements.get(len + 2..)?),
+        _ => return None,
+    };
+    Some((elements.get(..len)?, rest))
+}
+
+fn split_any_name(payload: &str) -> Result<(Cow<'_, str>, &str), PacketError> {
     let elements = strip_brackets(payload).ok_or(PacketError::PayloadMissing)?;
     let (name, rest) =
         elements.split_at_checked(json::skip_value(elements)).ok_or(PacketError::EventNameInvalid)?;
@@ -148,7 +168,9 @@ impl<'a> Args<'a> {
     /// # }
     /// ```
     pub fn read<T: DeserializeOwned>(&self, index: usize) -> Result<T, ArgsError> {
-        read_element(self.get(index), index, self.attachments)
+        let mut reader = ArgsReader { index, ..self.reader() };
+        reader.elements.by_ref().take(index).for_each(drop);
+        reader.next()
     }
 
     /// Reads a client's auth. Where an `Option` is asked for, a page that has nothing to say is `None`: besides `null` and no auth
@@ -197,9 +219,10 @@ impl<'a> ArgsReader<'a> {
     pub(crate) fn next_lent<T: Deserialize<'a>>(&mut self, scratch: &'a Scratch) -> Result<T, ArgsError> {
         let index = self.index;
         self.index += 1;
-        let Some(element) = self.elements.next() else {
-            return serde_json::from_str("null").map_err(|_| ArgsError::Missing { index });
-        };
+        if let Some(value) = self.read_ahead() {
+            return Ok(value);
+        }
+        let Some(element) = self.elements.next() else { return read_missing(index) };
         read_lent(element, self.attachments, scratch).map_err(|error| mismatch(index, error))
     }
 
@@ -211,8 +234,41 @@ impl<'a> ArgsReader<'a> {
     pub fn next<T: DeserializeOwned>(&mut self) -> Result<T, ArgsError> {
         let index = self.index;
         self.index += 1;
-        read_element(self.elements.next(), index, self.attachments)
+        match self.read_ahead() {
+            Some(value) => Ok(value),
+            None => read_element(self.elements.next(), index, self.attachments),
+        }
     }
+
+    /// Reads the next argument in one pass, without looking for its end first. `None`, and nothing is taken, if that cannot be
+    /// done: the long way says what is wrong, if anything is.
+    #[inline]
+    fn read_ahead<T: Deserialize<'a>>(&mut self) -> Option<T> {
+        match self.attachments {
+            [] => self.elements.read(),
+            attachments => {
+                let elements = &mut self.elements;
+                binary::with_incoming(attachments, || read_attached_ahead(elements, attachments))
+            }
+        }
+    }
+}
+
+fn read_attached_ahead<'a, T: Deserialize<'a>>(
+    elements: &mut Elements<'a>,
+    attachments: &'a [Bytes],
+) -> Option<T> {
+    if let Some((num, rest)) = binary::split_placeholder(elements.rest())
+        && let Some(bytes) = attachments.get(num)
+    {
+        let mut is_taken = false;
+        let read = T::deserialize(Alone { num, bytes, is_taken: &mut is_taken });
+        if let (Ok(value), true) = (read, is_taken) {
+            *elements = rest;
+            return Some(value);
+        }
+    }
+    elements.read().map(|AmongAttachments(value)| value)
 }
 
 fn read_element<T: DeserializeOwned>(
@@ -220,9 +276,7 @@ fn read_element<T: DeserializeOwned>(
     index: usize,
     attachments: &[Bytes],
 ) -> Result<T, ArgsError> {
-    let Some(element) = element else {
-        return serde_json::from_str("null").map_err(|_| ArgsError::Missing { index });
-    };
+    let Some(element) = element else { return read_missing(index) };
     let read = match attachments {
         [] => read_json(element),
         _ => read_attached(element, attachments),
@@ -234,6 +288,12 @@ fn read_element<T: DeserializeOwned>(
 #[cold]
 fn mismatch(index: usize, error: serde_json::Error) -> ArgsError {
     ArgsError::Mismatch { index, message: Shown(error).to_string() }
+}
+
+/// A missing argument is `null`.
+#[cold]
+fn read_missing<'a, T: Deserialize<'a>>(index: usize) -> Result<T, ArgsError> {
+    serde_json::from_str("null").map_err(|_| ArgsError::Missing { index })
 }
 
 #[inline(never)]
@@ -322,9 +382,11 @@ impl std::error::Error for ArgsError {}
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::Value;
 
     use super::super::binary::Binary;
+    use super::super::json::tests::json;
     use super::super::raw_json::RawJson;
     use super::*;
 
@@ -477,5 +539,92 @@ mod tests {
             error.to_string().starts_with("argument 0 is of another type: invalid type: string"),
             "{error}"
         );
+    }
+
+    /// Whether arguments read ahead are what they are when each is cut out first, errors and what is left included.
+    fn assert_reads_alike<T: DeserializeOwned + PartialEq + fmt::Debug>(raw: &str, attachments: &[Bytes]) {
+        let args = Args::of_elements(raw, attachments);
+        let (mut reader, mut slow) = (args.reader(), args.reader());
+        for index in 0..args.len() + 2 {
+            slow.index += 1;
+            let expected = read_element::<T>(slow.elements.next(), index, attachments);
+            let shown = format!("{expected:?}");
+            assert_eq!(format!("{:?}", reader.next::<T>()), shown, "{raw}");
+            assert_eq!(format!("{:?}", args.read::<T>(index)), shown, "{raw}");
+            assert_eq!(reader.elements.rest(), slow.elements.rest(), "{raw}");
+        }
+    }
+
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    struct Picture {
+        name: Option<String>,
+        data: Option<Binary>,
+    }
+
+    /// A type that takes nothing of what it could read.
+    #[derive(Debug, PartialEq)]
+    struct Lazy;
+
+    impl<'de> Deserialize<'de> for Lazy {
+        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Lazy, D::Error> {
+            Ok(Lazy)
+        }
+    }
+
+    fn assert_all_types_read_alike(raw: &str, attachments: &[Bytes]) {
+        assert_reads_alike::<Value>(raw, attachments);
+        assert_reads_alike::<String>(raw, attachments);
+        assert_reads_alike::<f64>(raw, attachments);
+        assert_reads_alike::<Option<i64>>(raw, attachments);
+        assert_reads_alike::<RawJson>(raw, attachments);
+        assert_reads_alike::<Binary>(raw, attachments);
+        assert_reads_alike::<Option<Vec<Binary>>>(raw, attachments);
+        assert_reads_alike::<Picture>(raw, attachments);
+        assert_reads_alike::<Vec<Option<bool>>>(raw, attachments);
+        assert_reads_alike::<serde::de::IgnoredAny>(raw, attachments);
+        assert_reads_alike::<Lazy>(raw, attachments);
+    }
+
+    #[test]
+    fn arguments_are_read_ahead_as_if_cut_out() {
+        let attachments = [Bytes::from_static(b"x"), Bytes::from_static(b"yz")];
+        let rows = [
+            "",
+            "1",
+            "-0 , 1e5,\t12345678901234567890123 ",
+            r#""a","b\n","\ud83d", "\ud83d\ude00""#,
+            "null,true,false,[],{}",
+            r#"{"_placeholder":true,"num":0}"#,
+            r#"{"_placeholder":true,"num":1},{"_placeholder":true,"num":0} , 7"#,
+            r#"{"_placeholder":true,"num":1} ,{"num":0,"_placeholder":true}"#,
+            r#"{"_placeholder":true,"num":7},{"_placeholder":true,"num":01},{"_placeholder":true,"num":-0}"#,
+            r#"{"_placeholder":true,"num":0,"num":1},{"_placeholder":true,"num":1}"#,
+            r#"{"name":"x","data":{"_placeholder":true,"num":1}},[{"_placeholder":true,"num":0}]"#,
+            r#"{"name":null,"data":null},{"data":1},{"name":"}","other":[1,"]"]}"#,
+        ];
+        for raw in rows {
+            assert_all_types_read_alike(raw, &[]);
+            assert_all_types_read_alike(raw, &attachments);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_arguments_are_read_ahead_as_if_cut_out(items in prop::collection::vec(json(), 0..4), space in "[ \n]{0,2}") {
+            let raw = items.join(&format!("{space},{space}"));
+            assert_all_types_read_alike(&raw, &[]);
+            assert_all_types_read_alike(&raw, &[Bytes::from_static(b"x")]);
+        }
+
+        #[test]
+        fn a_plain_name_is_split_off_as_any_name(items in prop::collection::vec(json(), 0..3), text in "[\"\\[\\],a \\\\]{0,12}") {
+            for payload in [format!("[{}]", items.join(",")), text] {
+                if let Some((name, rest)) = split_plain_name(&payload) {
+                    if json::validate(&payload).is_ok() {
+                        prop_assert_eq!(split_any_name(&payload), Ok((Cow::Borrowed(name), rest)));
+                    }
+                }
+            }
+        }
     }
 }

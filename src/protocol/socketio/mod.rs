@@ -2,7 +2,7 @@
 //!
 //! Text in, values out, and back; the leading `4` of an Engine.IO message is neither read nor written.
 //! Reading order: `packet` (the grammar), `json` (what is JSON and where an element ends), `event` (names
-//! and arguments), `binary` (placeholders), `attached` (reading around them), `lent` (types that borrow), `raw_json`, `attachments` (waiting for frames), `encode`;
+//! and arguments), `binary` (placeholders), `attached` (reading around them), `lent` (types that borrow), `raw_json`, `attachments` (waiting for frames), `encode` and `writer`;
 //! `frames`, packets as WebSocket frames; `msgpack`, the other parser.
 //! Does not know which namespaces exist, who is connected or what is awaited: that is the caller's.
 
@@ -22,3 +22,4 @@ pub(crate) mod packet;
 pub(crate) mod raw_json;
 #[cfg(test)]
 mod vectors;
+mod writer;

@@ -6,7 +6,7 @@
 
 use crate::base::limits::{ATTACHMENTS_MAX, NAMESPACE_BYTES_MAX, NAMESPACE_QUERY_BYTES_MAX};
 
-use super::binary::check_placeholders;
+use super::binary;
 use super::json::{self, JsonError};
 
 /// The largest acknowledgement id: what a JavaScript number holds exactly, 2^53 - 1.
@@ -180,8 +180,8 @@ pub(crate) fn split(text: &str) -> Result<Packet<'_>, PacketError> {
 /// Checks what a packet must keep to in whatever form it came.
 pub(crate) fn check(packet: &Packet<'_>) -> Result<(), PacketError> {
     // Clients of Socket.IO 1 and 2 put their query behind the name, in a CONNECT only.
-    let (name, query) = match packet.namespace.split_once('?') {
-        Some(parts) if packet.kind == PacketKind::Connect => parts,
+    let (name, query) = match packet.kind {
+        PacketKind::Connect => packet.namespace.split_once('?').unwrap_or((packet.namespace, "")),
         _ => (packet.namespace, ""),
     };
     if name.len() > NAMESPACE_BYTES_MAX || query.len() > NAMESPACE_QUERY_BYTES_MAX {
@@ -190,11 +190,7 @@ pub(crate) fn check(packet: &Packet<'_>) -> Result<(), PacketError> {
     if packet.id.is_some_and(|id| id > ID_MAX) {
         return Err(PacketError::IdTooBig);
     }
-    check_payload(packet.kind, packet.payload)?;
-    if packet.kind.is_binary() {
-        check_placeholders(packet.payload, packet.attachments)?;
-    }
-    Ok(())
+    check_payload(packet.kind, packet.payload, packet.attachments)
 }
 
 /// Whether only the library itself may emit events of this name.
@@ -206,9 +202,12 @@ pub(crate) fn is_reserved_event(name: &str) -> bool {
 }
 
 fn split_attachments(text: &str) -> Result<(usize, &str), PacketError> {
-    let (digits, rest) = text.split_once('-').ok_or(PacketError::AttachmentsInvalid)?;
-    let count = decimal(digits).and_then(|count| usize::try_from(count).ok());
-    Ok((count.ok_or(PacketError::AttachmentsInvalid)?, rest))
+    let (count, rest) = split_decimal(text);
+    let count = count.and_then(|count| usize::try_from(count).ok());
+    Ok((
+        count.ok_or(PacketError::AttachmentsInvalid)?,
+        rest.strip_prefix('-').ok_or(PacketError::AttachmentsInvalid)?,
+    ))
 }
 
 /// The namespace ends at a comma or with the text.
@@ -223,34 +222,48 @@ fn split_namespace(text: &str) -> (&str, &str) {
 }
 
 fn split_id(text: &str) -> Result<(Option<u64>, &str), PacketError> {
-    let len = text.bytes().take_while(u8::is_ascii_digit).count();
-    if len == 0 {
+    if !text.as_bytes().first().is_some_and(u8::is_ascii_digit) {
         return Ok((None, text));
     }
-    let (digits, rest) = text.split_at(len);
-    Ok((Some(decimal(digits).ok_or(PacketError::IdTooBig)?), rest))
+    let (id, rest) = split_decimal(text);
+    Ok((Some(id.ok_or(PacketError::IdTooBig)?), rest))
 }
 
-/// Digits only: `str::parse` would take a sign as well.
-fn decimal(digits: &str) -> Option<u64> {
-    if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
+/// The digits that a text begins with, as a number if it has 64 bits at most, and what is behind them. `None` without digits.
+fn split_decimal(text: &str) -> (Option<u64>, &str) {
+    let (mut number, mut len) = (None, 0);
+    for byte in text.bytes().take_while(u8::is_ascii_digit) {
+        let before = if len == 0 { Some(0_u64) } else { number };
+        number = before
+            .and_then(|before| before.checked_mul(10))
+            .and_then(|tens| tens.checked_add(u64::from(byte - b'0')));
+        len += 1;
+    }
+    (number, text.get(len..).unwrap_or_default())
 }
 
 /// The first byte decides before the rest is read. A payload does not begin with a space: there the
 /// reference parser reads an id of 0.
-fn check_payload(kind: PacketKind, payload: &str) -> Result<(), PacketError> {
+fn check_payload(kind: PacketKind, payload: &str, attachments: usize) -> Result<(), PacketError> {
     let first = match payload.as_bytes().first() {
         Some(&first) => first,
         None if kind.is_binary() => return Err(PacketError::PayloadMissing),
         None => return Ok(()),
     };
     match (kind, first) {
-        (PacketKind::Connect, b'{') | (PacketKind::Ack | PacketKind::BinaryAck, b'[') => {
-            Ok(json::validate(payload)?)
-        }
-        (PacketKind::Event | PacketKind::BinaryEvent, b'[') => {
+        (PacketKind::Connect, b'{') | (PacketKind::Ack, b'[') => Ok(json::validate(payload)?),
+        (PacketKind::Event, b'[') => {
             json::validate(payload)?;
             check_event_name(payload)
+        }
+        (PacketKind::BinaryAck, b'[') => binary::validate(payload, attachments),
+        (PacketKind::BinaryEvent, b'[') => {
+            // Of several faults the name's is told before a placeholder's.
+            let valid = binary::validate(payload, attachments);
+            match valid {
+                Ok(()) | Err(PacketError::PlaceholderInvalid) => check_event_name(payload).and(valid),
+                fault => fault,
+            }
         }
         _ => Err(PacketError::PayloadUnexpected),
     }
