@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use shardcast::http::{CorsOrigins, Method, Response};
 use shardcast::{
-    AckError, Args, ArgsError, Binary, ClassNamespace, Config, Context, Emitted, Error, HandlerError,
-    Message, Methods, Namespace, RawJson, Recipients, Refused, Server, ServerContext, SlowConsumers, Socket,
+    AckError, AnyValue, Args, ArgsError, Binary, ClassNamespace, Config, Context, Emitted, Error, Given,
+    HandlerError, Message, Methods, Namespace, OwnedArgs, RawJson, Recipients, Refused, Server,
+    ServerContext, SlowConsumers, Socket,
 };
 
 fn main() -> shardcast::Result<()> {
@@ -210,6 +211,23 @@ fn brought(io: &mut Namespace) {
         }
     });
     io.on_error(|_: &mut Context, error: &HandlerError| serde_json::json!({ "error": error.to_string() }));
+    io.on("any", |cx: &mut Context, value: AnyValue| {
+        cx.emit("any-back", (&value, 7));
+        value
+    });
+    io.on("given", |_: &mut Context, value: Given<AnyValue>| match value {
+        Given::Missing => "missing".into(),
+        Given::Null => "null".into(),
+        Given::Value(value) => value,
+    });
+    io.on_raw("keep", |cx: &mut Context, args: Args<'_>| {
+        cx.update(|kept: &mut OwnedArgs| std::mem::replace(kept, args.into_owned())).unwrap_or_default()
+    });
+    io.on_raw_async("relay-later", |socket: Socket, args: OwnedArgs| async move {
+        shardcast::sleep(Duration::from_millis(20)).await;
+        socket.broadcast().emit("relayed", &args);
+        args
+    });
 }
 
 /// What is known of a client: what was set, what its request said, where else it is.

@@ -25,6 +25,7 @@ use crate::message::files::FileAnswer;
 use crate::message::peer::Peer;
 use crate::message::target::{Broadcast, Target};
 use crate::protocol::engineio;
+use crate::protocol::socketio::any_value::AnyValue;
 use crate::protocol::socketio::binary::Binary;
 use crate::protocol::socketio::event::{Args, Event};
 use crate::protocol::socketio::{json, packet};
@@ -349,6 +350,7 @@ fn app(total: &Rc<Cell<u64>>) -> App {
         io.on("join", |cx: &mut Context<'_>, room: String| cx.join(room));
         io.on_echo("echo", |_: &mut Context<'_>, _: Args<'_>| {});
         io.on("echo value", |_: &mut Context<'_>, value: Value| value);
+        io.on("echo any value", |_: &mut Context<'_>, value: AnyValue| value);
         io.on("echo text", |_: &mut Context<'_>, text: String| text);
         io.on("echo binary", |_: &mut Context<'_>, bytes: Binary| bytes);
         io.on("count", move |_: &mut Context<'_>, number: u64, _text: String| {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::protocol::socketio::encode::is_reserved_event;
 use crate::protocol::socketio::event::Args;
+use crate::protocol::socketio::owned::OwnedArgs;
 use crate::server::handle::Handle;
 use crate::server::handler::{
     AsyncConnectHandler, AsyncHandler, AsyncSignature, ConnectHandler, Handler, Signature, bind_async,
@@ -14,6 +15,7 @@ use crate::shard::user::app::{self, Flow, NamespaceHandlers, is_pattern};
 use crate::shard::user::context::Context;
 use crate::shard::user::servers::ServerContext;
 use crate::shard::user::shard_info::ShardInfo;
+use crate::shard::user::socket::Socket;
 use crate::shard::user::tick::{PERIOD_MIN, Tick, Ticker};
 use crate::shard::value::args::{Reply, ToArgs};
 use crate::shard::value::encode::args_text;
@@ -258,6 +260,36 @@ impl<'e> Namespace<'e> {
         handler: impl Fn(&mut Context<'_>, Args<'_>) -> R + 'static,
     ) {
         self.insert(event, raw(handler));
+    }
+
+    /// The same, asynchronously, as [`on_async`](Namespace::on_async): it is given what came as [`OwnedArgs`], which may be kept, go to
+    /// another thread, and be sent on as it is.
+    ///
+    /// ```
+    /// # use shardcast::testing::TestServer;
+    /// # use shardcast::{Binary, Config, OwnedArgs, Server, Socket};
+    /// # async fn look_into(_: &OwnedArgs) {}
+    /// let server = Server::new(Config::default()).namespace("/", |io| {
+    ///     io.on_raw_async("relay", |socket: Socket, args: OwnedArgs| async move {
+    ///         look_into(&args).await;
+    ///         socket.broadcast().emit("relay", &args);
+    ///         args
+    ///     });
+    /// });
+    /// let server = TestServer::new(server).unwrap();
+    /// let client = server.connect("/").unwrap();
+    /// let answer = client.call("relay", ("later", Binary::from(vec![1]))).unwrap();
+    /// assert_eq!(answer.args().read::<Binary>(1).unwrap(), Binary::from(vec![1]));
+    /// ```
+    pub fn on_raw_async<F>(&mut self, event: &str, handler: impl Fn(Socket, OwnedArgs) -> F + 'static)
+    where
+        F: Future<Output: Reply> + 'static,
+    {
+        let handler = move |cx: &mut Context<'_>, args: Args<'_>| {
+            let future = handler(cx.socket(), args.into_owned());
+            Ok(Flow::Later(<fn() -> F as AsyncSignature>::follow(cx, future)))
+        };
+        self.insert(event, Box::new(handler));
     }
 
     /// Handles an event and acknowledges it with the arguments it came with; nothing is parsed or allocated.

@@ -1,7 +1,7 @@
 //! Reads a type from arguments that have attachments: bytes stand where a placeholder was.
 //!
 //! Wraps serde_json's deserializer. A type that takes anything at all ([`serde_json::Value`]) or any map would take a placeholder
-//! for an object of the client's: it is told that it has no room for bytes. `Binary`, also within an enum that serde keeps until
+//! for an object of the client's: it is told that it has no room for bytes. `AnyValue` has, and `Binary`, also within an enum that serde keeps until
 //! it knows for whom, and `RawJson` get what they always got. Only for packets with attachments: others hold no placeholders.
 
 use std::cell::Cell;
@@ -21,7 +21,8 @@ use super::binary;
 pub(super) const READS_TEXT: [&str; 2] = [binary::NAME, "$serde_json::private::RawValue"];
 
 /// What a type without room for bytes is told.
-const NO_ROOM: &str = "a binary attachment stands here: read it as shardcast::Binary, or keep the text as shardcast::RawJson";
+const NO_ROOM: &str = "a binary attachment stands here: read it as shardcast::Binary, a value that it may stand in as shardcast::AnyValue, or keep \
+     the text as shardcast::RawJson";
 
 /// What comes after the beginning of a placeholder is kept as a [`Value`] and read from there. Within what is kept the same may
 /// begin, and is kept again: so often at most, since each time costs as much as all that is within.
@@ -59,7 +60,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for AmongAttachments<T> {
     }
 }
 
-/// An argument that is an attachment as a whole, for what takes bytes: `Binary`, `&[u8]`, an `Option` of them. Other types
+/// An argument that is an attachment as a whole, for what takes bytes: `Binary`, `AnyValue`, `&[u8]`, an `Option` of them. Other types
 /// are read elsewhere.
 pub(super) struct Alone<'e, 't> {
     pub(super) num: usize,

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use memchr::memmem::Finder;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error, MapAccess, Visitor};
+use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
@@ -51,6 +51,8 @@ thread_local! {
 ///
 /// May be nested anywhere in the arguments of an event or of an acknowledgement: in structs, lists, maps
 /// and options. A JavaScript client sees an `ArrayBuffer` or a `Buffer` there.
+///
+/// Bytes that may stand anywhere in a value of any shape are read as [`AnyValue`](crate::AnyValue).
 ///
 /// Received attachments are not copied. Serialized outside of an emit or an acknowledgement, it is a base64
 /// string (RFC 4648 §4, padded); it deserializes only within [`Args`](super::event::Args).
@@ -108,6 +110,16 @@ pub(super) fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S
         Some(num) => Placeholder { is_placeholder: true, num }.serialize(serializer),
         None => serializer.serialize_str(&STANDARD.encode(bytes)),
     }
+}
+
+/// The attachment that a placeholder stands for whose first key has been read: see `attached`.
+pub(super) fn read_placeholder<'de, A: MapAccess<'de>>(mut map: A) -> Result<Bytes, A::Error> {
+    map.next_value::<IgnoredAny>()?;
+    let num = match map.next_key::<IgnoredAny>()? {
+        Some(_) => map.next_value::<usize>()?,
+        None => return Err(A::Error::custom("a placeholder without a number")),
+    };
+    incoming(num).ok_or_else(|| A::Error::custom(format_args!("no binary attachment {num}")))
 }
 
 impl<'de> Deserialize<'de> for Binary {

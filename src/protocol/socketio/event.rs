@@ -14,6 +14,7 @@ use crate::protocol::surrogates::{self, read_json};
 
 use super::attached::{Alone, AmongAttachments, Attached};
 use super::binary;
+use super::given::Absent;
 use super::json::{self, Elements};
 use super::lent::{Scratch, read_lent};
 use super::packet::PacketError;
@@ -151,10 +152,11 @@ impl<'a> Args<'a> {
 
     /// Reads one argument as a type.
     ///
-    /// A missing argument reads like `null`, so that an `Option` is `None`. JavaScript sends `undefined` as `null`, too; anything
+    /// A missing argument reads like `null`, so that an `Option` is `None`; [`Given`](crate::Given) tells the two apart. JavaScript sends `undefined` as `null`, too; anything
     /// else, an empty object among it, has to match what is within the `Option`. Half a character, as JavaScript makes by cutting
-    /// a text within an emoji, is U+FFFD. Binary attachments are read as [`Binary`](crate::Binary); a
-    /// [`Value`](serde_json::Value) has no room for bytes, and where one stands in it that is an error.
+    /// a text within an emoji, is U+FFFD. Binary attachments are read as [`Binary`](crate::Binary), and
+    /// within a value of any shape by [`AnyValue`](crate::AnyValue); a [`Value`](serde_json::Value) has no room for bytes, and where
+    /// some stand in it that is an error.
     ///
     /// # Errors
     /// [`ArgsError::Missing`] if the argument is missing and the type has no `null`;
@@ -290,10 +292,14 @@ fn mismatch(index: usize, error: serde_json::Error) -> ArgsError {
     ArgsError::Mismatch { index, message: Shown(error).to_string() }
 }
 
-/// A missing argument is `null`.
+/// A missing argument is `null`, unless the type wants to know.
 #[cold]
 fn read_missing<'a, T: Deserialize<'a>>(index: usize) -> Result<T, ArgsError> {
-    serde_json::from_str("null").map_err(|_| ArgsError::Missing { index })
+    let mut is_asked = false;
+    match T::deserialize(Absent { is_asked: &mut is_asked }) {
+        Ok(value) if is_asked => Ok(value),
+        _ => serde_json::from_str("null").map_err(|_| ArgsError::Missing { index }),
+    }
 }
 
 #[inline(never)]

@@ -2,10 +2,12 @@
 //!
 //! Text in, values out, and back; the leading `4` of an Engine.IO message is neither read nor written.
 //! Reading order: `packet` (the grammar), `json` (what is JSON and where an element ends), `event` (names
-//! and arguments), `binary` (placeholders), `attached` (reading around them), `lent` (types that borrow), `raw_json`, `attachments` (waiting for frames), `encode` and `writer`;
+//! and arguments), `binary` (placeholders), `attached` (reading around them), `lent` (types that borrow), `any_value`, `owned` and
+//! `given` (what users hold), `raw_json`, `attachments` (waiting for frames), `encode` and `writer`;
 //! `frames`, packets as WebSocket frames; `msgpack`, the other parser.
 //! Does not know which namespaces exist, who is connected or what is awaited: that is the caller's.
 
+pub(crate) mod any_value;
 mod attached;
 pub(crate) mod attachments;
 pub(crate) mod binary;
@@ -15,9 +17,11 @@ pub(crate) mod event;
 pub(crate) mod frames;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+pub(crate) mod given;
 pub(crate) mod json;
 pub(crate) mod lent;
 pub(crate) mod msgpack;
+pub(crate) mod owned;
 pub(crate) mod packet;
 pub(crate) mod raw_json;
 #[cfg(test)]

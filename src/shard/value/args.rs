@@ -7,8 +7,11 @@ use serde::Serialize;
 
 use crate::base::arity::each_arity;
 use crate::base::ids::Sid;
+use crate::protocol::socketio::any_value::AnyValue;
 use crate::protocol::socketio::binary::Binary;
 use crate::protocol::socketio::event::Args;
+use crate::protocol::socketio::given::Given;
+use crate::protocol::socketio::owned::OwnedArgs;
 use crate::protocol::socketio::raw_json::RawJson;
 use crate::shard::value::error::HandlerError;
 
@@ -99,6 +102,22 @@ impl ToArgs for Args<'_> {
     }
 }
 
+impl ToArgs for OwnedArgs {
+    fn to_args(&self) -> impl Serialize + '_ {}
+
+    fn raw(&self) -> Option<(&str, &[Bytes])> {
+        Some((self.args().raw(), self.args().attachments()))
+    }
+}
+
+impl ToArgs for &OwnedArgs {
+    fn to_args(&self) -> impl Serialize + '_ {}
+
+    fn raw(&self) -> Option<(&str, &[Bytes])> {
+        ToArgs::raw(*self)
+    }
+}
+
 macro_rules! one_argument {
     ($([$($param:ident)*] $type:ty),+ $(,)?) => {
         $(impl<$($param: Serialize),*> ToArgs for $type {
@@ -112,8 +131,8 @@ macro_rules! one_argument {
 one_argument! {
     [] bool, [] i8, [] i16, [] i32, [] i64, [] u8, [] u16, [] u32, [] u64, [] usize, [] isize,
     [] f32, [] f64, [] char, [] String, [] std::borrow::Cow<'_, str>,
-    [] Sid, [] Binary, [] RawJson, [] serde_json::Value,
-    [T] Vec<T>, [T] Option<T>, [T] Box<T>, [K V] BTreeMap<K, V>,
+    [] Sid, [] AnyValue, [] Binary, [] RawJson, [] serde_json::Value,
+    [T] Vec<T>, [T] Option<T>, [T] Given<T>, [T] Box<T>, [K V] BTreeMap<K, V>,
 }
 
 impl<K: Serialize, V: Serialize, S> ToArgs for HashMap<K, V, S> {

@@ -3,6 +3,7 @@
 use crate::message::inquiry::AnswerText;
 use crate::protocol::socketio::encode::{self, EncodeError};
 use crate::protocol::socketio::frames::{frame_packet, frame_raw};
+use crate::protocol::socketio::owned::OwnedArgs;
 use crate::shard::value::args::ToArgs;
 
 /// Appends an event: one text frame, then one binary frame for each attachment.
@@ -38,6 +39,23 @@ pub(crate) fn args_text(args: &impl ToArgs) -> Result<AnswerText, EncodeError> {
     let (_, list) = packet.split_once('[').expect("an acknowledgement has a list of arguments");
     let json = list.strip_suffix(']').expect("a list ends").to_owned();
     Ok(AnswerText { json, attachments })
+}
+
+impl OwnedArgs {
+    /// Keeps values as they would be emitted, so that they are encoded once however often they are sent.
+    ///
+    /// ```
+    /// let args = shardcast::OwnedArgs::new(("move", [1, 2]))?;
+    /// assert_eq!(args.args().raw(), r#""move",[1,2]"#);
+    /// # Ok::<(), shardcast::EncodeError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of an emit.
+    pub fn new(args: impl ToArgs) -> Result<OwnedArgs, EncodeError> {
+        let AnswerText { json, attachments } = args_text(&args)?;
+        Ok(OwnedArgs::of(json, attachments))
+    }
 }
 
 /// Appends an acknowledgement, with its attachments.

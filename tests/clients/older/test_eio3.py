@@ -64,3 +64,10 @@ def test_its_pings_keep_it(connect):
     client = connect()
     client.sleep(2.5)
     assert client.call("message-with-ack", "still here", timeout=WAIT_SECONDS) == "still here"
+
+
+def test_values_with_bytes_read_by_a_handler_come_back(connect):
+    client = connect()
+    for tree in [b"\x00\xff", {"list": [1, b"7", {"deep": [b"ab"]}], "none": None}, [[], {}, "x"]]:
+        assert client.call("any", tree, timeout=WAIT_SECONDS) == tree
+    assert client.call("given", timeout=WAIT_SECONDS) == "missing"

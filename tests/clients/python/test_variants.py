@@ -92,3 +92,36 @@ def test_websockets_compresses_both_ways(variants_url):
                 assert await websocket.recv() == data
 
     asyncio.run(asyncio.wait_for(scenario(), WAIT_SECONDS))
+
+
+TREES = [
+    b"\x00\xff\x07",
+    [b"", [[b"ab"]], "between"],
+    {"name": "a.png", "data": b"5" * 2000, "meta": {"sizes": [1, 2.5, None, True], "thumbs": [{"data": b"1"}]}},
+    {"żółć 🦀 \u2028": [{"deep": {"deeper": [b"9", {}]}}]},
+    {"num": 0, "_placeholder": False, "list": []},
+    "no bytes at all",
+    None,
+]
+
+
+@pytest.mark.parametrize("serializer", ["default", "msgpack"])
+def test_values_with_bytes_read_by_a_handler_come_back(open_client, serializer):
+    client = open_client(serializer)
+    client.inboxes["any-back"] = Inbox()
+    client.on("any-back", client.inboxes["any-back"])
+    for tree in TREES:
+        assert client.call("any", tree, timeout=WAIT_SECONDS) == tree
+        assert client.inboxes["any-back"].first() == [(tree, 7)]
+        client.inboxes["any-back"].seen.clear()
+    assert client.call("given", timeout=WAIT_SECONDS) == "missing"
+    assert client.call("given", (None,), timeout=WAIT_SECONDS) == "null"
+    assert client.call("given", {"data": [b"x"]}, timeout=WAIT_SECONDS) == {"data": [b"x"]}
+
+
+@pytest.mark.parametrize("serializer", ["default", "msgpack"])
+def test_arguments_are_kept_and_sent_on(open_client, serializer):
+    client = open_client(serializer)
+    client.call("keep", (1, {"data": b"3"}), timeout=WAIT_SECONDS)
+    assert list(client.call("keep", timeout=WAIT_SECONDS)) == [1, {"data": b"3"}]
+    assert list(client.call("relay-later", ("a", [b"4"], None), timeout=WAIT_SECONDS)) == ["a", [b"4"], None]

@@ -53,6 +53,19 @@ describe("a client of 1.x or 2.x", only, () => {
       assert.deepEqual(await over, ["io server disconnect"]);
     });
 
+    test(`${name}: values with bytes in them, read by a handler`, async (t) => {
+      const socket = await joined(t, io, "", { transports });
+      const shown = (value) => JSON.parse(JSON.stringify(value, (_, inner) =>
+        inner instanceof ArrayBuffer ? hex(inner) : inner?.type === "Buffer" ? hex(inner.data) : inner));
+      for (const tree of [Buffer.from([0, 255]), { list: [1, Buffer.from([7]), { deep: [Buffer.from("ab")] }], none: null }, [[], {}, "x"]]) {
+        const back = next(socket, "any-back");
+        assert.deepEqual(shown(await asked(socket, "any", tree)), shown(tree));
+        assert.deepEqual(shown(await back), [shown(tree), 7]);
+      }
+      assert.equal(await asked(socket, "given"), "missing");
+      assert.equal(await asked(socket, "given", null), "null");
+    });
+
     test(`${name}: namespaces, their queries, refusals, ids`, async (t) => {
       const custom = older(t, io, "/custom?token=a%20b&n=1", { transports });
       const auth = next(custom, "auth");

@@ -351,3 +351,55 @@ describe("http_compression", only, () => {
     assert.equal((await raw("/hello", { "Accept-Encoding": "gzip" })).headers["content-encoding"], undefined);
   });
 });
+
+/** Values with bytes in nested places, as a stock client writes them. */
+const TREES = [
+  Buffer.from([0, 255, 7]),
+  [Buffer.from([]), [[Buffer.from("ab")]], "between"],
+  { name: "a.png", data: Buffer.alloc(2_000, 5), meta: { sizes: [1, 2.5, null, true], thumbs: [{ data: Buffer.from([1]) }] } },
+  { "żółć 🦀 \u2028": [{ deep: { deeper: [Buffer.from([9]), {}] } }] },
+  { num: 0, _placeholder: false, list: [] },
+  "no bytes at all",
+  null,
+];
+
+/** With every buffer as hexadecimal text, wherever it stands. */
+const shown = (value) => {
+  if (value instanceof ArrayBuffer || ArrayBuffer.isView(value)) return `bytes ${Buffer.from(value).toString("hex")}`;
+  if (Array.isArray(value)) return value.map(shown);
+  if (value !== null && typeof value === "object") return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, shown(inner)]));
+  return value;
+};
+
+describe("values with bytes, read by a handler", only, () => {
+  for (const [name, options] of Object.entries(WIRES)) {
+    test(`${name}: come back as they went`, async (t) => {
+      const socket = await connected(t, URL, options);
+      for (const tree of TREES) {
+        const back = next(socket, "any-back");
+        assert.deepEqual(shown(await ask(socket, "any", tree)), shown(tree));
+        assert.deepEqual(shown(await back), shown([tree, 7]));
+      }
+    });
+
+    test(`${name}: arguments are kept and sent on`, async (t) => {
+      const [socket, other] = [await connected(t, URL, options), await connected(t, URL, options)];
+      const asked = (...args) => within(5_000, `answer to ${args[0]}`, new Promise((resolve) => socket.emit(...args, (...answer) => resolve(shown(answer)))));
+      assert.deepEqual(await asked("keep", 1, { data: Buffer.from([3]) }), []);
+      assert.deepEqual(await asked("keep"), [1, { data: "bytes 03" }]);
+      assert.deepEqual(await asked("keep"), []);
+      const relayed = next(other, "relayed");
+      const token = `${name} ${Math.random()}`;
+      const [answer] = await Promise.all([asked("relay-later", token, [Buffer.from([4])], null), relayed]);
+      assert.deepEqual(answer, [token, ["bytes 04"], null]);
+      assert.deepEqual(shown(await relayed), answer);
+    });
+
+    test(`${name}: missing and null are told apart`, async (t) => {
+      const socket = await connected(t, URL, options);
+      assert.equal(await ask(socket, "given"), "missing");
+      assert.equal(await ask(socket, "given", null), "null");
+      assert.deepEqual(shown(await ask(socket, "given", [Buffer.from([1])])), ["bytes 01"]);
+    });
+  }
+});
