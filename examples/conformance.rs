@@ -7,7 +7,9 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use shardcast::http::{CorsOrigins, Method, Response};
+use shardcast::http::{
+    BodyError, CorsOrigins, Event, Failure, Method, OwnedRequest, Request, Response, Status, Streamed,
+};
 use shardcast::{
     AckError, AnyValue, Args, ArgsError, Binary, ClassNamespace, Config, Context, Emitted, Error, Given,
     HandlerError, Message, Methods, Namespace, OwnedArgs, RawJson, Recipients, Refused, Server,
@@ -44,6 +46,24 @@ fn main() -> shardcast::Result<()> {
         .route("/hello", |_| Response::text("hello"))
         .route_method(Method::Post, "/echo", |request| Response::text("").body(request.body().to_vec()))
         .static_folder("/static", "tests/clients/public")
+        .before_routes("/guarded", |request: &Request<'_>| match request.cookie("user") {
+            Some(user) => {
+                request.set(user.to_owned());
+                Ok(())
+            }
+            None => Err(Failure::new(Status::UNAUTHORIZED, "log in")),
+        })
+        .before_routes_async("/guarded", |request: OwnedRequest| async move {
+            shardcast::sleep(Duration::from_millis(5)).await;
+            let user = request.get::<String>().unwrap_or_default();
+            if user == "mallory" { Err("not you") } else { Ok(()) }
+        })
+        .after_routes("/guarded", |_, response| response.header("X-Guarded", "yes"))
+        .route("/guarded/name", |request| request.get::<String>())
+        .route_async("/later", later)
+        .route("/lines", lines)
+        .route("/ticks", ticks)
+        .route_upload(Method::Post, "/upload", 16 * 1024 * 1024, upload)
         .websocket("/tokens", |route| {
             route.choose_protocol(|request| match request.protocols().nth(1) {
                 Some("secret") => Ok(Some("chat")),
@@ -53,6 +73,45 @@ fn main() -> shardcast::Result<()> {
         })
         .websocket("/ws", |route| route.on_message(|ws, message| ws.send(message)))
         .run()
+}
+
+/// `GET /later?ms=N`: `later`, after so many milliseconds.
+async fn later(request: OwnedRequest) -> Result<&'static str, Failure> {
+    let millis = request.query("ms").ok_or("how many milliseconds?")?.parse()?;
+    shardcast::sleep(Duration::from_millis(millis)).await;
+    Ok("later")
+}
+
+/// `GET /lines?count=N`: so many lines of 1,000 bytes, made as they are taken.
+fn lines(request: &Request<'_>) -> Result<Streamed, Failure> {
+    let count: u64 = request.query("count").unwrap_or_default().parse()?;
+    Ok(Streamed::new("text/plain", move |mut body| async move {
+        for number in 0..count {
+            body.send(format!("{number:0>999}\n")).await?;
+        }
+        Ok(())
+    }))
+}
+
+/// `GET /ticks`: three events, numbered on from `Last-Event-ID`; then the stream ends, and an EventSource comes back.
+fn ticks(request: &Request<'_>) -> Streamed {
+    let last: u64 = request.last_event_id().and_then(|id| id.parse().ok()).unwrap_or(0);
+    Streamed::events(move |mut events| async move {
+        for number in last + 1..=last + 3 {
+            let event = Event::new(format!("tick\n{number}")).id(number).name("tick");
+            events.send(&event.retry(Duration::from_millis(10))).await?;
+        }
+        Ok(())
+    })
+}
+
+/// `POST /upload`: how many bytes came, piece by piece.
+async fn upload(mut request: OwnedRequest) -> Result<String, BodyError> {
+    let mut bytes = 0;
+    while let Some(piece) = request.chunk().await? {
+        bytes += piece.len();
+    }
+    Ok(bytes.to_string())
 }
 
 /// Endpoints beside the configuration's own.

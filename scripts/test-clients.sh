@@ -16,7 +16,7 @@ CONFORMANCE_BIN="${CONFORMANCE_BIN:-$TARGET_DIR/debug/examples/conformance}"
 SHARDCAST_BIN="${SHARDCAST_BIN:-$TARGET_DIR/release/shardcast}"
 export -n SHARDCAST_BIN # the server would take it for a misspelt setting
 # These share the servers below, so they run one after the other.
-SHARING=(engine ends endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow recovery eio3 eio3-python eio3-java eio3-browser nginx python)
+SHARING=(engine ends endpoints socketio broadcast targets sharded-polling socketio-wire handlers websocket http variants slow recovery eio3 eio3-python eio3-java eio3-browser events nginx python)
 # These start their own, or have one of those to themselves: they run beside the others, one after the other. Most of their time they wait.
 OWNING=(mixed-rabbitmq mixed-kafka mixed-python mixed-eras mixed-node mixed-all node-bytes fleet haproxy browser origins examples)
 SUITES=("$@")
@@ -102,7 +102,7 @@ run() {
     mixed-rabbitmq | mixed-kafka) BROKER=${1#mixed-} mixed mixed-python mixed-eras ;;
     mixed-*) mixed "$1" ;;
     nginx | fleet | haproxy) node_suite "tests/clients/proxy/$1.test.mjs" ;;
-    browser | origins | examples) node_suite "tests/clients/browser/$1.test.mjs" ;;
+    browser | events | origins | examples) node_suite "tests/clients/browser/$1.test.mjs" ;;
     eio3-python) bounded .deps/venv-eio3/bin/pytest -q -p no:cacheprovider tests/clients/older ;;
     eio3-browser) node_suite tests/clients/browser/eio3.test.mjs ;;
     eio3-java) eio3_java ;;

@@ -129,12 +129,17 @@ pub mod log {
 pub mod http {
     pub use crate::protocol::http::cookies::{CookieError, SameSite, SetCookie};
     pub use crate::protocol::http::cors::{CorsOrigins, OriginCheck, OriginPattern, OriginPatternError};
+    pub use crate::protocol::http::events::Event;
     pub use crate::protocol::http::head::Version;
     pub use crate::protocol::http::headers::Headers;
     pub use crate::protocol::http::method::Method;
     pub use crate::protocol::http::response::{HeaderError, Response};
     pub use crate::protocol::http::status::Status;
+    pub use crate::shard::user::answering::{Failure, IntoAnswer, RouteError, Verdict};
+    pub use crate::shard::user::owned_request::OwnedRequest;
     pub use crate::shard::user::request::Request;
+    pub use crate::shard::user::streamed::{BodySender, EventSender, StreamError, Streamed};
+    pub use crate::shard::value::route::BodyError;
 }
 
 /// Flask's session cookie, and Flask-Login's: for a page that is logged in to a Flask application.
@@ -231,6 +236,8 @@ mod guides {
     struct FlaskExamples;
     #[doc = include_str!("../docs/games.md")]
     struct Games;
+    #[doc = include_str!("../docs/http.md")]
+    struct Http;
     #[doc = include_str!("../docs/identity.md")]
     struct Identity;
     #[doc = include_str!("../docs/many-processes.md")]

@@ -89,6 +89,16 @@ pub struct Config {
     /// they close first.
     #[serde(deserialize_with = "duration")]
     pub keep_alive_timeout: Duration,
+    /// How long a route that waits may take until its answer begins; then it is dropped, and the client is answered 504. Default
+    /// 60 s; 0 is no limit.
+    #[serde(deserialize_with = "duration")]
+    pub route_timeout: Duration,
+    /// Requests that may wait for routes, or be answered piece by piece, at a time, in the whole process; each shard has an equal
+    /// part. Beyond it a request is answered 503 with `Retry-After`. Default 100,000.
+    pub routes_waiting_max: usize,
+    /// The same on one shard for the clients of one address, an IPv6 network of 64 bits being one; those of this host and of Unix
+    /// sockets are not counted, for they are a proxy's. Default 1,000.
+    pub routes_waiting_per_address_max: usize,
     /// How long the server waits for an acknowledgement unless the call says otherwise. Default 60 s, as
     /// Flask-SocketIO's `call`.
     #[serde(deserialize_with = "duration")]
@@ -222,6 +232,9 @@ impl Default for Config {
             header_timeout: Duration::from_secs(10),
             head_bytes_max: limits::HEAD_BYTES_DEFAULT,
             keep_alive_timeout: Duration::from_secs(75),
+            route_timeout: Duration::from_secs(60),
+            routes_waiting_max: 100_000,
+            routes_waiting_per_address_max: 1000,
             ack_timeout: Duration::from_secs(60),
             outbox_bytes_max: 4 * 1024 * 1024,
             outboxes_bytes_max: 0,
@@ -292,7 +305,8 @@ impl Config {
 
     /// The shortest of the times that the timer wheel keeps: its tick follows it.
     pub(crate) fn shortest_time(&self) -> Duration {
-        self.engine.shortest_time().min(self.header_timeout).min(self.keep_alive_timeout)
+        let route_timeout = if self.route_timeout.is_zero() { Duration::MAX } else { self.route_timeout };
+        self.engine.shortest_time().min(self.header_timeout).min(self.keep_alive_timeout).min(route_timeout)
     }
 
     /// Says what is wrong with the values, in words for the person who set them.
@@ -302,6 +316,7 @@ impl Config {
         at_most_the_longest(&[
             ("header_timeout", self.header_timeout),
             ("keep_alive_timeout", self.keep_alive_timeout),
+            ("route_timeout", self.route_timeout),
             ("ack_timeout", self.ack_timeout),
             ("expiry_grace", self.expiry_grace),
             ("recovery_max_disconnection", self.recovery_max_disconnection),
@@ -346,6 +361,8 @@ impl Config {
             ("outbox_bytes_max", self.outbox_bytes_max),
             ("connections_max", self.connections_max),
             ("sessions_max", self.sessions_max),
+            ("routes_waiting_max", self.routes_waiting_max),
+            ("routes_waiting_per_address_max", self.routes_waiting_per_address_max),
             ("inflate_ratio_max", self.inflate_ratio_max),
             ("unjoined_sessions_max", self.unjoined_sessions_max),
             ("unjoined_sessions_per_address_max", self.unjoined_sessions_per_address_max),
@@ -368,6 +385,8 @@ mod tests {
             (Config { head_bytes_max: 1 << 20, ..Config::default() }, "head_bytes_max = 1048576"),
             (Config { header_timeout: Duration::MAX, ..Config::default() }, "header_timeout"),
             (Config { keep_alive_timeout: Duration::MAX, ..Config::default() }, "keep_alive_timeout"),
+            (Config { route_timeout: Duration::MAX, ..Config::default() }, "route_timeout"),
+            (Config { routes_waiting_max: 0, ..Config::default() }, "routes_waiting_max"),
             (Config { ack_timeout: Duration::MAX, ..Config::default() }, "ack_timeout"),
             (Config { expiry_grace: Duration::MAX, ..Config::default() }, "expiry_grace"),
             (

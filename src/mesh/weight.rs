@@ -69,7 +69,7 @@ impl FileOutcome {
             FileOutcome::Found(content) => content.start.len(),
             FileOutcome::Piece(piece) => piece.len(),
             FileOutcome::Encoded(coded) => coded.as_ref().map_or(0, |coded| coded.len()),
-            FileOutcome::Unchanged { .. } | FileOutcome::Failed(_) => 0,
+            FileOutcome::Unchanged { .. } | FileOutcome::NotInFile { .. } | FileOutcome::Failed(_) => 0,
         }
     }
 }

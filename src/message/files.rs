@@ -21,6 +21,8 @@ pub(crate) struct FileAnswer {
 pub(crate) enum FileOutcome {
     /// A file was opened: what is to be sent of it, or where its sending begins.
     Found(FileContent),
+    /// Nothing of the part that is asked for is in the file, which has so many bytes.
+    NotInFile { tag: String, bytes: u64 },
     /// The client has this version of the file already.
     Unchanged { tag: String },
     /// Why a file is not served.
@@ -46,6 +48,17 @@ pub(crate) struct FileContent {
     pub(crate) start: SharedFrame,
     /// What the rest is read from.
     pub(crate) rest: Option<FileHandle>,
+    /// When it was changed last, once that is long enough ago to name one version.
+    pub(crate) modified: Option<String>,
+    /// Where the body begins in a file of so many bytes, if it is a part.
+    pub(crate) part: Option<FilePart>,
+}
+
+/// A part of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FilePart {
+    pub(crate) from: u64,
+    pub(crate) file_bytes: u64,
 }
 
 /// Why a file is not served.

@@ -171,10 +171,26 @@ pub(crate) fn bind_async<M: AsyncSignature>(handler: impl AsyncHandler<M>) -> Ev
     })
 }
 
-/// What a connect handler may return: `()` and `true` accept, `false` and an error refuse.
+/// What a connect handler may return: `()` and `true` accept, `false` and an error refuse. The error is a text, an error type of your
+/// own, or a [`Refused`] with data for the client.
+///
+/// ```
+/// # use shardcast::{Config, Context, Server, testing::TestServer};
+/// let server = Server::new(Config::default()).namespace("/", |io| {
+///     io.on_connect(|_: &mut Context, token: Option<String>| match token.as_deref() {
+///         Some("7") => Ok(()),
+///         Some(text) => Err(format!("{text:?} is no token")),
+///         None => Err("a token is needed")?,
+///     });
+/// });
+/// let server = TestServer::new(server).unwrap();
+/// assert_eq!(server.connect("/").unwrap_err().message, "a token is needed");
+/// assert_eq!(server.client().auth(&"8").connect("/").unwrap_err().message, "\"8\" is no token");
+/// assert!(server.client().auth(&"7").connect("/").is_ok());
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a connect handler's decision",
-    note = "return `()`, `bool`, or a `Result<(), E>` whose error is `shardcast::Refused` or a `std::error::Error`"
+    note = "return `()`, `bool`, or a `Result<(), E>` whose error is a text, `shardcast::Refused`, or a type that implements `std::error::Error`"
 )]
 pub trait Decision {
     /// The decision.

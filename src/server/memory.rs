@@ -32,8 +32,10 @@ use crate::shard::value::connection::{Connection, HttpState};
 use crate::shard::value::files::{CODED_FILE_BYTES_MAX, FILE_PIECE_BYTES};
 use crate::shard::value::owed::MADE_PER_TURN_MAX;
 use crate::shard::value::room::{ROOM_NAME_BYTES_MAX, Room};
+use crate::shard::value::route::{KeptRequest, RouteEntry};
 use crate::shard::value::session::Session;
 use crate::shard::value::socket::{SocketEntry, SocketExtra};
+use crate::shard::value::task::Task;
 
 /// A connection at rest: its places in the tables of the shard and of the wire, and in the wheel of timers.
 const CONNECTION_BYTES: usize = 384;
@@ -43,6 +45,12 @@ const _: () =
 /// What a connection has while it speaks HTTP.
 const HTTP_BYTES: usize = 512;
 const _: () = assert!(size_of::<HttpState>() <= HTTP_BYTES);
+
+/// What a request has that waits for its route, its bytes and the route's future not counted.
+const ROUTE_BYTES: usize = 1024;
+const _: () = assert!(
+    size_of::<RouteEntry>() + size_of::<KeptRequest>() + size_of::<Task>() + 2 * TIMER_BYTES <= ROUTE_BYTES
+);
 
 /// A session at rest, its handshake's text not counted.
 const SESSION_BYTES: usize = 768;
@@ -227,6 +235,7 @@ fn client_parts(config: &Config) -> Vec<Part> {
         part("connection", CONNECTION_BYTES, ""),
         part("HTTP connection", CONNECTION_BYTES + HTTP_BYTES, ""),
         part("connection that is sent a long file", CONNECTION_BYTES + HTTP_BYTES + FILE_PIECE_BYTES, ""),
+        part("request that waits for a route", CONNECTION_BYTES + HTTP_BYTES + ROUTE_BYTES, ""),
         part("session", SESSION_BYTES, ""),
         part("handshake", config.head_bytes_max * HANDSHAKE_GROWTH, "head_bytes_max"),
         part("socket", SOCKET_BYTES, ""),

@@ -16,12 +16,13 @@ pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod memory;
 pub(crate) mod namespace;
+pub(crate) mod paths;
+pub(crate) mod routes;
 
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,27 +33,24 @@ use crate::config::queue::url::QueueUrl;
 use crate::driver::signals::StopSignals;
 use crate::driver::{self, AppMaker, Running, Start, TaskMaker};
 use crate::protocol::flask::signer::CookieSigner;
-use crate::protocol::http::method::Method;
-use crate::protocol::http::response::Response;
 use crate::server::class::ClassNamespace;
 use crate::server::endpoint::Endpoint;
 use crate::server::handle::Handle;
 pub(crate) use crate::server::handle::Shared;
 use crate::server::namespace::Namespace;
+use crate::server::paths::Routes;
 use crate::shard::user::app::App;
 use crate::shard::user::context::Context;
 use crate::shard::user::engine_socket::EngineRoute;
 use crate::shard::user::request::Request;
 use crate::shard::user::shard_info::ShardInfo;
-use crate::shard::user::site::{Route, Site};
+use crate::shard::user::site::Site;
 use crate::shard::user::tick::PERIOD_MIN;
-use crate::shard::user::websocket::WebSocketRoute;
 use crate::shard::value::args::ToArgs;
 use crate::shard::value::error::HandlerError;
 use crate::shard::value::task::LocalFuture;
 
 pub(crate) type Setup<T> = Arc<dyn Fn(&mut T) + Send + Sync>;
-type RouteFunction = Arc<dyn Fn(&Request<'_>) -> Response + Send + Sync>;
 type BackgroundFunction = Arc<dyn Fn(Handle) -> LocalFuture + Send + Sync>;
 type ErrorFunction =
     Arc<dyn Fn(&mut Context<'_>, &HandlerError) -> std::result::Result<(), HandlerError> + Send + Sync>;
@@ -118,8 +116,7 @@ struct Blueprint {
     config: Config,
     /// The first is the configuration's own.
     endpoints: Vec<Endpoint>,
-    routes: Vec<(Method, String, RouteFunction)>,
-    websockets: Vec<(String, Setup<WebSocketRoute>)>,
+    routes: Routes,
     folders: Vec<(String, PathBuf)>,
     background: Vec<BackgroundFunction>,
     /// Of what is done every so often.
@@ -165,8 +162,7 @@ impl Server {
             blueprint: Blueprint {
                 config,
                 endpoints,
-                routes: Vec::new(),
-                websockets: Vec::new(),
+                routes: Routes::default(),
                 folders: Vec::new(),
                 background: Vec::new(),
                 periods: Vec::new(),
@@ -292,7 +288,8 @@ impl Server {
         self
     }
 
-    /// Serves the browser client from a folder, npm's `socket.io-client/dist`: the setting `client_bundle`. A page then
+    /// Serves another browser client than the one that is compiled in, from a folder, npm's `socket.io-client/dist`: the setting
+    /// `client_bundle`. A page then
     /// loads `/socket.io/socket.io.js`, as it does from Node.
     pub fn client_bundle(mut self, folder: impl Into<PathBuf>) -> Server {
         self.blueprint.endpoints[0].options.client_bundle = folder.into();
@@ -309,48 +306,11 @@ impl Server {
         self
     }
 
-    /// Answers GET and HEAD requests to a path. `{name}` in it matches one segment, `{*name}` all the rest.
-    ///
-    /// ```
-    /// # use shardcast::{Config, Server, http::Response};
-    /// Server::new(Config::default())
-    ///     .route("/hello/{name}", |request| Response::text(format!("Hello, {}!", request.param("name").unwrap_or("you"))));
-    /// ```
-    pub fn route(
-        self,
-        path: &str,
-        handler: impl Fn(&Request<'_>) -> Response + Send + Sync + 'static,
-    ) -> Server {
-        self.route_method(Method::Get, path, handler)
-    }
-
-    /// Answers requests of one method to a path.
-    pub fn route_method(
-        mut self,
-        method: Method,
-        path: &str,
-        handler: impl Fn(&Request<'_>) -> Response + Send + Sync + 'static,
-    ) -> Server {
-        self.blueprint.routes.push((method, path.to_owned(), Arc::new(handler)));
-        self
-    }
-
-    /// Serves a raw WebSocket: RFC 6455 and nothing above it.
-    ///
-    /// ```
-    /// # use shardcast::{Config, Server};
-    /// Server::new(Config::default()).websocket("/ws", |route| route.on_message(|ws, message| ws.send(message)));
-    /// ```
-    pub fn websocket(
-        mut self,
-        path: &str,
-        setup: impl Fn(&mut WebSocketRoute) + Send + Sync + 'static,
-    ) -> Server {
-        self.blueprint.websockets.push((path.to_owned(), Arc::new(setup)));
-        self
-    }
-
     /// Serves the files of a folder below a path. Hidden files and what lies outside the folder are not served.
+    ///
+    /// A client may ask for a part of a file (RFC 9110, section 14): one range of bytes is answered 206 with these, or 416 if nothing
+    /// of it is there; several ranges at once are answered with the whole file. `If-Range` takes the date of `Last-Modified`. What
+    /// goes out compressed has no parts.
     pub fn static_folder(mut self, path: &str, folder: impl Into<PathBuf>) -> Server {
         self.blueprint.folders.push((path.to_owned(), folder.into()));
         self
@@ -533,29 +493,7 @@ impl Blueprint {
     }
 
     fn site(&self) -> Result<Site> {
-        let mut routes: Vec<(&str, Route)> = Vec::new();
-        for (method, path, function) in &self.routes {
-            let function = Arc::clone(function);
-            let route = route_at(&mut routes, path);
-            if route.methods.iter().any(|(other, _)| other == method) {
-                return Err(Error(format!("route {} {path} has two handlers; keep one", method.as_str())));
-            }
-            route.methods.push((*method, Box::new(move |request| function(request))));
-        }
-        let mut site = Site::default();
-        for (path, setup) in &self.websockets {
-            let number = u16::try_from(site.websockets.len())
-                .map_err(|_| Error(format!("WebSocket route {path}: a server has at most 65,536 of them")))?;
-            let mut websocket = WebSocketRoute::default();
-            setup(&mut websocket);
-            route_at(&mut routes, path).websocket = Some(number);
-            site.websockets.push(websocket);
-        }
-        for (path, route) in routes {
-            site.routes
-                .insert(path, Rc::new(route))
-                .map_err(|error| Error(format!("route {path}: {error}")))?;
-        }
+        let mut site = self.routes.build()?;
         site.folders = self.folders.clone();
         site.folders.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
         Ok(site)
@@ -567,12 +505,4 @@ impl Blueprint {
         }
         self.background.iter().map(|task| task(self.handle.clone())).collect()
     }
-}
-
-fn route_at<'r, 'p>(routes: &'r mut Vec<(&'p str, Route)>, path: &'p str) -> &'r mut Route {
-    let place = routes.iter().position(|(other, _)| *other == path).unwrap_or_else(|| {
-        routes.push((path, Route::default()));
-        routes.len() - 1
-    });
-    &mut routes[place].1
 }

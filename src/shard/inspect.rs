@@ -17,7 +17,7 @@ use crate::shard::value::session::CloseReason;
 #[cfg(test)]
 impl Shard {
     /// How many entries each table has that belong to clients.
-    pub(crate) fn tables(&self) -> [(&'static str, usize); 17] {
+    pub(crate) fn tables(&self) -> [(&'static str, usize); 19] {
         let core = self.core.borrow();
         let namespaces = core.tables.namespaces.tables();
         [
@@ -35,6 +35,8 @@ impl Shard {
             ("open_sockets", namespaces.iter().map(|table| table.open_sockets as usize).sum()),
             ("tasks", core.tasks.len()),
             ("sleeps", core.sleeps.len()),
+            ("routes", core.tables.routes.entries.len()),
+            ("addresses of routes", core.tables.routes.by_address.len()),
             ("deferred", core.tables.effects.deferred.len()),
             ("polls_due", core.tables.effects.polls_due.len()),
             ("timers", usize::from(core.tables.wheel.next_timeout() != Time::NEVER)),

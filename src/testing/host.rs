@@ -186,6 +186,13 @@ impl Host {
         self.shards.len()
     }
 
+    /// What a shard keeps of a table.
+    #[cfg(test)]
+    pub(super) fn table(&self, shard: usize, name: &str) -> usize {
+        let tables = self.shards[shard].tables();
+        tables.iter().find(|(table, _)| *table == name).map_or(usize::MAX, |(_, len)| *len)
+    }
+
     pub(super) fn unix_millis(&self) -> u64 {
         self.unix_origin + self.now.0
     }

@@ -62,6 +62,11 @@ mod reading;
 mod received;
 #[cfg(test)]
 mod recoveries;
+mod requests;
+#[cfg(test)]
+mod route_bytes;
+#[cfg(test)]
+mod routes;
 mod session;
 #[cfg(test)]
 mod setups;
@@ -97,6 +102,7 @@ use std::time::Duration;
 pub use client::{AckId, TestClient, TestClientBuilder};
 pub use host::spend;
 pub use received::{Received, RefusedConnection};
+pub use requests::TestRequest;
 
 use crate::message::peer::Peer;
 use crate::protocol::http::method::Method;
@@ -250,6 +256,13 @@ impl TestResponse {
     }
 
     fn parse(bytes: &[u8]) -> Option<TestResponse> {
+        let (mut response, head_len) = TestResponse::parse_head(bytes)?;
+        requests::read_body(&mut response, &bytes[head_len..], true);
+        Some(response)
+    }
+
+    /// The head at the start of some bytes, and how long it is.
+    fn parse_head(bytes: &[u8]) -> Option<(TestResponse, usize)> {
         let mut headers = [httparse::EMPTY_HEADER; 64];
         let mut response = httparse::Response::new(&mut headers);
         let httparse::Status::Complete(head_len) = response.parse(bytes).ok()? else { return None };
@@ -257,10 +270,7 @@ impl TestResponse {
             .headers
             .iter()
             .map(|header| (header.name.to_owned(), String::from_utf8_lossy(header.value).into_owned()));
-        Some(TestResponse {
-            status: response.code?,
-            headers: headers.collect(),
-            body: bytes[head_len..].to_vec(),
-        })
+        let (status, headers) = (response.code?, headers.collect());
+        Some((TestResponse { status, headers, body: Vec::new() }, head_len))
     }
 }

@@ -19,9 +19,11 @@ use crate::base::slab::Key;
 use crate::driver::clock::unix_millis;
 use crate::driver::files::coded::CodedFiles;
 use crate::mesh::{InboxError, Mesh, ShardMessage};
-use crate::message::files::{FileAnswer, FileContent, FileError, FileHandle, FileOutcome};
+use crate::message::files::{FileAnswer, FileContent, FileError, FileHandle, FileOutcome, FilePart};
 use crate::protocol::http::coding::BodyEncoder;
+use crate::protocol::http::date::{HTTP_DATE_BYTES, http_date};
 use crate::protocol::http::etag;
+use crate::protocol::http::range::{self, Part};
 use crate::shard::value::files::{CODED_FILE_BYTES_MAX, FILE_PIECE_BYTES, FileLookup, FileWork};
 
 /// Requests that may wait for this thread; beyond it one is answered 503 at once. The pieces of a file that is being sent are
@@ -226,38 +228,40 @@ impl FileDesk {
         let modified = modified.unwrap_or_default();
         let nanos = modified.as_nanos();
         let age = Duration::from_millis(unix_millis()).saturating_sub(modified);
+        let is_settled = age >= VERSION_AGE_MIN;
         let tag = lookup.tag.clone().unwrap_or_else(|| etag::weak(len as u64, nanos));
         if lookup.if_none_match.as_ref().is_some_and(|known| etag::if_none_match(known, &tag)) {
             return Ok(FileOutcome::Unchanged { tag });
         }
         let is_negotiated =
             lookup.may_be_coded && (lookup.coded_bytes_min..=CODED_FILE_BYTES_MAX).contains(&len);
+        // Two versions of a file that has just been changed may bear one date.
+        let modified = lookup.ranges.as_ref().filter(|_| is_settled).map(|_| last_modified(modified));
         if is_negotiated
             && let Some(name) = lookup.coding.name()
-            && let Some(body) = self.coded(lookup, (&file, len), (&tag, age >= VERSION_AGE_MIN), name)?
+            && let Some(body) = self.coded(lookup, (&file, len), (&tag, is_settled), name)?
         {
+            // Whoever gets it compressed has no use for bytes of the file itself: no parts, and no date to ask for them by.
             let (len, start) = (body.len(), if lookup.is_head { SharedFrame::default() } else { body });
             let coding = Some(name);
-            return Ok(FileOutcome::Found(FileContent {
-                tag,
-                coding,
-                is_negotiated,
-                len,
-                start,
-                rest: None,
-            }));
-        }
-        let content =
-            FileContent { tag, coding: None, is_negotiated, len, start: SharedFrame::default(), rest: None };
-        if lookup.is_head {
+            let (rest, modified, part) = (None, None, None);
+            let content = FileContent { tag, coding, is_negotiated, len, start, rest, modified, part };
             return Ok(FileOutcome::Found(content));
         }
-        let start = read_piece(&file, 0, len.min(FILE_PIECE_BYTES));
-        if start.len() < len.min(FILE_PIECE_BYTES) {
-            return Err(FileError::Unreadable);
-        }
-        let rest = (start.len() < len).then(|| Arc::new(file) as FileHandle);
-        Ok(FileOutcome::Found(FileContent { start: SharedFrame::new(start), rest, ..content }))
+        read_plain(
+            file,
+            lookup,
+            FileContent {
+                tag,
+                coding: None,
+                is_negotiated,
+                len,
+                start: SharedFrame::default(),
+                rest: None,
+                modified,
+                part: None,
+            },
+        )
     }
 
     /// The compressed form of a file, kept or made now; `None` when it is not worth it.
@@ -282,6 +286,37 @@ impl FileDesk {
         }
         Ok(body)
     }
+}
+
+/// A file as it is, or the part of it that is asked for.
+fn read_plain(file: File, lookup: &FileLookup, content: FileContent) -> Result<FileOutcome, FileError> {
+    if lookup.is_head {
+        return Ok(FileOutcome::Found(content));
+    }
+    let bytes = content.len as u64;
+    let asked = lookup.ranges.as_ref();
+    let asked = asked.filter(|asked| range::if_range(asked.if_range.as_deref(), content.modified.as_deref()));
+    let (from, len, part) = match range::part(asked.and_then(|asked| asked.range.as_deref()), bytes) {
+        Part::Whole => (0, content.len, None),
+        Part::Unsatisfiable => return Ok(FileOutcome::NotInFile { tag: content.tag, bytes }),
+        Part::Bytes(part) => {
+            let len = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
+            (part.start, len, Some(FilePart { from: part.start, file_bytes: bytes }))
+        }
+    };
+    let start = read_piece(&file, from, len.min(FILE_PIECE_BYTES));
+    if start.len() < len.min(FILE_PIECE_BYTES) {
+        return Err(FileError::Unreadable);
+    }
+    let rest = (start.len() < len).then(|| Arc::new(file) as FileHandle);
+    Ok(FileOutcome::Found(FileContent { start: SharedFrame::new(start), rest, len, part, ..content }))
+}
+
+/// The time of a file's last change, for `Last-Modified`.
+fn last_modified(modified: Duration) -> String {
+    let mut date = [0; HTTP_DATE_BYTES];
+    http_date(modified.as_secs(), &mut date);
+    String::from_utf8_lossy(&date).into_owned()
 }
 
 /// Bytes of a file from a place on: fewer than `len` where it ends before, or cannot be read.

@@ -28,6 +28,7 @@ impl Folder {
             root: self.0.clone(),
             path: "file".to_owned(),
             if_none_match: None,
+            ranges: None,
             tag: None,
             is_head: false,
             may_be_coded: true,
@@ -206,6 +207,8 @@ fn answers_for_shards_that_stand_still_are_bounded_in_bytes() {
             len: large.len(),
             start: SharedFrame::clone(&large),
             rest: None,
+            modified: None,
+            part: None,
         })
     };
     let mut push = |outcome| {

@@ -153,6 +153,17 @@ impl<'a, 's> Head<'a, 's> {
         self.headers.contains_token("upgrade", protocol)
     }
 
+    /// The head as bytes that `decode_head` reads as the same, for what must outlive the buffer that it was read from.
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        let version = if self.version == Version::Http10 { " HTTP/1.0\r\n" } else { " HTTP/1.1\r\n" };
+        let mut out = [self.method.as_str(), " ", self.target, version].concat().into_bytes();
+        for (name, value) in self.headers.iter_bytes() {
+            out.extend_from_slice(&[name.as_bytes(), b": ", value, b"\r\n"].concat());
+        }
+        out.extend_from_slice(b"\r\n");
+        out
+    }
+
     /// Whether the offer is meant for this server (`Connection` names it), and the version of HTTP has offers (RFC 9110 §7.8).
     pub(crate) fn asks_for_upgrade(&self, protocol: &str) -> bool {
         self.version == Version::Http11

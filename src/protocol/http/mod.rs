@@ -11,6 +11,7 @@ pub(crate) mod cors_pattern;
 pub(crate) mod date;
 pub(crate) mod error;
 pub(crate) mod etag;
+pub(crate) mod events;
 pub(crate) mod forwarded;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -20,6 +21,7 @@ pub(crate) mod hosts;
 pub(crate) mod limits;
 pub(crate) mod method;
 pub(crate) mod query;
+pub(crate) mod range;
 pub(crate) mod response;
 pub(crate) mod static_path;
 pub(crate) mod status;

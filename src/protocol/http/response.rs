@@ -1,6 +1,7 @@
 //! Responses: a value with pleasant constructors, and its bytes (RFC 9112 §4, §6; RFC 9110 §5.5, §6.4).
 //!
-//! Does not compress (`coding`), stream or cache. Only the encoder writes `Content-Length`, `Connection` and `Date`.
+//! Does not compress (`coding`), stream or cache. Only the encoder writes `Content-Length`, `Transfer-Encoding`, `Connection` and
+//! `Date`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -194,6 +195,11 @@ impl Response {
         self.body.bytes()
     }
 
+    /// An illegal header has made it a 500.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.is_frozen
+    }
+
     /// The body, to be sent or shared.
     pub(crate) fn shared(&self) -> Body {
         self.body.clone()
@@ -219,7 +225,7 @@ impl Response {
             && !self.headers().any(forbids)
     }
 
-    /// Appends the status line and the headers; what `Framing::body_bytes` counts is to follow, unless the request was HEAD. A 101
+    /// Appends the status line and the headers; what `Framing::length` says is to follow, unless the request was HEAD. A 101
     /// gets `Connection: Upgrade`; `Upgrade` itself is its maker's.
     pub(crate) fn encode_head(&self, out: &mut Vec<u8>, framing: Framing<'_>) {
         out.reserve(ENCODED_HEAD_BYTES_TYPICAL);
@@ -246,10 +252,15 @@ impl Response {
         if let Some(coding) = framing.coding {
             push_all(out, &["Content-Encoding: ", coding, "\r\n"]);
         }
-        if self.status.may_have_body() {
-            out.extend_from_slice(b"Content-Length: ");
-            push_number(out, framing.body_bytes);
-            out.extend_from_slice(b"\r\n");
+        match framing.length {
+            _ if !self.status.may_have_body() => {}
+            Length::Bytes(bytes) => {
+                out.extend_from_slice(b"Content-Length: ");
+                push_number(out, bytes);
+                out.extend_from_slice(b"\r\n");
+            }
+            Length::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+            Length::UntilClose => {}
         }
         out.extend_from_slice(framing.connection(self.status).as_bytes());
         out.extend_from_slice(b"\r\n");
@@ -272,7 +283,18 @@ pub(crate) struct Framing<'d> {
     /// The coding in which the body goes out.
     pub(crate) coding: Option<&'static str>,
     /// How long it is then.
-    pub(crate) body_bytes: usize,
+    pub(crate) length: Length,
+}
+
+/// How a client knows where a body ends (RFC 9112 §6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// After so many bytes.
+    Bytes(usize),
+    /// With the last chunk: its length is not known when it begins.
+    Chunked,
+    /// With the connection, for clients of HTTP/1.0, which know no chunks.
+    UntilClose,
 }
 
 impl Framing<'_> {
@@ -344,13 +366,16 @@ mod tests {
         grant: None,
         is_negotiated: false,
         coding: None,
-        body_bytes: 0,
+        length: Length::Bytes(0),
     };
 
     fn encoded(response: &Response, framing: Framing<'_>) -> String {
-        let body_bytes = response.body_bytes().len();
+        let length = match framing.length {
+            Length::Bytes(_) => Length::Bytes(response.body_bytes().len()),
+            length => length,
+        };
         let mut out = Vec::new();
-        response.encode_head(&mut out, Framing { body_bytes, ..framing });
+        response.encode_head(&mut out, Framing { length, ..framing });
         String::from_utf8(out).expect("the tests send text")
     }
 
@@ -403,6 +428,19 @@ mod tests {
             (
                 Framing { version: Version::Http10, keep_alive: false, ..FRAMING },
                 format!("{text}Content-Length: 2\r\n\r\n"),
+            ),
+            (
+                Framing { length: Length::Chunked, ..FRAMING },
+                format!("{text}Transfer-Encoding: chunked\r\n\r\n"),
+            ),
+            (
+                Framing {
+                    length: Length::UntilClose,
+                    version: Version::Http10,
+                    keep_alive: false,
+                    ..FRAMING
+                },
+                format!("{text}\r\n"),
             ),
         ] {
             assert_eq!(encoded(&Response::text("ok"), framing), expected, "{framing:?}");

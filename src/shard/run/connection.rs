@@ -57,7 +57,9 @@ impl Shard {
                 Kind::Http(_) if ending == Ending::AfterFlush && is_owed => return,
                 Kind::Http(http) if ending == Ending::Open => {
                     http.is_half_closed = true;
-                    if http.is_answering && http.session.is_some() {
+                    if let Some(route) = http.route {
+                        core.tables.half_close_route(route);
+                    } else if http.is_answering && http.session.is_some() {
                         core.tables.arm_connection(key, HALF_CLOSED_POLL_PATIENCE);
                     }
                 }
@@ -119,9 +121,12 @@ impl Shard {
             let step = if is_http { self.consume_http(key, rest) } else { self.consume_frame(key, rest) };
             match step {
                 Step::Used(count) => used += count,
-                Step::Wait => {
+                step @ (Step::Wait | Step::Full) => {
                     if let Some(connection) = self.core.borrow_mut().tables.connections.get_mut(key) {
                         connection.share.give_back();
+                    }
+                    if step == Step::Full {
+                        return (used, Some(Pause::Outbox));
                     }
                     break;
                 }

@@ -51,6 +51,10 @@ impl Shard {
             if http.awaits_proxy {
                 return core.tables.consume_proxy_header(key, input);
             }
+            if http.route.is_some() && core.tables.takes_body(key) {
+                return core.tables.consume_body(key, input);
+            }
+            let Some(http) = core.tables.http_mut(key) else { return Step::Wait };
             if http.is_answering || input.len() < http.needed {
                 return Step::Wait;
             }
@@ -101,6 +105,12 @@ impl Shard {
             );
             self.refuse_request(key, Status::FORBIDDEN, "this host is not in allowed_hosts");
             return Step::Used(0);
+        }
+        if matches!(destination, Destination::Site)
+            && head.body != BodyLength::None
+            && let Some(bytes_max) = self.upload_bytes_max(head)
+        {
+            return self.begin_upload(key, head, bytes_max, head_len);
         }
         match head.body {
             BodyLength::None => {
@@ -195,15 +205,18 @@ impl Shard {
         }
     }
 
+    /// All of a request that its handler waits for has come.
+    pub(crate) fn note_answering(&mut self, key: Key) {
+        let mut core = self.core.borrow_mut();
+        let Some(http) = core.tables.http_mut(key) else { return };
+        http.is_answering = true;
+        http.needed = 0;
+        http.is_continue_sent = false;
+        http.is_head_timed = false;
+    }
+
     fn answer(&mut self, key: Key, destination: &Destination, head: &Head<'_, '_>, body: &[u8]) {
-        {
-            let mut core = self.core.borrow_mut();
-            let Some(http) = core.tables.http_mut(key) else { return };
-            http.is_answering = true;
-            http.needed = 0;
-            http.is_continue_sent = false;
-            http.is_head_timed = false;
-        }
+        self.note_answering(key);
         match destination {
             Destination::Engine(endpoint) => self.answer_engine(key, *endpoint, head, body),
             Destination::Site | Destination::Foreign(_) => self.answer_site(key, head, body),

@@ -18,6 +18,7 @@ pub(crate) mod polling;
 pub(crate) mod post;
 pub(crate) mod raw;
 pub(crate) mod recovery;
+pub(crate) mod routes;
 pub(crate) mod servers;
 pub(crate) mod share;
 pub(crate) mod site;

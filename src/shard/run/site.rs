@@ -1,8 +1,9 @@
-//! Everything on the port that is not Engine.IO: routes, folders, raw WebSockets.
+//! Everything on the port that is not Engine.IO: checks, then routes, folders and raw WebSockets.
 
 use std::borrow::Cow;
 use std::rc::Rc;
 
+use crate::base::guard::Caught;
 use crate::base::shown::Shown;
 use crate::base::slab::Key;
 use crate::protocol::http::head::Head;
@@ -10,24 +11,92 @@ use crate::protocol::http::method::Method;
 use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
 use crate::protocol::http::{query, static_path};
+use crate::shard::core::SharedCore;
 use crate::shard::run::Shard;
 use crate::shard::run::engine::is_preflight;
+use crate::shard::run::routes::Asked;
 use crate::shard::table::switching::validate_handshake;
 use crate::shard::user::request::Request;
-use crate::shard::user::site::Route;
+use crate::shard::user::site::{Check, Route, RouteHandler};
+use crate::shard::user::streamed::Streamed;
 use crate::shard::value::connection::Role;
 use crate::shard::value::endpoint::MAIN;
-use crate::shard::value::files::FileRequest;
+use crate::shard::value::files::{FileRequest, RangeAsked};
 use crate::shard::value::raw::RawState;
+use crate::shard::value::route::Values;
 
 impl Shard {
-    /// Answers a whole request that is not Engine.IO's.
+    /// Answers a request that is not Engine.IO's: a whole one, or the head of one whose body its route takes piece by piece.
     pub(crate) fn answer_site(&mut self, key: Key, head: &Head<'_, '_>, body: &[u8]) {
         let app = Rc::clone(&self.app);
+        let found = app.site.routes.at(head.path).ok();
+        let params: Vec<(String, String)> = found.as_ref().map_or_else(Vec::new, |found| {
+            found.params.iter().map(|(name, value)| (name.to_owned(), decode_param(value))).collect()
+        });
+        let values = Values::default();
+        let asked = Asked { key, head, body, params: &params, values: &values };
+        // A preflight asks for the rules of another request, without the cookies that a check looks for.
+        let is_exempt =
+            is_preflight(head) && found.is_none_or(|found| found.value.handler(Method::Options).is_none());
+        if is_exempt || self.ask_checks(asked) {
+            self.answer_target(asked);
+        }
+    }
+
+    /// Asks the checks before what is at the path. True when the request passes now.
+    fn ask_checks(&mut self, asked: Asked<'_>) -> bool {
+        let app = Rc::clone(&self.app);
+        let checks = app.site.before.iter().enumerate().filter(|(_, check)| check.covers(asked.head.path));
+        for (place, check) in checks {
+            let check = match &check.item {
+                Check::Now(check) => check,
+                Check::Later(_) => {
+                    self.start_checks(asked, place);
+                    return false;
+                }
+            };
+            let core = Rc::clone(&self.core);
+            let values = asked.values.share();
+            let mut request = self.request_of(asked, &core, values);
+            if let Some(answer) = self.ask_check(&mut request, &**check) {
+                let name =
+                    |_: &Request<'_>| format!("what comes after routes, at {}", Shown(asked.head.path));
+                let answer = self.call(&mut request, |request| app.site.finish(request, answer), name);
+                self.answer_at_once(asked, answer);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn request_of<'a>(&self, asked: Asked<'a>, core: &'a SharedCore, values: Values) -> Request<'a> {
+        let peer = core.borrow().tables.peer_of(asked.key);
+        let (head, params, body) = (asked.head, Cow::Borrowed(asked.params), asked.body);
+        Request { head, params, body, peer, core, endpoint: MAIN, values }
+    }
+
+    /// What a route or a check has answered without waiting.
+    fn answer_at_once(&mut self, asked: Asked<'_>, answered: Result<Streamed, Caught>) {
+        let answer = answered.unwrap_or_else(|panic| {
+            tracing::error!(path = asked.head.path, message = %panic, "a route's handler panicked");
+            Streamed::whole(
+                Response::text("Internal Server Error").with_status(Status::INTERNAL_SERVER_ERROR),
+            )
+        });
+        if !answer.is_whole() {
+            return self.answer_streamed(asked, answer);
+        }
+        let mut core = self.core.borrow_mut();
+        core.tables.end_route(asked.key);
+        core.tables.respond(asked.key, &answer.into_response());
+    }
+
+    /// Answers with what is at the path: no check is in the way any more.
+    pub(crate) fn answer_target(&mut self, asked: Asked<'_>) {
+        let (key, head) = (asked.key, asked.head);
+        let app = Rc::clone(&self.app);
         if let Ok(found) = app.site.routes.at(head.path) {
-            let params =
-                found.params.iter().map(|(name, value)| (name.to_owned(), decode_param(value))).collect();
-            return self.answer_route(key, head, body, (found.value, params));
+            return self.answer_route(asked, found.value);
         }
         let folder = app.site.folders.iter().find_map(|(prefix, root)| {
             let rest = head.path.strip_prefix(prefix.trim_end_matches('/'))?;
@@ -39,9 +108,15 @@ impl Shard {
             }
             Some((rest, root)) => match static_path::relative_path(rest) {
                 Some(relative) => {
+                    let value = |name| head.headers.get(name).map(str::to_owned);
                     let request = FileRequest {
                         content_type: static_path::content_type(&relative),
-                        if_none_match: head.headers.get("if-none-match").map(str::to_owned),
+                        if_none_match: value("if-none-match"),
+                        // Only GET knows parts (RFC 9110 §14.2).
+                        ranges: Some(RangeAsked {
+                            range: value("range").filter(|_| head.method == Method::Get),
+                            if_range: value("if-range"),
+                        }),
                         tag: None,
                         headers: Vec::new(),
                         missing: None,
@@ -65,33 +140,24 @@ impl Shard {
         self.core.borrow_mut().tables.respond(key, &response);
     }
 
-    fn answer_route(
-        &mut self,
-        key: Key,
-        head: &Head<'_, '_>,
-        body: &[u8],
-        found: (&Rc<Route>, Vec<(String, String)>),
-    ) {
-        let (route, params) = found;
+    fn answer_route(&mut self, asked: Asked<'_>, route: &Rc<Route>) {
+        let (key, head) = (asked.key, asked.head);
         if let Some(websocket) = route.websocket
             && head.offers_upgrade("websocket")
         {
-            return self.answer_websocket(key, head, (websocket, params));
+            return self.answer_websocket(asked, websocket);
         }
-        let handler = route.methods.iter().find(|(method, _)| *method == head.method).or_else(|| {
-            let is_head = head.method == Method::Head;
-            route.methods.iter().find(|(method, _)| is_head && *method == Method::Get)
-        });
-        let response = match handler {
-            Some((_, handler)) => {
-                let peer = self.core.borrow().tables.peer_of(key);
-                let mut request = Request { head, params, body, peer, core: &self.core, endpoint: MAIN };
+        let response = match route.handler(head.method) {
+            Some(RouteHandler::Later(handler) | RouteHandler::Upload(handler, _)) => {
+                return self.start_route(asked, &**handler);
+            }
+            Some(RouteHandler::Now(handler)) => {
+                let (app, core) = (Rc::clone(&self.app), Rc::clone(&self.core));
+                let mut request = self.request_of(asked, &core, asked.values.clone());
                 let name = |_: &Request<'_>| format!("the route {}", Shown(head.path));
-                let answered = self.call(&mut request, |request| handler(request), name);
-                answered.unwrap_or_else(|panic| {
-                    tracing::error!(path = head.path, message = %panic, "a route's handler panicked");
-                    Response::text("Internal Server Error").with_status(Status::INTERNAL_SERVER_ERROR)
-                })
+                let work = |request: &mut Request<'_>| app.site.finish(request, handler(request));
+                let answered = self.call(&mut request, work, name);
+                return self.answer_at_once(asked, answered);
             }
             None if is_preflight(head) => {
                 return self.core.borrow_mut().tables.answer_preflight(key, MAIN, head);
@@ -109,12 +175,8 @@ impl Shard {
         self.core.borrow_mut().tables.respond(key, &response);
     }
 
-    fn answer_websocket(
-        &mut self,
-        key: Key,
-        head: &Head<'_, '_>,
-        (route, params): (u16, Vec<(String, String)>),
-    ) {
+    fn answer_websocket(&mut self, asked: Asked<'_>, route: u16) {
+        let (key, head) = (asked.key, asked.head);
         let refusal = {
             let core = self.core.borrow();
             core.tables.check_origin(key, MAIN, head).err().map(|refused| {
@@ -134,8 +196,8 @@ impl Shard {
             }
             (None, Ok(accepted)) => accepted,
         };
-        let peer = self.core.borrow().tables.peer_of(key);
-        let request = Request { head, params, body: &[], peer, core: &self.core, endpoint: MAIN };
+        let core = Rc::clone(&self.core);
+        let request = self.request_of(Asked { body: &[], ..asked }, &core, asked.values.clone());
         let rule = self.app.site.websocket(route).choose_protocol.as_ref();
         accepted.protocol = match self.ask_subprotocol(&request, rule, &[]) {
             Ok(protocol) => protocol,
@@ -161,17 +223,6 @@ impl Shard {
             Role::Raw(Box::new(state)),
         );
         self.raw_opened(key, route);
-    }
-}
-
-impl Route {
-    fn allowed(&self) -> String {
-        let mut names: Vec<&str> = self.methods.iter().map(|(method, _)| method.as_str()).collect();
-        if names.contains(&"GET") {
-            names.push("HEAD");
-        }
-        names.push("OPTIONS");
-        names.join(", ")
     }
 }
 

@@ -60,6 +60,11 @@ impl Shard {
             let task =
                 Task { future: Some(future), owner, session, waker: Some(waker), wake: Arc::clone(&wake) };
             let key = core.tasks.insert(task);
+            if let TaskOwner::Route(route) = owner
+                && let Some(entry) = core.tables.routes.entries.get_mut(route)
+            {
+                entry.task = Some(key);
+            }
             wake.key.set(key).expect("the key is set once");
             key
         };
@@ -100,6 +105,7 @@ impl Shard {
                         tracing::error!(target: SOCKETIO, message = %panic, "a connect handler panicked; the client is refused");
                         self.decide(socket, Err(Refused::new(REFUSED)));
                     }
+                    TaskOwner::Route(route) => self.route_panicked(route, &panic),
                     TaskOwner::Nobody => {
                         tracing::error!(message = %panic, "a background task panicked");
                     }

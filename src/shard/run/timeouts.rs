@@ -99,6 +99,10 @@ impl Shard {
     /// An answer is not made, or not taken, in time.
     fn answering_timeout(&mut self, key: Key, session: Option<Key>, is_half_closed: bool) {
         let mut core = self.core.borrow_mut();
+        if core.tables.http_mut(key).is_some_and(|http| http.route.is_some()) {
+            drop(core);
+            return self.route_timeout(key);
+        }
         if let Some(post) = core.tables.http_mut(key).and_then(|http| http.post.as_ref()) {
             let session = post.session();
             return core.tables.end_post_pause(key, session);
@@ -125,7 +129,7 @@ impl Shard {
         }
     }
 
-    fn answer_not_taken(&mut self, key: Key) {
+    pub(crate) fn answer_not_taken(&mut self, key: Key) {
         {
             let core = self.core.borrow();
             let owed = core.tables.connections.get(key).map_or(0, |connection| connection.outbox.len());

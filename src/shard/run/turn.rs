@@ -82,6 +82,10 @@ impl Shard {
                     discard(value);
                 }
             }
+            Deferred::Answered(route, answered) => self.route_answered(route, *answered),
+            Deferred::Passed(route) => self.route_passed(route),
+            Deferred::RouteEnded(end) => self.route_ended(*end),
+            Deferred::Wake(waker) => self.wake_waiter(waker),
             Deferred::Decided(socket, decision) => self.decide(socket, decision),
             Deferred::Failed { socket, event, id, args, error } => {
                 let found =

@@ -11,7 +11,7 @@ use crate::protocol::engineio::request::{RequestError, SESSION_ELSEWHERE};
 use crate::protocol::http::cors::RefusedOrigin;
 use crate::protocol::http::date::{HTTP_DATE_BYTES, http_date};
 use crate::protocol::http::head::{Head, Version};
-use crate::protocol::http::response::{Body, Framing, Response};
+use crate::protocol::http::response::{Body, Framing, Length, Response};
 use crate::protocol::http::status::Status;
 use crate::shard::table::Tables;
 use crate::shard::table::switching::validate_handshake;
@@ -170,12 +170,13 @@ impl Tables {
         }
         http.framing.keep_alive &= may_go_on && !is_shutting_down;
         let RequestFraming { is_http10, keep_alive, is_head, .. } = http.framing;
-        let Content { body, len, coding, is_negotiated, rest } = content;
+        let Content { body, len, coding, is_negotiated, rest, from, is_stream } = content;
         let is_body_sent = response.status().may_have_body() && !is_head;
+        let is_stream = is_stream.then_some(is_body_sent);
         let rest = rest.filter(|_| is_body_sent);
-        let is_whole = rest.is_none();
+        let is_whole = rest.is_none() && is_stream != Some(true);
         http.is_answering = !is_whole;
-        http.stream = rest.map(|rest| Box::new(FileStream::new(rest, body.bytes().len(), len)));
+        http.stream = rest.map(|rest| Box::new(FileStream::new((rest, from), body.bytes().len(), len)));
         let framing = Framing {
             version: if is_http10 { Version::Http10 } else { Version::Http11 },
             keep_alive,
@@ -183,7 +184,11 @@ impl Tables {
             grant: grant.as_deref(),
             is_negotiated,
             coding,
-            body_bytes: len,
+            length: match is_stream {
+                None => Length::Bytes(len),
+                Some(_) if is_http10 => Length::UntilClose,
+                Some(_) => Length::Chunked,
+            },
         };
         self.write_to(key, |out| response.encode_head(out, framing));
         if is_body_sent {
@@ -191,7 +196,7 @@ impl Tables {
         }
         if is_whole {
             self.finish_answer(key);
-        } else {
+        } else if is_stream.is_none() {
             self.arm_connection(key, ANSWER_PATIENCE);
             self.pump_file(key);
         }

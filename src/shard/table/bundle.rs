@@ -56,6 +56,7 @@ impl Tables {
         let request = FileRequest {
             content_type: Cow::Borrowed(content_type(name)),
             if_none_match: known.map(str::to_owned),
+            ranges: None,
             tag: table.bundle_tag.clone(),
             headers: self.vary_headers(key, endpoint),
             missing: Some(folder.join(name)),

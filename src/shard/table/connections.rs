@@ -59,6 +59,7 @@ impl Tables {
 
     /// Forgets a connection and has its wire closed. Returns what it was.
     pub(crate) fn drop_connection(&mut self, key: Key) -> Option<Kind> {
+        self.end_route(key);
         let Connection { outbox, partial, kind, .. } = self.connections.remove(key)?;
         self.owed.remove(outbox.len());
         self.intake.partial_bytes -= partial as usize;
@@ -131,6 +132,9 @@ impl Tables {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let is_owed = !connection.outbox.is_empty();
         let Kind::Http(http) = &connection.kind else { return };
+        if let Some(route) = http.route {
+            return self.pace_route(key, route, count);
+        }
         let is_streaming = http.stream.is_some();
         let is_idle = !http.is_answering && !http.is_head_timed && http.needed == 0 && http.chunked.is_none();
         if is_streaming || is_owed && is_idle {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::base::buffer::SharedFrame;
 use crate::base::slab::Key;
-use crate::message::files::{FileAnswer, FileContent, FileError, FileHandle, FileOutcome};
+use crate::message::files::{FileAnswer, FileContent, FileError, FileHandle, FileOutcome, FilePart};
 use crate::protocol::http::coding::{self, Coding};
 use crate::protocol::http::response::{Body, Response};
 use crate::protocol::http::status::Status;
@@ -33,6 +33,7 @@ impl Tables {
             root,
             path: path.to_owned(),
             if_none_match: request.if_none_match.take(),
+            ranges: request.ranges.take(),
             tag: request.tag.take(),
             is_head: http.framing.is_head,
             may_be_coded,
@@ -89,10 +90,19 @@ impl Tables {
                 .fold(response, |response, (name, value)| response.header(*name, value.clone()))
         };
         let response = match outcome {
-            FileOutcome::Found(FileContent { tag, coding, is_negotiated, len, start, rest }) => {
-                let response = Response::new(Status::OK).header("content-type", request.content_type.clone());
-                let content = Content { body: Body::Shared(start), len, coding, is_negotiated, rest };
+            FileOutcome::Found(content) => {
+                let response = ranged(Response::new(Status::OK), &content)
+                    .header("content-type", request.content_type.clone());
+                let FileContent { tag, coding, is_negotiated, len, start, rest, part, .. } = content;
+                let (body, from) = (Body::Shared(start), part.map_or(0, |part| part.from));
+                let content = Content { body, len, coding, is_negotiated, rest, from, is_stream: false };
                 return self.send_answer(key, &finish(response, tag), content);
+            }
+            FileOutcome::NotInFile { tag, bytes } => {
+                let response = Response::text("the file has no such part")
+                    .with_status(Status::RANGE_NOT_SATISFIABLE)
+                    .header("content-range", format!("bytes */{bytes}"));
+                finish(response, tag)
             }
             FileOutcome::Unchanged { tag } => finish(Response::new(Status::NOT_MODIFIED), tag),
             FileOutcome::Failed(FileError::NotFound) => {
@@ -167,6 +177,19 @@ impl Tables {
             self.pump_file(key);
         }
     }
+}
+
+/// Says which part of a file a body is, and that parts can be had (RFC 9110 §14.3, §14.4).
+fn ranged(response: Response, content: &FileContent) -> Response {
+    let response = match &content.modified {
+        Some(date) => response.header("accept-ranges", "bytes").header("last-modified", date.clone()),
+        None => response,
+    };
+    let Some(FilePart { from, file_bytes }) = content.part else { return response };
+    let last = from + (content.len as u64).saturating_sub(1);
+    response
+        .with_status(Status::PARTIAL_CONTENT)
+        .header("content-range", format!("bytes {from}-{last}/{file_bytes}"))
 }
 
 /// The thread of files does not come after, or does not come back.

@@ -237,6 +237,7 @@ impl Tables {
         }
         connection.share.has_progress = true;
         match &connection.kind {
+            Kind::Http(http) if http.route.is_some() => self.arm_route(key),
             Kind::Http(_) => self.arm_connection(key, ANSWER_PATIENCE),
             Kind::WebSocket(websocket) if matches!(websocket.role, Role::Raw(_)) => {
                 self.arm_connection(key, FLUSH_PATIENCE);

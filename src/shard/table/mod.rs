@@ -21,6 +21,7 @@ pub(crate) mod raw;
 pub(crate) mod recovery;
 pub(crate) mod revision3;
 pub(crate) mod rooms;
+pub(crate) mod routes;
 pub(crate) mod send;
 pub(crate) mod shed;
 pub(crate) mod slow;
@@ -65,6 +66,7 @@ use crate::shard::value::owed::Owed;
 use crate::shard::value::parked::SlowRules;
 use crate::shard::value::pools::Pools;
 use crate::shard::value::room::Room;
+use crate::shard::value::route::Routes;
 use crate::shard::value::session::Session;
 use crate::shard::value::socket::SocketEntry;
 use crate::shard::value::stats::ShardCounters;
@@ -86,6 +88,8 @@ pub(crate) struct Tables {
     pub(crate) socket_ids: SidIndex,
     pub(crate) namespaces: Namespaces,
     pub(crate) rooms: Slab<Room>,
+    /// Requests whose answers take their time.
+    pub(crate) routes: Routes,
     /// What of the mesh's table of rooms is this shard's doing.
     pub(crate) holdings: Holdings,
     pub(crate) wheel: Wheel,
@@ -152,6 +156,7 @@ impl Tables {
             socket_ids: SidIndex::default(),
             namespaces: Namespaces::new(parts.config.namespaces_max, hasher),
             rooms: Slab::default(),
+            routes: Routes::default(),
             holdings: Holdings::new(parts.id),
             wheel: Wheel::new(shortest_time, parts.now),
             slow_rules: Vec::new(),

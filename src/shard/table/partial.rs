@@ -2,7 +2,7 @@
 //!
 //! A frame, a body or a packet with attachments is bounded by itself; many clients that each leave out the last byte of one are not.
 //! The same is true of whole events that wait behind asynchronous handlers, and of what a client said in a CONNECT that is not
-//! decided: they count here as well.
+//! decided, and a request that is kept for a route which waits: they count here as well.
 //! What a connection and a session keep is counted when it changes, and never on the way of a message that arrives whole.
 
 use crate::base::slab::Key;
@@ -49,10 +49,23 @@ impl Tables {
 
     /// What a connection keeps of its input may have changed.
     pub(crate) fn count_partial(&mut self, key: Key) {
+        let kept = self.kept_for_route(key);
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let now = clamped(connection.partial_now());
+        let now = clamped(connection.partial_now() + kept);
         self.intake.partial_bytes = self.intake.partial_bytes - connection.partial as usize + now as usize;
         connection.partial = now;
+    }
+
+    /// Bytes of a request that are kept for its route, or that this has not taken yet.
+    fn kept_for_route(&self, key: Key) -> usize {
+        let Some(Kind::Http(http)) = self.connections.get(key).map(|connection| &connection.kind) else {
+            return 0;
+        };
+        let entry = http.route.and_then(|route| self.routes.entries.get(route));
+        entry.map_or(0, |entry| {
+            let queued = entry.body.as_ref().map_or(0, |body| body.queued.len());
+            queued + entry.kept.as_ref().map_or(0, |kept| kept.head.len() + kept.body.len())
+        })
     }
 
     /// What waits for a socket's handlers may have changed.
@@ -128,7 +141,9 @@ impl Tables {
         let sockets = self.sockets.keys().filter_map(|key| self.sockets.get(key));
         let extras = sockets.filter(|socket| self.sessions.get(socket.session).is_some());
         let extras = extras.filter_map(|socket| socket.extra.as_ref());
+        let kept = self.connections.keys().map(|key| self.kept_for_route(key));
         connections.map(Connection::partial_now).sum::<usize>()
+            + kept.sum::<usize>()
             + pending.map(|pending| pending.len_bytes()).sum::<usize>()
             + extras.map(|extra| extra.waiting_now()).sum::<usize>()
     }

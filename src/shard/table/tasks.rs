@@ -9,7 +9,7 @@ impl Tables {
     /// Whose handler a task is.
     pub(crate) fn session_of(&self, owner: TaskOwner) -> Option<Key> {
         match owner {
-            TaskOwner::Nobody => None,
+            TaskOwner::Nobody | TaskOwner::Route(_) => None,
             TaskOwner::Connect(socket) | TaskOwner::Handler(socket, _) => {
                 self.sockets.get(socket).map(|socket| socket.session)
             }

@@ -106,6 +106,9 @@ impl Tables {
     /// Ends a connection. A raw WebSocket hears why (RFC 6455 §7.4.1), a request that is there or about to be is answered
     /// first, and a session that is switching to its WebSocket finds it there.
     pub(crate) fn say_goodbye(&mut self, key: Key) {
+        if self.end_events(key) {
+            return;
+        }
         let header_timeout = self.env.config.header_timeout;
         let (now, Some(connection)) = (self.env.now, self.connections.get(key)) else { return };
         match &connection.kind {

@@ -1,6 +1,7 @@
 //! What users register, hold and call. Each borrows the core for one call, and encodes or drops values of the user while nothing is
 //! borrowed.
 
+pub(crate) mod answering;
 pub(crate) mod app;
 pub(crate) mod argument;
 pub(crate) mod context;
@@ -10,6 +11,7 @@ pub(crate) mod expiry;
 pub(crate) mod found;
 pub(crate) mod gathering;
 pub(crate) mod login;
+pub(crate) mod owned_request;
 pub(crate) mod question;
 pub(crate) mod recipients;
 pub(crate) mod request;
@@ -19,6 +21,7 @@ pub(crate) mod site;
 pub(crate) mod sleep;
 pub(crate) mod socket;
 pub(crate) mod state;
+pub(crate) mod streamed;
 pub(crate) mod subprotocol;
 pub(crate) mod tick;
 pub(crate) mod websocket;

@@ -14,15 +14,17 @@ use crate::protocol::websocket::handshake;
 use crate::shard::core::SharedCore;
 use crate::shard::user::recipients::Recipients;
 use crate::shard::value::endpoint::SharedSigner;
+use crate::shard::value::route::Values;
 
 /// One HTTP request, as a route's handler sees it.
 pub struct Request<'a> {
     pub(crate) head: &'a Head<'a, 'a>,
-    pub(crate) params: Vec<(String, String)>,
+    pub(crate) params: Cow<'a, [(String, String)]>,
     pub(crate) body: &'a [u8],
     pub(crate) peer: Peer,
     pub(crate) core: &'a SharedCore,
     pub(crate) endpoint: u8,
+    pub(crate) values: Values,
 }
 
 impl fmt::Debug for Request<'_> {
@@ -39,7 +41,15 @@ impl<'a> Request<'a> {
         core: &'a SharedCore,
         endpoint: u8,
     ) -> Request<'a> {
-        Request { head, params: Vec::new(), body: &[], peer, core, endpoint }
+        Request {
+            head,
+            params: Cow::Borrowed(&[]),
+            body: &[],
+            peer,
+            core,
+            endpoint,
+            values: Values::default(),
+        }
     }
 
     /// The request's method.
@@ -93,10 +103,23 @@ impl<'a> Request<'a> {
     /// # Errors
     /// What serde_json says of it.
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        match std::str::from_utf8(self.body) {
-            Ok(text) => read_json(text),
-            Err(_) => serde_json::from_slice(self.body),
-        }
+        read_body(self.body)
+    }
+
+    /// What a browser's `EventSource` says in `Last-Event-ID` when it comes back: the id of the last event that it has had.
+    pub fn last_event_id(&self) -> Option<&str> {
+        self.head.headers.get("last-event-id")
+    }
+
+    /// Notes a value about the request, by its type: what a check before routes has found out, for the route. One value of each
+    /// type is kept.
+    pub fn set<T: 'static>(&self, value: T) {
+        self.values.set(value);
+    }
+
+    /// A copy of the noted value of this type, if there is one.
+    pub fn get<T: Clone + 'static>(&self) -> Option<T> {
+        self.values.get()
     }
 
     /// The client's address: that of the TCP peer, or, when that is one of the `trusted_proxies`, what it says in
@@ -134,5 +157,13 @@ impl<'a> Request<'a> {
     pub fn to(&self, namespace: &str, room: &str) -> Option<Recipients<'_>> {
         let namespace = self.core.borrow().tables.namespaces.refer(self.endpoint, namespace)?;
         Some(Recipients::rooms(self.core, namespace, None).to(room))
+    }
+}
+
+/// A body as JSON, with U+FFFD where a text has half a character.
+pub(crate) fn read_body<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
+    match std::str::from_utf8(body) {
+        Ok(text) => read_json(text),
+        Err(_) => serde_json::from_slice(body),
     }
 }

@@ -50,6 +50,8 @@ pub(crate) enum Step {
     Used(usize),
     /// More is needed, or an answer must leave first.
     Wait,
+    /// What came before is not taken yet: the rest waits, and so does its sender.
+    Full,
 }
 
 /// One TCP or Unix connection.
@@ -120,6 +122,8 @@ pub(crate) struct HttpState {
     pub(crate) awaited: Option<Box<Awaited>>,
     /// The rest of a file that is being sent to it.
     pub(crate) stream: Option<Box<FileStream>>,
+    /// The request at hand waits for its route, or is answered piece by piece.
+    pub(crate) route: Option<Key>,
     /// The client has said all it will, and may still read.
     pub(crate) is_half_closed: bool,
     /// A POST whose packets are not all handled yet.

@@ -16,12 +16,29 @@ pub(crate) struct Content {
     pub(crate) is_negotiated: bool,
     /// What the rest is read from.
     pub(crate) rest: Option<FileHandle>,
+    /// Where in the file the body begins.
+    pub(crate) from: u64,
+    /// The body follows piece by piece, and its length is not known.
+    pub(crate) is_stream: bool,
 }
 
 impl Content {
     /// The body of a response as it is.
     pub(crate) fn plain(response: &Response, is_negotiated: bool) -> Content {
         let body = response.shared();
-        Content { len: body.bytes().len(), body, coding: None, is_negotiated, rest: None }
+        Content {
+            len: body.bytes().len(),
+            body,
+            coding: None,
+            is_negotiated,
+            rest: None,
+            from: 0,
+            is_stream: false,
+        }
+    }
+
+    /// A body that follows piece by piece. It is not compressed: what was sent so far must be of use at once.
+    pub(crate) fn stream(response: &Response) -> Content {
+        Content { body: Body::Static(&[]), len: 0, is_stream: true, ..Content::plain(response, false) }
     }
 }

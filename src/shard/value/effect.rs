@@ -1,5 +1,7 @@
 //! What is to be done later: after the user code that asked for it, or when the turn ends.
 
+use std::task::Waker;
+
 use crate::base::ids::ShardId;
 use crate::base::slab::Key;
 use crate::message::inquiry::{AckError, Findings, Reply};
@@ -8,6 +10,7 @@ use crate::shard::value::answer::{Answer, PendingAck};
 use crate::shard::value::error::{HandlerError, Refused};
 use crate::shard::value::files::FileWork;
 use crate::shard::value::outbox::Outbox;
+use crate::shard::value::route::{Answered, RouteEnd};
 use crate::shard::value::session::CloseReason;
 use crate::shard::value::socket::SocketExtra;
 use crate::shard::value::task::LocalFuture;
@@ -60,6 +63,14 @@ pub(crate) enum Deferred {
     },
     /// A connect handler that took its time has decided.
     Decided(Key, Result<(), Refused>),
+    /// A route that took its time has answered.
+    Answered(Key, Box<Answered>),
+    /// The checks before a route have let a request pass.
+    Passed(Key),
+    /// A request that waited is over.
+    RouteEnded(Box<RouteEnd>),
+    /// Wake whoever waits for the body of a request, or for room in the body of an answer: a waker may be user code.
+    Wake(Waker),
 }
 
 /// What is to be done later, by kind; the order is in `run/turn` and `seam`.

@@ -45,9 +45,10 @@ impl std::fmt::Display for Refused {
     }
 }
 
-impl<E: std::error::Error> From<E> for Refused {
+/// Whatever can be an error is a refusal with its text: `&str`, `String`, `Box<dyn Error>`, error types of your own.
+impl<E: Into<Box<dyn std::error::Error>>> From<E> for Refused {
     fn from(error: E) -> Refused {
-        Refused::new(error.to_string())
+        Refused::new(error.into().to_string())
     }
 }
 

@@ -36,6 +36,7 @@ pub(crate) struct FileLookup {
     /// Below the root.
     pub(crate) path: String,
     pub(crate) if_none_match: Option<String>,
+    pub(crate) ranges: Option<RangeAsked>,
     /// The entity tag, when it is known without the file.
     pub(crate) tag: Option<String>,
     /// Only the headers are asked for.
@@ -47,11 +48,20 @@ pub(crate) struct FileLookup {
     pub(crate) coded_bytes_min: usize,
 }
 
+/// Which part of a file is asked for, as the request says it.
+#[derive(Debug, Default)]
+pub(crate) struct RangeAsked {
+    pub(crate) range: Option<String>,
+    pub(crate) if_range: Option<String>,
+}
+
 /// What an awaited file's answer must know of its request.
 #[derive(Debug)]
 pub(crate) struct FileRequest {
     pub(crate) content_type: Cow<'static, str>,
     pub(crate) if_none_match: Option<String>,
+    /// Present where parts of the file may be asked for.
+    pub(crate) ranges: Option<RangeAsked>,
     /// The entity tag, when it is known without the file.
     pub(crate) tag: Option<String>,
     /// Headers that the answer carries besides.
@@ -78,7 +88,8 @@ pub(crate) struct FileStream {
 }
 
 impl FileStream {
-    pub(crate) fn new(handle: FileHandle, sent: usize, len: usize) -> FileStream {
-        FileStream { handle, offset: sent as u64, left: len - sent, is_reading: false }
+    /// What is left of `len` bytes, of which the first `sent` went out with the head; they begin at `from` in the file.
+    pub(crate) fn new((handle, from): (FileHandle, u64), sent: usize, len: usize) -> FileStream {
+        FileStream { handle, offset: from + sent as u64, left: len - sent, is_reading: false }
     }
 }

@@ -24,6 +24,7 @@ pub(crate) mod post;
 pub(crate) mod raw;
 pub(crate) mod recovery;
 pub(crate) mod room;
+pub(crate) mod route;
 pub(crate) mod seen;
 pub(crate) mod session;
 pub(crate) mod shard_key;

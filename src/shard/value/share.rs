@@ -108,7 +108,8 @@ pub(crate) enum WireEnd {
 pub(crate) enum Pause {
     /// The share is used up.
     Turn,
-    /// Its peer is owed more than half of what it may be: the connection's own outbox, or the backlog for its polls.
+    /// Its peer is owed more than half of what it may be: the connection's own outbox, or the backlog for its polls. Or what came of
+    /// a streamed body is not taken.
     Outbox,
 }
 

@@ -61,6 +61,10 @@ counters! {
     handlers_slow,
     /// Handlers that panicked.
     handler_panics,
+    /// Requests that wait for a route now, or that are answered piece by piece.
+    routes_waiting,
+    /// Requests that were answered 504, because their route did not answer within `route_timeout`.
+    routes_timed_out,
     /// Microseconds this shard was awake.
     busy_micros,
     /// Connections handed to the shard that owns their session.

@@ -36,6 +36,8 @@ pub(crate) enum TaskOwner {
     Connect(Key),
     /// A socket's events wait until its handler is done.
     Handler(Key, EventName),
+    /// A request waits for its answer, or for more of it.
+    Route(Key),
 }
 
 impl TaskOwner {
@@ -43,6 +45,7 @@ impl TaskOwner {
     pub(crate) fn describe(&self) -> String {
         match self {
             TaskOwner::Nobody => "a background task".to_owned(),
+            TaskOwner::Route(_) => "an asynchronous route".to_owned(),
             TaskOwner::Connect(_) => "an asynchronous connect handler".to_owned(),
             TaskOwner::Handler(_, event) => {
                 format!("the asynchronous handler of event {:?}", Shown(event.as_str()))

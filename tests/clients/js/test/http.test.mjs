@@ -274,6 +274,71 @@ describe("bodies", () => {
   });
 });
 
+describe("routes that wait, and bodies piece by piece", betterThanNode, () => {
+  test("others are answered meanwhile, and the next request of the connection waits", async (t) => {
+    const connection = await Connection.open(t);
+    const order = [];
+    connection.send(get("/later?ms=300") + HELLO);
+    const first = connection.read().then((response) => order.push(response.body));
+    const other = await exchange(t, HELLO);
+    order.push(`other ${other.status}`);
+    await first;
+    order.push((await connection.read()).status);
+    assert.deepEqual(order, ["other 200", "later", 200]);
+  });
+
+  test("errors are statuses", async (t) => {
+    const rows = [["/later", 500, "Internal Server Error"], ["/later?ms=x", 400, "invalid digit found in string"], ["/lines?count=", 400]];
+    for (const [target, status, body] of rows) {
+      const response = await exchange(t, get(target));
+      assert.equal(response.status, status, target);
+      if (body) assert.equal(response.body, body);
+    }
+  });
+
+  test("checks come before, headers after", async (t) => {
+    for (const [cookie, status, body] of [["", 401, "log in"], ["Cookie: user=ada\r\n", 200, "ada"], ["Cookie: user=mallory\r\n", 500, "Internal Server Error"]]) {
+      const response = await exchange(t, get("/guarded/name", cookie));
+      assert.deepEqual([response.status, response.body, response.headers["x-guarded"]], [status, body, "yes"]);
+    }
+    assert.equal((await exchange(t, get("/%67uarded/nothing"))).status, 401);
+  });
+
+  test("a streamed answer has chunks, and HTTP/1.0 gets it until the end", async (t) => {
+    const connection = await Connection.open(t);
+    const response = await connection.send(get("/lines?count=2000", "Accept-Encoding: gzip\r\n")).read();
+    assert.deepEqual([response.headers["transfer-encoding"], response.headers["content-encoding"], response.body.length], ["chunked", undefined, 2_000_000]);
+    assert.ok(response.body.endsWith("01999\n"));
+    assert.equal((await connection.send(HELLO).read()).status, 200);
+    const old = await exchange(t, "GET /lines?count=3 HTTP/1.0\r\n\r\n");
+    assert.deepEqual([old.headers["transfer-encoding"], old.headers["content-length"], old.body.length], [undefined, undefined, 3000]);
+    const head = await connection.send(get("/lines?count=3", "", "HEAD")).read({ isHead: true });
+    assert.equal(head.headers["transfer-encoding"], "chunked");
+    assert.equal((await connection.send(HELLO).read()).status, 200);
+  });
+
+  test("a body is taken piece by piece, beyond what is taken whole", async (t) => {
+    const connection = await Connection.open(t);
+    const large = "0123456789".repeat(400_000);
+    assert.equal((await connection.send(post("/upload", large)).read()).body, "4000000");
+    const chunk = `8000\r\n${"x".repeat(0x8000)}\r\n`;
+    connection.send(`POST /upload HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n${chunk.repeat(64)}0\r\n\r\n`);
+    assert.equal((await connection.read()).body, String(64 * 0x8000));
+    connection.send("POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+    assert.equal((await connection.read()).status, 100);
+    assert.equal((await connection.send("ok").read()).body, "2");
+    const tooLarge = await exchange(t, `POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${16 * 1024 * 1024 + 1}\r\n\r\n`);
+    assert.equal(tooLarge.status, 413);
+  });
+
+  test("a body that stops is given up", async (t) => {
+    const connection = await Connection.open(t);
+    connection.send("POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf");
+    assert.equal((await connection.read({ ms: 4_000 })).status, 408);
+    await connection.ends();
+  });
+});
+
 describe("limits", () => {
   test("431 for a head that is too large", async (t) => {
     const connection = await Connection.open(t);
@@ -405,6 +470,27 @@ describe("static files", () => {
     }
     for (const value of ['"other"', 'W/"other"']) assert.equal((await connection.send(get("/static/hello.txt", `If-None-Match: ${value}\r\n`)).read()).status, 200);
     assert.notEqual((await connection.send(get("/static/style.css")).read()).headers.etag, tag);
+  });
+
+  test("a part of a file, or none, or all of it", betterThanNode, async (t) => {
+    const connection = await Connection.open(t);
+    const whole = await connection.send(get("/static/hello.txt")).read();
+    const date = whole.headers["last-modified"];
+    assert.equal(whole.headers["accept-ranges"], "bytes");
+    const rows = [
+      ["bytes=0-4", "", 206, "hello", "bytes 0-4/18"], ["bytes=6-", "", 206, "from a file\n", "bytes 6-17/18"], ["bytes=-5", "", 206, "file\n", "bytes 13-17/18"],
+      ["bytes=0-99999999999999999999999", "", 206, "hello from a file\n", "bytes 0-17/18"], ["bytes=18-", "", 416, undefined, "bytes */18"], ["bytes=-0", "", 416, undefined, "bytes */18"],
+      ["bytes=0-0,2-3", "", 200, "hello from a file\n"], ["bytes=4-0", "", 200, "hello from a file\n"], ["lines=0-4", "", 200, "hello from a file\n"],
+      ["bytes=0-4", `If-Range: ${date}\r\n`, 206, "hello", "bytes 0-4/18"], ["bytes=0-4", "If-Range: Sun, 06 Nov 1994 08:49:37 GMT\r\n", 200, "hello from a file\n"],
+      ["bytes=0-4", `If-Range: ${whole.headers.etag}\r\n`, 200, "hello from a file\n"], ["bytes=0-4", `If-None-Match: ${whole.headers.etag}\r\n`, 304, ""],
+    ];
+    for (const [range, fields, status, body, part] of rows) {
+      const response = await connection.send(get("/static/hello.txt", `Range: ${range}\r\n${fields}`)).read();
+      assert.deepEqual([response.status, response.headers["content-range"]], [status, part], `${range} ${fields}`);
+      if (body !== undefined) assert.equal(response.body, body);
+    }
+    const head = await connection.send(get("/static/hello.txt", "Range: bytes=0-4\r\n", "HEAD")).read({ isHead: true });
+    assert.deepEqual([head.status, head.headers["content-length"]], [200, "18"]);
   });
 
   const outside = ["/static/../outside.txt", "/static/..%2foutside.txt", "/static/%2e%2e/outside.txt", "/static/%2e%2e%2foutside.txt", "/static/nested/../../outside.txt", "/static/..%5coutside.txt",
