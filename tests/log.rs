@@ -233,7 +233,7 @@ fn what_leads_nowhere_is_said_in_the_log() {
     let log = logged("nowhere", &[], |process| {
         let wrong = process.get("/sokcet.io/?EIO=4&transport=polling&token=secret-of-a-client");
         let missing = process.get("/files/app.js");
-        let client = process.get("/socket.io/socket.io.js");
+        let client = process.get("/socket.io/socket.io.js.map");
         for answer in [wrong, missing, client] {
             assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
         }
@@ -257,7 +257,7 @@ fn what_leads_nowhere_is_said_in_the_log() {
             "namespace=\"/elsewhere\"",
             "endpoint=\"/socket.io/\"",
         ],
-        ["WARN", "no copy of the browser client", "path=\"/socket.io/socket.io.js\"", "client_bundle"],
+        ["WARN", "no copy of the browser client", "path=\"/socket.io/socket.io.js.map\"", "client_bundle"],
     ] {
         let said = log.lines().filter(|line| parts.iter().all(|part| line.contains(part))).count();
         assert_eq!(said, 1, "a line with {parts:?}: {log}");

@@ -80,8 +80,11 @@ pub struct EngineOptions {
     /// Whether clients of Socket.IO 1.x and 2.x (Engine.IO 3) are served beside newer ones, and pages that poll by
     /// JSONP. Default false, as in Node.
     pub allow_eio3: bool,
-    /// Folder of the browser client, npm's `socket.io-client/dist`, whose files are served below `path` as Node's
-    /// `serveClient` does: `/socket.io/socket.io.js`. Default empty: none is served.
+    /// Whether the browser client is served below `path`, `/socket.io/socket.io.js`: Node's `serveClient`. It is the one that the
+    /// feature `client` compiles in, or that of `client_bundle`. Default true.
+    pub serve_client: bool,
+    /// Folder of another browser client, npm's `socket.io-client/dist`, whose files are served in place of the one that is
+    /// compiled in. Default empty: none.
     pub client_bundle: PathBuf,
     /// The broker on which this endpoint meets other processes: `redis://USER:PASSWORD@HOST:6379/0`, `rediss://` with TLS, also
     /// `valkey://` and `valkeys://`; `redis+sentinel://HOST1,HOST2/0/SERVICE`; `amqp://`, `amqps://`; `kafka://HOST1:9092,HOST2`;
@@ -124,6 +127,7 @@ impl Default for EngineOptions {
             subprotocols: Vec::new(),
             cookie: String::new(),
             allow_eio3: false,
+            serve_client: true,
             client_bundle: PathBuf::new(),
             message_queue: QueueUrl::default(),
             channel: CHANNEL_DEFAULT.to_owned(),

@@ -57,6 +57,7 @@ impl Config {
         "proxy_protocol",
         "cookie",
         "allow_eio3",
+        "serve_client",
         "client_bundle",
         "message_queue",
         "channel",

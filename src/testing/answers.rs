@@ -359,10 +359,29 @@ fn a_file_says_the_same_of_itself_however_it_is_asked_for() {
 }
 
 #[test]
-fn a_page_that_asks_for_the_client_is_told_where_it_comes_from() {
-    let site = Site::new("bundle");
-    let answer = site.server.get("/socket.io/socket.io.js");
-    assert_eq!(answer.status, 404);
-    assert!(answer.text().contains("client_bundle"), "{}", answer.text());
-    assert_eq!(site.server.get("/socket.io/other.js").status, 400, "as any request that names no transport");
+fn a_page_that_asks_for_the_client_gets_it_or_is_told_where_it_comes_from() {
+    let server = |serve_client| {
+        let engine = crate::EngineOptions { serve_client, ..crate::EngineOptions::default() };
+        TestServer::new(Server::new(Config { engine, ..Config::default() })).expect("the server is sound")
+    };
+    let (on, off) = (server(true), server(false));
+    let (status, head) = if cfg!(feature = "client") { (200, "/*!\n * Socket.IO v4.") } else { (404, "") };
+    for name in ["socket.io.js", "socket.io.min.js", "socket.io.esm.min.js"] {
+        let target = format!("/socket.io/{name}");
+        let answer = on.get(&target);
+        assert_eq!(answer.status, status, "{name}");
+        assert!(answer.text().starts_with(head), "{name}");
+        let refused = off.get(&target);
+        assert!(refused.status == 404 && refused.text().contains("client_bundle"), "{}", refused.text());
+        if let Some(tag) = answer.header("etag") {
+            let known = on.request(crate::http::Method::Get, &target, &[("If-None-Match", tag)], b"");
+            assert_eq!((known.status, known.body.len(), known.header("etag")), (304, 0, Some(tag)));
+            let posted = on.request(crate::http::Method::Post, &target, &[], b"");
+            assert_eq!(posted.status, 405);
+        }
+    }
+    for name in ["socket.io.js.map", "socket.io.msgpack.min.js"] {
+        assert_eq!(on.get(&format!("/socket.io/{name}")).status, 404, "{name}");
+    }
+    assert_eq!(on.get("/socket.io/other.js").status, 400, "as any request that names no transport");
 }

@@ -33,7 +33,9 @@ impl Tables {
         let table = self.endpoint(endpoint);
         let rest = head.path.strip_prefix(table.options.path.as_str());
         let Some(name) = FILES.into_iter().find(|name| rest == Some(name)) else { return false };
-        if table.options.client_bundle.as_os_str().is_empty() {
+        let has_folder = !table.options.client_bundle.as_os_str().is_empty();
+        let built_in = built_in(name).filter(|_| !has_folder && !table.is_raw);
+        if !table.options.serve_client || !has_folder && built_in.is_none() {
             self.refuse_bundle(key, head);
             return true;
         }
@@ -42,6 +44,10 @@ impl Tables {
             return true;
         }
         let known = head.headers.get("if-none-match");
+        if let Some(bytes) = built_in {
+            self.answer_built_in(key, endpoint, (name, bytes), known);
+            return true;
+        }
         if let (Some(known), Some(tag)) = (known, &table.bundle_tag)
             && etag::if_none_match(known, tag)
         {
@@ -65,6 +71,24 @@ impl Tables {
         true
     }
 
+    /// The client that is compiled in: never compressed, so that it costs nothing.
+    fn answer_built_in(
+        &mut self,
+        key: Key,
+        endpoint: u8,
+        (name, bytes): (&'static str, &'static [u8]),
+        known: Option<&str>,
+    ) {
+        let tag = format!("\"{VERSION}\"");
+        let response = match known.is_some_and(|known| etag::if_none_match(known, &tag)) {
+            true => Response::new(Status::NOT_MODIFIED),
+            false => Response::with_content(content_type(name), Cow::Borrowed(bytes)),
+        };
+        let headers = self.vary_headers(key, endpoint).into_iter();
+        let response = response.header("etag", tag).header("cache-control", CACHE_CONTROL);
+        self.respond(key, &headers.fold(response, |response, (name, value)| response.header(name, value)));
+    }
+
     /// A cache must not give a page of another origin what it kept from one without: the grant says so where there is one.
     fn vary_headers(&self, key: Key, endpoint: u8) -> Vec<(&'static str, String)> {
         let is_unsaid = self.heeds_origins(endpoint) && !self.has_grant(key);
@@ -76,8 +100,8 @@ impl Tables {
         tracing::warn!(
             target: ENGINEIO,
             path = head.path,
-            "answered 404: the server has no copy of the browser client; let client_bundle name a folder like npm's \
-             socket.io-client/dist, or load the client from elsewhere"
+            "answered 404: the server has no copy of the browser client; build it with the feature client and leave serve_client on, let \
+             client_bundle name a folder like npm's socket.io-client/dist, or load the client from elsewhere"
         );
         self.env.counters.requests_refused.add(1);
         let response = Response::text(
@@ -86,6 +110,31 @@ impl Tables {
         );
         self.respond(key, &response.with_status(Status::NOT_FOUND));
     }
+}
+
+/// The version of the client that is compiled in.
+#[cfg(feature = "client")]
+const VERSION: &str = "4.8.4";
+#[cfg(not(feature = "client"))]
+const VERSION: &str = "";
+
+/// A file of the client that is compiled in. The one that is not minified is given as the one that is.
+#[cfg(feature = "client")]
+fn built_in(name: &str) -> Option<&'static [u8]> {
+    match name {
+        "socket.io.js" | "socket.io.min.js" => {
+            Some(include_bytes!("../../../assets/socket.io-client/socket.io.min.js"))
+        }
+        "socket.io.esm.min.js" => {
+            Some(include_bytes!("../../../assets/socket.io-client/socket.io.esm.min.js"))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(not(feature = "client"))]
+fn built_in(_: &str) -> Option<&'static [u8]> {
+    None
 }
 
 fn content_type(name: &str) -> &'static str {
