@@ -29,18 +29,53 @@
 //! those of Flask-SocketIO (`emit`, `send`, `to`, `include_self`, `close_room`, `on_error_default`); what Flask-SocketIO
 //! does not have is named as in Socket.IO's JavaScript server. Tests run a server with [`testing`], without a port.
 //!
+//! # How it is built, in a picture
+//!
+//! ```text
+//!         kernel: new connections are spread over the shards
+//!    ┌─────────────┬───────────────────┬─────────────┐
+//!    │ shard 0     │  shard 1          │  shard 2    │   one thread each, pinned to a core
+//!    │             │                   │             │
+//!    │ your        │  your             │  your       │   handlers, registered once on each shard:
+//!    │ handlers    │  handlers         │  handlers   │   what they share there can be plain, Rc and RefCell
+//!    │ sockets     │  sockets          │  sockets    │   a client lives on one shard
+//!    │ rooms       │  rooms            │  rooms      │   a room has members on all of them
+//!    └──────┬──────┴─────────┬─────────┴──────┬──────┘
+//!           └── an inbox each: emits reach the members that other shards have
+//! ```
+//!
+//! A handler runs on the shard of its client, one at a time, and should not block: meanwhile the other clients of that shard wait. What
+//! takes time is awaited ([`on_async`](Namespace::on_async), [`route_async`](Server::route_async)). Other threads go through a
+//! [`Handle`]. Whether a member of a room is on this shard, on another, or in another process makes no difference to
+//! `cx.to(room).emit(..)`.
+//!
+//! # Guides
+//!
+//! Each begins with a whole program, and explains it. They are also in the folder `docs`, where
+//! `docs/README.md` lists them by what you want to do.
+//!
+//! | to begin | to build | to run |
+//! |---|---|---|
+//! | [First steps](guides::first_steps) | [Who a client is](guides::identity) | [Behind nginx](guides::behind_nginx), [HAProxy](guides::behind_haproxy) |
+//! | [Coming from Flask-SocketIO](guides::coming_from_flask_socketio) | [Presence](guides::presence) | [Many processes](guides::many_processes) |
+//! | [Flask-SocketIO's examples](guides::flask_examples) | [Dashboards](guides::dashboards), [games](guides::games) | [Emitting from elsewhere](guides::emitting) |
+//! | [Coming from Node](guides::coming_from_node) | [HTTP](guides::http) | [Lost connections](guides::recovery) |
+//! | [Testing](guides::testing) | [tokio in handlers](guides::tokio) | [Slow clients](guides::slow_consumers) |
+//! | [Troubleshooting](guides::troubleshooting) | [Older clients](guides::older_clients) | [Tuning](guides::tuning): every setting |
+//!
 //! # Features
 //!
 //! All are on by default. A server of your own leaves out `cli`, and compiles far fewer crates:
 //!
 //! ```toml
 //! [dependencies]
-//! shardcast = { path = "../shardcast", default-features = false, features = ["epoll", "log", "toml"] }
+//! shardcast = { path = "../shardcast", default-features = false, features = ["client", "epoll", "log", "toml"] }
 //! ```
 //!
 //! | feature | what it adds |
 //! |---|---|
 //! | `cli` | the program `shardcast` with its command line and `shardcast bench`; implies all others |
+//! | `client` | the browser client at `/socket.io/socket.io.js`, compiled in: 88 KB. Without it [`client_bundle`](EngineOptions::client_bundle) names a folder |
 //! | `epoll` | serving where io_uring cannot be had: many containers forbid it, and kernels before 6.1 lack parts of it. Without this feature a server does not start there |
 //! | `redis`, `amqp`, `kafka`, `nats` | [many processes as one server](EngineOptions::message_queue) over such a broker, on a thread with tokio. Without the feature a `message_queue` there is an error that names it |
 //! | `bus` | what those imply; alone it joins the servers of one process (`memory:`) |
@@ -218,38 +253,52 @@ pub mod fuzzing {
     }
 }
 
-/// The guides, whose code blocks are tests.
-#[cfg(doctest)]
-mod guides {
+/// The guides, as they are in the folder `docs`; their links lead to the files there. The code blocks are tests, but for those of
+/// guides about other programs; the one of the first steps is an example that is built.
+#[cfg(any(doc, doctest))]
+pub mod guides {
+    #[doc = include_str!("../docs/behind-haproxy.md")]
+    #[cfg(not(doctest))]
+    pub mod behind_haproxy {}
+    #[doc = include_str!("../docs/behind-nginx.md")]
+    #[cfg(not(doctest))]
+    pub mod behind_nginx {}
     #[doc = include_str!("../docs/coming-from-flask-socketio.md")]
-    struct ComingFromFlaskSocketIo;
+    pub mod coming_from_flask_socketio {}
     #[doc = include_str!("../docs/coming-from-node.md")]
-    struct ComingFromNode;
-    #[doc = include_str!("../docs/older-clients.md")]
-    struct OlderClients;
+    pub mod coming_from_node {}
     #[doc = include_str!("../docs/dashboards.md")]
-    struct Dashboards;
-    #[cfg(feature = "bus")]
-    #[doc = include_str!("../docs/emitting.md")]
-    struct Emitting;
+    pub mod dashboards {}
+    #[cfg_attr(any(doc, feature = "bus"), doc = include_str!("../docs/emitting.md"))]
+    pub mod emitting {}
+    #[doc = include_str!("../docs/first-steps.md")]
+    #[cfg(not(doctest))]
+    pub mod first_steps {}
     #[doc = include_str!("../docs/flask-examples.md")]
-    struct FlaskExamples;
+    pub mod flask_examples {}
     #[doc = include_str!("../docs/games.md")]
-    struct Games;
+    pub mod games {}
     #[doc = include_str!("../docs/http.md")]
-    struct Http;
+    pub mod http {}
     #[doc = include_str!("../docs/identity.md")]
-    struct Identity;
+    pub mod identity {}
     #[doc = include_str!("../docs/many-processes.md")]
-    struct ManyProcesses;
+    pub mod many_processes {}
+    #[doc = include_str!("../docs/older-clients.md")]
+    pub mod older_clients {}
+    #[doc = include_str!("../docs/presence.md")]
+    pub mod presence {}
     #[doc = include_str!("../docs/recovery.md")]
-    struct RecoveryOfConnections;
+    pub mod recovery {}
     #[doc = include_str!("../docs/slow-consumers.md")]
-    struct SlowConsumers;
+    pub mod slow_consumers {}
     #[doc = include_str!("../docs/testing.md")]
-    struct Testing;
+    pub mod testing {}
     #[doc = include_str!("../docs/tokio.md")]
-    struct Tokio;
+    pub mod tokio {}
+    #[doc = include_str!("../docs/troubleshooting.md")]
+    #[cfg(not(doctest))]
+    pub mod troubleshooting {}
     #[doc = include_str!("../tuning.md")]
-    struct Tuning;
+    pub mod tuning {}
 }
