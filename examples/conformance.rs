@@ -1,7 +1,8 @@
 //! The server that the client tests talk to: every feature once, behind names that the tests know.
 //!
 //! `cargo run --example conformance -- --bind 127.0.0.1:5000 --shards 2`. The contract is in
-//! tests/clients/README.md; all other settings come from `SHARDCAST_` variables.
+//! tests/clients/README.md; all other settings come from arguments, too, or
+//! from `SHARDCAST_` variables.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -11,23 +12,13 @@ use shardcast::http::{
     BodyError, CorsOrigins, Event, Failure, Method, OwnedRequest, Request, Response, Status, Streamed,
 };
 use shardcast::{
-    AckError, AnyValue, Args, ArgsError, Binary, ClassNamespace, Config, Context, Emitted, Error, Given,
+    AckError, AnyValue, Args, ArgsError, Binary, ClassNamespace, Config, Context, Emitted, Given,
     HandlerError, Message, Methods, Namespace, OwnedArgs, RawJson, Recipients, Refused, Server,
     ServerContext, SlowConsumers, Socket,
 };
 
 fn main() -> shardcast::Result<()> {
-    let mut config = Config::load()?;
-    let mut arguments = std::env::args().skip(1);
-    while let Some(name) = arguments.next() {
-        let value = arguments.next().ok_or_else(|| Error::new(format!("{name} needs a value")))?;
-        match name.as_str() {
-            "--bind" => config.bind = vec![value],
-            "--shards" => config.shards = value.parse().map_err(|_| Error::new("--shards takes a number"))?,
-            _ => return Err(Error::new(format!("unknown option {name}"))),
-        }
-    }
-    endpoints(Server::new(config))
+    endpoints(Server::new(Config::from_args()?))
         .namespace("/", register)
         .namespace("/custom", register)
         .namespace("/refuse", |io| {
@@ -129,6 +120,11 @@ fn endpoints(server: Server) -> Server {
         })
         .endpoint("/websocket-only.io/", |endpoint| {
             endpoint.options.polling = false;
+            endpoint.namespace("/", register);
+        })
+        .endpoint("/listed.io/", |endpoint| {
+            endpoint.options.cors_allowed_origins =
+                CorsOrigins::parse("https://app.example").expect("it is an origin");
             endpoint.namespace("/", register);
         })
         .endpoint("/guarded.io/", |endpoint| {
@@ -361,8 +357,21 @@ fn fleet(io: &mut Namespace) {
             "join" => to.join(args.read::<String>(3)?),
             "leave" => to.leave(args.read::<String>(3)?),
             _ => to.disconnect(),
-        }
+        };
         Ok::<bool, ArgsError>(true)
+    });
+    io.on_raw("change-and-wait", |cx: &mut Context, args: Args<'_>| {
+        let (to, verb) = (aim(cx, &args)?, args.read::<String>(2)?);
+        let changing = match verb.as_str() {
+            "join" => to.join(args.read::<String>(3)?),
+            "leave" => to.leave(args.read::<String>(3)?),
+            _ => to.disconnect(),
+        };
+        let socket = cx.socket();
+        changing.then(move |changed| {
+            socket.emit("changed", changed.is_ok_and(|changed| changed.is_complete()));
+        });
+        Ok::<(), ArgsError>(())
     });
     io.on_raw("ask", |cx: &mut Context, args: Args<'_>| {
         let (to, millis) = (aim(cx, &args)?, args.read(2)?);

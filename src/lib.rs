@@ -130,6 +130,7 @@ pub use server::handler::{
 pub use server::namespace::Namespace;
 pub use server::{Error, Result, RunningServer, Server};
 pub use shard::user::argument::Argument;
+pub use shard::user::changing::{Changed, Changing};
 pub use shard::user::context::Context;
 pub use shard::user::current::spawn;
 pub use shard::user::engine_socket::{EngineRoute, EngineSocket};

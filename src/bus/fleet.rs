@@ -54,6 +54,17 @@ struct Seen {
     before: [u64; (WINDOW / 64) as usize],
     heard: Time,
     gaps: u64,
+    /// What came before may have been missed.
+    sure_from: u64,
+}
+
+/// Whether a message has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    Yes,
+    No,
+    /// It may have been missed while there was no connection.
+    Unsure,
 }
 
 impl Fleet {
@@ -73,13 +84,25 @@ impl Fleet {
             before: [0; (WINDOW / 64) as usize],
             heard: now,
             gaps: 0,
+            sure_from: 0,
         });
         seen.heard = now;
         if seen.gaps != self.gaps && sequence > seen.newest {
             let (newest, before) = (sequence - 1, [u64::MAX; (WINDOW / 64) as usize]);
-            *seen = Seen { newest, before, heard: now, gaps: self.gaps };
+            *seen = Seen { newest, before, heard: now, gaps: self.gaps, sure_from: sequence };
         }
         seen.is_first(sequence)
+    }
+
+    /// Whether a message of somebody who was heard since has come. One so old that it cannot be told has, or never will.
+    pub(crate) fn has_heard(&self, from: NodeId, sequence: u64) -> Heard {
+        match self.senders.get(&from) {
+            Some(seen) if sequence < seen.sure_from => Heard::Unsure,
+            Some(seen) if sequence > seen.newest => Heard::No,
+            Some(seen) if seen.newest - sequence >= WINDOW || seen.get(sequence) => Heard::Yes,
+            Some(_) => Heard::No,
+            None => Heard::Unsure,
+        }
     }
 
     /// A process says who it is. True: it was not known.
@@ -213,6 +236,23 @@ mod tests {
         assert_eq!(fleet.silent(Time(7999)), Vec::<NodeId>::new());
         assert!(fleet.forget([1; 16]).is_some_and(|peer| peer.name == "one"));
         assert_eq!((fleet.len(), fleet.name([2; 16]).as_str()), (1, "two"));
+    }
+
+    #[test]
+    fn what_was_missed_is_told_from_what_is_still_to_come() {
+        let mut fleet = Fleet::default();
+        let me = [3; 16];
+        assert_eq!(fleet.has_heard(me, 7), Heard::Unsure, "nobody of that id was heard");
+        assert!(fleet.is_first(me, 9, Time(0)));
+        assert_eq!([7, 9, 10].map(|number| fleet.has_heard(me, number)), [Heard::No, Heard::Yes, Heard::No]);
+        assert!(fleet.is_first(me, 7, Time(0)));
+        assert_eq!(fleet.has_heard(me, 7), Heard::Yes);
+        fleet.note_gap();
+        assert!(fleet.is_first(me, 20, Time(0)));
+        let after = [7, 19, 20, 21].map(|number| fleet.has_heard(me, number));
+        assert_eq!(after, [Heard::Unsure, Heard::Unsure, Heard::Yes, Heard::No]);
+        assert!(fleet.is_first(me, 20 + 2 * WINDOW, Time(0)));
+        assert_eq!(fleet.has_heard(me, 21), Heard::Yes, "too old to be told");
     }
 
     #[test]

@@ -11,11 +11,13 @@ mod far;
 mod heard;
 mod hold;
 mod servers;
+mod settled;
 mod states;
 mod words;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -98,6 +100,7 @@ pub(crate) struct Hub {
     foreign: Vec<Box<dyn Foreign>>,
     pub(crate) questions: Questions,
     lookups: far::Lookups,
+    held: settled::Held,
     posts: VecDeque<Post>,
     /// The last one, until it is sent: before everything else that waits.
     hello: Option<Post>,
@@ -158,6 +161,7 @@ impl Hub {
             foreign,
             questions,
             lookups: far::Lookups::default(),
+            held: settled::Held::default(),
             posts: VecDeque::new(),
             hello: None,
             hold: Hold::default(),
@@ -214,6 +218,7 @@ impl Hub {
         self.end_hold();
         // What others asked is not answered: whoever waits for the shards is gone with the connection.
         self.answers_owed = self.answering.len();
+        self.held.clear();
         self.give_up(Time::NEVER);
     }
 
@@ -272,12 +277,14 @@ impl Hub {
                 let word = Word::Emit { to, frame, id: broadcast.id };
                 self.post_to(namespace, target, word);
             }
-            Said::Change(command) => {
+            Said::Change(told) => {
+                let command = &told.command;
                 let word = Word::Change {
                     to: To::new(&command.namespace, &command.target),
                     change: ChangeWord::from(&command.change),
                 };
                 self.post_to(&command.namespace, &command.target, word);
+                told.sequence.store(self.sequence, Relaxed);
             }
             Said::Ask(inquiry) => question = self.ask(inquiry, now),
             Said::Far { to, word } => self.say_far(*to, word, now),
@@ -338,6 +345,7 @@ impl Hub {
             .min(self.subscriptions.next_timeout())
             .min(self.questions.next_timeout())
             .min(self.hold.next_timeout())
+            .min(self.held.next_timeout())
             .min(foreign.unwrap_or(Time::NEVER))
     }
 
@@ -368,6 +376,7 @@ impl Hub {
             self.foreign[place].handle_timeout(now, &mut self.posts, &mut self.heard);
             self.take_heard(place);
         }
+        self.settle_due(now);
         self.give_up(now);
     }
 
@@ -489,13 +498,14 @@ impl Hub {
             Word::Change { to, change } => {
                 let (namespace, target) = (to.address(), to.target());
                 self.apply(SocketCommand { namespace, target, change: change.into() });
+                self.settle_held(from, sequence);
             }
             Word::Ask { question, to, ask, timeout_millis } => {
                 if !self.serves(&to) {
                     return self.post_report(question, Findings::default());
                 }
                 let timeout = Duration::from_millis(timeout_millis);
-                self.hear_question(&to, &ask, timeout, Asker::Peer(question));
+                self.hear_question((from, question), &to, ask, timeout);
             }
             Word::Report { question, findings } => {
                 self.add_findings(question, Awaited::Peer(from), findings, true)

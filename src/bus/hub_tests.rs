@@ -24,7 +24,7 @@ use crate::mesh::link::{Link, LinkBounds, LinkReceiver, Said};
 use crate::mesh::{Bell, INBOX_MESSAGES_MAX, INBOX_OUTSIDE_MESSAGES_MAX, InboxReceiver, Mesh, ShardMessage};
 use crate::message::address::Address;
 use crate::message::inquiry::{AckError, Ask, Findings, Inquiry, Reply};
-use crate::message::target::{Broadcast, Reach, SocketChange, SocketCommand, Target};
+use crate::message::target::{Broadcast, Reach, SocketChange, SocketCommand, Target, ToldChange};
 use crate::protocol::socketio::encode::encode_event_raw;
 use crate::protocol::socketio::frames::{FramedEvent, frame_raw};
 
@@ -141,9 +141,10 @@ impl Node {
         self.link.say(Said::Emit(Arc::new(broadcast))).expect("there is room");
     }
 
-    fn change(&self, target: Target, change: SocketChange) {
-        let command = SocketCommand { namespace: root(), target, change };
-        self.link.say(Said::Change(Arc::new(command))).expect("there is room");
+    fn change(&self, target: Target, change: SocketChange) -> Arc<ToldChange> {
+        let told = ToldChange::new(SocketCommand { namespace: root(), target, change });
+        self.link.say(Said::Change(Arc::clone(&told))).expect("there is room");
+        told
     }
 
     fn ask(&self, number: u32, target: Target, ask: Ask) {
@@ -610,7 +611,7 @@ fn a_flood_that_one_shard_passes_on_costs_no_message_between_shards() {
     type Say = fn(&Node, u64);
     let kinds: [Say; 2] = [
         |node, number| node.emit(rooms(&["room"]), &number.to_string()),
-        |node, number| node.change(rooms(&["room"]), SocketChange::Leave(number.to_string())),
+        |node, number| drop(node.change(rooms(&["room"]), SocketChange::Leave(number.to_string()))),
     ];
     for say in kinds {
         let mut nodes = Nodes::new(2);
@@ -648,7 +649,7 @@ fn pass_on(node: &Node) -> u64 {
     while let Some(message) = node.inboxes[0].next_message() {
         let message = match message {
             ShardMessage::Relay(broadcast) => ShardMessage::Broadcast(broadcast),
-            ShardMessage::RelayCommand(command) => ShardMessage::Command(command, None),
+            ShardMessage::RelayCommand(told) => ShardMessage::Command(Box::new(told.command.clone()), None),
             _ => continue,
         };
         assert_eq!(node.mesh.send(ShardId(1), message), Ok(()), "after {passed_on}");

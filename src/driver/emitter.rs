@@ -335,7 +335,7 @@ mod tests {
     use super::*;
     use crate::bus::{Body, Channel, Delivery};
     use crate::message::address::Address;
-    use crate::message::target::{SocketChange, SocketCommand, Target};
+    use crate::message::target::{SocketChange, SocketCommand, Target, ToldChange};
 
     /// Longer than anything here takes.
     const PATIENCE: Duration = Duration::from_secs(20);
@@ -420,7 +420,7 @@ mod tests {
     fn said(room: &str) -> Said {
         let target = Target { is_everyone: true, ..Target::default() };
         let change = SocketChange::Join(room.to_owned());
-        Said::Change(Arc::new(SocketCommand { namespace: Address::new(None, "/"), target, change }))
+        Said::Change(ToldChange::new(SocketCommand { namespace: Address::new(None, "/"), target, change }))
     }
 
     /// What becomes of some words on a broker, and how many bytes wait in the end.

@@ -21,7 +21,7 @@ use crate::message::far::FarWord;
 use crate::message::inquiry::Inquiry;
 use crate::message::server_event::ServerEvent;
 use crate::message::state::StateNews;
-use crate::message::target::{Broadcast, Reach, SocketCommand, Target};
+use crate::message::target::{Broadcast, Reach, Target, ToldChange};
 
 /// Messages that wait for the companion thread at most, whatever their size.
 pub(crate) const LINK_MESSAGES_MAX: usize = 64 * 1024;
@@ -41,7 +41,7 @@ pub(crate) enum Said {
     /// Deliver a frame.
     Emit(Arc<Broadcast>),
     /// Change sockets.
-    Change(Arc<SocketCommand>),
+    Change(Arc<ToldChange>),
     /// Find out, and report to the shard that asks.
     Ask(Arc<Inquiry>),
     /// Have the servers of all other processes do something. If they are to answer, it is an `Ask`.
@@ -60,7 +60,7 @@ impl Said {
     pub(crate) fn target(&self) -> Option<&Target> {
         match self {
             Said::Emit(broadcast) => Some(&broadcast.target),
-            Said::Change(command) => Some(&command.target),
+            Said::Change(told) => Some(&told.command.target),
             Said::Ask(inquiry) => Some(&inquiry.target),
             Said::ServerEvent(_) | Said::State(_) | Said::Room { .. } | Said::Far { .. } => None,
         }
@@ -70,7 +70,7 @@ impl Said {
     pub(crate) fn len_bytes(&self) -> usize {
         match self {
             Said::Emit(broadcast) => broadcast.len_bytes(),
-            Said::Change(command) => command.target.len_bytes(),
+            Said::Change(told) => told.command.target.len_bytes(),
             Said::Ask(inquiry) => inquiry.ask.len_bytes() + inquiry.target.len_bytes(),
             Said::ServerEvent(event) => event.len_bytes(),
             Said::State(news) => news.len_bytes(),

@@ -12,7 +12,7 @@ mod weight;
 
 use crate::message::peer::Arrival;
 use crate::message::target::Broadcast;
-use crate::message::target::SocketCommand;
+use crate::message::target::{SocketCommand, ToldChange};
 use std::any::Any;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ pub(crate) enum ShardMessage {
     /// Publish for another thread, so that what it emits has its place among this shard's events.
     Relay(Arc<Broadcast>),
     /// Make a change for another thread, on all its target's shards: it comes after what that thread has had relayed before.
-    RelayCommand(Box<SocketCommand>),
+    RelayCommand(Arc<ToldChange>),
     /// Hand a lost socket over.
     Recovery(Box<RecoveryMessage>),
     /// What another process says of a socket that comes back.

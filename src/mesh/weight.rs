@@ -22,9 +22,8 @@ impl ShardMessage {
             ShardMessage::Report(report) => report.findings.bytes,
             ShardMessage::Inquiry(inquiry) => inquiry.ask.len_bytes() + inquiry.target.len_bytes(),
             ShardMessage::Request(request) => request.ask.len_bytes() + request.target.len_bytes(),
-            ShardMessage::Command(command, _) | ShardMessage::RelayCommand(command) => {
-                command.target.len_bytes()
-            }
+            ShardMessage::RelayCommand(told) => told.command.target.len_bytes(),
+            ShardMessage::Command(command, _) => command.target.len_bytes(),
             ShardMessage::StateNews(news) => news.len_bytes(),
             ShardMessage::TellStates
             | ShardMessage::Trace { .. }
@@ -79,7 +78,7 @@ impl Ask {
         match self {
             Ask::Answers { frame, .. } => frame.len(),
             Ask::Servers(event) => event.len_bytes(),
-            Ask::Sockets | Ask::Ids | Ask::Count | Ask::Rooms | Ask::Census => 0,
+            Ask::Sockets | Ask::Ids | Ask::Count | Ask::Rooms | Ask::Census | Ask::Settled(_) => 0,
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::base::slab::Key;
 use crate::message::address::Address;
 use crate::message::peer::Peer;
 use crate::message::server_event::ServerEvent;
-use crate::message::target::Target;
+use crate::message::target::{Target, ToldChange};
 
 /// Takes what was found out. Dropped when the server ends before it knows.
 pub(crate) type Reply = oneshot::Sender<Result<Findings, AckError>>;
@@ -47,6 +47,8 @@ pub(crate) enum Ask {
     Count,
     /// The rooms of the namespace, whatever the target.
     Rooms,
+    /// Report once what was said before is done; in other processes this change, if it was told them.
+    Settled(Option<Arc<ToldChange>>),
     /// How many sockets each namespace has, whatever the namespace and the target.
     #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "the hub asks for it"))]
     Census,

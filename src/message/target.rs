@@ -1,5 +1,8 @@
 //! Who is meant by an emit or a change, and what is sent to them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+
 use crate::base::buffer::{Pooled, SharedFrame};
 use crate::message::address::Address;
 use crate::message::names::Names;
@@ -100,6 +103,29 @@ pub(crate) struct SocketCommand {
     pub(crate) namespace: Address,
     pub(crate) target: Target,
     pub(crate) change: SocketChange,
+}
+
+/// A change that others are told, and what became of that: for whoever asks later whether it is made.
+#[derive(Debug)]
+pub(crate) struct ToldChange {
+    pub(crate) command: SocketCommand,
+    /// That of the message to other processes; 0 as long as there is none.
+    pub(crate) sequence: AtomicU64,
+    /// The message queue did not take it.
+    pub(crate) is_refused: AtomicBool,
+    /// Shards whose inbox was full, where another shard has told them.
+    pub(crate) shards_missing: AtomicUsize,
+}
+
+impl ToldChange {
+    pub(crate) fn new(command: SocketCommand) -> Arc<ToldChange> {
+        Arc::new(ToldChange {
+            command,
+            sequence: AtomicU64::new(0),
+            is_refused: AtomicBool::new(false),
+            shards_missing: AtomicUsize::new(0),
+        })
+    }
 }
 
 /// What is done to a socket from afar.

@@ -13,7 +13,7 @@ use crate::config::queue::url::QueueUrl;
 use crate::driver::emitter::{EmitError, Outcome, Speaker};
 use crate::mesh::link::Said;
 use crate::message::address::Address;
-use crate::message::target::{Broadcast, SocketChange, SocketCommand, Target, WhenBehind};
+use crate::message::target::{Broadcast, SocketChange, SocketCommand, Target, ToldChange, WhenBehind};
 use crate::server::{Error, Result};
 use crate::shard::user::current::current;
 use crate::shard::value::args::ToArgs;
@@ -220,7 +220,7 @@ impl EmitTo<'_> {
 
     fn change(self, change: SocketChange) -> Emitting {
         let EmitTo { emitter, address, target } = self;
-        emitter.say(Said::Change(Arc::new(SocketCommand { namespace: address, target, change })))
+        emitter.say(Said::Change(ToldChange::new(SocketCommand { namespace: address, target, change })))
     }
 }
 

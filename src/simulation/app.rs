@@ -100,6 +100,16 @@ fn rooms(io: &mut Namespace) {
     io.on("close_room", |cx: &mut Context<'_>, room: String| cx.close_room(room));
     io.on("close", |cx: &mut Context<'_>| cx.to(cx.id()).close());
     io.on("close_all", |cx: &mut Context<'_>, room: String| cx.to(room).close());
+    // The same, known to be done everywhere.
+    io.on_async("gather", |socket: Socket, rooms: Vec<String>, hall: String| async move {
+        Ok::<_, AckError>(socket.to("").to_all(rooms).join(hall).await?.is_complete())
+    });
+    io.on_async("scatter", |socket: Socket, room: String| async move {
+        Ok::<_, AckError>(socket.close_room(room).await?.is_complete())
+    });
+    io.on_async("throw", |socket: Socket, room: String| async move {
+        Ok::<_, AckError>(socket.to(room).disconnect().await?.is_complete())
+    });
     io.on("kick", |cx: &mut Context<'_>, room: String| cx.to(room).disconnect());
 }
 

@@ -18,6 +18,8 @@ mod no_alloc;
 #[cfg(feature = "bus")]
 mod nodes;
 mod scenario;
+#[cfg(feature = "bus")]
+mod settled;
 mod targets;
 mod world;
 

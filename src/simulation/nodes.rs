@@ -529,6 +529,12 @@ fn samples() -> Vec<Vec<u8>> {
             ask: AskWord::Rooms,
             timeout_millis: u64::MAX,
         },
+        Word::Ask {
+            question: Asked { number: 4, by: [9; 3] },
+            to: to(),
+            ask: AskWord::Settled { change: ChangeWord::Leave("green"), sequence: 1 },
+            timeout_millis: 900,
+        },
         Word::Hello(Hello {
             name: "n",
             tag: [1; 3],

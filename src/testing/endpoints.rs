@@ -15,11 +15,11 @@ fn rooms(io: &mut crate::Namespace) {
     io.on("rooms", |cx: &mut Context<'_>| cx.rooms()[1..].to_vec());
     io.on("recovered", |cx: &mut Context<'_>| matches!(cx.recovery(), Recovery::Recovered));
     io.on("do", |cx: &mut Context<'_>, what: String| match what.as_str() {
-        "disconnect" => cx.to("lobby").disconnect(),
-        "close" => cx.to("lobby").close(),
-        "join" => cx.to("lobby").join("vip"),
-        "leave" => cx.to("lobby").leave("lobby"),
-        "close_room" => cx.close_room("lobby"),
+        "disconnect" => drop(cx.to("lobby").disconnect()),
+        "close" => drop(cx.to("lobby").close()),
+        "join" => drop(cx.to("lobby").join("vip")),
+        "leave" => drop(cx.to("lobby").leave("lobby")),
+        "close_room" => drop(cx.close_room("lobby")),
         "emit" => drop(cx.to("lobby").emit("said", 1)),
         "everybody" => drop(cx.broadcast().include_self(false).emit("said", 1)),
         "ask" => cx.to("lobby").emit_with_callback("said", (), |_| {}),
@@ -69,10 +69,10 @@ fn seen(client: &TestClient) -> (bool, Vec<String>, usize) {
 fn do_by_handle(handle: &Handle, namespace: &str, what: &str) {
     let lobby = || handle.to(namespace, "lobby");
     match what {
-        "disconnect" => lobby().disconnect(),
-        "close" => lobby().close(),
-        "join" => lobby().join("vip"),
-        "leave" | "close_room" => lobby().leave("lobby"),
+        "disconnect" => drop(lobby().disconnect()),
+        "close" => drop(lobby().close()),
+        "join" => drop(lobby().join("vip")),
+        "leave" | "close_room" => drop(lobby().leave("lobby")),
         "emit" => drop(lobby().emit("said", 1)),
         "everybody" => drop(handle.namespace(namespace).emit("said", 1)),
         "state" => handle.state(namespace, "board").set("key", &1).expect("the server runs"),

@@ -265,8 +265,16 @@ fn events_that_wait_behind_a_handler_go_with_their_socket() {
             },
             "slow consumer",
         ),
-        ("a handle", |server, _| server.handle().to("/", "a").disconnect(), "server namespace disconnect"),
-        ("its session", |server, _| server.handle().to("/", "a").close(), "server namespace disconnect"),
+        (
+            "a handle",
+            |server, _| drop(server.handle().to("/", "a").disconnect()),
+            "server namespace disconnect",
+        ),
+        (
+            "its session",
+            |server, _| drop(server.handle().to("/", "a").close()),
+            "server namespace disconnect",
+        ),
         (
             "another shard's handler",
             |server, _| server.client().shard(1).connect("/").expect("it may").emit("room", "a"),

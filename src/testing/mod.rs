@@ -37,6 +37,8 @@
 
 #[cfg(test)]
 mod answers;
+#[cfg(test)]
+mod awaited;
 mod client;
 #[cfg(test)]
 mod endpoints;

@@ -356,7 +356,7 @@ fn the_end_of_a_session_answers_its_post_that_waits() {
             write(client.server, client.polls, client.get().as_bytes());
             write(client.server, other, client.get().as_bytes());
         }),
-        ("the server's", |client| client.server.handle().namespace("/").close()),
+        ("the server's", |client| drop(client.server.handle().namespace("/").close())),
         ("the shard's", |client| client.server.host.borrow_mut().stop()),
     ];
     for (name, end) in ends {

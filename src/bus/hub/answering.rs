@@ -7,12 +7,12 @@ use crate::base::ids::NodeTag;
 use crate::bus::Channel;
 use crate::bus::hub::words::{counted, reframe};
 use crate::bus::hub::{Answering, Asker, Hub};
-use crate::bus::own::{AskWord, Asked, To, Word};
+use crate::bus::own::{AskWord, Asked, NodeId, To, Word};
 use crate::bus::questions::QUESTIONS_MAX;
 use crate::mesh::ShardMessage;
 use crate::message::address::Address;
 use crate::message::inquiry::{AckError, Ask, Findings, Reply, Request};
-use crate::message::target::{Reach, Target};
+use crate::message::target::{Reach, SocketCommand, Target};
 
 impl Hub {
     /// The shards have found out what another process asked.
@@ -33,8 +33,19 @@ impl Hub {
         self.post(Channel::Node(NodeTag(asked.by)), Word::Report { question: asked.number, findings });
     }
 
-    pub(super) fn hear_question(&mut self, to: &To<'_>, ask: &AskWord<'_>, timeout: Duration, asker: Asker) {
+    pub(super) fn hear_question(
+        &mut self,
+        (from, question): (NodeId, Asked),
+        to: &To<'_>,
+        ask: AskWord<'_>,
+        timeout: Duration,
+    ) {
         let ask = match ask {
+            AskWord::Settled { change, sequence } => {
+                let (namespace, target) = (to.address(), to.target());
+                let command = SocketCommand { namespace, target, change: change.into() };
+                return self.hear_settled((from, sequence), question, command, timeout);
+            }
             AskWord::Answers { frame } => {
                 let id = self.mesh.next_broadcast_ack_id();
                 match reframe(frame.0, to.namespace, id) {
@@ -47,6 +58,7 @@ impl Hub {
             AskWord::Count => Ask::Count,
             AskWord::Rooms => Ask::Rooms,
         };
+        let asker = Asker::Peer(question);
         self.ask_shards((to.address(), to.target()), ask, Some(timeout), asker);
     }
 

@@ -1,5 +1,7 @@
 //! What this process asks the others, and what becomes of the answers.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use smallvec::SmallVec;
 
 use crate::base::ids::ShardId;
@@ -8,7 +10,7 @@ use crate::base::time::Time;
 use crate::bus::fleet::Fleet;
 use crate::bus::hub::{ANSWER_GRACE, Hub};
 use crate::bus::ids::{one_id, one_process};
-use crate::bus::own::{AskWord, Asked, Raw, ServerWord, To, Word};
+use crate::bus::own::{AskWord, Asked, ChangeWord, Raw, ServerWord, To, Word};
 use crate::bus::questions::{Awaited, Question};
 use crate::bus::{Channel, Foreign};
 use crate::mesh::ShardMessage;
@@ -55,7 +57,10 @@ impl Hub {
         if !awaited.is_empty() {
             let timeout_millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
             let asked = Asked { number, by: self.me.tag.0 };
-            self.post(channel, question_word(inquiry, asked, timeout_millis));
+            match question_word(inquiry, asked, timeout_millis) {
+                Some(word) => self.post(channel, word),
+                None => awaited.clear(),
+            }
         }
         let (home, number_at_home, due) = (inquiry.home, inquiry.number, now + patience);
         let is_for_one = !target.is_everyone && one_id(target);
@@ -106,15 +111,21 @@ fn name_of(awaited: Awaited, fleet: &Fleet, foreign: &[Box<dyn Foreign>]) -> Str
     }
 }
 
-/// What a question is on its way to other processes.
-fn question_word<'a>(inquiry: &'a Inquiry, question: Asked, timeout_millis: u64) -> Word<'a> {
+/// What a question is on its way to other processes. `None`: there is nothing to ask them.
+fn question_word<'a>(inquiry: &'a Inquiry, question: Asked, timeout_millis: u64) -> Option<Word<'a>> {
     let ask = match &inquiry.ask {
-        Ask::Servers(event) => return Word::Server(ServerWord::new(event, Some(question))),
+        Ask::Servers(event) => return Some(Word::Server(ServerWord::new(event, Some(question)))),
         Ask::Answers { frame, .. } => AskWord::Answers { frame: Raw(frame) },
         Ask::Sockets => AskWord::Sockets,
         Ask::Ids => AskWord::Ids,
         Ask::Count | Ask::Census => AskWord::Count,
         Ask::Rooms => AskWord::Rooms,
+        Ask::Settled(None) => return None,
+        Ask::Settled(Some(told)) => {
+            // What was refused by the link was told nobody.
+            let sequence = Some(told.sequence.load(Relaxed)).filter(|sequence| *sequence > 0)?;
+            AskWord::Settled { change: ChangeWord::from(&told.command.change), sequence }
+        }
     };
-    Word::Ask { question, to: To::new(&inquiry.namespace, &inquiry.target), ask, timeout_millis }
+    Some(Word::Ask { question, to: To::new(&inquiry.namespace, &inquiry.target), ask, timeout_millis })
 }

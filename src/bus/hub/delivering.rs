@@ -6,7 +6,7 @@ use crate::base::ids::ShardId;
 use crate::bus::hub::Hub;
 use crate::mesh::interest::Audience;
 use crate::mesh::{InboxError, ShardMessage};
-use crate::message::target::{Broadcast, SocketChange, SocketCommand};
+use crate::message::target::{Broadcast, SocketChange, SocketCommand, ToldChange};
 
 impl Hub {
     /// Wakes the shards that have mail. It is due before whoever drives the hub waits for anything.
@@ -35,7 +35,7 @@ impl Hub {
     /// Has the shards change sockets.
     pub(super) fn apply(&mut self, command: SocketCommand) {
         if let Some(relay) = self.mesh.relay() {
-            return self.send(relay, ShardMessage::RelayCommand(Box::new(command)));
+            return self.send(relay, ShardMessage::RelayCommand(ToldChange::new(command)));
         }
         let announcement = match &command.change {
             SocketChange::Join(room) => Some(self.mesh.interest.announce(&command.namespace, room)),

@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::{Node, Nodes, everybody, findings, frame, rooms, root, sid, tag};
 use crate::bus::Channel;
 use crate::bus::fleet::HELLO_EVERY;
-use crate::bus::own::{AskWord, Asked, To, Word};
+use crate::bus::own::{AskWord, Asked, ChangeWord, To, Word};
 use crate::bus::questions::QUESTIONS_MAX;
 use crate::mesh::link::ANSWERS_BYTES_MAX;
 use crate::message::address::Address;
 use crate::message::inquiry::{AckError, AnswerText, Ask, Findings};
-use crate::message::target::Target;
+use crate::message::target::{SocketChange, SocketCommand, Target, ToldChange};
 use crate::protocol::socketio::frames::FramedEvent;
 
 #[test]
@@ -199,4 +199,69 @@ fn everybody_is_counted_by_what_the_others_last_said() {
     nodes.settle();
     let reports = nodes.nodes[0].take_reports();
     assert_eq!(reports.iter().map(|(number, found)| (*number, found.count)).collect::<Vec<_>>(), [(4, 3)]);
+}
+
+/// The one change that a process has been told to make, and whether its shards have been asked after it.
+fn made(nodes: &mut Nodes, node: usize) -> (Vec<String>, bool) {
+    let mut got = nodes.nodes[node].take_got();
+    // Each shard with members gets it.
+    got.dedup();
+    let request = nodes.nodes[node].take_request();
+    let is_asked = request.is_some();
+    if let Some((ask, reply)) = request {
+        assert!(matches!(ask, Ask::Settled(None)), "{ask:?}");
+        reply.send(Ok(Findings::default())).expect("it is waited for");
+    }
+    nodes.settle();
+    (got, is_asked)
+}
+
+#[test]
+fn a_change_that_is_awaited_is_made_once_and_then_reported() {
+    let mut nodes = Nodes::new(3);
+    nodes.nodes[1].hold("red");
+    nodes.settle();
+    let change = SocketChange::Join("green".to_owned());
+    let text = vec!["Join(\"green\")".to_owned()];
+    let told = nodes.nodes[0].change(rooms(&["red"]), change.clone());
+    nodes.nodes[0].ask(1, rooms(&["red"]), Ask::Settled(Some(told)));
+    nodes.settle();
+    assert_eq!(nodes.nodes[0].take_reports().len(), 0, "the second has members, and has not reported");
+    assert_eq!(made(&mut nodes, 1), (text.clone(), true));
+    assert_eq!(made(&mut nodes, 2), (Vec::new(), false), "the third has none");
+    let [(1, found)] = &nodes.nodes[0].take_reports()[..] else { panic!("one report") };
+    assert_eq!(*found, Findings::default());
+    // What nobody was told is nobody's to report, and what was told nobody else may wait for is done.
+    let told =
+        ToldChange::new(SocketCommand { namespace: root(), target: everybody(), change: change.clone() });
+    nodes.nodes[0].ask(2, everybody(), Ask::Settled(Some(told)));
+    nodes.nodes[0].ask(3, everybody(), Ask::Settled(None));
+    nodes.settle();
+    assert_eq!(nodes.nodes[0].take_reports().len(), 2);
+    // A broker without order: the question comes first, the change in time or not at all, or after all.
+    let (namespace, target) = (root(), rooms(&["red"]));
+    let to = || To::new(&namespace, &target);
+    let change_word = || ChangeWord::from(&change);
+    let ask = |sequence| Word::Ask {
+        question: Asked { number: sequence, by: tag(9).0 },
+        to: to(),
+        ask: AskWord::Settled { change: change_word(), sequence },
+        timeout_millis: 4000,
+    };
+    nodes.tell(1, 60, 10, Word::Bye);
+    nodes.tell(1, 60, 12, ask(11));
+    assert_eq!(made(&mut nodes, 1), (Vec::new(), false), "it waits for the change");
+    nodes.tell(1, 60, 11, Word::Change { to: to(), change: change_word() });
+    assert_eq!(made(&mut nodes, 1), (text.clone(), true));
+    nodes.tell(1, 60, 14, ask(13));
+    nodes.pass(Duration::from_millis(400));
+    assert_eq!(made(&mut nodes, 1), (text, true), "it is made without having come");
+    nodes.tell(1, 60, 13, Word::Change { to: to(), change: change_word() });
+    nodes.pass(Duration::from_millis(400));
+    assert_eq!(made(&mut nodes, 1), (Vec::new(), false), "and not twice");
+    // After a gap nobody knows whether it had come.
+    nodes.disconnect(1);
+    nodes.connect(1);
+    nodes.tell(1, 60, 16, ask(15));
+    assert_eq!(made(&mut nodes, 1), (Vec::new(), false));
 }

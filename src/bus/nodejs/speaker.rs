@@ -145,8 +145,8 @@ impl Node {
             Ask::Answers { .. } => Question::Clients,
             Ask::Sockets | Ask::Ids | Ask::Count => Question::Sockets,
             Ask::Servers(_) => Question::Server,
-            // Node says which rooms there are, and not how many are in them.
-            Ask::Rooms | Ask::Census => return Told::Nothing,
+            // Node says which rooms there are, and not how many are in them; and not when a change is made.
+            Ask::Rooms | Ask::Census | Ask::Settled(_) => return Told::Nothing,
         };
         let deadline = match question {
             Question::Clients => now + inquiry.timeout,
@@ -335,7 +335,7 @@ impl Foreign for Node {
                     Told::Nothing
                 }
             }
-            Said::Change(command) => self.change(command, posts),
+            Said::Change(told) => self.change(&told.command, posts),
             Said::Ask(inquiry) => match question {
                 Some(number) => self.ask(inquiry, number, now, posts),
                 None => Told::Nothing,
@@ -430,6 +430,7 @@ mod tests {
     use super::super::vectors::{classic, messages, replies, streams};
     use super::super::{Answer, Reply, RequestId};
     use super::*;
+    use crate::message::target::ToldChange;
 
     const TAG: NodeTag = NodeTag([0x0a, 0x1b, 0x2c]);
 
@@ -528,7 +529,7 @@ mod tests {
                     [bus::Heard::Change { target, change, .. }],
                 ) => {
                     let (namespace, target, change) = (namespace.clone(), target.clone(), change.clone());
-                    Said::Change(Arc::new(SocketCommand { namespace, target, change }))
+                    Said::Change(ToldChange::new(SocketCommand { namespace, target, change }))
                 }
                 (
                     Message::ServerSide { request: None, .. },

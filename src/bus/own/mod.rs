@@ -107,6 +107,11 @@ pub(crate) enum AskWord<'a> {
     Ids,
     Count,
     Rooms,
+    /// Report once you have made this change, which was told in the message of that number, and made by whoever has not heard that.
+    Settled {
+        change: ChangeWord<'a>,
+        sequence: u64,
+    },
 }
 
 /// An event for a handler of the server.
@@ -314,6 +319,12 @@ mod tests {
                 to: everyone(),
                 ask: AskWord::Rooms,
                 timeout_millis: 0,
+            },
+            Word::Ask {
+                question: Asked { number: 7, by: [1; 3] },
+                to: to(),
+                ask: AskWord::Settled { change: ChangeWord::Leave("r"), sequence: u64::MAX },
+                timeout_millis: 4000,
             },
             Word::Hello(Hello {
                 name: "host:1",

@@ -202,7 +202,7 @@ impl Foreign for Python {
     fn say(&mut self, said: &Said, question: Option<u64>, _now: Time, posts: &mut VecDeque<Post>) -> Told {
         match said {
             Said::Emit(broadcast) => self.emit(broadcast, posts),
-            Said::Change(command) => self.change(command, posts),
+            Said::Change(told) => self.change(&told.command, posts),
             Said::Ask(inquiry) => match question {
                 Some(question) => self.ask(inquiry, question, posts),
                 None => Told::Nothing,
@@ -313,6 +313,7 @@ mod tests {
     use crate::message::address::Address;
 
     use super::*;
+    use crate::message::target::ToldChange;
 
     const OLD: &str = "00112233445566778899aabbccddeeff";
     const NEW: &str = "qu6x9d3Zy3p4LoxoAAAB";
@@ -343,7 +344,7 @@ mod tests {
             let expected = format!(
                 "{{\"method\": \"disconnect\", \"sid\": \"{room}\", \"namespace\": \"/\", \"host_id\": \"shardcast-0a\"}}"
             );
-            let (told, posts) = said(&mut python(false), &Said::Change(command.into()), None);
+            let (told, posts) = said(&mut python(false), &Said::Change(ToldChange::new(command)), None);
             assert_eq!((told == Told::Said, posts == [expected]), (is_told, is_told), "{room}");
         }
     }

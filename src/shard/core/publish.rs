@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::base::buffer::SharedFrame;
 use crate::base::slab::Key;
@@ -10,7 +11,7 @@ use crate::mesh::interest::Audience;
 use crate::mesh::link::{LinkError, Said};
 use crate::message::address::Address;
 use crate::message::recovery::{EventId, Offset};
-use crate::message::target::{Broadcast, Reach, SocketCommand, Target};
+use crate::message::target::{Broadcast, Reach, SocketCommand, Target, ToldChange};
 use crate::protocol::socketio::encode::EncodeError;
 use crate::shard::core::{Core, SharedCore};
 use crate::shard::feature::recovery::Stamped;
@@ -23,6 +24,15 @@ use crate::shard::value::parked::{Outcome, SlowConsumers};
 use crate::shard::value::pools::Pools;
 use crate::shard::value::session::CloseReason;
 use crate::shard::value::socket::{Change, SocketState};
+
+/// What became of a change: what it did not reach, and what other processes are told.
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    /// Shards whose inbox was full.
+    pub(crate) shards_missing: usize,
+    /// What the other processes are told.
+    pub(crate) told: Option<Arc<ToldChange>>,
+}
 
 /// Why some do not get what was published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,30 +149,48 @@ impl Core {
     }
 
     /// Applies a change to every socket of a target, here and on the other shards.
-    pub(crate) fn change(&mut self, namespace: &Rc<NamespaceRef>, target: &Target, change: Change<'_>) {
+    pub(crate) fn change(
+        &mut self,
+        namespace: &Rc<NamespaceRef>,
+        target: &Target,
+        change: Change<'_>,
+    ) -> Made {
         let here = self.tables.namespaces.resolve(namespace);
-        self.change_at(here, &namespace.address, target, change);
+        self.change_at(here, &namespace.address, target, (change, None))
     }
 
     /// Makes a change for another thread, after what it has had published before.
-    pub(crate) fn relay_command(&mut self, command: &SocketCommand) {
-        let here = self.tables.namespaces.find_address(&command.namespace);
-        self.change_at(here, &command.namespace, &command.target, command.change.as_change());
+    pub(crate) fn relay_command(&mut self, told: &Arc<ToldChange>) {
+        let SocketCommand { namespace, target, change } = &told.command;
+        let here = self.tables.namespaces.find_address(namespace);
+        // Who waits for it asks this shard behind it. What is lost is counted and logged where that happens.
+        let made = self.change_at(here, namespace, target, (change.as_change(), Some(told)));
+        told.shards_missing.store(made.shards_missing, Relaxed);
     }
 
     /// The same for a namespace by its address, which may have no socket here.
-    fn change_at(&mut self, here: Option<u16>, address: &Address, target: &Target, change: Change<'_>) {
+    fn change_at(
+        &mut self,
+        here: Option<u16>,
+        address: &Address,
+        target: &Target,
+        (change, told): (Change<'_>, Option<&Arc<ToldChange>>),
+    ) -> Made {
+        let mut made = Made::default();
         if let Some(number) = here {
             self.change_local(number, target, change);
         }
         if target.reach == Reach::Shard {
-            return;
+            return made;
         }
         if let Some(link) = self.tables.mesh.links.of(address).filter(|link| link.concerns(target)) {
-            let (namespace, target) = (address.clone(), target.clone());
-            let command = SocketCommand { namespace, target, change: change.to_message() };
-            // What is refused is counted there.
-            let _ = link.say_before_waking(Said::Change(Arc::new(command)));
+            let told = told.cloned().unwrap_or_else(|| {
+                let (namespace, target) = (address.clone(), target.clone());
+                ToldChange::new(SocketCommand { namespace, target, change: change.to_message() })
+            });
+            let is_refused = link.say_before_waking(Said::Change(Arc::clone(&told))).is_err();
+            told.is_refused.store(is_refused, Relaxed);
+            made.told = Some(told);
             self.tables.has_said = true;
         }
         let announcement = change.announce(&self.tables.mesh, address);
@@ -170,8 +198,10 @@ impl Core {
         while let Some(shard) = self.tables.mesh.interest.next(&mut audience, address, target) {
             let (namespace, target) = (address.clone(), target.clone());
             let command = SocketCommand { namespace, target, change: change.to_message() };
-            self.tables.send_to_shard(shard, ShardMessage::Command(Box::new(command), announcement.clone()));
+            let message = ShardMessage::Command(Box::new(command), announcement.clone());
+            made.shards_missing += usize::from(!self.tables.send_to_shard(shard, message));
         }
+        made
     }
 
     /// Applies a change to every local socket of a target.

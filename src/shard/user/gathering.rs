@@ -122,7 +122,7 @@ impl<T: 'static> Gathering<T> {
 
 impl<T> Gathering<T> {
     /// Asks, unless it is asked already.
-    fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         if !matches!(self.state, State::Ready(_)) {
             return;
         }

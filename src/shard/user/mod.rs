@@ -4,6 +4,7 @@
 pub(crate) mod answering;
 pub(crate) mod app;
 pub(crate) mod argument;
+pub(crate) mod changing;
 pub(crate) mod context;
 pub(crate) mod current;
 pub(crate) mod engine_socket;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::base::buffer::{SPARE_BUFFER_BYTES_MAX, SharedFrame};
 use crate::base::ids::{ShardId, Sid};
@@ -14,11 +15,12 @@ use crate::mesh::link::{LinkError, Said};
 use crate::mesh::{InboxError, Mesh, ShardMessage};
 use crate::message::address::Address;
 use crate::message::inquiry::{AckError, Ask, Findings};
-use crate::message::target::{Broadcast, Reach, SocketCommand, Target, WhenBehind};
+use crate::message::target::{Broadcast, Reach, SocketCommand, Target, ToldChange, WhenBehind};
 use crate::protocol::socketio::encode::EncodeError;
-use crate::shard::core::publish::Unsent;
+use crate::shard::core::publish::{Made, Unsent};
 use crate::shard::core::{Core, SharedCore};
 use crate::shard::table::namespaces::NamespaceRef;
+use crate::shard::user::changing::Changing;
 use crate::shard::user::found::Found;
 use crate::shard::user::gathering::{
     Answers, Gathering, RemoteSocket, read_count, read_ids, read_one, read_rooms, read_sockets,
@@ -195,10 +197,10 @@ impl<'a> Recipients<'a> {
                 });
                 let Some(relay) = mesh.relay() else {
                     let is_said = say(mesh, namespace, &self.target, || Said::Emit(Arc::clone(&broadcast)));
-                    let is_sent = send_to_audience(mesh, namespace, &self.target, || {
+                    let shards_missing = send_to_audience(mesh, namespace, &self.target, || {
                         ShardMessage::Broadcast(Arc::clone(&broadcast))
                     });
-                    return told(is_sent, is_said);
+                    return told(shards_missing == 0, is_said);
                 };
                 // The relay says it to the link, which says the same to it, unless much happens in between.
                 let len = Said::Emit(Arc::clone(&broadcast)).len_bytes();
@@ -328,24 +330,38 @@ impl<'a> Recipients<'a> {
         self.emit("message", args)
     }
 
-    /// Puts them all into a room.
-    pub fn join(self, room: impl AsRef<str>) {
-        self.change(Change::Join(room.as_ref()));
+    /// Puts them all into a room. Await it where what follows must find them there: see [`Changing`].
+    ///
+    /// ```
+    /// # use shardcast::testing::TestServer;
+    /// # use shardcast::{AckError, Config, Server, Socket};
+    /// let server = Server::new(Config { shards: 2, ..Config::default() }).namespace("/", |io| {
+    ///     io.on_async("begin", |socket: Socket| async move {
+    ///         socket.broadcast().join("match").await?;
+    ///         Ok::<u64, AckError>(socket.to("match").count().await?.into_inner())
+    ///     });
+    /// });
+    /// # let server = TestServer::new(server).unwrap();
+    /// # let clients = [0, 1, 1].map(|shard| server.client().shard(shard).connect("/").unwrap());
+    /// # assert_eq!(clients[0].call("begin", ()).unwrap().first::<u64>().unwrap(), 3);
+    /// ```
+    pub fn join(self, room: impl AsRef<str>) -> Changing {
+        self.change(Change::Join(room.as_ref()))
     }
 
-    /// Takes them all out of a room.
-    pub fn leave(self, room: impl AsRef<str>) {
-        self.change(Change::Leave(room.as_ref()));
+    /// Takes them all out of a room. It can be awaited: see [`Changing`].
+    pub fn leave(self, room: impl AsRef<str>) -> Changing {
+        self.change(Change::Leave(room.as_ref()))
     }
 
-    /// Disconnects them all from the namespace.
-    pub fn disconnect(self) {
-        self.change(Change::Disconnect { close_session: false });
+    /// Disconnects them all from the namespace. It can be awaited: see [`Changing`].
+    pub fn disconnect(self) -> Changing {
+        self.change(Change::Disconnect { close_session: false })
     }
 
-    /// Disconnects them all and closes their connections.
-    pub fn close(self) {
-        self.change(Change::Disconnect { close_session: true });
+    /// Disconnects them all and closes their connections. It can be awaited: see [`Changing`].
+    pub fn close(self) -> Changing {
+        self.change(Change::Disconnect { close_session: true })
     }
 
     /// The rooms of the namespace, whoever is meant.
@@ -415,34 +431,20 @@ impl<'a> Recipients<'a> {
         }
     }
 
-    fn change(mut self, change: Change<'_>) {
+    fn change(mut self, change: Change<'_>) -> Changing {
         self.except_sender();
+        let target = std::mem::take(&mut self.target);
         match &self.origin {
             Origin::Shard { core, namespace, .. } => {
-                core.borrow_mut().change(namespace, &self.target, change)
+                let made = core.borrow_mut().change(namespace, &target, change);
+                let mesh = Arc::clone(&core.borrow().tables.mesh);
+                let home = core.borrow().tables.env.id;
+                Changing::new((mesh, home), namespace.address.clone(), target, made)
             }
-            Origin::Outside { .. } if self.target.reach == Reach::Shard => {}
             Origin::Outside { mesh, namespace } => {
-                let relay = mesh.relay();
-                // What another shard relays, that shard announces.
-                let announcement = if relay.is_none() { change.announce(mesh, namespace) } else { None };
-                let command = || {
-                    Box::new(SocketCommand {
-                        namespace: namespace.clone(),
-                        target: self.target.clone(),
-                        change: change.to_message(),
-                    })
-                };
-                match relay {
-                    Some(relay) => send_and_ring(mesh, relay, ShardMessage::RelayCommand(command())),
-                    None => {
-                        // What is refused is counted there.
-                        let _ = say(mesh, namespace, &self.target, || Said::Change(Arc::from(command())));
-                        send_to_audience(mesh, namespace, &self.target, || {
-                            ShardMessage::Command(command(), announcement.clone())
-                        })
-                    }
-                };
+                let made = change_outside(mesh, namespace, &target, change);
+                let target = if target.reach == Reach::Shard { Target::default() } else { target };
+                Changing::new((Arc::clone(mesh), mesh.asking_shard()), namespace.clone(), target, made)
             }
         }
     }
@@ -472,6 +474,36 @@ fn told(is_sent: bool, is_said: Result<(), LinkError>) -> Emitted {
     }
 }
 
+/// Makes a change for another thread.
+fn change_outside(mesh: &Mesh, namespace: &Address, target: &Target, change: Change<'_>) -> Made {
+    let mut made = Made::default();
+    if target.reach == Reach::Shard {
+        return made;
+    }
+    let command = || SocketCommand {
+        namespace: namespace.clone(),
+        target: target.clone(),
+        change: change.to_message(),
+    };
+    if let Some(relay) = mesh.relay() {
+        // That shard announces it, and says it to the other processes.
+        let told = ToldChange::new(command());
+        let is_sent = send_and_ring(mesh, relay, ShardMessage::RelayCommand(Arc::clone(&told)));
+        return Made { shards_missing: usize::from(!is_sent), told: Some(told) };
+    }
+    let announcement = change.announce(mesh, namespace);
+    if let Some(link) = mesh.links.of(namespace).filter(|link| link.concerns(target)) {
+        let told = ToldChange::new(command());
+        let is_refused = link.say(Said::Change(Arc::clone(&told))).is_err();
+        told.is_refused.store(is_refused, Relaxed);
+        made.told = Some(told);
+    }
+    made.shards_missing = send_to_audience(mesh, namespace, target, || {
+        ShardMessage::Command(Box::new(command()), announcement.clone())
+    });
+    made
+}
+
 /// Says something to the other processes, if the target concerns them.
 fn say(
     mesh: &Mesh,
@@ -483,19 +515,18 @@ fn say(
     link.map_or(Ok(()), |link| link.say(said()))
 }
 
-/// One message for each shard that may have sockets of the target, and a ring for each. False when an inbox was full.
+/// One message for each shard that may have sockets of the target, and a ring for each. The number of those whose inbox was full.
 fn send_to_audience(
     mesh: &Mesh,
     namespace: &Address,
     target: &Target,
     message: impl Fn() -> ShardMessage,
-) -> bool {
-    let mut audience = Audience::default();
-    let mut is_sent = true;
+) -> usize {
+    let (mut audience, mut shards_missing) = (Audience::default(), 0);
     while let Some(shard) = mesh.interest.next(&mut audience, namespace, target) {
-        is_sent &= send_and_ring(mesh, shard, message());
+        shards_missing += usize::from(!send_and_ring(mesh, shard, message()));
     }
-    is_sent
+    shards_missing
 }
 
 fn send_and_ring(mesh: &Mesh, shard: ShardId, message: ShardMessage) -> bool {
@@ -593,8 +624,8 @@ impl Socket {
         self.to(self.sid.as_str()).this_shard().latest(key)
     }
 
-    /// Empties a room, on every shard.
-    pub fn close_room(&self, room: impl AsRef<str>) {
-        self.to(room.as_ref()).leave(room);
+    /// Empties a room, on every shard. It can be awaited: see [`Changing`].
+    pub fn close_room(&self, room: impl AsRef<str>) -> Changing {
+        self.to(room.as_ref()).leave(room)
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod walks;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -74,6 +75,8 @@ struct Asked {
     findings: Findings,
     reply: Reply,
     due: Time,
+    /// The other processes are asked it when this one's shards have reported.
+    then_elsewhere: Option<Arc<Inquiry>>,
 }
 
 /// A question that clients have got.
@@ -137,20 +140,41 @@ impl Feature<'_, Inquiries> {
         let others = self.shards_to_ask(&namespace, &target, &ask);
         let link = self.tables.mesh.links.of(&namespace).filter(|link| link.concerns(&target)).cloned();
         let reports_awaited = 1 + others.len() + usize::from(link.is_some());
-        let findings = Findings::default();
+        let told = if let Ask::Settled(told) = &ask { told.clone() } else { None };
+        let shards_unreached = told.as_ref().map_or(0, |told| told.shards_missing.load(Relaxed));
+        let findings = Findings { shards_unreached, ..Findings::default() };
         let due = self.tables.env.now + patience;
-        let number = self.own.asked.insert(Asked { reports_awaited, findings, reply, due });
+        let then_elsewhere = None;
+        let asked = Asked { reports_awaited, findings, reply, due, then_elsewhere };
+        let number = self.own.asked.insert(asked);
         self.own.asked_due.arm(number, due);
         let inquiry = Arc::new(Inquiry { namespace, target, ask, timeout, home: self.tables.env.id, number });
+        // What other processes say next reaches a room that was joined if this one hears it by then: its shards come first.
+        let comes_last = link.is_some() && matches!(inquiry.ask, Ask::Settled(_));
+        if comes_last && let Some(asked) = self.own.asked.get_mut(number) {
+            asked.then_elsewhere = Some(Arc::clone(&inquiry));
+        }
         self.inquire(&inquiry);
         for shard in others {
             if !self.tables.send_to_shard(shard, ShardMessage::Inquiry(Arc::clone(&inquiry))) {
                 self.add_report(number, Findings { shards_unreached: 1, ..Findings::default() });
             }
         }
-        let Some(link) = link else { return };
-        let fault = match link.is_up().then(|| link.say(Said::Ask(inquiry))) {
+        if link.is_some() && !comes_last {
+            self.ask_elsewhere(inquiry);
+        }
+    }
+
+    /// Asks the other processes. They report as one shard more.
+    fn ask_elsewhere(&mut self, inquiry: Arc<Inquiry>) {
+        let number = inquiry.number;
+        let told = if let Ask::Settled(Some(told)) = &inquiry.ask { Some(Arc::clone(told)) } else { None };
+        let is_refused = told.is_some_and(|told| told.is_refused.load(Relaxed));
+        let link = self.tables.mesh.links.of(&inquiry.namespace).cloned();
+        let link = link.filter(|link| link.is_up() && !is_refused);
+        let fault = match link.map(|link| link.say(Said::Ask(inquiry))) {
             Some(Ok(())) => return,
+            None if is_refused => "the message queue did not take it",
             None => "the message queue is away",
             Some(Err(LinkError::Full)) => "too much waits for the message queue",
             Some(Err(LinkError::TooLarge { .. })) => "the question is too large for the message queue",
@@ -176,7 +200,8 @@ impl Feature<'_, Inquiries> {
 
     /// Finds out what is asked, and reports it now or once it is known.
     pub(crate) fn inquire(&mut self, inquiry: &Inquiry) {
-        if matches!(inquiry.ask, Ask::Servers(_)) {
+        // A shard does one thing after the other: what was said before is done.
+        if matches!(inquiry.ask, Ask::Servers(_) | Ask::Settled(_)) {
             return self.report(inquiry.home, inquiry.number, Findings::default());
         }
         if matches!(inquiry.ask, Ask::Census) {
@@ -205,7 +230,9 @@ impl Feature<'_, Inquiries> {
                 let namespace = Rc::clone(&self.tables.namespaces[namespace].namespace);
                 return self.walk(Walk::new(inquiry, Over::Rooms { namespace, next: 0 }));
             }
-            Ask::Census | Ask::Servers(_) => unreachable!("they are of no namespace's sockets"),
+            Ask::Census | Ask::Servers(_) | Ask::Settled(_) => {
+                unreachable!("they are of no namespace's sockets")
+            }
         };
         self.report(inquiry.home, inquiry.number, findings);
     }
@@ -276,6 +303,13 @@ impl Feature<'_, Inquiries> {
     /// The home's patience is over: what is known must do.
     fn inquiry_timeout(&mut self, number: Key) {
         let Some(asked) = self.own.asked.get_mut(number) else { return };
+        if asked.then_elsewhere.take().is_some() {
+            asked.reports_awaited -= 1;
+            asked
+                .findings
+                .processes_missing
+                .push("all other processes: a shard of this one was late".to_owned());
+        }
         asked.findings.shards_late += std::mem::take(&mut asked.reports_awaited);
         self.finish_inquiry(number);
     }
@@ -295,8 +329,10 @@ impl Feature<'_, Inquiries> {
         *bytes += findings.bytes;
         asked.findings.add(findings);
         asked.reports_awaited -= 1;
-        if asked.reports_awaited == 0 {
-            self.finish_inquiry(number);
+        match (asked.reports_awaited, asked.then_elsewhere.take()) {
+            (0, _) => self.finish_inquiry(number),
+            (1, Some(inquiry)) => self.ask_elsewhere(inquiry),
+            (_, later) => asked.then_elsewhere = later,
         }
     }
 

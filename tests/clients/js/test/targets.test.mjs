@@ -152,3 +152,21 @@ for (const [name, kind] of Object.entries(VARIANTS)) {
     assert.deepEqual(await ask(there, "message-with-ack", 1), 1, "nothing came in between");
   });
 }
+
+test("a change that is awaited is made on every shard", betterThanNode, async (t) => {
+  const { asker, members, room } = await crowd(t);
+  const changed = (...args) => {
+    const answer = next(asker, "changed");
+    asker.emit("change-and-wait", ...args);
+    return answer;
+  };
+  const hall = `${room} hall`;
+  assert.deepEqual(await changed([room], [], "join", hall), [true]);
+  assert.equal(await ask(asker, "count", hall), MEMBERS);
+  assert.deepEqual(await changed([hall], [members[0].id], "leave", hall), [true]);
+  assert.equal(await ask(asker, "count", hall), 1);
+  const gone = members.map((socket) => next(socket, "disconnect"));
+  assert.deepEqual(await changed([room], [], "disconnect"), [true]);
+  assert.equal(await ask(asker, "count", room), 0);
+  for (const reason of await Promise.all(gone)) assert.equal(reason[0], "io server disconnect");
+});
