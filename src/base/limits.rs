@@ -43,9 +43,6 @@ pub(crate) const NAMESPACES_MADE_MAX: usize = 48 * 1024;
 // A namespace's number has 16 bits, and the last stands for none.
 const _: () = assert!(NAMESPACES_REGISTERED_MAX + NAMESPACES_MADE_MAX < u16::MAX as usize);
 
-/// Namespaces of patterns that one session may be in: each of its packets is looked up among them.
-pub(crate) const NAMESPACES_PER_SESSION_MAX: usize = 64;
-
 /// Asynchronous handlers of one session that still run for sockets which it has left: they go on by themselves, and a client
 /// that leaves and joins in a loop would start any number. Beyond it the session is closed.
 pub(crate) const HANDLERS_LEFT_MAX: usize = 32;

@@ -137,6 +137,8 @@ pub struct Config {
     pub shard_key: bool,
     /// Rooms one socket may be in, its own id not counted. Default 1,024.
     pub rooms_per_socket_max: usize,
+    /// Namespaces of patterns that one session may be in; beyond it a further one is refused. Default 64.
+    pub namespaces_per_session_max: usize,
     /// Namespaces that patterns may have made on one shard at a time; beyond it a client that asks for another one
     /// is refused. Default 10,000, at most 49,152.
     pub namespaces_max: usize,
@@ -183,6 +185,10 @@ pub struct Config {
     /// How long a shutdown waits for what is still owed to clients. Default 5 s.
     #[serde(deserialize_with = "duration")]
     pub shutdown_timeout: Duration,
+    /// Variables that are named like settings and were not read, because a Service of Kubernetes is called so. [`load`](Config::load)
+    /// notes them, and the log says so when the server starts.
+    #[serde(skip)]
+    pub ignored: Vec<String>,
 }
 
 /// Which of the kernel's interfaces moves the bytes.
@@ -249,6 +255,7 @@ impl Default for Config {
             unjoined_sessions_per_address_max: 1000,
             shard_key: true,
             rooms_per_socket_max: 1024,
+            namespaces_per_session_max: 64,
             namespaces_max: 10_000,
             backlog: 4096,
             static_file_bytes_max: 64 * 1024 * 1024,
@@ -265,6 +272,7 @@ impl Default for Config {
             compression_threshold: 1024,
             shutdown_spread: Duration::ZERO,
             shutdown_timeout: Duration::from_secs(5),
+            ignored: Vec::new(),
         }
     }
 }

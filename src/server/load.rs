@@ -16,7 +16,7 @@ use crate::server::{Error, Result};
 const PREFIX: &str = "SHARDCAST_";
 
 /// The variable that names a configuration file; it is no key of the file itself.
-const FILE_VARIABLE: &str = "SHARDCAST_CONFIG";
+pub(super) const FILE_VARIABLE: &str = "SHARDCAST_CONFIG";
 
 /// Keys whose value is text also where it looks like a number.
 const TEXT_KEYS: &[&str] = &["channel", "message_queue", "node_key"];
@@ -85,6 +85,7 @@ impl Config {
         "unjoined_sessions_per_address_max",
         "shard_key",
         "rooms_per_socket_max",
+        "namespaces_per_session_max",
         "namespaces_max",
         "backlog",
         "static_file_bytes_max",
@@ -104,7 +105,7 @@ impl Config {
     ];
 
     /// Reads the file that `SHARDCAST_CONFIG` names, if it is set, and the other `SHARDCAST_` variables. A file needs the
-    /// feature `toml`.
+    /// feature `toml`. [`from_args`](Config::from_args) reads the program's arguments as well.
     ///
     /// # Errors
     /// A key that does not exist, with the nearest one that does; a value that does not fit.
@@ -121,37 +122,60 @@ impl Config {
         file: Option<&Path>,
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<Config> {
-        let mut table = match file {
-            Some(path) => read_file(path)?,
-            None => Map::new(),
-        };
-        for (name, value) in variables {
-            let Some(key) = name.strip_prefix(PREFIX) else { continue };
-            if name == FILE_VARIABLE {
-                continue;
-            }
-            if is_of_a_service(key, &value) {
-                continue;
-            }
-            let key = key.to_ascii_lowercase();
-            if !Config::KEYS.contains(&key.as_str()) {
-                let advice = suggestion(&key)
-                    .map(|near| format!("; did you mean {PREFIX}{}?", near.to_ascii_uppercase()));
-                return Err(Error::new(format!(
-                    "unknown environment variable {name}{}",
-                    advice.unwrap_or_default()
-                )));
-            }
-            let value = if TEXT_KEYS.contains(&key.as_str()) { value.into() } else { value_of(&value) };
-            table.insert(key, value);
-        }
-        let config: Config = match serde_json::from_value(Value::Object(table.clone())) {
-            Ok(config) => config,
-            Err(error) => return Err(name_fault(&table, &error)),
-        };
-        config.validate()?;
-        Ok(config)
+        let (table, ignored) = read_table(file, variables)?;
+        finish(table, ignored)
     }
+}
+
+/// What a file and the environment say, by key, and which variables are none.
+pub(super) fn read_table(
+    file: Option<&Path>,
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<(Map<String, Value>, Vec<String>)> {
+    let mut ignored = Vec::new();
+    let mut table = match file {
+        Some(path) => read_file(path)?,
+        None => Map::new(),
+    };
+    for (name, value) in variables {
+        let Some(key) = name.strip_prefix(PREFIX) else { continue };
+        if name == FILE_VARIABLE {
+            continue;
+        }
+        if is_of_a_service(key, &value) {
+            ignored.push(name);
+            continue;
+        }
+        let key = key.to_ascii_lowercase();
+        if !Config::KEYS.contains(&key.as_str()) {
+            let advice =
+                suggestion(&key).map(|near| format!("; did you mean {PREFIX}{}?", near.to_ascii_uppercase()));
+            return Err(Error::new(format!(
+                "unknown environment variable {name}{}",
+                advice.unwrap_or_default()
+            )));
+        }
+        let value = written_value(&key, value);
+        table.insert(key, value);
+    }
+    ignored.sort_unstable();
+    Ok((table, ignored))
+}
+
+/// The configuration that a table says.
+pub(super) fn finish(table: Map<String, Value>, ignored: Vec<String>) -> Result<Config> {
+    let mut config: Config = match serde_json::from_value(Value::Object(table.clone())) {
+        Ok(config) => config,
+        Err(error) => return Err(name_fault(&table, &error)),
+    };
+    config.ignored = ignored;
+    config.validate()?;
+    Ok(config)
+}
+
+/// The text of a variable or an argument as the value that a file would hold.
+pub(super) fn written_value(key: &str, text: String) -> Value {
+    if TEXT_KEYS.contains(&key) { text.into() } else { value_of(&text) }
 }
 
 /// Says which key a value does not fit: the first that fails alone.
@@ -242,7 +266,7 @@ fn value_of(text: &str) -> Value {
 }
 
 /// The known key nearest to an unknown one, if any is near.
-fn suggestion(key: &str) -> Option<&'static str> {
+pub(super) fn suggestion(key: &str) -> Option<&'static str> {
     nearest(Config::KEYS.iter().copied(), key)
 }
 
@@ -280,6 +304,10 @@ mod tests {
             ("SHARDCAST_PORT_5000_TCP_ADDR", "10.96.3.7"),
         ])
         .expect("all of these are right");
+        assert_eq!(
+            config.ignored,
+            ["SHARDCAST_PORT", "SHARDCAST_PORT_5000_TCP_ADDR", "SHARDCAST_SERVICE_HOST"]
+        );
         assert_eq!(config.bind, ["127.0.0.1:1", "[::1]:2"]);
         assert_eq!((config.shards, config.engine.polling), (3, false));
         assert_eq!(
@@ -450,7 +478,7 @@ mod tests {
                 depths.pop();
             } else if let Some((name, value)) = text.split_once(": ") {
                 let is_of_config = depths.iter().all(|of| of == "Config" || of == "engine");
-                if is_of_config && name != "engine" {
+                if is_of_config && !["engine", "ignored"].contains(&name) {
                     fields.insert(name.to_owned());
                 }
                 if value.ends_with(['{', '[', '(']) {

@@ -1,5 +1,6 @@
 //! The public face: build a server, register what it does, run it.
 
+mod arguments;
 pub(crate) mod class;
 mod cluster;
 #[cfg(feature = "bus")]
@@ -18,6 +19,7 @@ pub(crate) mod memory;
 pub(crate) mod namespace;
 pub(crate) mod paths;
 pub(crate) mod routes;
+mod settings;
 
 use std::fmt;
 use std::future::Future;
@@ -378,6 +380,12 @@ impl Server {
         let options = self.blueprint.endpoints.iter().map(|endpoint| endpoint.options.max_http_buffer_size);
         let message_bytes_max = options.max().unwrap_or(0);
         let Parts { config, app, tasks, queues, handle } = self.into_parts()?;
+        if !config.ignored.is_empty() {
+            let variables = config.ignored.join(", ");
+            tracing::info!(
+                "not read as settings, because they are variables of a Service of Kubernetes: {variables}"
+            );
+        }
         memory::announce(&config, message_bytes_max, queues.len())?;
         let running = driver::start(Start { config, app, tasks, queues }, |running| {
             handle.connect(Shared {

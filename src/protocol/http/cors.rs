@@ -32,7 +32,8 @@ pub enum CorsOrigins {
     SameOrigin,
     /// Every page on the web, those without an origin (`null`) included: `"*"`.
     Any,
-    /// These and no others; the server's own origin is not implied.
+    /// These, and the page that comes from the host it connects to, as [`SameOrigin`](CorsOrigins::SameOrigin) has it. Stock Python
+    /// clients need that: over WebSocket they name the server's own origin, as pages do.
     List(Vec<OriginPattern>),
     /// Whatever the function says.
     Custom(OriginCheck),
@@ -102,19 +103,22 @@ impl CorsOrigins {
                     false
                 })
             }
-            CorsOrigins::SameOrigin => Origin::parse(origin).is_some_and(|origin| request.is_own(&origin)),
-            CorsOrigins::List(patterns) => patterns.iter().any(|pattern| pattern.matches(origin)),
+            CorsOrigins::SameOrigin => request.comes_from_own(origin),
+            CorsOrigins::List(patterns) => {
+                patterns.iter().any(|pattern| pattern.matches(origin)) || request.comes_from_own(origin)
+            }
         })
     }
 
     fn refusal(&self, origin: &str, request: &OriginView<'_>) -> RefusedOrigin {
+        let own = || {
+            let own =
+                request.own().map(|(scheme, host)| format!("{}://{}", shown(scheme), shown_origin(host)));
+            format!("the server's own origin {}", own.collect::<Vec<_>>().join(" or "))
+        };
         let compared_to = match self {
-            CorsOrigins::SameOrigin => {
-                let own =
-                    request.own().map(|(scheme, host)| format!("{}://{}", shown(scheme), shown_origin(host)));
-                format!("the server's own origin {}", own.collect::<Vec<_>>().join(" or "))
-            }
-            CorsOrigins::List(_) => format!("cors_allowed_origins = \"{self}\""),
+            CorsOrigins::SameOrigin => own(),
+            CorsOrigins::List(_) => format!("cors_allowed_origins = \"{self}\" and {}", own()),
             CorsOrigins::Custom(_) => "the cors_allowed_origins function".to_owned(),
             CorsOrigins::Any | CorsOrigins::Unchecked => "nothing".to_owned(),
         };
@@ -210,6 +214,10 @@ impl<'a> OriginView<'a> {
             _ => host.or(self.host).map(|host| (proto.unwrap_or(scheme), host)),
         };
         [direct, forwarded].into_iter().flatten()
+    }
+
+    fn comes_from_own(&self, origin: &str) -> bool {
+        Origin::parse(origin).is_some_and(|origin| self.is_own(&origin))
     }
 
     fn is_own(&self, origin: &Origin<'_>) -> bool {
@@ -359,7 +367,11 @@ mod tests {
             (origins("*"), "null", true),
             (origins("https://a.b, http://localhost:*"), "http://localhost:3000", true),
             (origins("https://a.b, http://localhost:*"), "https://a.b:443", true),
-            (origins("https://a.b"), "http://own", false),
+            (origins("https://a.b"), "http://own", true),
+            (origins("https://a.b"), "http://own:80", true),
+            (origins("https://a.b"), "https://own", false),
+            (origins("https://a.b"), "http://own.b", false),
+            (origins("https://a.b"), "http://own:81", false),
             (origins("https://a.b"), "null", false),
             (origins("https://a.b, null"), "null", true),
             (origins("https://a.b, null"), "https://c.d", false),
@@ -393,7 +405,11 @@ mod tests {
             (
                 origins("https://a.b"),
                 view("wss://c.d", "a"),
-                ["\"wss://c.d\"", "\"https://a.b\"", "cors_allowed_origins = \"https://a.b, https://c.d\""],
+                [
+                    "\"wss://c.d\"",
+                    "\"https://a.b\" and the server's own origin http://a;",
+                    "cors_allowed_origins = \"https://a.b, https://c.d\"",
+                ],
             ),
             (
                 CorsOrigins::SameOrigin,

@@ -4,7 +4,6 @@
 
 use std::rc::Rc;
 
-use crate::base::limits::NAMESPACES_PER_SESSION_MAX;
 use crate::base::log::SOCKETIO;
 use crate::base::slab::Key;
 use crate::base::time::Time;
@@ -40,11 +39,12 @@ impl Core {
         let (endpoint, joined) = (session.endpoint, session.sockets.len());
         let here = self.tables.namespaces.find(endpoint, name);
         let is_registered = here.is_some_and(|number| !self.tables.namespaces[number].is_made);
-        if joined >= NAMESPACES_PER_SESSION_MAX && !is_registered {
+        let namespaces_per_session_max = self.tables.env.config.namespaces_per_session_max;
+        if joined >= namespaces_per_session_max && !is_registered {
             tracing::info!(
                 target: SOCKETIO,
                 namespace = without_query(name),
-                "refused: a session may be in {NAMESPACES_PER_SESSION_MAX} namespaces of patterns"
+                "refused: a session may be in {namespaces_per_session_max} namespaces of patterns (namespaces_per_session_max)"
             );
             return Err(Refused::new("Too many namespaces"));
         }

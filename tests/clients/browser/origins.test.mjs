@@ -105,6 +105,23 @@ function talk([url, options]) {
   });
 }
 
+describe("where a list of origins is set", { skip }, () => {
+  for (const [name, [options, transport]] of Object.entries(WAYS)) {
+    test(`a page of the server itself may connect by ${name}`, async (t) => {
+      const page = await open(t, `${server}/`);
+      await page.addScriptTag({ url: `${server}/socket.io/socket.io.js` });
+      assert.deepEqual(await page.evaluate(talk, [server, { ...options, path: "/listed.io/" }]), { transport });
+    });
+
+    test(`a page that is not in it may not by ${name}`, async (t) => {
+      const page = await open(t, stranger);
+      await page.addScriptTag({ url: `${server}/socket.io/socket.io.js` });
+      const { error } = await page.evaluate(talk, [server, { ...options, path: "/listed.io/" }]);
+      assert.match(error, /xhr poll error|websocket error/);
+    });
+  }
+});
+
 describe("pages of another origin", { skip }, () => {
   for (const [name, [options, transport]] of Object.entries(WAYS)) test(`connect by ${name}`, async (t) => {
     const page = await open(t, allowed);
