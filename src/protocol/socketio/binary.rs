@@ -320,14 +320,23 @@ pub(crate) fn inline_attachments(args: &str, attachments: &[impl AsRef<[u8]>]) -
 /// The attachment that the first of these elements stands for, and the elements behind it; if it is written as stock clients do, and
 /// one of the first ten.
 pub(super) fn split_placeholder(elements: &str) -> Option<(usize, Elements<'_>)> {
-    let rest = elements.strip_prefix(r#"{"_placeholder":true,"num":"#)?;
-    let (digit, behind) = match rest.as_bytes() {
-        [digit @ b'0'..=b'9', b'}'] => (digit, ""),
-        [digit @ b'0'..=b'9', b'}', b',', ..] => (digit, rest.get("0},".len()..)?),
-        _ => return None,
-    };
-    Some((usize::from(digit - b'0'), Elements::new(behind)))
+    let (num, behind) = split_plain_placeholder(elements)?;
+    let behind = if behind.is_empty() { behind } else { behind.strip_prefix(',')? };
+    Some((num, Elements::new(behind)))
 }
+
+/// A placeholder of one of the first ten attachments, as stock clients write it, at the beginning of a text; and what is behind it.
+#[inline]
+fn split_plain_placeholder(text: &str) -> Option<(usize, &str)> {
+    let rest = text.strip_prefix(r#"{"_placeholder":true,"num":"#)?;
+    match rest.as_bytes() {
+        [digit @ b'0'..=b'9', b'}', ..] => Some((usize::from(digit - b'0'), rest.get("0}".len()..)?)),
+        _ => None,
+    }
+}
+
+/// Bytes of such a placeholder.
+const PLAIN_PLACEHOLDER_BYTES: usize = r#"{"_placeholder":true,"num":0}"#.len();
 
 fn keys_in(payload: &str) -> usize {
     static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(PLACEHOLDER_KEY));
@@ -423,6 +432,13 @@ impl Placeholders<'_> {
     /// The last of equal keys counts, as in JavaScript.
     fn object(&mut self, depth: usize) -> Result<(), PacketError> {
         let object_start = self.scanner.at;
+        if let Some((num, _)) = split_plain_placeholder(self.scanner.rest_text())
+            && num < self.attachments
+        {
+            self.scanner.at += PLAIN_PLACEHOLDER_BYTES;
+            self.found(object_start, num);
+            return Ok(());
+        }
         if self.is_empty(b'}') {
             return Ok(());
         }

@@ -4,6 +4,7 @@
 //! a poll's body is made from the same frames (`protocol/engineio/payload`). Does not know other forms of a packet.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::convert::Infallible;
 
 use bytes::Bytes;
@@ -20,6 +21,14 @@ use super::packet::{self, Packet, PacketError, PacketKind};
 /// What stands between the packets of a poll's answer.
 const SEPARATOR: u8 = 0x1e;
 
+/// A list for attachments is kept for the next packet unless it has got room for more than so many: stock clients take ten.
+const COLLECTED_MAX: usize = 16;
+
+thread_local! {
+    /// Empty: where a packet's attachments are collected.
+    static COLLECTED: Cell<Vec<Bytes>> = const { Cell::new(Vec::new()) };
+}
+
 /// Appends one Engine.IO text packet as a frame.
 pub(crate) fn frame_text(out: &mut Vec<u8>, packet: &str) {
     frame::append(out, Opcode::Text, packet.as_bytes());
@@ -30,10 +39,17 @@ pub(crate) fn frame_packet<E>(
     out: &mut Vec<u8>,
     encode: impl FnOnce(&mut Vec<u8>, &mut Vec<Bytes>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut collected = Vec::new();
-    frame_message(out, |out| encode(out, &mut collected))?;
-    append_attachments(out, &collected);
-    Ok(())
+    // Taken, so that a user's code that encodes within this has another.
+    let mut collected = COLLECTED.take();
+    let framed = frame_message(out, |out| encode(out, &mut collected));
+    if framed.is_ok() {
+        append_attachments(out, &collected);
+    }
+    collected.clear();
+    if collected.capacity() <= COLLECTED_MAX {
+        COLLECTED.set(collected);
+    }
+    framed
 }
 
 /// Appends a packet that `encode` writes and whose JSON names these attachments.

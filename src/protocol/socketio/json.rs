@@ -169,6 +169,11 @@ impl<'a> Scanner<'a> {
         self.text.get(start..self.at).unwrap_or_default()
     }
 
+    /// All from here on; nothing within a character.
+    pub(crate) fn rest_text(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
     pub(crate) fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
@@ -353,9 +358,18 @@ impl Nesting {
     }
 }
 
-/// How many bytes come before a quote, a backslash or a control character; sixteen of them at a time, then eight.
+/// How many bytes come before a quote, a backslash or a control character. Most texts end within the first eight; long ones are
+/// looked at sixteen bytes at a time.
 #[inline]
 pub(super) fn plain_len(bytes: &[u8]) -> usize {
+    let Some(first) = bytes.first_chunk::<STEP_BYTES>() else { return plain_len_by_byte(bytes) };
+    match special_bytes(u64::from_le_bytes(*first)) {
+        0 => STEP_BYTES + long_plain_len(bytes.get(STEP_BYTES..).unwrap_or_default()),
+        special => special.trailing_zeros() as usize / 8,
+    }
+}
+
+fn long_plain_len(bytes: &[u8]) -> usize {
     let mut len = 0;
     while let Some(chunk) = bytes.get(len..).and_then(|rest| rest.first_chunk::<WIDE_STEP_BYTES>()) {
         if has_special(chunk) {

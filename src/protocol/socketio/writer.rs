@@ -325,8 +325,11 @@ impl<'w, 'a> Parts<'w, 'a> {
         match self.what {
             What::Text => return value.serialize(Text { writer: self.writer, is_key: false }),
             What::OwnPlaceholder => {
-                self.push_comma();
-                push_string(self.writer.out, key);
+                // Its two keys need no escapes.
+                let quote: &[u8] = if std::mem::replace(&mut self.is_first, false) { b"\"" } else { b",\"" };
+                self.writer.out.extend_from_slice(quote);
+                self.writer.out.extend_from_slice(key.as_bytes());
+                self.writer.out.push(b'"');
             }
             What::Values => {
                 self.push_comma();
