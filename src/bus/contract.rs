@@ -167,6 +167,11 @@ impl<B: Broker> Ends<B> {
         done.unwrap_or_else(|fault| panic!("publish: {}", fault.text));
     }
 
+    async fn send_ahead(&mut self, posts: &[Post]) {
+        let done = within("send ahead", self.sender.send_ahead(posts)).await;
+        done.unwrap_or_else(|fault| panic!("send ahead: {}", fault.text));
+    }
+
     pub(crate) async fn say(&mut self, channel: &Channel, text: &str) {
         self.publish(&[post(channel, text)]).await;
     }
@@ -217,6 +222,8 @@ impl<B: Broker> Ends<B> {
         });
         let fault = sender.await.expect("the sender learns that the connection is lost");
         assert!(!fault.text.is_empty() && !fault.is_lasting, "{fault:?}");
+        let ahead = timeout(FAULT_PATIENCE, self.sender.send_ahead(&[post(&Channel::All, "anyone?")])).await;
+        assert!(ahead.is_ok_and(|sent| sent.is_err()), "nor is anything sent ahead");
     }
 }
 
@@ -299,6 +306,12 @@ pub(crate) async fn a_channel_that_is_left_is_quiet_and_one_that_is_joined_is_he
 
 /// In batches and one by one, on one channel and across several.
 pub(crate) async fn messages_of_one_sender_keep_their_order<V: Venue>(venue: &mut V) {
+    for is_ahead in [false, true] {
+        one_senders_messages_keep_their_order(venue, is_ahead).await;
+    }
+}
+
+async fn one_senders_messages_keep_their_order<V: Venue>(venue: &mut V, is_ahead: bool) {
     const MESSAGES: usize = 600;
     let channels = venue.channels();
     let mut listener = Ends::of(&mut venue.client("order")).await;
@@ -307,11 +320,11 @@ pub(crate) async fn messages_of_one_sender_keep_their_order<V: Venue>(venue: &mu
     let posts: Vec<Post> =
         (0..MESSAGES).map(|index| post(&channels[index % channels.len()], index.to_string())).collect();
     let (batched, single) = posts.split_at(MESSAGES - 20);
-    for batch in batched.chunks(64) {
-        speaker.publish(batch).await;
-    }
-    for one in single {
-        speaker.publish(std::slice::from_ref(one)).await;
+    for batch in batched.chunks(64).chain(single.chunks(1)) {
+        match is_ahead {
+            true => speaker.send_ahead(batch).await,
+            false => speaker.publish(batch).await,
+        }
     }
     let mut heard: Vec<(Channel, usize)> = Vec::new();
     while heard.len() < MESSAGES {
@@ -326,6 +339,12 @@ pub(crate) async fn messages_of_one_sender_keep_their_order<V: Venue>(venue: &mu
     if venue.is_ordered_across() {
         assert!(heard.iter().map(|(_, number)| number).is_sorted(), "across channels: {heard:?}");
     }
+    let confirmed = async {
+        while speaker.sender.unconfirmed().expect("the connection is there") > 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    within("the broker's word on all", confirmed).await;
 }
 
 pub(crate) async fn thousands_of_subscriptions_come_and_go<V: Venue>(venue: &mut V) {

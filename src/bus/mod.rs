@@ -4,8 +4,6 @@
 //! between bytes and the closed vocabulary of [`message`](crate::message). Only the brokers' clients, `*/client.rs`, see a socket or
 //! a clock; they run on the companion thread, with tokio. No shard ever waits for any of this.
 
-#![allow(dead_code, reason = "its parts come one by one")]
-
 #[cfg(feature = "amqp")]
 pub(crate) mod amqp;
 #[cfg(any(feature = "amqp", feature = "kafka", feature = "nats"))]
@@ -167,6 +165,16 @@ pub(crate) trait Sender {
 
     /// Sends all, in order; on return the broker has them, as far as it tells.
     fn publish(&mut self, posts: &[Post]) -> impl Future<Output = Result<(), Fault>>;
+
+    /// Sends all, in order, and need not wait for the broker's word: [`unconfirmed`](Sender::unconfirmed) asks for that.
+    fn send_ahead(&mut self, posts: &[Post]) -> impl Future<Output = Result<(), Fault>> {
+        self.publish(posts)
+    }
+
+    /// How many of the last that were sent ahead the broker may not have, as far as is known now. It waits for nothing.
+    fn unconfirmed(&mut self) -> Result<usize, Fault> {
+        Ok(0)
+    }
 }
 
 /// The way from the broker.

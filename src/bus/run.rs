@@ -27,6 +27,16 @@ use crate::message::inquiry::{AckError, Findings};
 /// Messages that are sent at once.
 const BATCH_MAX: usize = 256;
 
+/// Messages that are sent while the broker has confirmed none of them, and their bytes, about: then its word is waited for.
+const AHEAD_MAX: usize = 1024;
+const AHEAD_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long the broker's word on what was sent ahead is not asked for, unless much was. Asking wakes this thread.
+const AHEAD_PATIENCE: Duration = Duration::from_millis(20);
+
+/// Between two questions where its word is waited for.
+const CONFIRM_EVERY: Duration = Duration::from_millis(1);
+
 /// How often a batch is tried that breaks each connection.
 const ATTEMPTS_MAX: u32 = 3;
 
@@ -111,12 +121,19 @@ pub(crate) struct Line {
     pub(crate) now: Box<Clock>,
 }
 
-/// What was taken from the hub and is not known to be sent.
+/// What was taken from the hub and is not known to be with the broker.
 #[derive(Default)]
 struct Batch {
     posts: Vec<Post>,
+    /// So many of them, the first, have been tried on this connection.
+    tried: usize,
+    /// Connections on which the first was tried.
     attempts: u32,
     body_bytes_max: usize,
+    /// When the broker is asked next whether it has what was tried.
+    confirm_at: Time,
+    /// Since when it has confirmed none.
+    silent_since: Time,
 }
 
 impl OnBroker for Line {
@@ -209,8 +226,9 @@ async fn send_on(
             in_time(sender.publish(&[hello])).await?;
             stats.published.add(1);
         }
-        if !batch.posts.is_empty() && !hub.borrow().is_holding() {
-            send_batch(sender, batch, stats).await?;
+        batch.confirm_if_due(sender, stats, now())?;
+        if batch.has_untried() && !hub.borrow().is_holding() {
+            send_batch(sender, batch, stats, now).await?;
             take_turns(&mut turn).await;
         }
         while let Some(Ok((asker, found))) = answering.try_join_next() {
@@ -241,7 +259,7 @@ async fn send_on(
             in_time(sender.subscribe(&add, &remove)).await?;
         }
         let is_holding = hub.borrow().is_holding();
-        if hub.borrow().has_hello() || !batch.posts.is_empty() && !is_holding {
+        if hub.borrow().has_hello() || batch.has_untried() && !is_holding {
             continue;
         }
         let counted = if count_at <= now() { hub.borrow().counted() } else { Vec::new() };
@@ -256,13 +274,13 @@ async fn send_on(
                 continue;
             }
             if std::mem::replace(&mut has_said_goodbye, true) {
-                return Ok(());
+                return confirm_to(0, sender, batch, stats, now).await;
             }
             hub.borrow_mut().say_goodbye();
             continue;
         }
         if link.fall_asleep(!is_holding) {
-            let due = hub.borrow().next_timeout();
+            let due = hub.borrow().next_timeout().min(batch.next_timeout());
             tokio::select! {
                 () = bell.notify.notified() => {}
                 () = sleep(due.since(now())) => {}
@@ -279,16 +297,43 @@ async fn in_time<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, F
 }
 
 /// Sends one batch. What is too large for the broker is left out.
-async fn send_batch(sender: &mut impl Sender, batch: &mut Batch, stats: &LinkStats) -> Result<(), Fault> {
-    let mut posts = std::mem::take(&mut batch.posts);
-    posts.retain(|post| batch.has_room_for(post, sender, stats));
-    batch.posts = posts;
-    batch.attempts += 1;
-    in_time(sender.publish(&batch.posts)).await?;
-    stats.published.add(batch.posts.len() as u64);
-    batch.posts.clear();
-    batch.attempts = 0;
+async fn send_batch(
+    sender: &mut impl Sender,
+    batch: &mut Batch,
+    stats: &LinkStats,
+    now: &Clock,
+) -> Result<(), Fault> {
+    let mut untried = batch.posts.split_off(batch.tried);
+    untried.retain(|post| batch.has_room_for(post, sender, stats));
+    if batch.tried == 0 {
+        batch.attempts += 1;
+        batch.confirm_at = now() + AHEAD_PATIENCE;
+        batch.silent_since = now();
+    }
+    batch.posts.append(&mut untried);
+    let first = std::mem::replace(&mut batch.tried, batch.posts.len());
+    in_time(sender.send_ahead(&batch.posts[first..])).await?;
+    if batch.is_far_ahead() {
+        confirm_to(AHEAD_MAX / 2, sender, batch, stats, now).await?;
+    }
     Ok(())
+}
+
+/// Waits until the broker has all that was sent but so many.
+async fn confirm_to(
+    left: usize,
+    sender: &mut impl Sender,
+    batch: &mut Batch,
+    stats: &LinkStats,
+    now: &Clock,
+) -> Result<(), Fault> {
+    loop {
+        batch.confirm(sender, stats, now())?;
+        if batch.tried <= left && !batch.is_far_ahead() {
+            return Ok(());
+        }
+        sleep(CONFIRM_EVERY).await;
+    }
 }
 
 /// Gives the hub what comes, until the connection breaks. Shards are woken once for all that is there at the moment: a shard that
@@ -387,12 +432,53 @@ impl Batch {
         bytes <= bytes_max
     }
 
-    /// The connection broke: what of the batch the broker has got is not known.
+    fn has_untried(&self) -> bool {
+        self.posts.len() > self.tried
+    }
+
+    /// Whether the broker's word is to be waited for before more is sent.
+    fn is_far_ahead(&self) -> bool {
+        let bytes: usize = self.posts[..self.tried].iter().map(|post| post.body.len_bytes()).sum();
+        self.tried >= AHEAD_MAX || bytes >= AHEAD_BYTES_MAX
+    }
+
+    fn next_timeout(&self) -> Time {
+        if self.tried > 0 { self.confirm_at } else { Time::NEVER }
+    }
+
+    fn confirm_if_due(
+        &mut self,
+        sender: &mut impl Sender,
+        stats: &LinkStats,
+        now: Time,
+    ) -> Result<(), Fault> {
+        if self.next_timeout() <= now { self.confirm(sender, stats, now) } else { Ok(()) }
+    }
+
+    /// Forgets what the broker has. A fault: it has not said a word for too long.
+    fn confirm(&mut self, sender: &mut impl Sender, stats: &LinkStats, now: Time) -> Result<(), Fault> {
+        let confirmed = self.tried.saturating_sub(sender.unconfirmed()?);
+        self.confirm_at = now + AHEAD_PATIENCE;
+        if confirmed > 0 {
+            self.posts.drain(..confirmed);
+            self.tried -= confirmed;
+            stats.published.add(confirmed as u64);
+            self.silent_since = now;
+            self.attempts = u32::from(self.tried > 0);
+        }
+        if self.tried > 0 && now.since(self.silent_since) >= SEND_TIMEOUT {
+            return Err(Fault::late(SEND_TIMEOUT));
+        }
+        Ok(())
+    }
+
+    /// The connection broke: what of that which was tried the broker has got is not known.
     fn forget_what_may_not_repeat(&mut self, stats: &LinkStats) {
         let before = self.posts.len();
-        let is_hopeless = self.attempts >= ATTEMPTS_MAX;
-        let was_tried = self.attempts > 0;
-        self.posts.retain(|post| !was_tried || post.may_repeat && !is_hopeless);
+        let is_hopeless = self.attempts >= ATTEMPTS_MAX && self.tried > 0;
+        let untried = self.posts.split_off(std::mem::take(&mut self.tried));
+        self.posts.retain(|post| post.may_repeat && !is_hopeless);
+        self.posts.extend(untried);
         stats.lost.add((before - self.posts.len()) as u64);
         if self.posts.is_empty() && !is_hopeless {
             self.attempts = 0;

@@ -3,10 +3,26 @@
 //! Three ways to speak (`mode`): pub/sub; sharded pub/sub, which in a cluster reaches one node and not all; and one stream for what all
 //! processes and slots are told, which Redis keeps for a while. What Node's adapters say goes the way that they expect. No IO.
 
+mod ahead {
+    pub(super) mod client;
+}
 pub(crate) mod client;
 #[cfg(test)]
 mod contract;
+mod faults {
+    pub(super) mod client;
+}
 mod heard;
+mod nodes {
+    pub(super) mod client;
+}
+mod queue {
+    pub(super) mod client;
+}
+mod reading {
+    pub(super) mod client;
+}
+mod resp;
 mod streams;
 
 use std::collections::VecDeque;

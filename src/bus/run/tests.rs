@@ -368,13 +368,14 @@ fn what_may_not_be_repeated_is_lost_with_a_connection_only_if_it_was_tried() {
     for (attempts, left, lost, attempts_after) in rows {
         let stats = LinkStats::default();
         let posts = [true, false, false, true].map(post).to_vec();
-        let mut batch = Batch { posts, attempts, ..Batch::default() };
+        let tried = if attempts > 0 { 4 } else { 0 };
+        let mut batch = Batch { posts, tried, attempts, ..Batch::default() };
         batch.forget_what_may_not_repeat(&stats);
         assert_eq!((batch.posts.len(), stats.lost.get()), (left, lost), "after {attempts} attempts");
         assert_eq!(batch.attempts, attempts_after);
     }
     let stats = LinkStats::default();
-    let mut batch = Batch { posts: vec![post(false)], attempts: 1, ..Batch::default() };
+    let mut batch = Batch { posts: vec![post(false)], tried: 1, attempts: 1, ..Batch::default() };
     batch.forget_what_may_not_repeat(&stats);
     batch.posts.push(post(false));
     batch.forget_what_may_not_repeat(&stats);
