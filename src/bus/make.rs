@@ -39,15 +39,16 @@ pub(crate) fn slots(queue: &MessageQueue) -> u32 {
     }
 }
 
-/// The formats of a queue besides our own, for a process with these registered namespaces.
+/// The formats of a queue besides our own, for a process with these registered namespaces, whose own messages have so many bytes at
+/// most. Messages of others may be larger.
 pub(crate) fn foreign_formats(
     queue: &MessageQueue,
     me: &Identity,
-    namespaces: &[String],
+    (namespaces, message_bytes_max): (&[String], usize),
 ) -> Vec<Box<dyn Foreign>> {
     let make = |format| -> Option<Box<dyn Foreign>> {
         if format == QueueFormat::Python {
-            let bytes_max = queue.message_bytes_max(0).max(MESSAGE_BYTES_MAX);
+            let bytes_max = message_bytes_max.max(MESSAGE_BYTES_MAX);
             let options = Options { pickle: queue.is_pickle_read, bytes_max };
             return Some(Box::new(Python::new(&me.tag.to_string(), options)));
         }

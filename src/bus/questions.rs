@@ -9,7 +9,7 @@ use crate::base::ids::ShardId;
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::bus::own::NodeId;
-use crate::mesh::link::ANSWERS_BYTES_MAX;
+use crate::mesh::link::{ANSWERS_BYTES_MAX, REPORT_BYTES_MAX};
 use crate::message::inquiry::Findings;
 
 /// Questions of this process that wait for others, and those of others that wait for this one.
@@ -60,6 +60,7 @@ impl Questions {
         self.open.len() >= QUESTIONS_MAX
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.open.len()
     }
@@ -93,7 +94,8 @@ impl Questions {
         if let Awaited::Peer(_) = by {
             findings.processes_missing.clear();
         }
-        if self.bytes.saturating_add(findings.bytes) > ANSWERS_BYTES_MAX {
+        let together = question.findings.bytes.saturating_add(findings.bytes);
+        if self.bytes.saturating_add(findings.bytes) > ANSWERS_BYTES_MAX || together > REPORT_BYTES_MAX {
             findings.cut();
         }
         self.bytes += findings.bytes;

@@ -88,6 +88,7 @@ impl Prepared {
         let work = move || {
             let mut lines: Vec<Pin<Box<dyn Future<Output = ()>>>> = Vec::new();
             for (Queue { queue, endpoints, namespaces }, link, bell, stats) in self.lines {
+                let message_bytes_max = queue.message_bytes_max(self.message_bytes_max);
                 let parts = HubParts {
                     me: self.me.clone(),
                     mesh: Arc::clone(&mesh),
@@ -95,7 +96,7 @@ impl Prepared {
                     interests: Arc::clone(&link.interests),
                     stats: Arc::clone(&stats),
                     slots: make::slots(&queue),
-                    foreign: make::foreign_formats(&queue, &self.me, &namespaces),
+                    foreign: make::foreign_formats(&queue, &self.me, (&namespaces, message_bytes_max)),
                 };
                 let line = Line {
                     hub: Hub::new(parts),
@@ -103,7 +104,7 @@ impl Prepared {
                     bell,
                     mesh: Arc::clone(&mesh),
                     stats,
-                    message_bytes_max: queue.message_bytes_max(self.message_bytes_max),
+                    message_bytes_max,
                     place: queue.url.to_string(),
                     now: Box::new(move || clock.now()),
                 };

@@ -140,8 +140,9 @@ impl Speaker {
         let speaker = Speaker { orders: sender, waiting_bytes: Arc::clone(&waiting_bytes), bytes_max };
         let work = move || {
             let me = companion::identity(clock.unix_origin());
+            let message_bytes_max = queue.message_bytes_max(message_bytes_max);
             let hub = Hub::new(HubParts {
-                foreign: make::foreign_formats(&queue, &me, &[]),
+                foreign: make::foreign_formats(&queue, &me, (&[], message_bytes_max)),
                 slots: make::slots(&queue),
                 me,
                 mesh: Mesh::new(Vec::new()).0,
@@ -149,7 +150,6 @@ impl Speaker {
                 interests: Arc::new(Interests::new()),
                 stats: Arc::<LinkStats>::default(),
             });
-            let message_bytes_max = queue.message_bytes_max(message_bytes_max);
             let speech = Speech { hub, orders, waiting_bytes, message_bytes_max, clock };
             runtime.block_on(make::serve(queue, speech));
         };

@@ -14,8 +14,8 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, fence};
 
 use crate::base::ids::{NodeTag, Sid};
-use crate::mesh::Bell;
 use crate::mesh::queue::{QueueReceiver, QueueSender, Waiting, queue};
+use crate::mesh::{Bell, INBOX_OUTSIDE_BYTES_MAX};
 use crate::message::address::Address;
 use crate::message::far::FarWord;
 use crate::message::inquiry::Inquiry;
@@ -31,6 +31,9 @@ const LINK_PLACES: usize = 256;
 
 /// What the answers of other processes may keep in memory, for all questions of a link together, in bytes; what is beyond is left out.
 pub(crate) const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The same for one question: what a shard is given at once, and keeps in its share for other processes until it looks.
+pub(crate) const REPORT_BYTES_MAX: usize = INBOX_OUTSIDE_BYTES_MAX;
 
 /// Rooms are told apart by this many slots; a broker may have fewer.
 pub(crate) const ROOM_SLOTS: usize = 64 * 1024;

@@ -8,7 +8,7 @@ use crate::bus::Channel;
 use crate::bus::fleet::HELLO_EVERY;
 use crate::bus::own::{AskWord, Asked, ChangeWord, To, Word};
 use crate::bus::questions::QUESTIONS_MAX;
-use crate::mesh::link::ANSWERS_BYTES_MAX;
+use crate::mesh::link::{ANSWERS_BYTES_MAX, REPORT_BYTES_MAX};
 use crate::message::address::Address;
 use crate::message::inquiry::{AckError, AnswerText, Ask, Findings};
 use crate::message::target::{SocketChange, SocketCommand, Target, ToldChange};
@@ -134,7 +134,7 @@ fn questions_are_bounded_in_number_and_in_bytes() {
     // Larger than the broker in memory carries, so that it is given to the hub by hand.
     let question = Ask::Answers { id: 1, frame: Arc::new(frame("/", "1")) };
     let asked = [1, 2, 3].map(|number| nodes.asked(number, everybody(), question.clone()));
-    for (place, bytes) in [(0, ANSWERS_BYTES_MAX - 10), (1, 11), (2, 9)] {
+    for (place, bytes) in [(0, REPORT_BYTES_MAX - 1000), (1, 11), (2, REPORT_BYTES_MAX + 1)] {
         let json = "1".repeat(bytes);
         let answers = vec![(sid(1), AnswerText { json, attachments: Vec::new() })];
         // What it says of its weight, and of others, is not believed.
@@ -146,23 +146,24 @@ fn questions_are_bounded_in_number_and_in_bytes() {
         let [(_, found)] = &reports[..] else { panic!("one report") };
         // Each is given away as soon as it is whole, so that none waits beside another.
         let counts = (found.answers.len(), found.missing.len(), found.processes_missing.len());
-        assert_eq!((found.is_cut, counts), (false, (1, 0, 0)), "{place}");
+        let expected = if bytes > REPORT_BYTES_MAX { (true, (0, 1, 0)) } else { (false, (1, 0, 0)) };
+        assert_eq!((found.is_cut, counts), expected, "{place}");
     }
     nodes.nodes.push(Node::new(2, 3));
     nodes.connect(2);
     nodes.pass(HELLO_EVERY);
-    let asked = [4, 5].map(|number| nodes.asked(number, everybody(), question.clone()));
-    for (place, bytes, weighs) in [(0, ANSWERS_BYTES_MAX - 10, 1), (1, 11, 0)] {
+    let asked = [4, 5, 6].map(|number| nodes.asked(number, everybody(), question.clone()));
+    const { assert!(ANSWERS_BYTES_MAX == 2 * REPORT_BYTES_MAX) };
+    for (place, bytes) in [(0, REPORT_BYTES_MAX - 1000), (1, REPORT_BYTES_MAX - 1000), (2, 3000)] {
         let answers = vec![(sid(1), AnswerText { json: "1".repeat(bytes), attachments: Vec::new() })];
         let word =
             Word::Report { question: asked[place], findings: Findings { answers, ..Findings::default() } };
         nodes.tell(0, 2, 2_000_000 + place as u64, word);
-        let word = Word::Report { question: asked[1], findings: Findings::default() };
-        nodes.tell(0, 3, 3_000_000 + place as u64, word);
-        assert_eq!(nodes.nodes[0].hub.questions.len(), 1 + weighs);
+        assert_eq!(nodes.nodes[0].hub.questions.len(), 3, "the third process is waited for");
     }
+    nodes.tell(0, 3, 3_000_000, Word::Report { question: asked[2], findings: Findings::default() });
     let reports = nodes.nodes[0].take_reports();
-    let [(5, found)] = &reports[..] else { panic!("the other one waits for the third process") };
+    let [(6, found)] = &reports[..] else { panic!("the other two wait for the third process") };
     assert_eq!((found.is_cut, found.answers.len()), (true, 0));
     assert_eq!(found.missing, [(sid(1), AckError::TooLarge)]);
 }

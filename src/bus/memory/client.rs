@@ -55,6 +55,7 @@ impl MemoryBroker {
     }
 
     /// The exchange itself: tests take it away with `stop`, and bring it back with `start`.
+    #[cfg(test)]
     pub(crate) fn with_exchange<T>(&mut self, work: impl FnOnce(&mut Exchange) -> T) -> Result<T, Fault> {
         let shared = self.shared()?;
         let mut shared = lock(&shared);

@@ -121,6 +121,7 @@ impl Exchange {
     }
 
     /// The broker is gone: all connections are broken, what they had not taken is lost, and there are no new ones.
+    #[cfg(test)]
     pub(crate) fn stop(&mut self) {
         self.is_down = true;
         let links: Vec<Link> = self.links.keys().copied().collect();
@@ -130,6 +131,7 @@ impl Exchange {
     }
 
     /// The broker is there again, empty.
+    #[cfg(test)]
     pub(crate) fn start(&mut self) {
         self.is_down = false;
     }
@@ -149,6 +151,7 @@ impl Exchange {
     }
 
     /// Connections, the broken ones that have not been told included.
+    #[cfg(test)]
     pub(crate) fn connections(&self) -> usize {
         self.links.len()
     }

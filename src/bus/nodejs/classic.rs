@@ -34,9 +34,6 @@ const BROADCAST: u64 = 7;
 const COUNT: u64 = 8;
 const ACK: u64 = 9;
 
-/// How many places of a channel's name may be the end of its namespace until a message is looked into.
-const SPLITS_MAX: usize = 16;
-
 /// One of the adapter's channels, by its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -94,25 +91,6 @@ impl Classic {
 
     pub(super) fn has(&self, channel: &Channel) -> bool {
         self.split(channel).is_some()
-    }
-
-    /// A room's channel may be read in several ways, since namespaces and rooms may have a `#` in them.
-    pub(super) fn may_concern(
-        &self,
-        channel: &Channel,
-        mut has: impl FnMut(&str, Option<&str>) -> bool,
-    ) -> bool {
-        let Some((Kind::Event, rest)) = self.split(channel) else { return true };
-        let ends = memchr::memchr_iter(b'#', rest.as_bytes());
-        for (number, end) in ends.enumerate() {
-            let (namespace, room) =
-                (rest.get(..end).unwrap_or_default(), rest.get(end + 1..).unwrap_or_default());
-            let room = room.strip_suffix('#').unwrap_or(room);
-            if number == SPLITS_MAX || has(namespace, Some(room).filter(|room| !room.is_empty())) {
-                return true;
-            }
-        }
-        false
     }
 
     /// What kind of channel it is, and what stands behind that.
@@ -501,32 +479,6 @@ mod tests {
         let odd = Classic { prefix: "a[b]*".into(), uid: uid("x"), is_answer_for_asker_alone: false };
         assert_eq!(odd.channels("/?")[0], Channel::Pattern(r"a\[b\]\*#/\?#*".into()), "escaped");
         assert_eq!(format.count_channel("/chat"), plain("socket.io-request#/chat#"));
-    }
-
-    #[test]
-    fn a_channel_alone_says_whether_a_message_may_concern_us() {
-        let has = |namespace: &str, room: Option<&str>| match namespace {
-            "/" | "/a#b" => room.is_none_or(|room| room == "here" || room == "x#y"),
-            _ => false,
-        };
-        let long = "socket.io#".to_owned() + &"#".repeat(100);
-        let rows = [
-            ("socket.io#/#", true),
-            ("socket.io#/#here#", true),
-            ("socket.io#/#x#y#", true),
-            ("socket.io#/#elsewhere#", false),
-            ("socket.io#/other#", false),
-            ("socket.io#/other#here#", false),
-            ("socket.io#/a#b#", true),
-            ("socket.io#/a#b#here#", true),
-            ("socket.io#/a#b#elsewhere#", false),
-            ("socket.io-request#/#", true),
-            ("socket.io#/", false),
-            (&*long, true),
-        ];
-        for (channel, expected) in rows {
-            assert_eq!(classic("a").may_concern(&Channel::Plain(channel.into()), has), expected, "{channel}");
-        }
     }
 
     fn read(channel: &str, body: &[u8]) -> Result<Option<Heard>, Unreadable> {

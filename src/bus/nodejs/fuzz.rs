@@ -40,7 +40,6 @@ pub(crate) fn queue(input: &[u8]) {
             );
         }
     };
-    let _ = format.may_concern(&channel, |_, _| false);
     check(&format, Delivery { channel, body: Body::Bytes(body), offset: None });
 }
 

@@ -408,15 +408,6 @@ impl Format {
         }
     }
 
-    /// Whether a message may concern this process, by its channel alone. `has` says whether a namespace is here, and if a room is
-    /// given, whether that has members here.
-    pub(crate) fn may_concern(&self, channel: &Channel, has: impl FnMut(&str, Option<&str>) -> bool) -> bool {
-        match self {
-            Format::Classic(classic) => classic.may_concern(channel, has),
-            Format::Sharded(_) | Format::Streams(_) => true,
-        }
-    }
-
     /// What was said, by Node or an emitter; none if it is for others, by a shardcast process, or a heartbeat.
     pub(crate) fn read(&self, delivery: &Delivery) -> Result<Option<Heard>, Unreadable> {
         each!(self, format => format.read(delivery))

@@ -22,7 +22,9 @@ pub(crate) enum Mode {
     #[default]
     Dynamic,
     /// All rooms have channels, sockets' ids among them.
+    #[cfg_attr(not(test), allow(dead_code, reason = "no setting chooses it; what Node says in it is tested"))]
     DynamicPrivate,
+    #[cfg_attr(not(test), allow(dead_code, reason = "no setting chooses it; what Node says in it is tested"))]
     Static,
 }
 
