@@ -13,7 +13,7 @@ use shardcast::http::{
 };
 use shardcast::{
     AckError, AnyValue, Args, ArgsError, Binary, ClassNamespace, Config, Context, Emitted, Given,
-    HandlerError, Message, Methods, Namespace, OwnedArgs, RawJson, Recipients, Refused, Server,
+    HandlerError, Message, Methods, Namespace, OwnedArgs, Parser, RawJson, Recipients, Refused, Server,
     ServerContext, SlowConsumers, Socket,
 };
 
@@ -63,6 +63,11 @@ fn main() -> shardcast::Result<()> {
             route.on_message(|ws, _| ws.send(Message::Text(&ws.protocol().unwrap_or_default())));
         })
         .websocket("/ws", |route| route.on_message(|ws, message| ws.send(message)))
+        .websocket("/own-ws", |route| {
+            let pings = (Duration::from_millis(300), Duration::from_millis(200));
+            route.options().message_bytes_max(100).ping(pings.0, pings.1).subprotocols(["v2", "v1"]);
+            route.on_message(|ws, message| ws.send(message));
+        })
         .run()
 }
 
@@ -120,6 +125,11 @@ fn endpoints(server: Server) -> Server {
         })
         .endpoint("/websocket-only.io/", |endpoint| {
             endpoint.options.polling = false;
+            endpoint.namespace("/", register);
+        })
+        .endpoint("/packed.io/", |endpoint| {
+            endpoint.settings.parser = Parser::Auto;
+            endpoint.settings.permessage_deflate = true;
             endpoint.namespace("/", register);
         })
         .endpoint("/listed.io/", |endpoint| {

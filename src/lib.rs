@@ -104,7 +104,7 @@ pub use base::ids::Sid;
 pub use config::engine::EngineOptions;
 pub use config::queue::formats::{QueueFormat, QueueFormats};
 pub use config::queue::url::QueueUrl;
-pub use config::{Config, Io, Parser};
+pub use config::{Config, EndpointSettings, Io, Parser};
 #[cfg(feature = "bus")]
 pub use driver::emitter::EmitError;
 pub use mesh::link::QueueStats;
@@ -138,6 +138,7 @@ pub use shard::user::found::Found;
 pub use shard::user::gathering::{Answers, Gathering, RemoteSocket};
 pub use shard::user::question::Question;
 pub use shard::user::recipients::Recipients;
+pub use shard::user::route_options::RouteOptions;
 pub use shard::user::servers::{ServerAnswers, ServerContext};
 pub use shard::user::shard_info::ShardInfo;
 pub use shard::user::sleep::{Interval, MissedBeats, interval, sleep};

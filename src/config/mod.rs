@@ -219,6 +219,44 @@ pub enum Parser {
     Auto,
 }
 
+/// What an endpoint may have of its own beside its [`EngineOptions`]: it begins with what the [`Config`] says.
+///
+/// ```
+/// use shardcast::{Config, Parser, Server};
+///
+/// Server::new(Config::default()).namespace("/", |_| {}).endpoint("/devices.io/", |endpoint| {
+///     endpoint.settings.parser = Parser::Msgpack;
+///     endpoint.settings.sessions_max = 1_000;
+///     endpoint.namespace("/", |_| {});
+/// });
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EndpointSettings {
+    /// Which Socket.IO parser its clients use: `parser` of the configuration.
+    pub parser: Parser,
+    /// Whether large WebSocket messages are compressed with clients that can: `permessage_deflate` of the configuration.
+    pub permessage_deflate: bool,
+    /// Sessions of this endpoint that one shard opens; beyond it a handshake is answered 503. The configuration's `sessions_max` bounds
+    /// those of all endpoints together.
+    pub sessions_max: usize,
+}
+
+impl EndpointSettings {
+    pub(crate) fn new(config: &Config) -> EndpointSettings {
+        EndpointSettings {
+            parser: config.parser,
+            permessage_deflate: config.permessage_deflate,
+            sessions_max: config.sessions_max,
+        }
+    }
+
+    /// Says what is wrong with the values.
+    pub(crate) fn validate(self) -> Result<(), String> {
+        at_least_one(&[("sessions_max", self.sessions_max)])
+    }
+}
+
 impl Default for Config {
     fn default() -> Config {
         Config {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::config::EndpointSettings;
 use crate::config::engine::EngineOptions;
 use crate::config::queue::shared::{self, Queue, SharedQueue};
 use crate::server::class::{ClassNamespace, Methods};
@@ -33,6 +34,8 @@ type ChooseFunction =
 pub struct Endpoint {
     /// How it behaves; a copy of `Config::engine` with this endpoint's path to begin with.
     pub options: EngineOptions,
+    /// What else it may have of its own; as the configuration says to begin with.
+    pub settings: EndpointSettings,
     namespaces: Vec<(String, NamespaceSetup)>,
     allow_request: Option<AllowFunction>,
     choose_protocol: Option<ChooseFunction>,
@@ -46,8 +49,15 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Endpoint {
-    pub(crate) fn new(options: EngineOptions) -> Endpoint {
-        Endpoint { options, namespaces: Vec::new(), allow_request: None, choose_protocol: None, route: None }
+    pub(crate) fn new(options: EngineOptions, settings: EndpointSettings) -> Endpoint {
+        Endpoint {
+            options,
+            settings,
+            namespaces: Vec::new(),
+            allow_request: None,
+            choose_protocol: None,
+            route: None,
+        }
     }
 
     /// Adds a namespace. `setup` runs once on each shard and registers its handlers.
@@ -101,6 +111,7 @@ impl Endpoint {
     /// The handlers of one shard.
     fn build(&self, number: u8, shard: ShardInfo, handle: &Handle, app: &mut App) -> Result<()> {
         let mut handlers = EndpointHandlers::new(self.options.clone());
+        handlers.settings = Some(self.settings);
         handlers.bundle_version = bundle_version(&self.options.client_bundle);
         if let Some(rule) = self.allow_request.clone() {
             handlers.allow_request = Some(Box::new(move |request| rule(request)));
@@ -111,6 +122,8 @@ impl Endpoint {
         if let Some(setup) = &self.route {
             let mut route = EngineRoute::default();
             setup(&mut route);
+            route.options.apply(&mut handlers.options);
+            handlers.options.validate().map_err(|fault| self.within(&fault))?;
             handlers.choose_protocol = route.choose_protocol.take().or(handlers.choose_protocol);
             handlers.route = Some(route);
         }
@@ -124,10 +137,14 @@ impl Endpoint {
         Ok(())
     }
 
+    fn within(&self, fault: &str) -> Error {
+        Error::new(format!("endpoint {}: {fault}", self.options.path))
+    }
+
     fn validate(&self) -> Result<()> {
-        let path = &self.options.path;
-        let within = |fault: String| Error::new(format!("endpoint {path}: {fault}"));
+        let within = |fault: String| self.within(&fault);
         self.options.validate().map_err(within)?;
+        self.settings.validate().map_err(within)?;
         if self.route.is_some() && !self.namespaces.is_empty() {
             return Err(within("it is raw, and has namespaces; choose one".to_owned()));
         }
@@ -140,6 +157,15 @@ impl Endpoint {
         }
         Ok(())
     }
+}
+
+/// The number under which a raw WebSocket route has its own options: they follow those of the endpoints.
+pub(crate) fn number_of_route(endpoints: &[Endpoint], routes: usize) -> Result<u8> {
+    u8::try_from(endpoints.len() + routes).ok().filter(|number| usize::from(*number) < ENDPOINTS_MAX).ok_or_else(|| {
+        Error::new(format!(
+            "endpoints and raw WebSocket routes with options of their own: the most is {ENDPOINTS_MAX} together"
+        ))
+    })
 }
 
 /// Checks what cannot be right, before anything listens.

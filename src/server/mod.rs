@@ -29,9 +29,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::guard::guarded;
-use crate::config::Config;
+use crate::config::engine::EngineOptions;
 use crate::config::queue::shared::Queue;
 use crate::config::queue::url::QueueUrl;
+use crate::config::{Config, EndpointSettings};
 use crate::driver::signals::StopSignals;
 use crate::driver::{self, AppMaker, Running, Start, TaskMaker};
 use crate::protocol::flask::signer::CookieSigner;
@@ -121,6 +122,8 @@ struct Blueprint {
     routes: Routes,
     folders: Vec<(String, PathBuf)>,
     background: Vec<BackgroundFunction>,
+    /// The same, on each shard.
+    on_each_shard: Vec<BackgroundFunction>,
     /// Of what is done every so often.
     periods: Vec<Duration>,
     default_error: Option<ErrorFunction>,
@@ -158,7 +161,7 @@ impl fmt::Debug for RunningServer {
 impl Server {
     /// A server with this configuration and nothing on it yet.
     pub fn new(config: Config) -> Server {
-        let endpoints = vec![Endpoint::new(config.engine.clone())];
+        let endpoints = vec![Endpoint::new(config.engine.clone(), EndpointSettings::new(&config))];
         let handle = Handle::new(&config.engine.path);
         Server {
             blueprint: Blueprint {
@@ -167,6 +170,7 @@ impl Server {
                 routes: Routes::default(),
                 folders: Vec::new(),
                 background: Vec::new(),
+                on_each_shard: Vec::new(),
                 periods: Vec::new(),
                 default_error: None,
                 signer: None,
@@ -221,9 +225,10 @@ impl Server {
     ///     });
     /// ```
     pub fn endpoint(mut self, path: &str, setup: impl FnOnce(&mut Endpoint)) -> Server {
-        let mut options = self.blueprint.endpoints[0].options.clone();
+        let Endpoint { options, settings, .. } = &self.blueprint.endpoints[0];
+        let (mut options, settings) = (options.clone(), *settings);
         path.clone_into(&mut options.path);
-        let mut endpoint = Endpoint::new(options);
+        let mut endpoint = Endpoint::new(options, settings);
         setup(&mut endpoint);
         self.blueprint.endpoints.push(endpoint);
         self
@@ -353,7 +358,7 @@ impl Server {
     /// });
     /// ```
     ///
-    /// [`every`](Server::every) is a loop like this one in a line.
+    /// [`every`](Server::every) is a loop like this one in a line, and says what holds for all that is done at times.
     pub fn background<F: Future<Output = ()> + 'static>(
         mut self,
         task: impl Fn(Handle) -> F + Send + Sync + 'static,
@@ -492,7 +497,8 @@ impl RunningServer {
 impl Blueprint {
     /// The handlers of one shard.
     fn build(&self, shard: ShardInfo) -> Result<App> {
-        let mut app = App { site: self.site()?, signer: self.signer.clone(), ..App::default() };
+        let (site, routes) = self.site()?;
+        let mut app = App { site, routes, signer: self.signer.clone(), ..App::default() };
         endpoint::build(&self.endpoints, shard, &self.handle, &mut app)?;
         if let Some(on_error) = self.default_error.clone() {
             app.default_error = Some(Box::new(move |cx, error| on_error(cx, error)));
@@ -500,17 +506,25 @@ impl Blueprint {
         Ok(app)
     }
 
-    fn site(&self) -> Result<Site> {
-        let mut site = self.routes.build()?;
+    /// Routes and folders, and what raw WebSocket routes have of their own.
+    fn site(&self) -> Result<(Site, Vec<EngineOptions>)> {
+        let (mut site, mut own_options) = (self.routes.build()?, Vec::new());
+        for (websocket, (path, _)) in site.websockets.iter_mut().zip(&self.routes.websockets) {
+            if websocket.options.is_set() {
+                websocket.endpoint = endpoint::number_of_route(&self.endpoints, own_options.len())?;
+                let mut options = self.endpoints[0].options.clone();
+                websocket.options.apply(&mut options);
+                options.validate().map_err(|fault| Error(format!("WebSocket route {path}: {fault}")))?;
+                own_options.push(options);
+            }
+        }
         site.folders = self.folders.clone();
         site.folders.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
-        Ok(site)
+        Ok((site, own_options))
     }
 
     fn tasks(&self, shard: ShardInfo) -> Vec<LocalFuture> {
-        if shard.id != 0 {
-            return Vec::new();
-        }
-        self.background.iter().map(|task| task(self.handle.clone())).collect()
+        let once = self.background.iter().filter(|_| shard.id == 0);
+        once.chain(&self.on_each_shard).map(|task| task(self.handle.clone())).collect()
     }
 }

@@ -40,6 +40,7 @@ use std::time::Duration;
 use crate::base::guard::discard;
 use crate::base::slab::Key;
 use crate::base::time::Time;
+use crate::config::EndpointSettings;
 use crate::mesh::ShardMessage;
 use crate::message::peer::{Arrival, Peer};
 use crate::shard::core::Core;
@@ -48,6 +49,7 @@ use crate::shard::feature::states::StateTable;
 pub(crate) use crate::shard::run::Shard;
 use crate::shard::user::app::{self, App, EndpointHandlers, is_pattern};
 use crate::shard::user::current::with_current;
+use crate::shard::value::endpoint::EndpointTable;
 use crate::shard::value::parked::SlowConsumers;
 use crate::shard::value::share::WireEnd;
 use crate::shard::value::task::TaskOwner;
@@ -64,7 +66,10 @@ impl Shard {
             app.endpoints.push(EndpointHandlers::new(parts.config.engine.clone()));
         }
         let watch = Watch::new(Arc::clone(&parts.clock), parts.config.slow_handler);
-        let mut core = Core::new(parts, app.endpoints.iter().map(EndpointHandlers::table).collect());
+        let mut tables: Vec<_> = app.endpoints.iter().map(|endpoint| endpoint.table(&parts.config)).collect();
+        let settings = EndpointSettings::new(&parts.config);
+        tables.extend(app.routes.drain(..).map(|options| EndpointTable::of_route(options, settings)));
+        let mut core = Core::new(parts, tables);
         core.tables.partial_part();
         core.tables.env.signer = app.signer.clone().map(Rc::new);
         if core.recovery.is_on {

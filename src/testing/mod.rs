@@ -58,6 +58,8 @@ mod old_clients;
 #[cfg(test)]
 mod origins;
 #[cfg(test)]
+mod own_options;
+#[cfg(test)]
 mod payloads;
 #[cfg(test)]
 mod reading;

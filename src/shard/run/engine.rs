@@ -54,10 +54,10 @@ impl Shard {
         match admitted.and_then(|admission| self.allow(key, endpoint, head, admission)) {
             Err(refusal) => self.core.borrow_mut().tables.refuse_engine(key, head, &refusal),
             Ok(Admission::OpenPolling(_) | Admission::OpenWebSocket(..))
-                if self.core.borrow().tables.is_full() =>
+                if self.core.borrow().tables.is_full(endpoint) =>
             {
                 let mut core = self.core.borrow_mut();
-                core.tables.refuse_session(key);
+                core.tables.refuse_session(key, endpoint);
             }
             Ok(Admission::OpenPolling(form)) => {
                 let session = self.core.borrow_mut().tables.open_polling(key, endpoint, head, form);

@@ -143,7 +143,6 @@ impl Shard {
     fn receive_attachment(&mut self, session: Key, bytes: Bytes) {
         let complete = {
             let mut core = self.core.borrow_mut();
-            let is_auto = core.tables.env.config.parser == Parser::Auto;
             let Tables { sessions, env: Env { endpoints, .. }, .. } = &mut core.tables;
             let Some(entry) = sessions.get_mut(session) else { return };
             let endpoint = &endpoints[usize::from(entry.endpoint)];
@@ -155,6 +154,7 @@ impl Shard {
                 0 => usize::MAX,
                 bytes_max => bytes_max,
             };
+            let is_auto = endpoint.settings.parser == Parser::Auto;
             let is_first = is_auto && entry.sockets.is_empty() && entry.pending_binary.is_none();
             if is_first || entry.form.has(Form::MSGPACK) {
                 drop(core);

@@ -177,9 +177,10 @@ impl Shard {
 
     fn answer_websocket(&mut self, asked: Asked<'_>, route: u16) {
         let (key, head) = (asked.key, asked.head);
+        let endpoint = self.app.site.websocket(route).endpoint;
         let refusal = {
             let core = self.core.borrow();
-            core.tables.check_origin(key, MAIN, head).err().map(|refused| {
+            core.tables.check_origin(key, endpoint, head).err().map(|refused| {
                 core.tables.env.counters.requests_refused.add(1);
                 tracing::warn!("{refused}");
                 Response::text("Origin not allowed").with_status(Status::FORBIDDEN)
@@ -199,7 +200,12 @@ impl Shard {
         let core = Rc::clone(&self.core);
         let request = self.request_of(Asked { body: &[], ..asked }, &core, asked.values.clone());
         let rule = self.app.site.websocket(route).choose_protocol.as_ref();
-        accepted.protocol = match self.ask_subprotocol(&request, rule, &[]) {
+        // Those of the configuration are for Engine.IO.
+        let served = match endpoint {
+            MAIN => Vec::new(),
+            own => self.core.borrow().tables.endpoint(own).options.subprotocols.clone(),
+        };
+        accepted.protocol = match self.ask_subprotocol(&request, rule, &served) {
             Ok(protocol) => protocol,
             Err(message) => {
                 let message = if message.is_empty() { "Forbidden".to_owned() } else { message };
@@ -218,7 +224,7 @@ impl Shard {
         };
         self.core.borrow_mut().tables.become_websocket(
             key,
-            MAIN,
+            endpoint,
             (head, &accepted),
             Role::Raw(Box::new(state)),
         );

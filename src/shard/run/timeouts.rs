@@ -19,7 +19,6 @@ use crate::shard::user::socket::Socket;
 use crate::shard::value::connection::{
     Ending, FLUSH_PATIENCE, Kind, Role, TAKEN_BYTES_PER_SECOND_MIN, WebSocketState,
 };
-use crate::shard::value::endpoint::MAIN;
 use crate::shard::value::env::Env;
 use crate::shard::value::error::Refused;
 use crate::shard::value::session::{CloseReason, Link};
@@ -28,7 +27,8 @@ impl Shard {
     /// A connection's deadline has come: it was too slow, idle too long, or lingered enough. `stall` is how late this shard is.
     pub(crate) fn connection_timeout(&mut self, key: Key, armed: Time, stall: Duration) {
         let mut core = self.core.borrow_mut();
-        let (now, times) = (core.tables.env.now, core.tables.endpoint(MAIN).heartbeat_times());
+        let (now, times) =
+            (core.tables.env.now, core.tables.endpoint(core.tables.endpoint_of_wire(key)).heartbeat_times());
         let Some(connection) =
             core.tables.connections.get_mut(key).filter(|connection| connection.armed == armed)
         else {

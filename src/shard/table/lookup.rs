@@ -87,7 +87,8 @@ impl Tables {
 
     /// The endpoint that a path belongs to: of several the one with the longest path.
     pub(crate) fn endpoint_at(&self, path: &str) -> Option<u8> {
-        let paths = self.env.endpoints.iter().map(|endpoint| endpoint.options.path.as_str());
+        let endpoints = self.env.endpoints.iter().take_while(|endpoint| !endpoint.is_route);
+        let paths = endpoints.map(|endpoint| endpoint.options.path.as_str());
         let found = paths.enumerate().filter(|(_, prefix)| path.starts_with(prefix));
         found.max_by_key(|(_, prefix)| prefix.len()).map(|(number, _)| number as u8)
     }

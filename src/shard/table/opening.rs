@@ -26,13 +26,17 @@ use crate::shard::value::session::{Left, Link, Session};
 use crate::shard::value::share::SessionShare;
 
 impl Tables {
-    /// Whether no further session may open here.
-    pub(crate) fn is_full(&self) -> bool {
+    /// Whether no further session of an endpoint may open here.
+    pub(crate) fn is_full(&self, endpoint: u8) -> bool {
         let has_room = self.sessions.len() < self.env.config.sessions_max || self.unjoined.len() > 0;
-        !has_room || self.env.is_draining
+        let (table, all_max) = (self.endpoint(endpoint), self.env.config.sessions_max);
+        // A bound that is no lower than that of all endpoints leaves it to that one, for which somebody may give way.
+        let is_own_full =
+            table.sessions >= table.settings.sessions_max && table.settings.sessions_max < all_max;
+        !has_room || is_own_full || self.env.is_draining
     }
 
-    pub(crate) fn refuse_session(&mut self, key: Key) {
+    pub(crate) fn refuse_session(&mut self, key: Key, endpoint: u8) {
         self.env.counters.requests_refused.add(1);
         let reason = if self.env.is_draining {
             tracing::info!(target: ENGINEIO, "session refused: the server is shutting down");
@@ -40,7 +44,8 @@ impl Tables {
         } else {
             tracing::warn!(
                 target: ENGINEIO,
-                sessions_max = self.env.config.sessions_max,
+                sessions_max = self.env.config.sessions_max.min(self.endpoint(endpoint).settings.sessions_max),
+                endpoint = self.endpoint(endpoint).options.path,
                 "session refused: this shard holds sessions_max; raise it, or add shards"
             );
             "too many sessions"
@@ -115,7 +120,7 @@ impl Tables {
         let connect_by =
             if table.is_raw { Time::NEVER } else { self.env.now + table.options.connect_timeout };
         let heartbeat = Heartbeat::new(form.revision, table.heartbeat_times(), self.env.now);
-        let is_packed = self.env.config.parser == Parser::Msgpack && !table.is_raw;
+        let is_packed = table.settings.parser == Parser::Msgpack && !table.is_raw;
         let parser = if is_packed { Form::MSGPACK } else { Form::default() };
         let typed = if form.revision == Revision::Three { Form::TYPED } else { Form::default() };
         let session_key = self.sessions.insert(Session {
@@ -153,6 +158,7 @@ impl Tables {
         let Tables { session_ids, sessions, .. } = &mut *self;
         session_ids.insert(&sid, session_key.index, |place| sessions.at(place).map(|session| session.sid));
         self.env.counters.sessions.add(1);
+        self.env.endpoints[usize::from(endpoint)].sessions += 1;
         self.make_room_for(session_key, connect_by != Time::NEVER);
         self.arm_session(session_key);
         tracing::debug!(target: ENGINEIO, session = %sid.brief(), %peer, "session opened");

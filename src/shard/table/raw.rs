@@ -4,7 +4,7 @@ use crate::base::slab::Key;
 use crate::protocol::engineio::session::HeartbeatTimes;
 use crate::protocol::websocket::frame::Opcode;
 use crate::shard::table::Tables;
-use crate::shard::value::connection::Ending;
+use crate::shard::value::connection::{Ending, Kind};
 use crate::shard::value::endpoint::MAIN;
 use crate::shard::value::pools::Pools;
 
@@ -22,9 +22,18 @@ impl Tables {
         }
     }
 
+    /// The endpoint whose options hold for a connection: until it is a WebSocket, the configuration's own.
+    pub(crate) fn endpoint_of_wire(&self, connection: Key) -> u8 {
+        match self.connections.get(connection).map(|connection| &connection.kind) {
+            Some(Kind::WebSocket(websocket)) => websocket.endpoint,
+            _ => MAIN,
+        }
+    }
+
     /// Has a raw connection looked after once in a while.
     pub(crate) fn arm_raw(&mut self, connection: Key) {
-        let HeartbeatTimes { interval, timeout } = self.endpoint(MAIN).heartbeat_times();
+        let HeartbeatTimes { interval, timeout } =
+            self.endpoint(self.endpoint_of_wire(connection)).heartbeat_times();
         self.arm_connection(connection, interval.min(timeout));
     }
 }

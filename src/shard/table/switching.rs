@@ -66,8 +66,12 @@ impl Tables {
         role: Role,
     ) {
         let grant = self.http_mut(key).and_then(|http| http.grant.take());
-        let offers =
-            self.env.config.permessage_deflate.then(|| joined(head, "sec-websocket-extensions")).flatten();
+        let offers = self
+            .endpoint(endpoint)
+            .settings
+            .permessage_deflate
+            .then(|| joined(head, "sec-websocket-extensions"))
+            .flatten();
         let deflate = offers.and_then(|offers| extension::accept_deflate(&offers));
         let mut headers: SmallVec<[(&str, &str); 4]> =
             grant.iter().flat_map(|grant| grant.headers()).collect();

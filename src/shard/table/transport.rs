@@ -94,6 +94,7 @@ impl Tables {
 
     pub(crate) fn remove_session(&mut self, session_key: Key) {
         let Some(mut session) = self.sessions.remove(session_key) else { return };
+        self.env.endpoints[usize::from(session.endpoint)].sessions -= 1;
         if let Some(upgrade) = session.upgrade {
             self.close_websocket(upgrade.connection, None, "");
         }

@@ -6,6 +6,7 @@ use rustc_hash::FxHashMap;
 
 use crate::base::limits::NAMESPACES_REGISTERED_MAX;
 use crate::config::engine::EngineOptions;
+use crate::config::{Config, EndpointSettings};
 use crate::protocol::flask::signer::CookieSigner;
 use crate::protocol::socketio::event::Args;
 use crate::shard::user::context::Context;
@@ -58,6 +59,8 @@ pub enum ConnectFlow {
 pub(crate) struct App {
     /// By the endpoint's number. An empty list means the one endpoint of the configuration.
     pub(crate) endpoints: Vec<EndpointHandlers>,
+    /// What raw WebSocket routes have of their own; their numbers follow those of the endpoints.
+    pub(crate) routes: Vec<EngineOptions>,
     /// In the order of registration.
     pub(crate) namespaces: Vec<Rc<NamespaceHandlers>>,
     /// For each endpoint, from the names that are patterns to places in `namespaces`.
@@ -143,6 +146,8 @@ pub(crate) type AllowRequest = Box<dyn Fn(&Request<'_>) -> Result<(), String>>;
 /// What the user registered for one endpoint, namespaces apart.
 pub(crate) struct EndpointHandlers {
     pub(crate) options: EngineOptions,
+    /// `None`: those of the configuration.
+    pub(crate) settings: Option<EndpointSettings>,
     /// Version of the client bundle, for its entity tag.
     pub(crate) bundle_version: Option<String>,
     pub(crate) allow_request: Option<AllowRequest>,
@@ -153,13 +158,16 @@ pub(crate) struct EndpointHandlers {
 
 impl EndpointHandlers {
     /// What the tables of a shard know of it.
-    pub(crate) fn table(&self) -> EndpointTable {
-        EndpointTable::new(self.options.clone(), self.bundle_version.as_deref(), self.route.is_some())
+    pub(crate) fn table(&self, config: &Config) -> EndpointTable {
+        let settings = self.settings.unwrap_or_else(|| EndpointSettings::new(config));
+        let version = self.bundle_version.as_deref();
+        EndpointTable::new(self.options.clone(), settings, version, self.route.is_some())
     }
 
     pub(crate) fn new(options: EngineOptions) -> EndpointHandlers {
         EndpointHandlers {
             options,
+            settings: None,
             bundle_version: None,
             allow_request: None,
             choose_protocol: None,

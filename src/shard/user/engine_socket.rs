@@ -8,6 +8,7 @@ use crate::base::slab::Key;
 use crate::protocol::websocket::frame::{self, Opcode};
 use crate::shard::core::SharedCore;
 use crate::shard::user::request::Request;
+use crate::shard::user::route_options::RouteOptions;
 use crate::shard::user::subprotocol::{self, ChooseProtocol};
 use crate::shard::user::websocket::Message;
 use crate::shard::value::handshake::Handshake;
@@ -26,6 +27,7 @@ pub struct EngineRoute {
     pub(crate) message: Option<MessageHandler>,
     pub(crate) close: Option<CloseHandler>,
     pub(crate) choose_protocol: Option<ChooseProtocol>,
+    pub(crate) options: RouteOptions,
 }
 
 /// One Engine.IO session: a handle that can be kept on its shard.
@@ -51,6 +53,12 @@ impl fmt::Debug for EngineSocket {
 }
 
 impl EngineRoute {
+    /// What this route has of its own in place of the endpoint's options: the largest message, pings, subprotocols, origins. See
+    /// [`RouteOptions`].
+    pub fn options(&mut self) -> &mut RouteOptions {
+        &mut self.options
+    }
+
     /// Decides which of the subprotocols a WebSocket speaks, and who may connect by one; see
     /// [`Server::choose_protocol`](crate::Server::choose_protocol).
     pub fn choose_protocol<E: fmt::Display>(

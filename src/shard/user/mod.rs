@@ -16,6 +16,7 @@ pub(crate) mod owned_request;
 pub(crate) mod question;
 pub(crate) mod recipients;
 pub(crate) mod request;
+pub(crate) mod route_options;
 pub(crate) mod servers;
 pub(crate) mod shard_info;
 pub(crate) mod site;

@@ -7,6 +7,7 @@ use crate::protocol::websocket::close::CloseCode;
 use crate::protocol::websocket::frame::Opcode;
 use crate::shard::core::SharedCore;
 use crate::shard::user::request::Request;
+use crate::shard::user::route_options::RouteOptions;
 use crate::shard::user::subprotocol::{self, ChooseProtocol};
 use crate::shard::value::connection::{Kind, Role, WebSocketState};
 use crate::shard::value::raw::RawState;
@@ -31,6 +32,9 @@ pub struct WebSocketRoute {
     pub(crate) message: Option<MessageHandler>,
     pub(crate) close: Option<OpenHandler>,
     pub(crate) choose_protocol: Option<ChooseProtocol>,
+    pub(crate) options: RouteOptions,
+    /// The number of its own options; that of the configuration's own endpoint if it has none.
+    pub(crate) endpoint: u8,
 }
 
 /// One client of a raw WebSocket route: a handle that can be kept on its shard.
@@ -59,6 +63,12 @@ impl fmt::Debug for WebSocket {
 }
 
 impl WebSocketRoute {
+    /// What this route has of its own in place of the configuration's options: the largest message, pings, subprotocols, origins. See
+    /// [`RouteOptions`].
+    pub fn options(&mut self) -> &mut RouteOptions {
+        &mut self.options
+    }
+
     /// Decides which of the offered subprotocols is spoken, and who may connect at all; the error is the text of a 403. It is
     /// asked at each handshake, also one that offers none. Without it the first that is offered is answered.
     ///

@@ -168,7 +168,7 @@ pub(crate) struct WebSocketState {
     /// What its compressed messages have inflated to beyond what they paid for (`InflateLimits`), in bytes.
     pub(crate) inflate_debt: u32,
     pub(crate) role: Role,
-    /// The endpoint whose limits hold; that of raw routes is the configuration's own.
+    /// The endpoint whose limits hold; for raw routes the configuration's own, or the number of their own options.
     pub(crate) endpoint: u8,
 }
 

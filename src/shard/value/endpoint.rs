@@ -5,6 +5,7 @@
 use std::rc::Rc;
 
 use crate::base::log::ENGINEIO;
+use crate::config::EndpointSettings;
 use crate::config::engine::EngineOptions;
 use crate::protocol::engineio::session::HeartbeatTimes;
 use crate::protocol::flask::signer::CookieSigner;
@@ -25,11 +26,24 @@ pub(crate) struct EndpointTable {
     pub(crate) bundle_tag: Option<String>,
     /// Messages are given to an `EngineRoute`.
     pub(crate) is_raw: bool,
+    /// It has no path of its own: it is what a raw WebSocket route has in place of the configuration's options.
+    pub(crate) is_route: bool,
+    pub(crate) settings: EndpointSettings,
+    /// How many sessions it has on this shard.
+    pub(crate) sessions: usize,
 }
 
 impl EndpointTable {
-    pub(crate) fn new(options: EngineOptions, bundle_version: Option<&str>, is_raw: bool) -> EndpointTable {
+    pub(crate) fn new(
+        options: EngineOptions,
+        settings: EndpointSettings,
+        bundle_version: Option<&str>,
+        is_raw: bool,
+    ) -> EndpointTable {
         EndpointTable {
+            is_route: false,
+            settings,
+            sessions: 0,
             cookie: options.cookie_template().unwrap_or_else(|fault| {
                 tracing::error!(target: ENGINEIO, "{fault}; no cookie is set");
                 None
@@ -38,6 +52,11 @@ impl EndpointTable {
             is_raw,
             options,
         }
+    }
+
+    /// What a raw WebSocket route has of its own.
+    pub(crate) fn of_route(options: EngineOptions, settings: EndpointSettings) -> EndpointTable {
+        EndpointTable { is_route: true, ..EndpointTable::new(options, settings, None, true) }
     }
 
     #[inline]

@@ -10,6 +10,8 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, test } from "node:test";
 import { Socket as EngineSocket } from "engine.io-client";
+import msgpackParser from "socket.io-msgpack-parser";
+import WebSocket from "ws";
 import { VARIANTS, arrival, ask, client, connected, upgraded } from "../lib/clients.mjs";
 import { Wire, enginePath, request } from "../lib/engine.mjs";
 import { betterThanNode, isReference, serverUrl } from "../lib/target.mjs";
@@ -398,4 +400,43 @@ describe("the end of a server", betterThanNode, () => {
     await next(socket, "disconnect");
     assert.deepEqual(await within(5_000, "the exit", exited), [130, null]);
   });
+});
+
+test("a parser and compression of one endpoint alone", { skip: isReference && "Node serves one parser a server" }, async (t) => {
+  const options = { path: "/packed.io/", transports: ["websocket"], perMessageDeflate: { threshold: 0 } };
+  const packed = await connected(t, URL, { ...options, parser: msgpackParser });
+  const plain = await connected(t, URL, options);
+  const [heard, other] = [next(packed, "room-event"), next(plain, "room-event")];
+  for (const socket of [packed, plain]) {
+    assert.equal(await ask(socket, "join", "packed"), true);
+    assert.ok(socket.io.engine.transport.ws.extensions.includes("permessage-deflate"));
+  }
+  packed.emit("room", "packed", { text: "x".repeat(2_000), bytes: Buffer.from([1, 2]) });
+  for (const [payload] of [await heard, await other]) {
+    assert.deepEqual([payload.text.length, [...new Uint8Array(payload.bytes)]], [2_000, [1, 2]]);
+  }
+  const main = await connected(t, URL, { transports: ["websocket"], perMessageDeflate: { threshold: 0 } });
+  assert.ok(!main.io.engine.transport.ws.extensions?.includes("permessage-deflate"), "the main endpoint has neither");
+  const stranger = client(t, URL, { transports: ["websocket"], parser: msgpackParser });
+  await Promise.race([next(stranger, "disconnect"), next(stranger.io, "close"), next(stranger, "connect_error")]);
+  assert.equal(stranger.connected, false);
+});
+
+test("a raw route's own limits, times and subprotocols", { skip: isReference && "the reference has no such route" }, async (t) => {
+  const url = `${URL.replace("http", "ws")}/own-ws`;
+  const ws = new WebSocket(url, ["v0", "v1", "v2"], { autoPong: false });
+  t.after(() => ws.terminate());
+  await next(ws, "open");
+  assert.equal(ws.protocol, "v1");
+  ws.send("x".repeat(100));
+  assert.equal((await next(ws, "message"))[0].length, 100);
+  const began = performance.now();
+  await next(ws, "close");
+  const lasted = performance.now() - began;
+  assert.ok(lasted > 250 && lasted < 3_000, `closed after ${lasted} ms without a pong`);
+  const talkative = new WebSocket(url);
+  t.after(() => talkative.terminate());
+  await next(talkative, "open");
+  talkative.send("x".repeat(101));
+  assert.equal((await next(talkative, "close"))[0], 1009);
 });
