@@ -459,7 +459,7 @@ impl<'e> Namespace<'e> {
     /// a shard that was held up makes up for three ticks and leaves the others out, which are counted.
     ///
     /// Everything that one tick emits leaves in one send a socket. Precise to a millisecond, and so is the shortest period.
-    /// See [`Tick`] for an example, and the guide on games.
+    /// See [`Tick`] for an example, and the guide on games; [`Server::every`](crate::Server::every) has all that is done at times.
     pub fn every(&mut self, period: Duration, handler: impl Fn(&Tick<'_>) + 'static) {
         if period < PERIOD_MIN {
             let name = &self.handlers.name;

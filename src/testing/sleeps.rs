@@ -233,3 +233,24 @@ fn an_answer_that_came_leaves_no_timer_behind() {
     client.cut();
     assert!(timers() <= before, "who is gone is not waited for");
 }
+
+#[test]
+fn every_shard_has_its_own_beats_and_its_own_panics() {
+    let server = Server::new(Config { shards: 3, ..Config::default() }).namespace("/", |_| {}).every_shard(
+        Duration::from_millis(100),
+        |beat| {
+            assert!(beat.shard() != 1 || beat.number() != 1, "the second shard panics once");
+            beat.handle().namespace("/").emit("beat", (beat.shard(), beat.number()));
+        },
+    );
+    let server = TestServer::new(server).expect("the server is sound");
+    let client = server.connect("/").expect("everybody may");
+    server.advance(Duration::from_millis(450));
+    let mut beats: Vec<String> =
+        client.received().iter().map(|event| event.args().raw().to_owned()).collect();
+    beats.sort();
+    let expected = ["0,0", "0,1", "0,2", "0,3", "1,0", "1,2", "1,3", "2,0", "2,1", "2,2", "2,3"];
+    assert_eq!(beats, expected);
+    let panics: Vec<u64> = server.handle().stats().iter().map(|stats| stats.handler_panics).collect();
+    assert_eq!(panics, [0, 1, 0]);
+}
