@@ -194,6 +194,8 @@ impl Foreign for Python {
     }
 
     fn connected(&mut self) -> Vec<Channel> {
+        // What was asked on the last connection is answered no more: who waited for the shards went with it.
+        self.owed.clear();
         vec![Channel::Python]
     }
 
@@ -347,6 +349,32 @@ mod tests {
             let (told, posts) = said(&mut python(false), &Said::Change(ToldChange::new(command)), None);
             assert_eq!((told == Told::Said, posts == [expected]), (is_told, is_told), "{room}");
         }
+    }
+
+    #[test]
+    fn what_python_asked_on_a_connection_that_broke_is_owed_no_more() {
+        let mut python = python(false);
+        let message = Message::Emit(Emit {
+            callback: Some(Callback { room: NEW.into(), is_number: false, namespace: "/".into(), id: 1 }),
+            host_id: Some("abc".into()),
+            rooms: Rooms::Of(vec![NEW.into()]),
+            ..Emit::of_event(FramedEvent::split(b"\x81\x0942[\"ask\"]").unwrap())
+        });
+        let Post { channel, body, .. } = python.post(&message);
+        let delivery = Delivery { channel, body, offset: None };
+        let mut posts = VecDeque::new();
+        for connection in 0..3 {
+            python.connected();
+            let mut heard = Vec::new();
+            for _ in 0..CALLBACKS_MAX {
+                python.hear(&delivery, Time(0), &mut posts, &mut heard).unwrap();
+            }
+            assert_eq!(heard.len(), CALLBACKS_MAX, "connection {connection}");
+            assert!(python.hear(&delivery, Time(0), &mut posts, &mut heard).is_err(), "no more are kept");
+        }
+        // An answer for the first connection that comes late is nobody's.
+        python.answer(1, Findings::default(), &mut posts);
+        assert!(posts.is_empty());
     }
 
     #[test]
