@@ -359,7 +359,7 @@ mod tests {
     use crate::message::target::Target;
 
     use super::super::Wants;
-    use super::super::vectors::replies;
+    use super::super::vectors::sockets;
     use super::*;
 
     fn asked() -> Asked {
@@ -379,14 +379,6 @@ mod tests {
 
     fn text(json: &str) -> Option<Payload> {
         Some(Payload { json: json.to_owned(), attachments: Vec::new() })
-    }
-
-    fn sockets() -> Answer {
-        replies()
-            .into_iter()
-            .map(|(_, reply)| reply.answer)
-            .find(|answer| matches!(answer, Answer::Sockets(_)))
-            .unwrap()
     }
 
     #[test]

@@ -427,7 +427,7 @@ mod tests {
     use crate::message::server_event::ServerEvent;
     use crate::message::target::Broadcast as Emit;
 
-    use super::super::vectors::{classic, messages, replies, streams};
+    use super::super::vectors::{classic, messages, sockets, streams};
     use super::super::{Answer, Reply, RequestId};
     use super::*;
     use crate::message::target::ToldChange;
@@ -587,14 +587,6 @@ mod tests {
             None => None,
             other => panic!("{other:?}"),
         }
-    }
-
-    fn sockets() -> Answer {
-        replies()
-            .into_iter()
-            .map(|(_, reply)| reply.answer)
-            .find(|answer| matches!(answer, Answer::Sockets(_)))
-            .unwrap()
     }
 
     #[test]

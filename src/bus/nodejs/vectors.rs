@@ -266,12 +266,17 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
     ]
 }
 
+/// One socket, as an answer describes it.
+pub(super) fn sockets() -> Answer {
+    Answer::Sockets(vec![described()])
+}
+
 pub(super) fn replies() -> Vec<(&'static str, Reply)> {
     let value = |json, attachments| Some(payload(json, attachments));
     let bytes = r#"{"_placeholder":true,"num":0}"#;
     let names = || ["qu6x9d3Zy3p4LoxoAAAB", "r1"].into_iter().collect::<Names>();
     [
-        ("sockets", Answer::Sockets(vec![described()])),
+        ("sockets", sockets()),
         ("ids", Answer::Ids(names())),
         ("rooms", Answer::Rooms(names())),
         ("server answer", Answer::ServerSide(value(r#"{"pong":[1]}"#, &[]))),
