@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 
 use crate::base::ids::NodeTag;
+use crate::base::limits::NAMESPACE_BYTES_MAX;
 use crate::base::time::Time;
 use crate::bus::own::{Hello, NodeId};
 
@@ -20,6 +21,10 @@ pub(crate) const PEERS_MAX: usize = 1024;
 
 /// Namespaces whose sockets a process counts for the others: those with the most.
 pub(crate) const COUNTED_NAMESPACES_MAX: usize = 1000;
+
+/// Bytes of the names of endpoints and namespaces that are kept of one process: as many as an honest one says, and no more of who
+/// makes them up.
+pub(crate) const COUNTED_NAMES_BYTES_MAX: usize = 64 * 1024;
 
 /// Senders whose last messages are known: processes, and programs that only emit.
 const SENDERS_MAX: usize = 4096;
@@ -112,7 +117,14 @@ impl Fleet {
             return false;
         }
         let owned = |text: &str| text.to_owned();
+        let mut bytes_left = COUNTED_NAMES_BYTES_MAX;
         let sockets = hello.sockets.iter().take(COUNTED_NAMESPACES_MAX);
+        let sockets = sockets.take_while(|(path, name, _)| {
+            let bytes = path.map_or(0, str::len) + name.len();
+            let is_kept = name.len() <= NAMESPACE_BYTES_MAX && bytes <= bytes_left;
+            bytes_left = bytes_left.saturating_sub(bytes);
+            is_kept
+        });
         let sockets = sockets.map(|(path, name, count)| ((path.map(owned), owned(name)), *count)).collect();
         let (name, tag) = (hello.name.chars().take(100).collect(), NodeTag(hello.tag));
         self.peers.insert(from, Peer { name, tag, heard: now, sockets });
@@ -253,6 +265,24 @@ mod tests {
         assert_eq!(after, [Heard::Unsure, Heard::Unsure, Heard::Yes, Heard::No]);
         assert!(fleet.is_first(me, 20 + 2 * WINDOW, Time(0)));
         assert_eq!(fleet.has_heard(me, 21), Heard::Yes, "too old to be told");
+    }
+
+    #[test]
+    fn what_a_process_says_of_its_namespaces_is_bounded_in_bytes() {
+        let mut fleet = Fleet::default();
+        let names: Vec<String> =
+            (0..COUNTED_NAMESPACES_MAX).map(|number| format!("/{number:0>400}")).collect();
+        let kept = COUNTED_NAMES_BYTES_MAX / names[0].len();
+        let (long, path) = ("/".repeat(NAMESPACE_BYTES_MAX + 1), "/".repeat(COUNTED_NAMES_BYTES_MAX));
+        let rows: [(Vec<(Option<&str>, &str, u64)>, usize); 3] = [
+            (names.iter().map(|name| (None, name.as_str(), 1)).collect(), kept),
+            (vec![(None, "/", 1), (None, &long, 1)], 1),
+            (vec![(Some(&path), "/", 1)], 0),
+        ];
+        for (sockets, expected) in rows {
+            fleet.hear([1; 16], &Hello { sockets, ..hello("one") }, Time(0));
+            assert_eq!(fleet.peers[&[1; 16]].sockets.len(), expected);
+        }
     }
 
     #[test]

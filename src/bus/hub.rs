@@ -24,6 +24,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::base::ids::{NodeTag, ShardId, Sid};
+use crate::base::shown::Shown;
 use crate::base::time::Time;
 use crate::bus::fleet::{Fleet, HELLO_EVERY};
 use crate::bus::hub::hold::Hold;
@@ -523,7 +524,7 @@ impl Hub {
             self.note_moved(now);
         }
         if self.fleet.hear(from, hello, now) {
-            tracing::info!(process = hello.name, tag = %NodeTag(hello.tag), "another process is there");
+            tracing::info!(process = ?Shown(hello.name), tag = %NodeTag(hello.tag), "another process is there");
             self.states_due = now;
             self.greet(now);
         } else if hello.is_new {
@@ -539,7 +540,7 @@ impl Hub {
             && !std::mem::replace(&mut self.is_doubled, true)
         {
             tracing::error!(
-                process = hello.name,
+                process = ?Shown(hello.name),
                 "another process has the id of this one, as copies of a running machine have: neither hears the other; restart one of them"
             );
         }
@@ -581,7 +582,9 @@ impl Hub {
     fn unreadable(&mut self, channel: &Channel, reason: &str) {
         self.stats.unreadable.add(1);
         if let Some(more) = self.seldom.unreadable.may_say(self.now) {
-            tracing::warn!(?channel, more, "a message from the queue is ignored: {reason}");
+            // Its name is somebody else's where it came by a pattern.
+            let channel = format!("{channel:?}");
+            tracing::warn!(channel = %Shown(channel), more, "a message from the queue is ignored: {reason}");
         }
     }
 }

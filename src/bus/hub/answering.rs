@@ -14,6 +14,10 @@ use crate::message::address::Address;
 use crate::message::inquiry::{AckError, Ask, Findings, Reply, Request};
 use crate::message::target::{Reach, SocketCommand, Target};
 
+/// The longest time for which another process' question is believed to wait: those that its clients do not answer are bounded in
+/// number, and one that waits for ever would keep its place for ever.
+pub(crate) const PEER_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+
 impl Hub {
     /// The shards have found out what another process asked.
     pub(crate) fn answer(&mut self, asker: Asker, found: Result<Findings, AckError>) {
@@ -59,7 +63,7 @@ impl Hub {
             AskWord::Rooms => Ask::Rooms,
         };
         let asker = Asker::Peer(question);
-        self.ask_shards((to.address(), to.target()), ask, Some(timeout), asker);
+        self.ask_shards((to.address(), to.target()), ask, Some(timeout.min(PEER_TIMEOUT_MAX)), asker);
     }
 
     /// Asks the shards of this process, for somebody else. False: too many questions wait for them.

@@ -89,6 +89,32 @@ fn a_hello_of_any_size_is_kept_in_bounds() {
     assert_eq!((fleet.sockets(None, "/0"), fleet.sockets(None, "/4999")), (u64::MAX, 0));
 }
 
+#[test]
+fn a_question_that_would_wait_for_ever_waits_for_an_hour() {
+    let mut nodes = Nodes::new(1);
+    let (event, namespace, target) = (frame("/", "1"), root(), everybody());
+    let rows = [(9, 9), (u64::MAX, 3_600_000)];
+    for (sequence, (timeout_millis, expected)) in (1..).zip(rows) {
+        let ask = AskWord::Answers { frame: Raw(&event) };
+        let question = Asked { number: sequence, by: [9; 3] };
+        let word = Word::Ask { question, to: To::new(&namespace, &target), ask, timeout_millis };
+        let bytes = Bytes::from(own::write(&Envelope { from: [7; 16], sequence, word }));
+        let delivery = Delivery { channel: Channel::All, body: Body::Bytes(bytes), offset: None };
+        let node = &mut nodes.nodes[0];
+        node.hub.receive(&delivery, nodes.now);
+        let asked = node.inboxes.iter_mut().filter_map(|inbox| inbox.next_message());
+        let timeouts: Vec<_> = asked
+            .filter_map(|message| match message {
+                ShardMessage::Request(request) if matches!(request.ask, Ask::Answers { .. }) => {
+                    request.timeout
+                }
+                _ => None,
+            })
+            .collect();
+        assert_eq!(timeouts, [Duration::from_millis(expected)]);
+    }
+}
+
 /// Messages of every kind, as another process may say them.
 fn samples() -> Vec<Vec<u8>> {
     let event = frame("/", "1,{\"a\":[]}");
