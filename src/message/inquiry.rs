@@ -68,11 +68,12 @@ pub(crate) struct Inquiry {
     pub(crate) number: Key,
 }
 
-/// What one shard has found out.
+/// What one shard has found out, or all other processes together.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) number: Key,
     pub(crate) findings: Findings,
+    pub(crate) is_of_processes: bool,
 }
 
 /// What is known so far. What was not asked for stays empty.

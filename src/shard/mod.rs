@@ -189,9 +189,7 @@ impl Shard {
             }
             ShardMessage::Request(request) => shard.core.borrow_mut().inquiries().ask(*request),
             ShardMessage::Inquiry(inquiry) => shard.core.borrow_mut().inquiries().inquire(&inquiry),
-            ShardMessage::Report(report) => {
-                shard.core.borrow_mut().inquiries().add_report(report.number, report.findings)
-            }
+            ShardMessage::Report(report) => shard.core.borrow_mut().inquiries().receive_report(*report),
             ShardMessage::State(message) => shard.core.borrow_mut().states().receive(message),
             ShardMessage::Server(call) => shard.receive_server_event(*call),
             ShardMessage::StateNews(news) => shard.core.borrow_mut().states().hear(news),

@@ -91,7 +91,8 @@ impl Hub {
     }
 
     pub(super) fn report(&mut self, home: ShardId, number: Key, findings: Findings) {
-        self.send(home, ShardMessage::Report(Box::new(Report { number, findings })));
+        let report = Report { number, findings, is_of_processes: true };
+        self.send(home, ShardMessage::Report(Box::new(report)));
     }
 
     /// Ends questions that are due by then, with what is known.

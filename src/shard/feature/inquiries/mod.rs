@@ -72,6 +72,8 @@ pub(crate) struct Inquiries {
 #[derive(Debug)]
 struct Asked {
     reports_awaited: usize,
+    /// One of these is the bus's, for all other processes.
+    awaits_processes: bool,
     findings: Findings,
     reply: Reply,
     due: Time,
@@ -144,8 +146,8 @@ impl Feature<'_, Inquiries> {
         let shards_unreached = told.as_ref().map_or(0, |told| told.shards_missing.load(Relaxed));
         let findings = Findings { shards_unreached, ..Findings::default() };
         let due = self.tables.env.now + patience;
-        let then_elsewhere = None;
-        let asked = Asked { reports_awaited, findings, reply, due, then_elsewhere };
+        let (awaits_processes, then_elsewhere) = (link.is_some(), None);
+        let asked = Asked { reports_awaited, awaits_processes, findings, reply, due, then_elsewhere };
         let number = self.own.asked.insert(asked);
         self.own.asked_due.arm(number, due);
         let inquiry = Arc::new(Inquiry { namespace, target, ask, timeout, home: self.tables.env.id, number });
@@ -180,7 +182,8 @@ impl Feature<'_, Inquiries> {
             Some(Err(LinkError::TooLarge { .. })) => "the question is too large for the message queue",
         };
         let processes_missing = vec![format!("all other processes: {fault}")];
-        self.add_report(number, Findings { processes_missing, ..Findings::default() });
+        let findings = Findings { processes_missing, ..Findings::default() };
+        self.receive_report(Report { number, findings, is_of_processes: true });
     }
 
     /// The other shards that may know. A list of rooms is of all sockets, whoever is meant.
@@ -303,19 +306,30 @@ impl Feature<'_, Inquiries> {
     /// The home's patience is over: what is known must do.
     fn inquiry_timeout(&mut self, number: Key) {
         let Some(asked) = self.own.asked.get_mut(number) else { return };
-        if asked.then_elsewhere.take().is_some() {
-            asked.reports_awaited -= 1;
-            asked
-                .findings
-                .processes_missing
-                .push("all other processes: a shard of this one was late".to_owned());
+        let mut late = std::mem::take(&mut asked.reports_awaited);
+        let why = match (asked.then_elsewhere.take(), asked.awaits_processes) {
+            (Some(_), _) => Some("a shard of this one was late"),
+            (None, true) => Some("the message queue does not answer"),
+            (None, false) => None,
+        };
+        if let Some(why) = why {
+            late -= 1;
+            asked.findings.processes_missing.push(format!("all other processes: {why}"));
         }
-        asked.findings.shards_late += std::mem::take(&mut asked.reports_awaited);
+        asked.findings.shards_late += late;
         self.finish_inquiry(number);
     }
 
-    /// A shard has reported. One that was given up is not heard.
-    pub(crate) fn add_report(&mut self, number: Key, mut findings: Findings) {
+    /// A shard has reported, or the bus has.
+    pub(crate) fn receive_report(&mut self, Report { number, findings, is_of_processes }: Report) {
+        if let Some(asked) = self.own.asked.get_mut(number).filter(|_| is_of_processes) {
+            asked.awaits_processes = false;
+        }
+        self.add_report(number, findings);
+    }
+
+    /// What was given up is not heard.
+    fn add_report(&mut self, number: Key, mut findings: Findings) {
         let Inquiries { asked, bytes, .. } = &mut *self.own;
         let Some(asked) = asked.get_mut(number) else { return };
         if *bytes + findings.bytes > FINDINGS_BYTES_MAX {
@@ -387,8 +401,9 @@ impl Feature<'_, Inquiries> {
         if home == self.tables.env.id {
             self.add_report(number, findings);
         } else {
+            let report = Report { number, findings, is_of_processes: false };
             // A report that is lost is counted there; its home gives up in time.
-            self.tables.send_to_shard(home, ShardMessage::Report(Box::new(Report { number, findings })));
+            self.tables.send_to_shard(home, ShardMessage::Report(Box::new(report)));
         }
     }
 
