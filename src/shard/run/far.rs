@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
@@ -103,7 +103,8 @@ impl Shard {
             let is_whole = state.events.let_go() == offset;
             given.filter(|_| is_whole).map(|mut missed| {
                 let ids: FxHashSet<EventId> = missed.iter().map(|kept| kept.id).collect();
-                missed.extend(state.events.take().into_iter().filter(|kept| !ids.contains(&kept.id)));
+                let gathered = state.events.take().into_iter().filter(|kept| !ids.contains(&kept.id));
+                add_gathered(&mut missed, gathered);
                 state.events = KeptEvents::after(offset, VecDeque::new());
                 state.given = Some(Box::new((now + GIVEN_KNOWN_FOR, ids)));
                 state.stage =
@@ -136,6 +137,25 @@ fn read_missed(missed: Vec<FarKept>, namespace: &Address, now: Time) -> Option<V
     missed.into_iter().map(read).collect()
 }
 
+/// Adds what came here meanwhile to what the keeper had. It is later, but for what the keeper had not because it was cut off for a while:
+/// that comes before the later events of the same publisher.
+fn add_gathered(missed: &mut Vec<Kept>, gathered: impl Iterator<Item = Kept>) {
+    let mut newest: FxHashMap<u64, u64> = FxHashMap::default();
+    for EventId(publisher, number) in missed.iter().map(|kept| kept.id) {
+        let newest = newest.entry(publisher).or_default();
+        *newest = number.max(*newest);
+    }
+    for kept in gathered {
+        let EventId(publisher, number) = kept.id;
+        let has_later = newest.get(&publisher).is_some_and(|newest| *newest > number);
+        let is_later = |other: &Kept| other.id.0 == publisher && other.id.1 > number;
+        match has_later.then(|| missed.iter().position(is_later)).flatten() {
+            Some(place) => missed.insert(place, kept),
+            None => missed.push(kept),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,6 +163,32 @@ mod tests {
     use crate::message::far::OffsetText;
     use crate::message::recovery::Offset;
     use crate::protocol::socketio::frames::frame_text;
+
+    #[test]
+    fn what_was_gathered_has_its_place_in_its_publishers_order() {
+        let kept = |(publisher, number): (u64, u64)| Kept {
+            offset: Offset { node: None, origin: ShardId(0), number, is_local: false },
+            id: EventId(publisher, number),
+            at: Time(0),
+            frame: SharedFrame::new(Vec::new()),
+        };
+        let rows: [(&[(u64, u64)], &[(u64, u64)], &[(u64, u64)]); 4] = [
+            (&[], &[(1, 2), (1, 3)], &[(1, 2), (1, 3)]),
+            (&[(1, 1), (2, 9)], &[(1, 2), (2, 10)], &[(1, 1), (2, 9), (1, 2), (2, 10)]),
+            (
+                &[(1, 1), (2, 9), (1, 4), (1, 5)],
+                &[(1, 2), (1, 3)],
+                &[(1, 1), (2, 9), (1, 2), (1, 3), (1, 4), (1, 5)],
+            ),
+            (&[(1, 4)], &[(2, 1), (1, 3)], &[(1, 3), (1, 4), (2, 1)]),
+        ];
+        for (missed, gathered, expected) in rows {
+            let mut all: Vec<Kept> = missed.iter().copied().map(kept).collect();
+            add_gathered(&mut all, gathered.iter().copied().map(kept));
+            let ids: Vec<_> = all.iter().map(|kept| (kept.id.0, kept.id.1)).collect();
+            assert_eq!(ids, expected);
+        }
+    }
 
     #[test]
     fn a_hand_over_is_read_whole_or_not_at_all() {
