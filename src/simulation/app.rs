@@ -6,13 +6,15 @@ use crate::base::ids::Sid;
 use crate::config::engine::EngineOptions;
 use crate::message::inquiry::AckError;
 use crate::protocol::socketio::binary::Binary;
-use crate::protocol::socketio::event::Args;
+use crate::protocol::socketio::event::{Args, ArgsError};
 use crate::server::handle::Handle;
 use crate::server::namespace::Namespace;
 use crate::shard::user::app::App;
 use crate::shard::user::app::EndpointHandlers;
 use crate::shard::user::context::Context;
+use crate::shard::user::found::Found;
 use crate::shard::user::gathering::Answers;
+use crate::shard::user::servers::ServerContext;
 use crate::shard::user::shard_info::ShardInfo;
 use crate::shard::user::sleep::sleep;
 use crate::shard::user::socket::{Emitted, Socket};
@@ -50,12 +52,15 @@ fn add_namespaces(app: &mut App, shard: ShardInfo, endpoint: u8) {
         rooms(io);
         answers(io);
         targets(io);
+        across(io);
         board(io);
     });
     let gate = build("/gate", guard);
     let play = build("/play/{id}", |io| {
         rooms(io);
         answers(io);
+        targets(io);
+        across(io);
     });
     for mut handlers in [root, gate, play] {
         handlers.endpoint = endpoint;
@@ -219,6 +224,48 @@ fn targets(io: &mut Namespace) {
         cx.to(&room).this_shard().emit("news", "this shard");
         cx.to(&room).local().emit("news", "this process");
     });
+}
+
+/// What is interesting where there are several processes: sockets that are moved from afar, and questions whose answers name the
+/// processes that are missing.
+fn across(io: &mut Namespace<'_>) {
+    io.on("put_in", |cx: &mut Context<'_>, room: String, other: String| cx.to(room).join(other));
+    io.on("take_out", |cx: &mut Context<'_>, room: String, other: String| cx.to(room).leave(other));
+    io.on_async("ask_all", |socket: Socket, room: String, millis: u64| async move {
+        let answers =
+            socket.to(room).emit_with_ack("question", 1).timeout(Duration::from_millis(millis)).await;
+        let missing = answers.as_ref().map(|answers| answers.processes_missing.clone()).unwrap_or_default();
+        (shown(answers), missing)
+    });
+    io.on_async("call_soon", |socket: Socket, sid: String| async move {
+        match socket.to(sid).call("question", 3).timeout(Duration::from_secs(2)).await {
+            Ok(answer) => answer.first::<serde_json::Value>().unwrap_or_default(),
+            Err(error) => error.to_string().into(),
+        }
+    });
+    io.on_async("list", |socket: Socket, room: String| async move {
+        found(socket.to(room).ids().await, |ids| serde_json::json!(ids))
+    });
+    io.on_async("look", |socket: Socket, room: String| async move {
+        found(socket.to(room).fetch().await, |sockets| {
+            sockets.iter().map(|remote| serde_json::json!([remote.id(), remote.rooms()])).collect()
+        })
+    });
+    io.on_server_event("tell", |cx: &ServerContext<'_>, args: Args<'_>| {
+        cx.broadcast().local().emit("news", args.read::<serde_json::Value>(0)?);
+        Ok::<_, ArgsError>("told")
+    });
+}
+
+/// What was found, and which processes are missing.
+fn found<T>(
+    result: Result<Found<T>, AckError>,
+    show: impl FnOnce(&T) -> serde_json::Value,
+) -> (serde_json::Value, Vec<String>) {
+    match result {
+        Ok(found) => (show(&found), found.processes_missing().to_vec()),
+        Err(error) => (error.to_string().into(), Vec::new()),
+    }
 }
 
 /// Answers as JSON: who said what, who is missing and why, how many shards are.

@@ -10,7 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::protocol::socketio::msgpack;
+use crate::protocol::socketio::msgpack::{self, MsgpackError};
+use crate::protocol::socketio::packet::PacketError;
 use crate::protocol::websocket::client::{append_fragment, decode_response, encode_request};
 use crate::protocol::websocket::deflate::{Deflater, InflateLimits, Inflater};
 use crate::protocol::websocket::frame::{self, Opcode, RESERVED_DEFLATE};
@@ -109,12 +110,29 @@ pub(super) struct Client {
     pub(super) has_deflate: bool,
     /// Compressed messages that came.
     pub(super) inflated: usize,
+    /// A client of Socket.IO 2: it is let into `/` without asking, pings by itself, and types what is binary.
+    pub(super) is_revision_3: bool,
+    has_entered: bool,
 }
 
 impl Client {
     /// A client that connects now.
     pub(super) fn open(id: usize, path: &'static str, habits: Habits, world: &mut World) -> Client {
-        let mut client = Client {
+        let mut client = Client::new(id, path, habits, world);
+        client.connect(world);
+        client
+    }
+
+    /// The same of Socket.IO 2.
+    pub(super) fn open_old(id: usize, path: &'static str, habits: Habits, world: &mut World) -> Client {
+        let mut client =
+            Client { is_revision_3: true, offers_deflate: false, ..Client::new(id, path, habits, world) };
+        client.connect(world);
+        client
+    }
+
+    fn new(id: usize, path: &'static str, habits: Habits, world: &mut World) -> Client {
+        Client {
             id,
             habits,
             path,
@@ -145,34 +163,47 @@ impl Client {
             offers_deflate: world.weather().config.permessage_deflate && world.random.chance(60),
             has_deflate: false,
             inflated: 0,
-        };
-        if habits.starts_with_websocket {
-            let wire = world.dial(id);
-            client.request_websocket(world, wire);
-            client.websocket = Some(wire);
-        } else {
-            client.start_poll(world);
+            is_revision_3: false,
+            has_entered: false,
         }
-        client
+    }
+
+    fn connect(&mut self, world: &mut World) {
+        if self.habits.starts_with_websocket {
+            let wire = world.dial(self.id);
+            self.request_websocket(world, wire);
+            self.websocket = Some(wire);
+        } else {
+            self.start_poll(world);
+        }
     }
 
     /// Loses its connection, which the server hears of or not, and begins anew.
     pub(super) fn reconnect(&mut self, habits: Habits, world: &mut World, is_reset: bool) {
         self.drop_wires(world, is_reset);
         let anew = Client::open(self.id, self.path, habits, world);
-        let before = std::mem::replace(self, anew);
+        let mut before = std::mem::replace(self, anew);
+        self.go_on_from(&mut before);
+    }
+
+    /// It is the same client, on a new connection.
+    pub(super) fn go_on_from(&mut self, before: &mut Client) {
         self.namespace = before.namespace;
-        self.pid = before.pid;
-        self.offset = before.offset;
-        self.early_offset = before.early_offset;
+        self.pid = before.pid.take();
+        self.offset = before.offset.take();
+        self.early_offset = before.early_offset.take();
         self.half_closes = before.half_closes;
         self.fragments = before.fragments;
         self.speaks_msgpack = before.speaks_msgpack;
-        self.received = before.received;
+        self.received = std::mem::take(&mut before.received);
     }
 
     /// Asks to be let in, as the socket that it was if it was told how.
     pub(super) fn enter(&mut self) {
+        let is_first = !std::mem::replace(&mut self.has_entered, true);
+        if self.is_revision_3 && self.namespace == "/" && is_first {
+            return;
+        }
         let claim = match (&self.pid, &self.offset) {
             (None, _) => String::new(),
             (Some(pid), None) => json!({ "pid": pid }).to_string(),
@@ -284,7 +315,12 @@ impl Client {
 
     fn target(&self, transport: &str) -> String {
         let sid = self.sid.as_ref().map(|sid| format!("&sid={sid}")).unwrap_or_default();
-        format!("{}?EIO=4&transport={transport}{sid}", self.path)
+        let revision = match (self.is_revision_3, transport) {
+            (false, _) => "4",
+            (true, "polling") => "3&b64=1",
+            (true, _) => "3",
+        };
+        format!("{}?EIO={revision}&transport={transport}{sid}", self.path)
     }
 
     fn request_websocket(&mut self, world: &mut World, wire: WireId) {
@@ -312,11 +348,18 @@ impl Client {
 
     fn start_post(&mut self, world: &mut World) {
         let count = 1 + world.random.below(self.queue.len());
+        let is_old = self.is_revision_3;
         let packets = self.queue.drain(..count).map(|packet| match packet {
             Packet::Text(text) => text,
+            Packet::Binary(bytes) if is_old => format!("b4{}", STANDARD.encode(bytes)),
             Packet::Binary(bytes) => format!("b{}", STANDARD.encode(bytes)),
         });
-        let body = packets.collect::<Vec<_>>().join("\u{1e}");
+        let with_len = |packet: String| format!("{}:{packet}", packet.encode_utf16().count());
+        let body = if is_old {
+            packets.map(with_len).collect::<String>()
+        } else {
+            packets.collect::<Vec<_>>().join("\u{1e}")
+        };
         let wire = self.http_wire(world);
         let framing = if world.random.chance(20) {
             let middle = body.char_indices().nth(body.chars().count() / 2).map_or(0, |(place, _)| place);
@@ -423,8 +466,10 @@ impl Client {
             assert_eq!(body, "ok", "the answer to a POST");
             return false;
         }
-        for packet in body.split('\u{1e}') {
-            match packet.strip_prefix('b') {
+        let is_old = self.is_revision_3;
+        let packets = if is_old { split_by_len(&body) } else { body.split('\u{1e}').collect() };
+        for packet in packets {
+            match packet.strip_prefix(if is_old { "b4" } else { "b" }) {
                 Some(encoded) => self.take_binary(STANDARD.decode(encoded).expect("base64")),
                 None => self.take_text(packet),
             }
@@ -461,6 +506,10 @@ impl Client {
                     self.take_text(&text);
                 }
             }
+            Opcode::Binary if self.is_revision_3 => {
+                assert_eq!(payload.first(), Some(&4), "it is a message");
+                self.take_binary(payload[1..].to_vec());
+            }
             Opcode::Binary => self.take_binary(payload),
             Opcode::Close => {
                 assert!(arrived.is_empty(), "nothing follows a close frame");
@@ -486,6 +535,7 @@ impl Client {
                     self.queue.push_back(Packet::Text("3".into()));
                 }
             }
+            '3' if self.is_revision_3 => {}
             '4' => self.take_message(&text[1..]),
             '6' => {}
             other => panic!("unexpected packet {other}: {text}"),
@@ -501,7 +551,16 @@ impl Client {
 
     fn take_binary(&mut self, bytes: Vec<u8>) {
         if self.speaks_msgpack {
-            let message = msgpack::decode(&bytes.into()).expect("what the server packs is a packet");
+            let message = match msgpack::decode(&bytes.into()) {
+                Ok(message) => message,
+                // The reader is the server's, to whom no client says so.
+                Err(MsgpackError::Packet(PacketError::ConnectErrorFromClient)) => {
+                    let (namespace, payload) = (self.namespace.to_owned(), Value::Null);
+                    let attachments = Vec::new();
+                    return self.receive(Message { kind: '4', namespace, id: None, payload, attachments });
+                }
+                Err(error) => panic!("what the server packs is a packet: {error:?}"),
+            };
             let packet = message.packet();
             self.receive(Message {
                 kind: char::from(b'0' + packet.kind.number()),
@@ -542,8 +601,13 @@ impl Client {
     }
 
     fn write_frame(&mut self, world: &mut World, wire: WireId, packet: &Packet) {
+        let typed: Vec<u8>;
         let (opcode, payload) = match packet {
             Packet::Text(text) => (Opcode::Text, text.as_bytes()),
+            Packet::Binary(bytes) if self.is_revision_3 => {
+                typed = [&[4], bytes.as_slice()].concat();
+                (Opcode::Binary, typed.as_slice())
+            }
             Packet::Binary(bytes) => (Opcode::Binary, bytes.as_slice()),
         };
         let mut compressed = Vec::new();
@@ -585,6 +649,24 @@ impl Client {
             self.is_over = true;
         }
     }
+}
+
+/// The packets of a body of revision 3: each behind its length in UTF-16 code units.
+fn split_by_len(mut body: &str) -> Vec<&str> {
+    let mut packets = Vec::new();
+    while let Some((len, rest)) = body.split_once(':') {
+        let (mut left, len) = (len.parse::<usize>().expect("a length"), rest.len());
+        let end = rest.char_indices().find(|(_, char)| {
+            let is_end = left == 0;
+            left = left.saturating_sub(char.len_utf16());
+            is_end
+        });
+        let (packet, after) = rest.split_at(end.map_or(len, |(place, _)| place));
+        packets.push(packet);
+        body = after;
+    }
+    assert!(body.is_empty(), "a length comes before each packet");
+    packets
 }
 
 /// Takes a whole response off the front: its status, whether the connection goes on, its body.

@@ -23,6 +23,12 @@ use crate::simulation::world::{Random, Weather};
 /// Messages that are sent at once, as by the companion thread.
 const BATCH_MAX: usize = 256;
 
+/// Messages that a process takes at once.
+const READ_AT_ONCE_MAX: usize = 60;
+
+/// Troubles with less time between them are one.
+const TROUBLES_APART: Duration = Duration::from_millis(500);
+
 /// One process.
 pub(super) struct Node {
     pub(super) simulation: Simulation,
@@ -38,8 +44,12 @@ pub(super) struct Node {
     answering: Vec<Answering>,
     /// Nothing passes in either direction until then, and the connection does not break by that.
     stalled_until: Time,
-    /// When messages to or from it may have been lost for the last time.
-    pub(super) disturbed: Time,
+    /// It cannot connect before.
+    cut_off_until: Time,
+    /// When messages to or from it may have been lost or late: from when until when.
+    troubles: Vec<(Time, Time)>,
+    /// When it ended, and whether it said so.
+    pub(super) ended: Option<(Time, bool)>,
 }
 
 /// All processes, and what is between them.
@@ -48,6 +58,8 @@ pub(super) struct Fleet {
     pub(super) nodes: Vec<Node>,
     exchange: Exchange,
     random: Random,
+    seed: u64,
+    weather: Weather,
     /// How long a connection takes with a message at most, in milliseconds.
     delay_max: usize,
     /// What broken connections had under way.
@@ -91,7 +103,25 @@ impl Node {
             connect_at: Time(0),
             answering: Vec::new(),
             stalled_until: Time(0),
-            disturbed: Time(0),
+            cut_off_until: Time(0),
+            troubles: Vec::new(),
+            ended: None,
+        }
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        self.ended.is_none()
+    }
+
+    /// Whether nothing was lost, and nothing late, on its way to and from it in all that time.
+    pub(super) fn is_quiet(&self, from: Time, until: Time) -> bool {
+        !self.troubles.iter().any(|(begin, end)| *begin <= until && from <= *end)
+    }
+
+    fn trouble(&mut self, now: Time) {
+        match self.troubles.last_mut() {
+            Some((_, end)) if *end + TROUBLES_APART >= now => *end = now.max(*end),
+            _ => self.troubles.push((now, now)),
         }
     }
 
@@ -118,6 +148,8 @@ impl Fleet {
         Fleet {
             now: Time(1000),
             nodes: (0..len).map(|number| Node::new(seed, number, weather)).collect(),
+            seed,
+            weather: weather.clone(),
             exchange: Exchange::default(),
             random: Random::new(seed ^ 0xf1ee7),
             delay_max,
@@ -126,12 +158,48 @@ impl Fleet {
         }
     }
 
+    /// Another process starts.
+    pub(super) fn start(&mut self) -> usize {
+        let number = self.nodes.len();
+        let mut node = Node::new(self.seed, number, &self.weather);
+        node.trouble(self.now);
+        self.nodes.push(node);
+        number
+    }
+
+    /// A process ends: at once, with something of what it was about to send on its way perhaps, or after it has sent all and said so.
+    pub(super) fn end(&mut self, number: usize, says_so: bool) {
+        let now = self.now;
+        if says_so && let Some(connection) = self.nodes[number].connection {
+            let node = &mut self.nodes[number];
+            while let Some(said) = node.simulation.world.line.as_ref().and_then(|(_, said)| said.next()) {
+                node.hub.say(&said, now);
+            }
+            node.hub.say_goodbye();
+            let mut posts = node.batch.split_off(node.carried);
+            posts.extend(node.hub.posts().drain(..));
+            // A connection that is broken already takes nothing.
+            let _ = self.exchange.publish(connection, &posts);
+        }
+        if !says_so {
+            self.cut(number);
+        }
+        self.lose(number);
+        let node = &mut self.nodes[number];
+        node.ended = Some((now, says_so));
+        node.troubles.push((now, Time::NEVER));
+    }
+
+    pub(super) fn alive(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|number| self.nodes[*number].is_alive()).collect()
+    }
+
     /// Lets so much time pass, a little at a time.
     pub(super) fn run(&mut self, time: Duration, tick: Duration) {
         let until = self.now + time;
         while self.now < until {
             self.now = until.min(self.now + tick);
-            for node in &mut self.nodes {
+            for node in self.nodes.iter_mut().filter(|node| node.is_alive()) {
                 let simulation = &mut node.simulation;
                 loop {
                     simulation.drive_all();
@@ -142,7 +210,7 @@ impl Fleet {
                 }
             }
             self.carry_late();
-            for number in 0..self.nodes.len() {
+            for number in self.alive() {
                 self.turn(number);
             }
         }
@@ -163,12 +231,10 @@ impl Fleet {
             self.connect(number);
         }
         let Some(connection) = self.nodes[number].connection else {
-            self.nodes[number].disturbed = self.now;
-            return;
+            return self.nodes[number].trouble(self.now);
         };
         if self.nodes[number].stalled_until > self.now {
-            self.nodes[number].disturbed = self.now;
-            return;
+            return self.nodes[number].trouble(self.now);
         }
         let worked = self.hear(number, connection).and_then(|()| self.speak(number, connection));
         if worked.is_err() {
@@ -179,7 +245,7 @@ impl Fleet {
     fn connect(&mut self, number: usize) {
         let Fleet { exchange, nodes, now, random, .. } = self;
         let node = &mut nodes[number];
-        if node.connect_at > *now {
+        if node.connect_at.max(node.cut_off_until) > *now {
             return;
         }
         node.connect_at = *now + Duration::from_millis(25 + random.below(475) as u64);
@@ -189,7 +255,8 @@ impl Fleet {
         exchange.subscribe(connection, &channels, &[]).expect("it is up");
         node.connection = Some(connection);
         node.set_up(true);
-        (node.disturbed, node.stalled_until, node.carried) = (*now, Time(0), 0);
+        node.trouble(*now);
+        (node.stalled_until, node.carried) = (Time(0), 0);
     }
 
     /// Takes what has arrived, or a part of it.
@@ -199,7 +266,7 @@ impl Fleet {
         if node.read_at > *now {
             return Ok(());
         }
-        let mut count = 1 + random.below(20);
+        let mut count = 1 + random.below(READ_AT_ONCE_MAX);
         while count > 0
             && let Some(delivery) = exchange.take(connection)?
         {
@@ -259,7 +326,7 @@ impl Fleet {
             node.hub.disconnected();
             node.answering.clear();
             node.set_up(false);
-            node.disturbed = *now;
+            node.trouble(*now);
         }
     }
 
@@ -274,20 +341,36 @@ impl Fleet {
             late.extend(rest[..count].iter().map(|post| (at, post.clone())));
         }
         self.exchange.cut(connection, "the simulation breaks it");
-        self.nodes[number].disturbed = self.now;
+        self.nodes[number].trouble(self.now);
+    }
+
+    /// Breaks the connection of a process, which finds no way to the broker for a while.
+    pub(super) fn cut_off(&mut self, number: usize, time: Duration) {
+        self.cut(number);
+        self.nodes[number].cut_off_until = self.now + time;
     }
 
     /// Nothing passes to and from a process for a while.
     pub(super) fn stall(&mut self, number: usize, time: Duration) {
         self.nodes[number].stalled_until = self.now + time;
-        self.nodes[number].disturbed = self.now;
+        self.nodes[number].trouble(self.now);
+    }
+
+    /// All ways are open again, and the broker is there.
+    pub(super) fn heal(&mut self) {
+        self.start_broker();
+        for node in &mut self.nodes {
+            node.stalled_until = node.stalled_until.min(self.now);
+            node.cut_off_until = node.cut_off_until.min(self.now);
+        }
     }
 
     /// The broker goes away.
     pub(super) fn stop_broker(&mut self) {
         self.exchange.stop();
         self.late.clear();
-        self.nodes.iter_mut().for_each(|node| node.disturbed = self.now);
+        let now = self.now;
+        self.nodes.iter_mut().filter(|node| node.is_alive()).for_each(|node| node.trouble(now));
     }
 
     /// It is there again, and knows nothing.
@@ -317,12 +400,12 @@ impl Fleet {
 
     /// How many others each process knows.
     pub(super) fn known(&self) -> Vec<usize> {
-        self.nodes.iter().map(|node| node.hub.fleet.len()).collect()
+        self.nodes.iter().filter(|node| node.is_alive()).map(|node| node.hub.fleet.len()).collect()
     }
 
     /// No table of any process holds anything of any client.
     pub(super) fn assert_empty(&mut self) {
-        for (number, node) in self.nodes.iter_mut().enumerate() {
+        for (number, node) in self.nodes.iter_mut().enumerate().filter(|(_, node)| node.is_alive()) {
             node.simulation.assert_empty();
             let (link, said) = node.simulation.world.line.as_ref().expect("it is one of several");
             // Values of state rooms are compared every few seconds, so something of that may wait.

@@ -15,7 +15,7 @@ const LIVES_MAX: usize = 1000;
 
 /// Who published: a client in one of its lives. What is under way when a connection is lost may be overtaken by what
 /// the client says on its next one, so each life has an order of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Publisher {
     pub(super) client: usize,
     pub(super) life: usize,
@@ -35,6 +35,9 @@ impl Publisher {
 /// One stay of a client in a room, in moments.
 #[derive(Debug, Default)]
 pub(super) struct Stay {
+    /// Surely not in before, by its own doing or another's.
+    #[cfg(feature = "bus")]
+    pub(super) asked: usize,
     /// Surely in from here on.
     pub(super) joined: Option<usize>,
     /// Perhaps out from here on.
@@ -57,6 +60,27 @@ pub(super) enum Expected {
     Watch,
     /// Who is in a room, asked at a moment.
     Members(&'static str, usize),
+    /// What all processes were asked, at a moment.
+    #[cfg(feature = "bus")]
+    Asked(Question, usize),
+}
+
+/// A question to all processes.
+#[cfg(feature = "bus")]
+#[derive(Clone, Debug)]
+pub(super) enum Question {
+    /// The clients in a room, who all answer.
+    Gather(&'static str),
+    /// The ids of those in a room.
+    List(&'static str),
+    /// The sockets in a room, with all their rooms.
+    Look(&'static str),
+    /// The client with this number, by the id of its socket.
+    Call(usize, String),
+    /// The id of the own socket, which older clients are not told.
+    Id,
+    /// Whether members of a room have been moved, of which this number is kept.
+    Moved(usize),
 }
 
 /// One message to rooms.

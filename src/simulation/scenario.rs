@@ -630,6 +630,8 @@ impl Scenario {
             Expected::Put(number) => self.puts[number as usize].done = Some(moment),
             Expected::Watch => self.actors[id].watches = true,
             Expected::Members(room, sent) => self.check_members(id, room, sent, &message.payload),
+            #[cfg(feature = "bus")]
+            other => panic!("client {id} did not ask for {other:?}"),
         }
     }
 
