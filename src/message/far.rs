@@ -108,7 +108,7 @@ impl FarWord {
             }
             FarSaid::Found { lost, .. } => {
                 let rooms: usize = lost.rooms.iter().map(|room| room.len() + size_of::<String>()).sum();
-                rooms + lost.data.as_ref().map_or(0, |data| data.len())
+                rooms + lost.data.as_ref().map_or(0, |data| data.len()) + size_of_val(lost.had.as_slice())
             }
             FarSaid::Ask { .. } | FarSaid::NotFound(_) | FarSaid::GiveUp { .. } | FarSaid::Release { .. } => {
                 0

@@ -94,6 +94,8 @@ pub(crate) struct LostSocket {
     pub(crate) sid: Sid,
     pub(crate) rooms: Vec<String>,
     pub(crate) data: Option<Box<str>>,
+    /// For another process: what the client has got lately. It may come there late, and is not to be given to it again.
+    pub(crate) had: Vec<EventId>,
 }
 
 /// Why there is nothing to give.

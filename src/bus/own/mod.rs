@@ -296,7 +296,8 @@ mod tests {
     fn words<'a>() -> Vec<Word<'a>> {
         let sid = Sid::new(ShardId(3), [7; 13]);
         let offset = Offset { node: Some(NodeTag([4; 3])), origin: ShardId(3), number: 500, is_local: false };
-        let lost = LostSocket { pid: sid, sid, rooms: vec!["r".to_owned()], data: Some("{}".into()) };
+        let had = vec![EventId(1, 2)];
+        let lost = LostSocket { pid: sid, sid, rooms: vec!["r".to_owned()], data: Some("{}".into()), had };
         let asker = Asker { node: None, shard: ShardId(2), socket: Key { index: 7, generation: 9 } };
         let asker = FarAsker::new(NodeTag([9; 3]), asker);
         let far = |said| Word::Far(FarWord::new(&Address::new(Some("/x/"), "/chat"), asker, said));

@@ -14,7 +14,9 @@ use crate::shard::table::Tables;
 use crate::shard::value::effect::Deferred;
 use crate::shard::value::kept::KeptEvents;
 use crate::shard::value::outbox::Outbox;
-use crate::shard::value::recovery::{Arriving, Claimed, Recovery, RecoveryState, Reserved, Stage};
+use crate::shard::value::recovery::{
+    Arriving, Claimed, GIVEN_KNOWN_FOR, Recovery, RecoveryState, Reserved, Stage,
+};
 use crate::shard::value::session::CloseReason;
 use crate::shard::value::socket::{SocketExtra, state_of_mut};
 use crate::shard::value::wheel::TimerOwner;
@@ -103,6 +105,11 @@ impl Core {
         match &mut state.stage {
             Stage::Lost { asker: reserved @ None, .. } if has_all => {
                 *reserved = Some(Reserved { asker, offset });
+                if asker.node.is_some() {
+                    let since = self.tables.env.now.before(GIVEN_KNOWN_FOR);
+                    state.had = state.events.names_until(offset, since);
+                    state.had.extend(state.given.iter().flat_map(|given| &given.1));
+                }
                 state.events.forget_until(offset);
                 Ok(key)
             }

@@ -1,7 +1,6 @@
 //! What other processes say about sockets that come back: see `message/far`.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -19,9 +18,6 @@ use crate::shard::value::kept::KeptEvents;
 use crate::shard::value::recovery::{Arriving, Claimed, FarKeeper, Recovery, Stage};
 use crate::shard::value::socket::state_of_mut;
 use crate::shard::value::wheel::TimerOwner;
-
-/// How long after a socket has come from another process an event that was given along may still come by the queue.
-const GIVEN_KNOWN_FOR: Duration = Duration::from_secs(30);
 
 impl Shard {
     /// Another process says something, of which this shard is to know.
@@ -58,7 +54,7 @@ impl Shard {
     }
 
     /// The socket that a client claims was found in another process: the new one becomes it.
-    fn arrive(&mut self, asker: FarAsker, keeper: FarKeeper, lost: LostSocket, namespace: &Address) {
+    fn arrive(&mut self, asker: FarAsker, keeper: FarKeeper, mut lost: LostSocket, namespace: &Address) {
         let key = asker.socket();
         let mut core = self.core.borrow_mut();
         let is_there = core.tables.address_of(key).as_ref() == Some(namespace);
@@ -67,6 +63,10 @@ impl Shard {
             let said = FarSaid::Release { pid: lost.pid, shard: keeper.shard.0 };
             return core.tables.say_far(namespace, keeper.node, FarWord::new(namespace, asker, said));
         };
+        let (had, now) = (std::mem::take(&mut lost.had), core.tables.env.now);
+        if let Some(state) = core.tables.sockets.get_mut(key).and_then(state_of_mut) {
+            state.note_given(had, now);
+        }
         core.restore(key, lost, offset, Stage::Arriving(Arriving { offset, keeper, since: None }));
         if let Some(socket) = core.tables.sockets.get_mut(key) {
             socket.extra_mut().connect_step = Some((0, auth));
@@ -106,7 +106,7 @@ impl Shard {
                 let gathered = state.events.take().into_iter().filter(|kept| !ids.contains(&kept.id));
                 add_gathered(&mut missed, gathered);
                 state.events = KeptEvents::after(offset, VecDeque::new());
-                state.given = Some(Box::new((now + GIVEN_KNOWN_FOR, ids)));
+                state.note_given(ids, now);
                 state.stage =
                     Stage::Restoring { keeper: None, offset, is_accepted: false, missed: Some(missed) };
             })

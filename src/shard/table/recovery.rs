@@ -28,7 +28,8 @@ impl Tables {
         let socket = self.sockets.get(key)?;
         let extra = socket.extra.as_ref()?;
         let rooms = self.rooms_of(key).into_iter().skip(1).collect();
-        Some(LostSocket { pid: state_of(socket)?.pid, sid: socket.sid, rooms, data: extra.data.clone() })
+        let (state, data) = (state_of(socket)?, extra.data.clone());
+        Some(LostSocket { pid: state.pid, sid: socket.sid, rooms, data, had: state.had.clone() })
     }
 
     /// What the client of a socket has missed, and gets as soon as it is let in.

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::base::time::Time;
 use crate::config::Config;
-use crate::message::recovery::{Kept, Offset};
+use crate::message::recovery::{EventId, Kept, Offset};
 use crate::protocol::websocket::frame::{self, Opcode, server_frames};
 
 /// The last events of a socket, oldest first.
@@ -90,6 +91,13 @@ impl KeptEvents {
     pub(crate) fn has_all_after(&self, offset: Option<Offset>) -> bool {
         self.let_go == offset
             || offset.is_some_and(|offset| self.events.iter().any(|kept| kept.offset == offset))
+    }
+
+    /// What was kept up to an offset, and not before a time, by name.
+    pub(crate) fn names_until(&self, offset: Option<Offset>, since: Time) -> Vec<EventId> {
+        let last = self.events.iter().position(|kept| Some(kept.offset) == offset);
+        let until = self.events.iter().take(last.map_or(0, |last| last + 1));
+        until.filter(|kept| kept.at >= since).map(|kept| kept.id).collect()
     }
 
     /// What came after an offset; what is kept up to there is forgotten.

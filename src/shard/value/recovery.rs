@@ -1,5 +1,7 @@
 //! What one socket has for its recovery, and what a client claims.
 
+use std::time::Duration;
+
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Deserializer};
 
@@ -53,7 +55,15 @@ pub(crate) struct RecoveryState {
     pub(crate) since: Option<Box<[u64]>>,
     /// The socket was another process'. What that one has given along may come here as well, late, until then.
     pub(crate) given: Option<Box<(Time, FxHashSet<EventId>)>>,
+    /// It is reserved for another process: what its client has got lately, so that it does not get it there again.
+    pub(crate) had: Vec<EventId>,
 }
+
+/// How long after a socket has come from another process an event that its client has, or is given along, may still come by the queue.
+pub(crate) const GIVEN_KNOWN_FOR: Duration = Duration::from_secs(30);
+
+/// Such events that one socket remembers, and that are believed of another process.
+pub(crate) const GIVEN_MAX: usize = 4096;
 
 #[derive(Debug)]
 pub(crate) enum Stage {
@@ -116,6 +126,7 @@ impl RecoveryState {
             stage: Stage::Present,
             since: None,
             given: None,
+            had: Vec::new(),
         }
     }
 
@@ -133,6 +144,16 @@ impl RecoveryState {
             return false;
         }
         given.1.contains(&id)
+    }
+
+    /// Notes what the client has, or is given along, for as long as it may still come by the queue.
+    pub(crate) fn note_given(&mut self, ids: impl IntoIterator<Item = EventId>, now: Time) {
+        let given = self.given.get_or_insert_default();
+        if given.0 <= now || given.1.len() >= GIVEN_MAX {
+            given.1.clear();
+        }
+        given.0 = now + GIVEN_KNOWN_FOR;
+        given.1.extend(ids.into_iter().take(GIVEN_MAX));
     }
 
     /// Whether what comes is kept only.
