@@ -177,16 +177,19 @@ pub(crate) fn bind_async<M: AsyncSignature>(handler: impl AsyncHandler<M>) -> Ev
 /// ```
 /// # use shardcast::{Config, Context, Server, testing::TestServer};
 /// let server = Server::new(Config::default()).namespace("/", |io| {
-///     io.on_connect(|_: &mut Context, token: Option<String>| match token.as_deref() {
-///         Some("7") => Ok(()),
-///         Some(text) => Err(format!("{text:?} is no token")),
-///         None => Err("a token is needed")?,
+///     io.on_connect(|cx: &mut Context| {
+///         let token = cx.handshake().and_then(|asked| asked.query("token").map(|token| token.into_owned()));
+///         match token.as_deref() {
+///             Some("7") => Ok(()),
+///             Some(text) => Err(format!("{text:?} is no token")),
+///             None => Err("a token is needed")?,
+///         }
 ///     });
 /// });
 /// let server = TestServer::new(server).unwrap();
 /// assert_eq!(server.connect("/").unwrap_err().message, "a token is needed");
-/// assert_eq!(server.client().auth(&"8").connect("/").unwrap_err().message, "\"8\" is no token");
-/// assert!(server.client().auth(&"7").connect("/").is_ok());
+/// assert_eq!(server.client().query("token", "8").connect("/").unwrap_err().message, "\"8\" is no token");
+/// assert!(server.client().query("token", "7").connect("/").is_ok());
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a connect handler's decision",
