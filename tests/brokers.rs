@@ -1,6 +1,7 @@
 //! The brokers that tests start, by themselves: each starts, ends, is there again on its port, and leaves nothing behind.
 #![allow(clippy::disallowed_methods)] // A test with real processes waits in real time.
 
+#[allow(dead_code, reason = "what only the brokers' users need")]
 #[path = "process/broker.rs"]
 mod broker;
 
