@@ -1,6 +1,7 @@
 //! The loop at a broker that the test takes away, breaks and holds up, on a clock that stands still while anything happens.
 
 use std::rc::Rc;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -167,14 +168,21 @@ struct Process {
     link: Arc<Link>,
     mesh: Arc<Mesh>,
     inboxes: Vec<InboxReceiver>,
+    rung_at: Arc<AtomicU64>,
     bell: CompanionBell,
     broker: TestBroker,
 }
 
-struct NoBell;
+/// The bell of the shard: how many messages had come when it rang last.
+struct ShardBell {
+    stats: Arc<LinkStats>,
+    rung_at: Arc<AtomicU64>,
+}
 
-impl Bell for NoBell {
-    fn ring(&self) {}
+impl Bell for ShardBell {
+    fn ring(&self) {
+        self.rung_at.store(self.stats.received.get(), Relaxed);
+    }
 }
 
 fn process(bytes_max: usize) -> (Process, Line) {
@@ -183,7 +191,9 @@ fn process(bytes_max: usize) -> (Process, Line) {
     let bounds = LinkBounds { bytes_max, message_bytes_max: usize::MAX };
     let (link, receiver) = Link::new(tag, bounds, false, Box::new(bell.clone()));
     let (link, started) = (Arc::new(link), Instant::now());
-    let (mesh, inboxes) = Mesh::new(vec![Box::new(NoBell)]);
+    let rung_at = Arc::new(AtomicU64::new(0));
+    let shard_bell = ShardBell { stats: Arc::clone(&link.stats), rung_at: Arc::clone(&rung_at) };
+    let (mesh, inboxes) = Mesh::new(vec![Box::new(shard_bell)]);
     let hub = Hub::new(HubParts {
         me: Identity { id: [1; 16], tag, name: "process".to_owned(), started: 0 },
         mesh: Arc::clone(&mesh),
@@ -203,7 +213,7 @@ fn process(bytes_max: usize) -> (Process, Line) {
         place: "test".to_owned(),
         now: Box::new(move || Time(1000 + started.elapsed().as_millis() as u64)),
     };
-    (Process { link, mesh, inboxes, bell, broker: TestBroker::default() }, line)
+    (Process { link, mesh, inboxes, rung_at, bell, broker: TestBroker::default() }, line)
 }
 
 impl Process {
@@ -552,6 +562,27 @@ async fn a_shard_that_is_stuck_does_not_make_the_process_deaf() {
         assert_eq!(received(), 101);
         seconds(FULL_PATIENCE.as_secs_f64()).await;
         assert_eq!(received(), 102);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_is_woken_once_for_all_that_has_arrived() {
+    with_process(1 << 20, |process| async move {
+        seconds(0.1).await;
+        let inbox = &process.inboxes[0];
+        while inbox.next_message().is_some() {}
+        assert!(process.mesh.fall_asleep(ShardId(0), inbox));
+        let (namespace, target) = (Address::new(None, "/"), Target::default());
+        for number in 1..=10 {
+            let question = Asked { number, by: [5; 3] };
+            let to = To::new(&namespace, &target);
+            let ask = Word::Ask { question, to, ask: AskWord::Ids, timeout_millis: 1000 };
+            process.broker.deliver(said(5, number, ask));
+        }
+        seconds(0.01).await;
+        assert_eq!(process.rung_at.load(Relaxed), 10, "messages that had come when it was woken");
+        assert_eq!(std::iter::from_fn(|| inbox.next_message()).count(), 10);
     })
     .await;
 }
