@@ -223,7 +223,9 @@ async fn send_on(
         if let Some(hello) = hello
             && batch.has_room_for(&hello, sender, stats)
         {
-            in_time(sender.publish(&[hello])).await?;
+            // Once a second, so that no server takes the connection for one that is not used, and no word of it is left unread.
+            sender.unconfirmed()?;
+            in_time(sender.send_ahead(&[hello])).await?;
             stats.published.add(1);
         }
         batch.confirm_if_due(sender, stats, now())?;
