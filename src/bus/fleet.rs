@@ -274,7 +274,8 @@ mod tests {
             (0..COUNTED_NAMESPACES_MAX).map(|number| format!("/{number:0>400}")).collect();
         let kept = COUNTED_NAMES_BYTES_MAX / names[0].len();
         let (long, path) = ("/".repeat(NAMESPACE_BYTES_MAX + 1), "/".repeat(COUNTED_NAMES_BYTES_MAX));
-        let rows: [(Vec<(Option<&str>, &str, u64)>, usize); 3] = [
+        type Counted<'a> = Vec<(Option<&'a str>, &'a str, u64)>;
+        let rows: [(Counted<'_>, usize); 3] = [
             (names.iter().map(|name| (None, name.as_str(), 1)).collect(), kept),
             (vec![(None, "/", 1), (None, &long, 1)], 1),
             (vec![(Some(&path), "/", 1)], 0),

@@ -489,7 +489,7 @@ impl Wires for Hands<'_> {
     }
 
     fn do_file_work(&mut self, key: Key, work: FileWork) -> Option<FileAnswer> {
-        self.0.files.submit(FileJob { shard: self.0.id, connection: key, work }).err()
+        self.0.files.submit(FileJob { shard: self.0.id, connection: key, work })
     }
 
     fn ring_bell(&mut self, shard: ShardId) {

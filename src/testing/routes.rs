@@ -76,23 +76,7 @@ fn server(config: Config) -> (TestServer, Arc<AtomicUsize>, Arc<AtomicUsize>) {
             }
         })
         .route("/endless", move |request: &Request<'_>| {
-            let (held, count) = (Held::new(&makes), Arc::clone(&count));
-            let fails = request.query("fails").map(|at| at.parse::<usize>().unwrap_or(0));
-            let panics = request.query("panics").is_some();
-            Streamed::new("application/octet-stream", move |mut body| async move {
-                let _held = held;
-                loop {
-                    body.send([b'x'; 10_000]).await?;
-                    let sent = count.fetch_add(1, Ordering::Relaxed);
-                    assert!(!panics, "a producer of a test panics");
-                    if fails.is_some_and(|at| sent >= at) {
-                        Err("it failed")?;
-                    }
-                    if sent % 7 == 6 {
-                        crate::sleep(Duration::from_millis(100)).await;
-                    }
-                }
-            })
+            endless(request, Held::new(&makes), Arc::clone(&count))
         })
         .route("/events", move |_| {
             let held = Held::new(&tells);
@@ -106,6 +90,26 @@ fn server(config: Config) -> (TestServer, Arc<AtomicUsize>, Arc<AtomicUsize>) {
         })
         .route("/now", |_| "now");
     (TestServer::new(server).expect("the server is sound"), held, sent)
+}
+
+/// Sends pieces without end, unless the request asks for a failure or a panic.
+fn endless(request: &Request<'_>, held: Held, count: Arc<AtomicUsize>) -> Streamed {
+    let fails = request.query("fails").map(|at| at.parse::<usize>().unwrap_or(0));
+    let panics = request.query("panics").is_some();
+    Streamed::new("application/octet-stream", move |mut body| async move {
+        let _held = held;
+        loop {
+            body.send([b'x'; 10_000]).await?;
+            let sent = count.fetch_add(1, Ordering::Relaxed);
+            assert!(!panics, "a producer of a test panics");
+            if fails.is_some_and(|at| sent >= at) {
+                Err("it failed")?;
+            }
+            if sent % 7 == 6 {
+                crate::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    })
 }
 
 fn count(held: &Arc<AtomicUsize>) -> usize {

@@ -89,7 +89,8 @@ mod tests {
     #[test]
     fn answers_are_read_whole_or_not_at_all() {
         let long = format!("-{}\r\n", "x".repeat(ANSWER_BYTES_MAX));
-        let rows: [(&[u8], Result<Option<(Answer<'_>, usize)>, Garbage>); 12] = [
+        type Row<'a> = (&'a [u8], Result<Option<(Answer<'a>, usize)>, Garbage>);
+        let rows: [Row<'_>; 12] = [
             (b":12\r\n", Ok(Some((Answer::Done, 5)))),
             (b"+OK\r\n:1\r\n", Ok(Some((Answer::Done, 5)))),
             (b"$3\r\n1-2\r\n", Ok(Some((Answer::Done, 9)))),

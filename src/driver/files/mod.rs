@@ -95,7 +95,7 @@ impl FileReader {
     }
 
     /// Has something done. What is refused is answered at once.
-    pub(crate) fn submit(&self, job: FileJob) -> Result<(), FileAnswer> {
+    pub(crate) fn submit(&self, job: FileJob) -> Option<FileAnswer> {
         let connection = job.connection;
         let (is_piece, bytes) = (matches!(job.work, FileWork::Read { .. }), job.work.uncoded_bytes());
         let waiting = self.waiting.jobs.fetch_add(1, Ordering::Relaxed);
@@ -103,7 +103,7 @@ impl FileReader {
         let has_room = is_piece || waiting < FILES_WAITING_MAX;
         let is_too_much = bytes > 0 && uncoded + bytes > UNCODED_BYTES_MAX;
         if has_room && !is_too_much && self.jobs.send(job).is_ok() {
-            return Ok(());
+            return None;
         }
         self.waiting.jobs.fetch_sub(1, Ordering::Relaxed);
         self.waiting.uncoded.fetch_sub(bytes, Ordering::Relaxed);
@@ -112,7 +112,7 @@ impl FileReader {
             true if is_too_much => FileOutcome::Encoded(None),
             _ => FileOutcome::Failed(FileError::Busy),
         };
-        Err(FileAnswer { connection, outcome })
+        Some(FileAnswer { connection, outcome })
     }
 }
 

@@ -306,7 +306,7 @@ impl Wires for RingWires {
     }
 
     fn do_file_work(&mut self, key: Key, work: FileWork) -> Option<FileAnswer> {
-        self.files.submit(FileJob { shard: self.id, connection: key, work }).err()
+        self.files.submit(FileJob { shard: self.id, connection: key, work })
     }
 
     fn ring_bell(&mut self, shard: ShardId) {

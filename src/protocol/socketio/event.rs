@@ -625,10 +625,10 @@ mod tests {
         #[test]
         fn a_plain_name_is_split_off_as_any_name(items in prop::collection::vec(json(), 0..3), text in "[\"\\[\\],a \\\\]{0,12}") {
             for payload in [format!("[{}]", items.join(",")), text] {
-                if let Some((name, rest)) = split_plain_name(&payload) {
-                    if json::validate(&payload).is_ok() {
-                        prop_assert_eq!(split_any_name(&payload), Ok((Cow::Borrowed(name), rest)));
-                    }
+                if let Some((name, rest)) = split_plain_name(&payload)
+                    && json::validate(&payload).is_ok()
+                {
+                    prop_assert_eq!(split_any_name(&payload), Ok((Cow::Borrowed(name), rest)));
                 }
             }
         }

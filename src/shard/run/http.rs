@@ -135,21 +135,28 @@ impl Shard {
                 Step::Used(head_len + len)
             }
             BodyLength::Chunked => {
-                self.await_body(key, &destination, head, 0);
-                let chunked = ChunkedBody {
-                    bytes_max: body_bytes_max,
-                    head: input[..head_len].to_vec(),
-                    decoder: ChunkedDecoder::new(),
-                    body: Vec::new(),
-                };
-                let mut core = self.core.borrow_mut();
-                if let Some(http) = core.tables.http_mut(key) {
-                    http.chunked = Some(Box::new(chunked));
-                }
-                core.tables.count_partial(key);
+                self.await_chunks(key, &destination, (head, &input[..head_len]), body_bytes_max);
                 Step::Used(head_len)
             }
         }
+    }
+
+    /// The body comes in chunks behind this head.
+    fn await_chunks(
+        &mut self,
+        key: Key,
+        destination: &Destination,
+        (head, head_bytes): (&Head<'_, '_>, &[u8]),
+        bytes_max: usize,
+    ) {
+        self.await_body(key, destination, head, 0);
+        let (head, decoder) = (head_bytes.to_vec(), ChunkedDecoder::new());
+        let chunked = ChunkedBody { bytes_max, head, decoder, body: Vec::new() };
+        let mut core = self.core.borrow_mut();
+        if let Some(http) = core.tables.http_mut(key) {
+            http.chunked = Some(Box::new(chunked));
+        }
+        core.tables.count_partial(key);
     }
 
     fn consume_chunks(&mut self, key: Key, input: &[u8]) -> Step {

@@ -84,7 +84,9 @@ impl std::error::Error for BodyError {}
 
 /// What was noted about a request by type: by a check before its route, for the route.
 #[derive(Clone, Default)]
-pub(crate) struct Values(OnceCell<Rc<RefCell<FxHashMap<TypeId, Rc<dyn Any>>>>>);
+pub(crate) struct Values(OnceCell<Rc<RefCell<ByType>>>);
+
+type ByType = FxHashMap<TypeId, Rc<dyn Any>>;
 
 impl Values {
     pub(crate) fn set<T: 'static>(&self, value: T) {
