@@ -4,13 +4,14 @@
 //! tests/clients/README.md; all other settings come from arguments, too, or
 //! from `SHARDCAST_` variables.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use shardcast::http::{
     BodyError, CorsOrigins, Event, Failure, Method, OwnedRequest, Request, Response, Status, Streamed,
 };
+use shardcast::{Ack, NoAck};
 use shardcast::{
     AckError, AnyValue, Args, ArgsError, Binary, ClassNamespace, Config, Context, Emitted, Given,
     HandlerError, Message, Methods, Namespace, OwnedArgs, Parser, RawJson, Recipients, Refused, Server,
@@ -242,10 +243,7 @@ fn register(io: &mut Namespace) {
             *count
         })
     });
-    io.on_async("slow", |_: Socket, millis: u64, value: RawJson| async move {
-        shardcast::sleep(Duration::from_millis(millis)).await;
-        value
-    });
+    later(io);
     io.on("client-id", |cx: &mut Context| cx.client_id());
     io.on("kick-me", |cx: &mut Context| cx.disconnect());
     targets(io);
@@ -254,6 +252,39 @@ fn register(io: &mut Namespace) {
     brought(io);
     known(io);
     io.on("boom", |_: &mut Context| -> () { panic!("boom") });
+}
+
+/// Answers that are given later: in order, in no order, from this shard, from a thread, never.
+#[expect(clippy::disallowed_methods, reason = "a thread of the user's may wait")]
+fn later(io: &mut Namespace) {
+    io.on_async("slow", |_: Socket, millis: u64, value: RawJson| async move {
+        shardcast::sleep(Duration::from_millis(millis)).await;
+        value
+    });
+    io.on_concurrent("concurrent", |_: Socket, millis: u64, value: RawJson| async move {
+        shardcast::sleep(Duration::from_millis(millis)).await;
+        value
+    });
+    let waiting = Rc::new(RefCell::new(Vec::<Ack>::new()));
+    let asked = Rc::clone(&waiting);
+    io.on("ask-later", move |_: &mut Context, ack: Ack| asked.borrow_mut().push(ack));
+    io.on("tell-later", move |_: &mut Context, value: serde_json::Value| {
+        let waiting = waiting.take();
+        let wanted = waiting.iter().filter(|ack| ack.is_wanted()).count();
+        for ack in waiting {
+            ack.send((&value, Binary::from(vec![1, 0xff])));
+        }
+        wanted
+    });
+    io.on("ask-thread", |_: &mut Context, millis: u64, ack: Ack| {
+        let ack = ack.into_remote();
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(millis));
+            ack.send(millis);
+        });
+    });
+    io.on("no-ack", |_: &mut Context| NoAck);
+    io.on("fail-later", |_: &mut Context, _ack: Ack| Err::<(), _>("no answer was found"));
 }
 
 /// An argument that is lent to its handler.

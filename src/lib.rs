@@ -129,6 +129,8 @@ pub use server::handler::{
 };
 pub use server::namespace::Namespace;
 pub use server::{Error, Result, RunningServer, Server};
+pub use shard::user::ack::{Ack, RemoteAck};
+pub use shard::user::acknowledged::Acknowledged;
 pub use shard::user::argument::Argument;
 pub use shard::user::changing::{Changed, Changing};
 pub use shard::user::context::Context;
@@ -147,7 +149,7 @@ pub use shard::user::state::State;
 pub use shard::user::tick::Tick;
 pub use shard::user::websocket::{Message, WebSocket, WebSocketRoute};
 pub use shard::value::answer::Answer;
-pub use shard::value::args::{Json, Reply, ToArgs};
+pub use shard::value::args::{Json, NoAck, Reply, ToArgs, done};
 pub use shard::value::error::{HandlerError, Refused};
 pub use shard::value::handshake::Handshake;
 pub use shard::value::parked::{Outcome, SlowConsumers};

@@ -46,3 +46,9 @@ const _: () = assert!(NAMESPACES_REGISTERED_MAX + NAMESPACES_MADE_MAX < u16::MAX
 /// Asynchronous handlers of one session that still run for sockets which it has left: they go on by themselves, and a client
 /// that leaves and joins in a loop would start any number. Beyond it the session is closed.
 pub(crate) const HANDLERS_LEFT_MAX: usize = 32;
+
+/// Acknowledgements that the handlers of one socket may keep to give later. With as many its later events wait.
+pub(crate) const ACKS_KEPT_PER_SOCKET_MAX: usize = 1024;
+
+/// The same for all sockets of one shard, some 64 bytes each. Beyond it a handler that takes one fails.
+pub(crate) const ACKS_KEPT_MAX: usize = 1024 * 1024;

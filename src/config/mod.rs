@@ -117,6 +117,8 @@ pub struct Config {
     pub flush_window: Duration,
     /// Bytes of events that may wait behind a socket's running asynchronous handler. Default 1 MiB.
     pub pending_bytes_max: usize,
+    /// Handlers of `on_concurrent` that run for one socket at a time; its later events wait then. Default 64.
+    pub concurrent_handlers_max: usize,
     /// Bytes of messages that may wait for one broker while it is slow or away; beyond it they are refused, and an emit says so.
     /// Default 16 MiB.
     pub queue_bytes_max: usize,
@@ -285,6 +287,7 @@ impl Default for Config {
             partial_bytes_max: 128 * 1024 * 1024,
             flush_window: Duration::ZERO,
             pending_bytes_max: 1024 * 1024,
+            concurrent_handlers_max: 64,
             queue_bytes_max: QUEUE_BYTES_DEFAULT,
             queue_message_bytes_max: 0,
             connections_max: 1_000_000,

@@ -26,6 +26,7 @@ use crate::mesh::interest::{Announcement, Interest};
 use crate::mesh::link::Links;
 use crate::mesh::published::Published;
 use crate::mesh::queue::{QueueReceiver, QueueSender, Refusal, Waiting, queue};
+use crate::message::ack::AckAnswer;
 use crate::message::far::{FarSaid, FarWord};
 use crate::message::files::FileAnswer;
 use crate::message::inquiry::{Inquiry, Report, Request};
@@ -98,6 +99,8 @@ pub(crate) enum ShardMessage {
     Handoff(Box<Handoff>),
     /// What the thread of files has done for a connection of this shard.
     File(Box<FileAnswer>),
+    /// What another thread says of an acknowledgement.
+    Ack(Box<AckAnswer>),
     /// Show a session's packets in the log, or no longer.
     Trace { sid: Sid, is_on: bool },
     /// Close every session and stop. No inbox holds it: [`Mesh::request_stop`] sets a flag, which always has room, and

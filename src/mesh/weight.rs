@@ -17,6 +17,7 @@ impl ShardMessage {
             ShardMessage::Recovery(message) => message.len_bytes(),
             ShardMessage::Far(word) => word.len_bytes(),
             ShardMessage::Handoff(handoff) => handoff.owed.len() + handoff.unread.len(),
+            ShardMessage::Ack(answer) => answer.len_bytes(),
             ShardMessage::File(answer) => answer.outcome.len_bytes(),
             ShardMessage::Server(call) => call.event.len_bytes() + call.from.len(),
             ShardMessage::Report(report) => report.findings.bytes,

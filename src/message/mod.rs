@@ -2,6 +2,7 @@
 //!
 //! Knows no inbox, no shard and no wire. What the words do is said by `shard`; how they travel, by `mesh`.
 
+pub(crate) mod ack;
 pub(crate) mod address;
 pub(crate) mod far;
 pub(crate) mod files;

@@ -15,6 +15,7 @@ use crate::server::handler::{
 };
 use crate::server::lending::bind;
 use crate::server::namespace::{Namespace, Registers};
+use crate::shard::user::app::Flow;
 use crate::shard::user::context::Context;
 use crate::shard::user::socket::Socket;
 use crate::shard::value::args::{Reply, ToArgs};
@@ -148,7 +149,13 @@ impl<'a, C: ClassNamespace> Methods<'a, C> {
 
     /// Handles an event asynchronously: see [`Namespace::on_async`].
     pub fn on_async<M: AsyncSignature>(&mut self, event: &str, method: impl AsyncMethod<C, M>) {
-        let handler = bind_async::<M>(self.bound(method));
+        let handler = bind_async::<M>(self.bound(method), Flow::Later);
+        self.io.insert(event, handler);
+    }
+
+    /// Handles an event asynchronously, beside later events: see [`Namespace::on_concurrent`].
+    pub fn on_concurrent<M: AsyncSignature>(&mut self, event: &str, method: impl AsyncMethod<C, M>) {
+        let handler = bind_async::<M>(self.bound(method), Flow::Beside);
         self.io.insert(event, handler);
     }
 

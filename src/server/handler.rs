@@ -9,7 +9,7 @@ use std::future::Future;
 use serde::de::DeserializeOwned;
 
 use crate::base::arity::each_arity;
-use crate::protocol::socketio::event::{Args, ArgsError};
+use crate::protocol::socketio::event::Args;
 use crate::protocol::socketio::lent::Scratch;
 use crate::shard::user::app::{ConnectFlow, EventHandler, Flow, LocalFuture};
 use crate::shard::user::argument::{Argument, Source};
@@ -24,7 +24,7 @@ use crate::shard::value::error::{HandlerError, Refused};
 #[diagnostic::on_unimplemented(
     message = "this cannot be the handler of an event",
     label = "not a handler",
-    note = "a handler is `|cx: &mut shardcast::Context, a: A, b: B| ..`: the context with its type written out, then at most eight arguments"
+    note = "a handler is `|cx: &mut shardcast::Context, a: A, b: B| ..`: first the context, with its type written out, then at most eight arguments"
 )]
 pub trait Handler<M: Shape>: 'static {
     /// Asked before its arguments are read.
@@ -44,7 +44,7 @@ pub trait Handler<M: Shape>: 'static {
 #[diagnostic::on_unimplemented(
     message = "this cannot be the asynchronous handler of an event",
     label = "not an asynchronous handler",
-    note = "an asynchronous handler is `|socket: shardcast::Socket, a: A, b: B| async move {{ .. }}`: the socket, then at most eight arguments"
+    note = "an asynchronous handler is `|socket: shardcast::Socket, a: A, b: B| async move {{ .. }}`: first the socket, then at most eight arguments"
 )]
 pub trait AsyncHandler<M: Shape>: 'static {
     /// Asked before its arguments are read.
@@ -68,11 +68,16 @@ pub trait Shape {
     type Answer;
 }
 
-/// The shape of a synchronous handler: all that it takes is an [`Argument`], and it returns a [`Reply`].
+/// The shape of a synchronous handler, with at most eight arguments: all that it takes is an [`Argument`], and it returns a [`Reply`].
+#[diagnostic::on_unimplemented(
+    message = "a handler takes at most eight arguments of its event",
+    label = "this handler takes more",
+    note = "take one struct, or a tuple, in place of several; or `shardcast::Args`, with `on_raw`"
+)]
 pub trait Signature<'e>: Shape {
     /// Reads the arguments.
     #[doc(hidden)]
-    fn read(source: &mut Source<'e, '_>) -> Result<Self::Arguments, ArgsError>;
+    fn read(source: &mut Source<'e, '_>) -> Result<Self::Arguments, HandlerError>;
 
     /// Acknowledges the event.
     #[doc(hidden)]
@@ -80,57 +85,27 @@ pub trait Signature<'e>: Shape {
 }
 
 /// The shape of an asynchronous handler: all that it takes is an [`Argument`] and owned, and it returns a future of a [`Reply`].
+#[diagnostic::on_unimplemented(
+    message = "a handler takes at most eight arguments of its event",
+    label = "this handler takes more",
+    note = "take one struct, or a tuple, in place of several"
+)]
 pub trait AsyncSignature: Shape {
     /// Reads the arguments.
     #[doc(hidden)]
-    fn read(source: &mut Source<'_, '_>) -> Result<Self::Arguments, ArgsError>;
+    fn read(source: &mut Source<'_, '_>) -> Result<Self::Arguments, HandlerError>;
 
     /// Lets it go on; the acknowledgement follows.
     #[doc(hidden)]
     fn follow(cx: &mut Context<'_>, answer: Self::Answer) -> LocalFuture;
 }
 
-macro_rules! handler {
+/// The shapes that there are.
+macro_rules! shape {
     ($($name:ident),*) => {
         impl<R, $($name),*> Shape for fn($($name),*) -> R {
             type Arguments = ($($name,)*);
             type Answer = R;
-        }
-
-        impl<'e, R: Reply, $($name: Argument<'e>),*> Signature<'e> for fn($($name),*) -> R {
-            #[inline]
-            #[allow(unused_variables)]
-            fn read(source: &mut Source<'e, '_>) -> Result<Self::Arguments, ArgsError> {
-                Ok(($($name::take(source)?,)*))
-            }
-
-            #[inline]
-            fn finish(cx: &mut Context<'_>, answer: R) -> Result<Flow, HandlerError> {
-                cx.acknowledge(cx.ack_id(), answer)?;
-                Ok(Flow::Done)
-            }
-        }
-
-        impl<F, R, $($name: for<'e> Argument<'e>),*> AsyncSignature for fn($($name),*) -> F
-        where
-            F: Future<Output = R> + 'static,
-            R: Reply + 'static,
-        {
-            #[allow(unused_variables)]
-            fn read(source: &mut Source<'_, '_>) -> Result<Self::Arguments, ArgsError> {
-                Ok(($($name::take(source)?,)*))
-            }
-
-            fn follow(cx: &mut Context<'_>, future: F) -> LocalFuture {
-                let (socket, id) = (cx.socket(), cx.ack_id());
-                let (event, args) = (cx.event().to_owned(), cx.kept_args());
-                Box::pin(async move {
-                    let reply = future.await;
-                    if let Err(error) = socket.acknowledge(id, reply) {
-                        socket.failed((event, id), args, error);
-                    }
-                })
-            }
         }
 
         impl<F, R, $($name),*> Handler<fn($($name),*) -> R> for F
@@ -156,10 +131,61 @@ macro_rules! handler {
     };
 }
 
-each_arity!(handler);
+each_arity!(shape);
+// These are no handlers. They have a shape so that the compiler says what is wrong with them: see `Signature`.
+shape!(T1, T2, T3, T4, T5, T6, T7, T8, T9);
+shape!(T1, T2, T3, T4, T5, T6, T7, T8, T9, T10);
+shape!(T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11);
+shape!(T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11, T12);
 
-/// An asynchronous handler, as the shard calls it.
-pub(crate) fn bind_async<M: AsyncSignature>(handler: impl AsyncHandler<M>) -> EventHandler {
+/// Those of handlers.
+macro_rules! signature {
+    ($($name:ident),*) => {
+        impl<'e, R: Reply, $($name: Argument<'e>),*> Signature<'e> for fn($($name),*) -> R {
+            #[inline]
+            #[allow(unused_variables)]
+            fn read(source: &mut Source<'e, '_>) -> Result<Self::Arguments, HandlerError> {
+                Ok(($($name::take(source)?,)*))
+            }
+
+            #[inline]
+            fn finish(cx: &mut Context<'_>, answer: R) -> Result<Flow, HandlerError> {
+                cx.acknowledge(cx.asked(), answer)?;
+                Ok(Flow::Done)
+            }
+        }
+
+        impl<F, R, $($name: for<'e> Argument<'e>),*> AsyncSignature for fn($($name),*) -> F
+        where
+            F: Future<Output = R> + 'static,
+            R: Reply + 'static,
+        {
+            #[allow(unused_variables)]
+            fn read(source: &mut Source<'_, '_>) -> Result<Self::Arguments, HandlerError> {
+                Ok(($($name::take(source)?,)*))
+            }
+
+            fn follow(cx: &mut Context<'_>, future: F) -> LocalFuture {
+                let (socket, asked) = (cx.socket(), cx.asked());
+                let (event, args) = (cx.event().to_owned(), cx.kept_args());
+                Box::pin(async move {
+                    let reply = future.await;
+                    if let Err(error) = socket.acknowledge(asked, reply) {
+                        socket.failed((event, asked), args, error);
+                    }
+                })
+            }
+        }
+    };
+}
+
+each_arity!(signature);
+
+/// An asynchronous handler, as the shard calls it. `flow` says what of the socket waits for it.
+pub(crate) fn bind_async<M: AsyncSignature>(
+    handler: impl AsyncHandler<M>,
+    flow: fn(LocalFuture) -> Flow,
+) -> EventHandler {
     Box::new(move |cx, args| {
         if !handler.admits(cx) {
             return Ok(Flow::Done);
@@ -167,7 +193,7 @@ pub(crate) fn bind_async<M: AsyncSignature>(handler: impl AsyncHandler<M>) -> Ev
         let scratch = Scratch::default();
         let arguments = M::read(&mut Source::new(args, &scratch, cx))?;
         let answer = handler.call(cx.socket(), arguments);
-        Ok(Flow::Later(M::follow(cx, answer)))
+        Ok(flow(M::follow(cx, answer)))
     })
 }
 

@@ -78,6 +78,7 @@ impl Config {
         "partial_bytes_max",
         "flush_window",
         "pending_bytes_max",
+        "concurrent_handlers_max",
         "poll_packets_max",
         "connections_max",
         "sessions_max",

@@ -226,7 +226,8 @@ impl<'e> Namespace<'e> {
         self.insert(event, bind::<M>(self.brand, handler));
     }
 
-    /// Handles an event asynchronously. Later events of the same socket wait until it is done, so their order is kept.
+    /// Handles an event asynchronously. Later events of the same socket wait until it is done, so their order is kept: where it need
+    /// not be, there is [`on_concurrent`](Namespace::on_concurrent).
     ///
     /// ```
     /// # use shardcast::{Config, Server, Socket};
@@ -239,7 +240,34 @@ impl<'e> Namespace<'e> {
     /// });
     /// ```
     pub fn on_async<M: AsyncSignature>(&mut self, event: &str, handler: impl AsyncHandler<M>) {
-        self.insert(event, bind_async::<M>(handler));
+        self.insert(event, bind_async::<M>(handler, Flow::Later));
+    }
+
+    /// Handles an event asynchronously, beside the socket's later events: they are handled meanwhile, by this handler too, and answers
+    /// leave in the order in which they are found. It is what Node does with an `async` listener, and python-socketio with
+    /// `async_handlers`.
+    ///
+    /// So many of them run for one socket as `concurrent_handlers_max` says, 64; then its later events wait until one is done.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use shardcast::testing::TestServer;
+    /// use shardcast::{Config, Server, Socket};
+    ///
+    /// let server = Server::new(Config::default()).namespace("/", |io| {
+    ///     io.on_concurrent("search", |_: Socket, millis: u64| async move {
+    ///         shardcast::sleep(Duration::from_millis(millis)).await;
+    ///         millis
+    ///     });
+    /// });
+    /// let server = TestServer::new(server).unwrap();
+    /// let client = server.connect("/").unwrap();
+    /// let (slow, fast) = (client.emit_with_ack("search", 1000), client.emit_with_ack("search", 10));
+    /// server.advance(Duration::from_millis(100));
+    /// assert!(client.answer(fast).is_some() && client.answer(slow).is_none());
+    /// ```
+    pub fn on_concurrent<M: AsyncSignature>(&mut self, event: &str, handler: impl AsyncHandler<M>) {
+        self.insert(event, bind_async::<M>(handler, Flow::Beside));
     }
 
     /// Handles an event without parsing it: the arguments are the JSON that came, and emitting them copies their bytes
@@ -296,8 +324,7 @@ impl<'e> Namespace<'e> {
     pub fn on_echo(&mut self, event: &str, handler: impl Fn(&mut Context<'_>, Args<'_>) + 'static) {
         let handler = move |cx: &mut Context<'_>, args: Args<'_>| {
             handler(cx, args);
-            let id = cx.ack_id();
-            cx.acknowledge(id, args)?;
+            cx.acknowledge(cx.asked(), args)?;
             Ok(Flow::Done)
         };
         self.insert(event, Box::new(handler));
@@ -502,8 +529,7 @@ impl<'e> Namespace<'e> {
 fn raw<R: Reply>(handler: impl Fn(&mut Context<'_>, Args<'_>) -> R + 'static) -> app::EventHandler {
     Box::new(move |cx, args| {
         let reply = handler(cx, args);
-        let id = cx.ack_id();
-        cx.acknowledge(id, reply)?;
+        cx.acknowledge(cx.asked(), reply)?;
         Ok(Flow::Done)
     })
 }

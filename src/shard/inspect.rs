@@ -17,7 +17,7 @@ use crate::shard::value::session::CloseReason;
 #[cfg(test)]
 impl Shard {
     /// How many entries each table has that belong to clients.
-    pub(crate) fn tables(&self) -> [(&'static str, usize); 19] {
+    pub(crate) fn tables(&self) -> [(&'static str, usize); 20] {
         let core = self.core.borrow();
         let namespaces = core.tables.namespaces.tables();
         [
@@ -31,6 +31,7 @@ impl Shard {
             ("members", namespaces.iter().map(|table| table.members.len()).sum()),
             ("namespaces of patterns", core.tables.namespaces.made()),
             ("acks", core.acks.len()),
+            ("kept_acks", core.tables.kept_acks.len()),
             ("inquiries", core.inquiries.len()),
             ("open_sockets", namespaces.iter().map(|table| table.open_sockets as usize).sum()),
             ("tasks", core.tasks.len()),

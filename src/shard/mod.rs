@@ -194,6 +194,7 @@ impl Shard {
             ShardMessage::Server(call) => shard.receive_server_event(*call),
             ShardMessage::StateNews(news) => shard.core.borrow_mut().states().hear(news),
             ShardMessage::TellStates => shard.core.borrow_mut().states().tell_digests(),
+            ShardMessage::Ack(answer) => shard.answer_ack(*answer),
             ShardMessage::File(answer) => shard.core.borrow_mut().tables.deliver_file(*answer),
             ShardMessage::Trace { sid, is_on } => shard.core.borrow_mut().tables.trace(&sid, is_on),
             ShardMessage::Shutdown => shard.ask_to_stop(),

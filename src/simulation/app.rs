@@ -9,6 +9,7 @@ use crate::protocol::socketio::binary::Binary;
 use crate::protocol::socketio::event::{Args, ArgsError};
 use crate::server::handle::Handle;
 use crate::server::namespace::Namespace;
+use crate::shard::user::ack::Ack;
 use crate::shard::user::app::App;
 use crate::shard::user::app::EndpointHandlers;
 use crate::shard::user::context::Context;
@@ -140,6 +141,16 @@ fn answers(io: &mut Namespace) {
         number
     });
     io.on_async("quick", |_: Socket, number: u64| async move { number });
+    io.on_concurrent("beside", |_: Socket, number: u64, millis: u64| async move {
+        sleep(Duration::from_millis(millis)).await;
+        number
+    });
+    io.on("kept", |cx: &mut Context<'_>, number: u64, millis: u64, ack: Ack| {
+        cx.spawn(async move {
+            sleep(Duration::from_millis(millis)).await;
+            ack.send(number);
+        });
+    });
     io.on("ask", |cx: &mut Context<'_>, number: u64| {
         let socket = cx.socket();
         cx.emit_with_callback("question", number, move |answer: Result<Answer, _>| {

@@ -454,6 +454,33 @@ fn asynchronous_handlers_keep_the_order_of_their_socket() {
 }
 
 #[test]
+fn answers_that_come_later_overtake_each_other_and_hold_up_nothing() {
+    let mut simulation = simulation(2);
+    for habits in [WEBSOCKET, POLLING] {
+        let id = simulation.connect(habits);
+        let events = [
+            json!(["kept", 0, 90]),
+            json!(["beside", 1, 60]),
+            json!(["kept", 2, 30]),
+            json!(["echo", 3]),
+            // What is in order holds back what follows it, also what would not wait for it otherwise.
+            json!(["slow", 4, 150]),
+            json!(["beside", 5, 20]),
+            json!(["kept", 6, 10]),
+            json!(["quick", 7]),
+        ];
+        for (ack, event) in events.iter().enumerate() {
+            simulation.clients[id].emit(Some(ack as u64), event);
+        }
+        simulation.run(A_MOMENT);
+        let expected: Vec<(u64, Value)> =
+            [3, 2, 1, 0, 4, 7, 6, 5].map(|number| (number, json!([number]))).to_vec();
+        assert_eq!(answers(&simulation.take_received(id)), expected, "{habits:?}");
+    }
+    end(simulation);
+}
+
+#[test]
 fn five_thousand_events_that_wait_behind_a_handler_do_not_nest() {
     let mut simulation = simulation(1);
     let id = simulation.connect(WEBSOCKET);

@@ -50,6 +50,8 @@ pub(super) struct Stay {
 #[derive(Debug)]
 pub(super) enum Expected {
     Answer(Value),
+    /// The same of an event whose answer may be overtaken, and may overtake others of its kind.
+    Beside(Value),
     Blob(Vec<u8>),
     Join(&'static str),
     Leave(&'static str),

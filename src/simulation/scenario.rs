@@ -211,14 +211,12 @@ impl Scenario {
                 self.emit(id, &value, Expected::Answer(expected));
             }
             72..80 => {
-                let name = if self.choice.chance(50) { "slow" } else { "quick" };
+                let name = ["slow", "quick", "kept", "beside"][self.choice.below(4)];
                 let number = self.choice.below(1000);
-                let value = if name == "slow" {
-                    json!([name, number, self.choice.below(200)])
-                } else {
-                    json!([name, number])
-                };
-                self.emit(id, &value, Expected::Answer(json!([number])));
+                let (value, answer) = (json!([name, number, self.choice.below(200)]), json!([number]));
+                let is_in_order = matches!(name, "slow" | "quick");
+                let expected = if is_in_order { Expected::Answer(answer) } else { Expected::Beside(answer) };
+                self.emit(id, &value, expected);
             }
             80..86 => {
                 self.actors[id].asked += 1;
@@ -612,10 +610,18 @@ impl Scenario {
     }
 
     fn read_ack(&mut self, id: usize, message: &Message, moment: usize) {
-        let (ack, expected) = self.actors[id].acks.pop_front().expect("an acknowledgement was asked for");
-        assert_eq!(message.id, Some(ack), "client {id}: acknowledgements come in the order of the events");
+        let acks = &mut self.actors[id].acks;
+        let place = acks.iter().position(|(ack, _)| Some(*ack) == message.id);
+        let place = place.expect("an acknowledgement was asked for");
+        // What is answered beside others holds up nothing, and waits itself for what is answered in order.
+        let is_next = acks.iter().take(place).all(|(_, expected)| matches!(expected, Expected::Beside(_)));
+        assert!(
+            is_next,
+            "client {id}: acknowledgements come in the order of the events: {message:?}, {acks:?}"
+        );
+        let (_, expected) = acks.remove(place).expect("it was just found");
         match expected {
-            Expected::Answer(answer) => assert_eq!(message.payload, answer),
+            Expected::Answer(answer) | Expected::Beside(answer) => assert_eq!(message.payload, answer),
             Expected::Blob(bytes) => assert_eq!(message.attachments, [bytes]),
             Expected::Join(room) => {
                 assert_eq!(message.payload, json!([true]));

@@ -52,6 +52,8 @@ mod host;
 #[cfg(test)]
 mod http_requests;
 #[cfg(test)]
+mod kept_acks;
+#[cfg(test)]
 mod lent_arguments;
 #[cfg(test)]
 mod old_clients;

@@ -195,6 +195,16 @@ function serve(namespace, socket) {
   });
   socket.on("shard", (ack) => ack(0));
   socket.on("counter", (ack) => ack(++counter));
+  socket.on("concurrent", (ms, value, ack) => setTimeout(() => ack(value), ms));
+  const waiting = [];
+  socket.on("ask-later", (ack) => waiting.push(ack));
+  socket.on("tell-later", (value, ack) => {
+    const wanted = waiting.splice(0).filter((later) => typeof later === "function");
+    for (const later of wanted) later(value, Buffer.from([1, 0xff]));
+    ack(wanted.length);
+  });
+  socket.on("ask-thread", (ms, ack) => setTimeout(() => ack(ms), ms));
+  socket.on("no-ack", () => {});
   socket.on("slow", (ms, value, ack) => setTimeout(() => (ack(value), socket.data.resume()), ms));
   socket.on("kick-me", () => socket.disconnect());
   socket.on("boom", () => { throw new Error("boom"); });

@@ -205,9 +205,13 @@ impl Core {
         }
         socket.state = SocketState::Closed;
         socket.connection = NOWHERE;
-        socket.is_busy = false;
+        (socket.is_busy, socket.is_full) = (false, false);
+        if let Some(extra) = &mut socket.extra {
+            extra.concurrent = 0;
+        }
         let (session, namespace) = (socket.session, socket.namespace);
         self.tables.forget_waiting(key);
+        self.tables.forget_acks(key);
         if let Some(session) = self.tables.sessions.get_mut(session) {
             session.sockets.retain(|(_, socket)| *socket != key);
         }

@@ -1,10 +1,14 @@
-//! Acknowledgements that came, or did not come in time, meet who waits for them.
+//! Acknowledgements that came, or did not come in time, meet who waits for them; those that handlers have kept leave.
 
+use crate::base::log::SOCKETIO;
 use crate::base::slab::Key;
 use crate::mesh::BROADCAST_ACK_IDS;
+use crate::message::ack::AckAnswer;
 use crate::message::inquiry::{AckError, Findings, Reply};
 use crate::protocol::socketio::event::Args;
 use crate::shard::run::Shard;
+use crate::shard::user::acknowledged;
+use crate::shard::user::socket::Socket;
 use crate::shard::value::answer::{Answer, PendingAck};
 
 impl Shard {
@@ -49,6 +53,42 @@ impl Shard {
         let done = self.call(&mut (), |()| drop(reply.send(result)), name);
         if let Err(panic) = done {
             tracing::error!(message = %panic, "the waker of a question panicked");
+        }
+    }
+
+    /// What another thread says of an acknowledgement that a handler has given it.
+    pub(crate) fn answer_ack(&mut self, said: AckAnswer) {
+        match said {
+            AckAnswer::Drop(key) => self.ack_dropped(key),
+            AckAnswer::Withhold(key) => {
+                self.core.borrow_mut().tables.take_ack(key);
+            }
+            AckAnswer::Send(key, text) => {
+                let kept = self.core.borrow().tables.kept_acks.get(key).copied();
+                let socket = kept.and_then(|kept| Socket::of(&self.core, kept.socket));
+                if let Some(socket) = socket {
+                    acknowledged::answer(&socket, key, &Answer::new(text).args());
+                }
+            }
+        }
+    }
+
+    /// One was dropped without an answer. If an error handler has not answered in its place, nobody will.
+    pub(crate) fn ack_dropped(&mut self, key: Key) {
+        let dropped = self.core.borrow_mut().tables.take_ack(key);
+        let Some(socket) = dropped.and_then(|ack| Socket::of(&self.core, ack.socket)) else { return };
+        let mut core = self.core.borrow_mut();
+        core.tables.env.counters.acks_dropped.add(1);
+        let now = core.tables.env.now;
+        if let Some(left_out) = core.tables.acks_dropped.take_line(now) {
+            tracing::warn!(
+                target: SOCKETIO,
+                namespace = socket.namespace(),
+                sid = %socket.id().brief(),
+                left_out,
+                "an acknowledgement was dropped without an answer: its client waits until its timeout. Ack::withhold says that \
+                 it is meant"
+            );
         }
     }
 }

@@ -43,6 +43,9 @@ impl Shard {
             Ok(Ok(Flow::Later(future))) => {
                 self.start_task(future, TaskOwner::Handler(socket_key, EventName::of(&event.name)))
             }
+            Ok(Ok(Flow::Beside(future))) => {
+                self.start_task(future, TaskOwner::Beside(socket_key, EventName::of(&event.name)));
+            }
             Ok(Err(error)) => {
                 self.handler_failed(&handlers, &mut cx, &error);
                 discard(error);

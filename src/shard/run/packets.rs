@@ -206,7 +206,7 @@ impl Shard {
             if kind == PacketKind::Event && !packet.payload.is_empty() {
                 core.tables.env.counters.events_received.add(1);
             }
-            socket.is_busy || socket.state != SocketState::Open || socket.has_waiting()
+            socket.is_busy || socket.is_full || socket.state != SocketState::Open || socket.has_waiting()
         };
         if kind == PacketKind::Ack {
             if let Some(id) = packet.id {

@@ -10,6 +10,7 @@ use crate::protocol::socketio::event::Args;
 use crate::shard::run::Shard;
 use crate::shard::run::guard::words;
 use crate::shard::user::servers::ServerContext;
+use crate::shard::value::error::HandlerError;
 
 impl Shard {
     /// Calls the handler of an event, and gives whoever waits its answer, or says that there is none.
@@ -43,6 +44,7 @@ impl Shard {
         let name = |cx: &ServerContext<'_>| format!("the handler of the server's event {:?}", cx.event());
         let fault = match self.call(&mut cx, |cx| handler(cx, args), name) {
             Ok(Ok(answer)) => return Some(answer),
+            Ok(Err(HandlerError::NoAck)) => return None,
             Ok(Err(error)) => words(&error),
             Err(panic) => format!("it panicked: {panic}"),
         };

@@ -35,7 +35,7 @@ impl Shard {
     pub(crate) fn start_task(&mut self, future: LocalFuture, owner: TaskOwner) {
         let session = self.core.borrow().tables.session_of(owner);
         if let Some(session) = session
-            && !self.core.borrow_mut().tables.count_task(session)
+            && !self.core.borrow_mut().tables.count_task(session, owner)
         {
             discard(future);
             return self.break_session(
@@ -45,11 +45,6 @@ impl Shard {
         }
         let key = {
             let mut core = self.core.borrow_mut();
-            if let TaskOwner::Handler(socket, _) = owner
-                && let Some(socket) = core.tables.sockets.get_mut(socket)
-            {
-                socket.is_busy = true;
-            }
             let wake = Arc::new(TaskWake {
                 mesh: Arc::clone(&core.tables.mesh),
                 shard: core.tables.env.id,
@@ -98,7 +93,7 @@ impl Shard {
             Err(panic) => {
                 discard(future);
                 match owner {
-                    TaskOwner::Handler(socket, _) => {
+                    TaskOwner::Handler(socket, _) | TaskOwner::Beside(socket, _) => {
                         self.handler_panicked(socket, "(asynchronous handler)", &panic);
                     }
                     TaskOwner::Connect(socket) => {
@@ -127,6 +122,8 @@ impl Shard {
             }
             drop(core);
             self.run_waiting(socket);
+        } else if let TaskOwner::Beside(socket, _) = owner {
+            core.tables.count_concurrent(socket, false);
         }
     }
 }

@@ -87,14 +87,20 @@ impl Shard {
             Deferred::RouteEnded(end) => self.route_ended(*end),
             Deferred::Wake(waker) => self.wake_waiter(waker),
             Deferred::Decided(socket, decision) => self.decide(socket, decision),
-            Deferred::Failed { socket, event, id, args, error } => {
+            Deferred::TakeUp(socket) => self.run_waiting(socket),
+            Deferred::AckDropped { key, is_noted_again: true } => self.ack_dropped(key),
+            Deferred::AckDropped { key, is_noted_again: false } => {
+                let again = Deferred::AckDropped { key, is_noted_again: true };
+                self.core.borrow_mut().tables.effects.deferred.push(again);
+            }
+            Deferred::Failed { socket, event, asked, args, error } => {
                 let found =
                     Socket::of(&self.core, socket).filter(|_| !self.core.borrow().tables.is_ending(socket));
                 if let Some(socket) = found {
                     let handlers = self.handlers_of(&socket);
                     self.handler_failed(
                         &handlers,
-                        &mut Context::new(socket, &event, args.args(), id),
+                        &mut Context::of_asked(socket, &event, args.args(), asked),
                         &error,
                     );
                 } else {

@@ -9,6 +9,7 @@ pub(crate) mod expiry;
 pub(crate) mod far;
 pub(crate) mod files;
 pub(crate) mod input;
+pub(crate) mod kept_acks;
 pub(crate) mod lookup;
 pub(crate) mod namespaces;
 pub(crate) mod opening;
@@ -55,6 +56,7 @@ use crate::protocol::http::coding::BodyEncoder;
 use crate::protocol::http::forwarded::TrustedProxies;
 use crate::protocol::http::hosts::{AllowedHosts, HostWatch};
 use crate::shard::table::namespaces::Namespaces;
+use crate::shard::value::ack::{KeptAck, Seldom};
 use crate::shard::value::connection::Connection;
 use crate::shard::value::effect::Effects;
 use crate::shard::value::endpoint::EndpointTable;
@@ -90,6 +92,10 @@ pub(crate) struct Tables {
     pub(crate) rooms: Slab<Room>,
     /// Requests whose answers take their time.
     pub(crate) routes: Routes,
+    /// Acknowledgements that handlers have kept.
+    pub(crate) kept_acks: Slab<KeptAck>,
+    /// Lines in the log about those that were dropped.
+    pub(crate) acks_dropped: Seldom,
     /// What of the mesh's table of rooms is this shard's doing.
     pub(crate) holdings: Holdings,
     pub(crate) wheel: Wheel,
@@ -168,6 +174,8 @@ impl Tables {
             bells: Vec::new(),
             has_said: false,
             mark: 0,
+            kept_acks: Slab::default(),
+            acks_dropped: Seldom::default(),
             mesh: parts.mesh,
             env: Env {
                 id: parts.id,

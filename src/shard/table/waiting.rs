@@ -27,7 +27,7 @@ impl Tables {
             return Next::Nothing;
         }
         let Some(socket) = self.sockets.get(key) else { return Next::Nothing };
-        if socket.is_busy || socket.state != SocketState::Open {
+        if socket.is_busy || socket.is_full || socket.state != SocketState::Open {
             return Next::Nothing;
         }
         let front = socket.extra.as_ref().and_then(|extra| extra.waiting.front());

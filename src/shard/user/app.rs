@@ -43,6 +43,8 @@ pub enum Flow {
     Done,
     /// It goes on as a task; the socket's later events wait for it.
     Later(LocalFuture),
+    /// It goes on as a task, beside later events and their handlers.
+    Beside(LocalFuture),
 }
 
 /// Whether a connect handler has decided. A later decision arrives as `Deferred::Decided`.

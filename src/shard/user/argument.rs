@@ -4,12 +4,13 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::protocol::socketio::event::{Args, ArgsError, ArgsReader};
+use crate::protocol::socketio::event::{Args, ArgsReader};
 use crate::protocol::socketio::lent::Scratch;
 use crate::shard::user::context::Context;
+use crate::shard::value::error::HandlerError;
 
 /// What can be a parameter of a handler: every type that implements serde's [`Deserialize`], which is read from the next argument of
-/// the event.
+/// the event; and [`Ack`](crate::Ack), which takes none of them.
 ///
 /// A synchronous handler may take types that borrow from the event, and so copies nothing: `&str`, `&[u8]`, an `Option` or a `Vec` of
 /// them, structs with such fields. A text that came with escapes (`"a\nb"`) is in no place as it is meant: it is unescaped into a
@@ -55,13 +56,14 @@ use crate::shard::user::context::Context;
 pub trait Argument<'e>: Sized {
     /// Takes what is next.
     #[doc(hidden)]
-    fn take(source: &mut Source<'e, '_>) -> Result<Self, ArgsError>;
+    fn take(source: &mut Source<'e, '_>) -> Result<Self, HandlerError>;
 }
 
+#[diagnostic::do_not_recommend]
 impl<'e, T: Deserialize<'e>> Argument<'e> for T {
     #[inline]
-    fn take(source: &mut Source<'e, '_>) -> Result<T, ArgsError> {
-        source.reader.next_lent(source.scratch)
+    fn take(source: &mut Source<'e, '_>) -> Result<T, HandlerError> {
+        Ok(source.reader.next_lent(source.scratch)?)
     }
 }
 
@@ -70,8 +72,8 @@ impl<'e, T: Deserialize<'e>> Argument<'e> for T {
 pub struct Source<'e, 'c> {
     reader: ArgsReader<'e>,
     scratch: &'e Scratch,
-    #[expect(dead_code, reason = "parameters that are no arguments of the event")]
-    cx: &'c Context<'c>,
+    /// For parameters that are no arguments of the event.
+    pub(super) cx: &'c Context<'c>,
 }
 
 impl<'e, 'c> Source<'e, 'c> {

@@ -1,10 +1,13 @@
 //! What a handler is given: a socket, and the event that it answers.
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Deref;
 
 use crate::protocol::socketio::event::Args;
+use crate::shard::user::acknowledged::{self, Acknowledged};
 use crate::shard::user::socket::Socket;
+use crate::shard::value::ack::Asked;
 use crate::shard::value::answer::Answer;
 use crate::shard::value::args::ToArgs;
 use crate::shard::value::error::HandlerError;
@@ -14,14 +17,18 @@ pub struct Context<'a> {
     socket: Socket,
     event: &'a str,
     args: Args<'a>,
-    id: Option<u64>,
+    asked: Cell<Asked>,
     /// An error handler is registered that may look at the arguments of an event that fails later.
     pub(crate) keeps_args: bool,
 }
 
 impl<'a> Context<'a> {
     pub(crate) fn new(socket: Socket, event: &'a str, args: Args<'a>, id: Option<u64>) -> Context<'a> {
-        Context { socket, event, args, id, keeps_args: false }
+        Context::of_asked(socket, event, args, id.into())
+    }
+
+    pub(crate) fn of_asked(socket: Socket, event: &'a str, args: Args<'a>, asked: Asked) -> Context<'a> {
+        Context { socket, event, args, asked: Cell::new(asked), keeps_args: false }
     }
 
     /// The event's name.
@@ -37,7 +44,7 @@ impl<'a> Context<'a> {
 
     /// Whether the client asked for an acknowledgement.
     pub fn wants_ack(&self) -> bool {
-        self.id.is_some()
+        matches!(self.asked.get(), Asked::Here(_) | Asked::Kept(_))
     }
 
     /// The socket, to keep.
@@ -45,13 +52,25 @@ impl<'a> Context<'a> {
         self.socket.clone()
     }
 
-    pub(crate) fn ack_id(&self) -> Option<u64> {
-        self.id
+    pub(crate) fn asked(&self) -> Asked {
+        self.asked.get()
+    }
+
+    pub(crate) fn set_asked(&self, asked: Asked) {
+        self.asked.set(asked);
     }
 
     /// Answers an event whose handler failed with what the error handler returned.
     pub(crate) fn answer_failed(&self, answer: impl ToArgs) -> Result<(), HandlerError> {
-        if answer.is_unit() { Ok(()) } else { self.acknowledge(self.id, answer) }
+        match self.asked.get() {
+            _ if answer.is_unit() => Ok(()),
+            // What the handler has kept is answered in its place, if it is not yet.
+            Asked::Kept(key) => match acknowledged::answer(&self.socket, key, &answer) {
+                Acknowledged::Refused(error) => Err(HandlerError::Failed(Box::new(error))),
+                _ => Ok(()),
+            },
+            asked => self.acknowledge(asked, answer),
+        }
     }
 
     /// The arguments, kept for when an asynchronous handler fails; none if there is no error handler to look at them.

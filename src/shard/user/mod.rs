@@ -1,6 +1,8 @@
 //! What users register, hold and call. Each borrows the core for one call, and encodes or drops values of the user while nothing is
 //! borrowed.
 
+pub(crate) mod ack;
+pub(crate) mod acknowledged;
 pub(crate) mod answering;
 pub(crate) mod app;
 pub(crate) mod argument;

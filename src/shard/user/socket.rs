@@ -20,6 +20,7 @@ use crate::protocol::surrogates::read_json;
 use crate::shard::core::SharedCore;
 use crate::shard::table::namespaces::NamespaceRef;
 use crate::shard::user::state::State;
+use crate::shard::value::ack::Asked;
 use crate::shard::value::answer::Answer;
 use crate::shard::value::args::{Reply, ToArgs};
 use crate::shard::value::effect::Deferred;
@@ -413,9 +414,14 @@ impl Socket {
     }
 
     /// Answers an event that asked for it.
-    pub(crate) fn acknowledge(&self, id: Option<u64>, reply: impl Reply) -> Result<(), HandlerError> {
-        let args = reply.into_reply()?;
-        let Some(id) = id else { return Ok(()) };
+    pub(crate) fn acknowledge(&self, asked: Asked, reply: impl Reply) -> Result<(), HandlerError> {
+        let args = match reply.into_reply() {
+            Ok(args) => args,
+            Err(HandlerError::NoAck) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        // Who has taken an `Ack` answers by it.
+        let Asked::Here(id) = asked else { return Ok(()) };
         let mut frames = self.core.borrow_mut().tables.pools.buffers.take();
         match frame_ack(&mut frames, &self.namespace.name, id, &args) {
             Ok(()) => {
@@ -431,12 +437,12 @@ impl Socket {
     }
 
     /// Reports the failure of an asynchronous handler.
-    pub(crate) fn failed(&self, (event, id): (String, Option<u64>), args: Answer, error: HandlerError) {
+    pub(crate) fn failed(&self, (event, asked): (String, Asked), args: Answer, error: HandlerError) {
         let socket = self.key;
         self.core.borrow_mut().tables.effects.deferred.push(Deferred::Failed {
             socket,
             event,
-            id,
+            asked,
             args,
             error,
         });

@@ -36,7 +36,8 @@ use crate::shard::value::error::HandlerError;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent as it is",
     label = "this is sent to a client",
-    note = "if the type implements `serde::Serialize`, send it by reference, `&value`, or as `shardcast::Json(value)`"
+    note = "a value of a type of your own that implements `serde::Serialize` is sent as `shardcast::Json(value)`, or by reference: `&value`; `shardcast::sendable!(Type)` lets it be sent as it is",
+    note = "if it is the future of an `async` handler: register it with `on_async` or `on_concurrent`, and take a `shardcast::Socket` in place of the context"
 )]
 pub trait ToArgs {
     /// The arguments, as a tuple.
@@ -55,6 +56,63 @@ pub trait ToArgs {
     }
 }
 
+/// Lets types of your own be sent as they are, not only by reference or as [`Json`]: emitted, and returned by handlers, each as one
+/// argument. They implement [`Serialize`].
+///
+/// ```
+/// use shardcast::testing::TestServer;
+/// use shardcast::{Config, Context, Server};
+///
+/// #[derive(serde::Serialize)]
+/// struct Point { x: i32, y: i32 }
+///
+/// #[derive(serde::Serialize)]
+/// struct Name<'a>(&'a str);
+///
+/// shardcast::sendable!(Point, Name<'_>);
+///
+/// let server = Server::new(Config::default()).namespace("/", |io| {
+///     io.on("origin", |cx: &mut Context| {
+///         cx.emit("name", Name("origin"));
+///         Point { x: 0, y: 0 }
+///     });
+/// });
+/// let client = TestServer::new(server).unwrap().connect("/").unwrap();
+/// assert_eq!(client.call("origin", ()).unwrap().args().raw(), r#"{"x":0,"y":0}"#);
+/// ```
+#[macro_export]
+macro_rules! sendable {
+    ($($type:ty),+ $(,)?) => {
+        $(impl $crate::ToArgs for $type {
+            #[allow(refining_impl_trait)]
+            fn to_args(&self) -> (&Self,) {
+                (self,)
+            }
+        })+
+    };
+}
+
+/// `Ok(value)` for handlers that use `?` and do not say elsewhere which error they return: a closure that ends in
+/// `Ok(())` has none that the compiler could know.
+///
+/// ```
+/// use shardcast::{Config, Context, Server};
+///
+/// Server::new(Config::default()).namespace("/", |io| {
+///     io.on("age", |cx: &mut Context, text: &str| {
+///         let age: u8 = text.trim().parse()?;
+///         cx.emit("age", age);
+///         shardcast::done(())
+///     });
+/// });
+/// ```
+///
+/// # Errors
+/// None of its own.
+pub fn done<T>(value: T) -> Result<T, Box<dyn std::error::Error>> {
+    Ok(value)
+}
+
 /// One argument of a type of your own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Json<T>(pub T);
@@ -63,7 +121,8 @@ pub struct Json<T>(pub T);
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a handler's answer",
     label = "the handler returns this",
-    note = "return `()`, a value or tuple that implements `ToArgs`, `shardcast::Json(value)` for a type of your own, or a `Result` of these"
+    note = "return `()`, a value or tuple that implements `ToArgs`, `shardcast::Json(value)` for a type of your own, or a `Result` of these",
+    note = "the error of a `Result` is a `std::error::Error`, a text, a `Box<dyn std::error::Error>`, or `shardcast::NoAck`"
 )]
 pub trait Reply {
     /// The acknowledgement, or why there is none.
@@ -79,6 +138,40 @@ impl<T: ToArgs> Reply for T {
 impl<T: ToArgs, E: Into<Box<dyn std::error::Error>>> Reply for Result<T, E> {
     fn into_reply(self) -> Result<impl ToArgs, HandlerError> {
         self.map_err(|error| HandlerError::Failed(error.into()))
+    }
+}
+
+/// No answer: a handler that returns it acknowledges nothing, though the client has asked, and has not failed either. As the error of
+/// a `Result` it is for handlers that answer sometimes.
+///
+/// What it means for the client is that its timeout passes. A handler that answers *later* takes an [`Ack`](crate::Ack).
+///
+/// ```
+/// use shardcast::testing::TestServer;
+/// use shardcast::{Config, Context, NoAck, Server};
+///
+/// let server = Server::new(Config::default()).namespace("/", |io| {
+///     io.on("never", |_: &mut Context| NoAck);
+///     io.on("find", |_: &mut Context, name: String| if name == "Ada" { Ok(1815) } else { Err(NoAck) });
+/// });
+/// let server = TestServer::new(server).unwrap();
+/// let client = server.connect("/").unwrap();
+/// assert_eq!(client.call("find", "Ada").unwrap().first::<u32>().unwrap(), 1815);
+/// let unanswered = client.emit_with_ack("find", "Bob");
+/// assert!(client.answer(unanswered).is_none());
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoAck;
+
+impl Reply for NoAck {
+    fn into_reply(self) -> Result<impl ToArgs, HandlerError> {
+        Err::<(), _>(HandlerError::NoAck)
+    }
+}
+
+impl<T: ToArgs> Reply for Result<T, NoAck> {
+    fn into_reply(self) -> Result<impl ToArgs, HandlerError> {
+        self.map_err(|NoAck| HandlerError::NoAck)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::base::ids::ShardId;
 use crate::base::slab::Key;
 use crate::message::inquiry::{AckError, Findings, Reply};
 use crate::message::peer::Arrival;
+use crate::shard::value::ack::Asked;
 use crate::shard::value::answer::{Answer, PendingAck};
 use crate::shard::value::error::{HandlerError, Refused};
 use crate::shard::value::files::FileWork;
@@ -53,11 +54,19 @@ pub(crate) enum Deferred {
     Reply(Reply, Result<Findings, AckError>),
     /// Drop the values a user kept in a socket: their destructors may use the API.
     Discard(Box<SocketExtra>),
+    /// A socket that had to wait with its events need not any more.
+    TakeUp(Key),
+    /// An acknowledgement that a handler kept was dropped. First it is noted again: the handler may have failed, too, and then its
+    /// error handler answers.
+    AckDropped {
+        key: Key,
+        is_noted_again: bool,
+    },
     /// An asynchronous handler failed at this event.
     Failed {
         socket: Key,
         event: String,
-        id: Option<u64>,
+        asked: Asked,
         args: Answer,
         error: HandlerError,
     },

@@ -61,6 +61,9 @@ pub enum HandlerError {
     Args(ArgsError),
     /// The handler returned an error.
     Failed(Box<dyn std::error::Error>),
+    /// The handler gives no answer: see [`NoAck`](crate::NoAck). Nobody is told of it.
+    #[doc(hidden)]
+    NoAck,
 }
 
 impl std::fmt::Display for HandlerError {
@@ -68,6 +71,7 @@ impl std::fmt::Display for HandlerError {
         match self {
             HandlerError::Args(error) => error.fmt(formatter),
             HandlerError::Failed(error) => error.fmt(formatter),
+            HandlerError::NoAck => formatter.write_str("there is no answer"),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Plain data of one shard, with the methods that need nothing else. No file here knows a table.
 
+pub(crate) mod ack;
 pub(crate) mod answer;
 pub(crate) mod args;
 pub(crate) mod connection;

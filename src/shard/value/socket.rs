@@ -52,6 +52,8 @@ pub(crate) struct SocketEntry {
     pub(crate) state: SocketState,
     /// An asynchronous handler runs: later events wait.
     pub(crate) is_busy: bool,
+    /// As many handlers run beside each other, or as many acknowledgements are kept, as may be: later events wait.
+    pub(crate) is_full: bool,
     /// Its end is noted: nothing reaches its handlers any more.
     pub(crate) is_ending: bool,
     /// The session's: here, because every broadcast asks.
@@ -74,6 +76,10 @@ pub(crate) struct SocketExtra {
     pub(crate) waiting_bytes: usize,
     /// What of `waiting_now` its session counts.
     pub(crate) waiting_counted: usize,
+    /// Handlers that run beside each other.
+    pub(crate) concurrent: u32,
+    /// Acknowledgements that its handlers have kept.
+    pub(crate) kept_acks: SmallVec<[Key; 2]>,
     /// Acknowledgements this socket still owes: the id in the packet, and the key in the table.
     pub(crate) acks: SmallVec<[(u64, Key); 2]>,
     pub(crate) next_ack: u64,
@@ -160,6 +166,7 @@ impl SocketEntry {
             namespace,
             state: SocketState::Connecting,
             is_busy: false,
+            is_full: false,
             is_ending: false,
             form: Form::default(),
             sid,

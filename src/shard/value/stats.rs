@@ -59,6 +59,8 @@ counters! {
     ticks_skipped,
     /// Times that a handler, a tick or a task held its shard for longer than `slow_handler`.
     handlers_slow,
+    /// Acknowledgements that a handler kept and dropped without an answer, while their client was there.
+    acks_dropped,
     /// Handlers that panicked.
     handler_panics,
     /// Requests that wait for a route now, or that are answered piece by piece.

@@ -38,6 +38,8 @@ pub(crate) enum TaskOwner {
     Handler(Key, EventName),
     /// A request waits for its answer, or for more of it.
     Route(Key),
+    /// A socket's handler runs beside its later events.
+    Beside(Key, EventName),
 }
 
 impl TaskOwner {
@@ -47,7 +49,7 @@ impl TaskOwner {
             TaskOwner::Nobody => "a background task".to_owned(),
             TaskOwner::Route(_) => "an asynchronous route".to_owned(),
             TaskOwner::Connect(_) => "an asynchronous connect handler".to_owned(),
-            TaskOwner::Handler(_, event) => {
+            TaskOwner::Handler(_, event) | TaskOwner::Beside(_, event) => {
                 format!("the asynchronous handler of event {:?}", Shown(event.as_str()))
             }
         }

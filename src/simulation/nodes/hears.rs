@@ -160,7 +160,7 @@ impl Scenario {
         };
         let (_, expected) = self.actors[id].acks.remove(place).expect("it is there");
         match expected {
-            Expected::Answer(value) => assert_eq!(message.payload, value),
+            Expected::Answer(value) | Expected::Beside(value) => assert_eq!(message.payload, value),
             Expected::Join(room) => {
                 let stays = self.actors[id].stays.get_mut(room).expect("it asked to join");
                 if let Some(stay) = stays.iter_mut().find(|stay| stay.joined.is_none() && stay.left.is_none())

@@ -66,6 +66,23 @@ def test_events_behind_an_asynchronous_handler_wait_for_it(run_async):
     run_async(scenario)
 
 
+def test_answers_that_come_later_overtake_each_other_and_hold_up_nothing(run_async):
+    async def scenario(connect):
+        client = await connect()
+        order = asyncio.Queue()
+        await client.emit("ask-later", callback=lambda value, data: order.put_nowait((value, data)))
+        await client.emit("concurrent", (200, "slow"), callback=order.put_nowait)
+        await client.emit("concurrent", (1, "fast"), callback=order.put_nowait)
+        await client.emit("message-with-ack", "at once", callback=order.put_nowait)
+        assert sorted([await get(order), await get(order)]) == ["at once", "fast"]
+        assert await ask(client, "ask-thread", 10) == 10
+        assert await ask(client, "tell-later", {"a": "ś"}) == 1
+        later = [await get(order), await get(order)]
+        assert ({"a": "ś"}, b"\x01\xff") in later and "slow" in later
+
+    run_async(scenario)
+
+
 def test_500_events_stay_in_order(run_async, bursts):
     async def scenario(connect):
         client = await connect()

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { VARIANTS, arrival, ask, client, connected } from "../lib/clients.mjs";
-import { serverUrl } from "../lib/target.mjs";
+import { isReference, serverUrl } from "../lib/target.mjs";
 import { collect, next, until } from "../lib/wait.mjs";
 
 const URL = serverUrl("SERVER_URL");
@@ -67,6 +67,41 @@ for (const [variant, options] of Object.entries(VARIANTS)) describe(variant, { c
     assert.deepEqual(await next(counter, "started"), [40]);
     assert.equal(await ask(counter, "add", 2), 42);
     assert.equal(await ask(counter, "later", 10), 42);
+  });
+
+  test("an answer is given later and holds up nothing", async (t) => {
+    const socket = await connected(t, URL, options);
+    const order = [];
+    const later = [1, 2].map(() => new Promise((resolve) => socket.emit("ask-later", (...args) => (order.push("later"), resolve(args)))));
+    socket.emit("ask-later");
+    assert.equal(await ask(socket, "message-with-ack", "at once"), "at once");
+    order.push("at once");
+    const far = ask(socket, "ask-thread", 30);
+    assert.equal(await ask(socket, "tell-later", { a: "ś" }), 2, "two of three are wanted");
+    for (const answer of later) assert.deepEqual(await answer, [{ a: "ś" }, Buffer.from([1, 0xff])]);
+    assert.deepEqual(order, ["at once", "later", "later"]);
+    assert.equal(await far, 30);
+    await assert.rejects(socket.timeout(100).emitWithAck("no-ack"));
+    if (!isReference) assert.deepEqual(await ask(socket, "fail-later"), { error: "no answer was found" });
+  });
+
+  test("concurrent handlers overtake each other, and wait for those in order", async (t) => {
+    const socket = await connected(t, URL, options);
+    const order = [];
+    const events = [["concurrent", 200, "slowest"], ["concurrent", 100, "slower"], ["concurrent", 1, "fast"], ["slow", 300, "in order"], ["concurrent", 1, "behind"]];
+    await Promise.all(events.map(async (event) => order.push(await ask(socket, ...event))));
+    assert.deepEqual(order, ["fast", "slower", "slowest", "in order", "behind"]);
+  });
+
+  test("what a handler borrows is what was sent", { skip: isReference && "Node copies" }, async (t) => {
+    const socket = await connected(t, URL, options);
+    for (const text of ["plain", "two\nlines", "ś\u{1f980}\u0007", ""]) {
+      for (const bytes of [Buffer.from([0, 255]), null]) {
+        const back = next(socket, "lent-back");
+        socket.emit("lent", { text, note: text }, bytes, text);
+        assert.deepEqual(await back, [text, text, bytes, text]);
+      }
+    }
   });
 
   test("a token expires unless the client brings a new one", async (t) => {
