@@ -94,7 +94,7 @@ pub(crate) struct LostSocket {
     pub(crate) sid: Sid,
     pub(crate) rooms: Vec<String>,
     pub(crate) data: Option<Box<str>>,
-    /// For another process: what the client has got lately. It may come there late, and is not to be given to it again.
+    /// Where there are other processes: what the client has got lately. It may come by the queue late, and is not to be given to it again.
     pub(crate) had: Vec<EventId>,
 }
 

@@ -99,13 +99,14 @@ impl Core {
         let key = *self.recovery.by_pid.get(&claim.pid).ok_or(NotKept::Unknown)?;
         let socket = self.tables.sockets.get_mut(key).ok_or(NotKept::Unknown)?;
         let is_here = self.tables.namespaces[socket.namespace].namespace.address == *claim.namespace;
+        let is_one_of_several = self.tables.mesh.links.of(claim.namespace).is_some();
         let state = state_of_mut(socket).filter(|_| is_here).ok_or(NotKept::Unknown)?;
         let offset = state.events.known(claim.offset);
         let has_all = state.events.has_all_after(offset);
         match &mut state.stage {
             Stage::Lost { asker: reserved @ None, .. } if has_all => {
                 *reserved = Some(Reserved { asker, offset });
-                if asker.node.is_some() {
+                if is_one_of_several {
                     let since = self.tables.env.now.before(GIVEN_KNOWN_FOR);
                     state.had = state.events.names_until(offset, since);
                     state.had.extend(state.given.iter().flat_map(|given| &given.1));
@@ -131,6 +132,9 @@ impl Core {
         extra.held = Outbox::default();
         let Some(state) = extra.recovery.as_deref_mut() else { return };
         let own_pid = std::mem::replace(&mut state.pid, lost.pid);
+        if !lost.had.is_empty() {
+            state.note_given(lost.had, self.tables.env.now);
+        }
         state.outcome = Recovery::Recovered;
         state.stage = stage;
         state.events = KeptEvents::after(offset, VecDeque::new());
@@ -192,9 +196,8 @@ impl Core {
         };
         let Some(lost) = self.tables.describe_lost(found) else { return Recovery::Unknown };
         let state = self.tables.sockets.get_mut(found).and_then(state_of_mut);
-        let (missed, since, given) = state
-            .map(|state| (state.events.take(), state.since.take(), state.given.take()))
-            .unwrap_or_default();
+        let (missed, since) =
+            state.map(|state| (state.events.take(), state.since.take())).unwrap_or_default();
         let place = self.tables.sockets.get(found).map(|socket| socket.namespace);
         let held = place.map(|namespace| self.tables.hold_places(namespace, &lost)).unwrap_or_default();
         self.remove_socket(found);
@@ -206,7 +209,7 @@ impl Core {
             Stage::Restoring { keeper: None, offset, is_accepted: false, missed },
         );
         if let Some(state) = self.tables.sockets.get_mut(key).and_then(state_of_mut) {
-            (state.since, state.given) = (since, given);
+            state.since = since;
         }
         self.tables.release_places(&held);
         Recovery::Recovered

@@ -54,7 +54,7 @@ impl Shard {
     }
 
     /// The socket that a client claims was found in another process: the new one becomes it.
-    fn arrive(&mut self, asker: FarAsker, keeper: FarKeeper, mut lost: LostSocket, namespace: &Address) {
+    fn arrive(&mut self, asker: FarAsker, keeper: FarKeeper, lost: LostSocket, namespace: &Address) {
         let key = asker.socket();
         let mut core = self.core.borrow_mut();
         let is_there = core.tables.address_of(key).as_ref() == Some(namespace);
@@ -63,10 +63,6 @@ impl Shard {
             let said = FarSaid::Release { pid: lost.pid, shard: keeper.shard.0 };
             return core.tables.say_far(namespace, keeper.node, FarWord::new(namespace, asker, said));
         };
-        let (had, now) = (std::mem::take(&mut lost.had), core.tables.env.now);
-        if let Some(state) = core.tables.sockets.get_mut(key).and_then(state_of_mut) {
-            state.note_given(had, now);
-        }
         core.restore(key, lost, offset, Stage::Arriving(Arriving { offset, keeper, since: None }));
         if let Some(socket) = core.tables.sockets.get_mut(key) {
             socket.extra_mut().connect_step = Some((0, auth));

@@ -55,7 +55,7 @@ pub(crate) struct RecoveryState {
     pub(crate) since: Option<Box<[u64]>>,
     /// The socket was another process'. What that one has given along may come here as well, late, until then.
     pub(crate) given: Option<Box<(Time, FxHashSet<EventId>)>>,
-    /// It is reserved for another process: what its client has got lately, so that it does not get it there again.
+    /// It is reserved for an asker: what its client has got lately, so that it does not get it there again.
     pub(crate) had: Vec<EventId>,
 }
 
