@@ -125,6 +125,10 @@ pub(super) const SENTENCES: &[(&str, &str)] = &[
         "How long messages may gather before they are sent: more throughput for later delivery.",
     ),
     ("pending_bytes_max", "Bytes of events that may wait behind a socket's running asynchronous handler."),
+    (
+        "concurrent_handlers_max",
+        "Handlers of on_concurrent that run for one socket at a time; its later events wait then.",
+    ),
     ("poll_packets_max", "Packets in one long-polling response."),
     ("connections_max", "Connections one shard accepts; beyond it a new one is closed at once."),
     ("sessions_max", "Sessions one shard opens; beyond it a handshake is answered 503 with Retry-After."),
