@@ -193,12 +193,11 @@ fn event_frames(name: &str) -> Vec<u8> {
 }
 
 fn event_answer_len(name: &str) -> usize {
-    let len = match name.split_once(" <- ").expect("a row says what is sent").1 {
+    match name.split_once(" <- ").expect("a row says what is sent").1 {
         "binary" => 2 + r#"461-427[{"_placeholder":true,"num":0}]"#.len() + 4 + 1_024,
         "text" => 2 + r#"43427[""]"#.len() + 64,
         _ => 2 + "43427[]".len() + OBJECT.len(),
-    };
-    len
+    }
 }
 
 /// Values of every event, and a buffer for every answer.

@@ -243,7 +243,7 @@ fn register(io: &mut Namespace) {
             *count
         })
     });
-    later(io);
+    answers_later(io);
     io.on("client-id", |cx: &mut Context| cx.client_id());
     io.on("kick-me", |cx: &mut Context| cx.disconnect());
     targets(io);
@@ -256,7 +256,7 @@ fn register(io: &mut Namespace) {
 
 /// Answers that are given later: in order, in no order, from this shard, from a thread, never.
 #[expect(clippy::disallowed_methods, reason = "a thread of the user's may wait")]
-fn later(io: &mut Namespace) {
+fn answers_later(io: &mut Namespace) {
     io.on_async("slow", |_: Socket, millis: u64, value: RawJson| async move {
         shardcast::sleep(Duration::from_millis(millis)).await;
         value

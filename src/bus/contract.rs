@@ -6,6 +6,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test with real brokers waits in real time")]
 
+#[allow(dead_code, reason = "brokers with TLS are what tests of whole programs start")]
 #[path = "../../tests/process/broker.rs"]
 pub(crate) mod process;
 

@@ -219,15 +219,7 @@ async fn send_on(
     let mut turn = 0;
     let mut count_at = now();
     loop {
-        let hello = hub.borrow_mut().take_hello();
-        if let Some(hello) = hello
-            && batch.has_room_for(&hello, sender, stats)
-        {
-            // Once a second, so that no server takes the connection for one that is not used, and no word of it is left unread.
-            sender.unconfirmed()?;
-            in_time(sender.send_ahead(&[hello])).await?;
-            stats.published.add(1);
-        }
+        say_hello(hub, sender, batch, stats).await?;
         batch.confirm_if_due(sender, stats, now())?;
         if batch.has_untried() && !hub.borrow().is_holding() {
             send_batch(sender, batch, stats, now).await?;
@@ -238,20 +230,10 @@ async fn send_on(
         }
         let (add, remove) = {
             let mut hub = hub.borrow_mut();
-            hub.handle_timeout(now());
-            while !hub.is_holding()
-                && hub.posts().len() < BATCH_MAX
-                && let Some(said) = link.next()
-            {
-                hub.say(&said, now());
-            }
+            take_said(&mut hub, link, batch, now());
             for waiting in hub.take_answering() {
                 let (asker, receiver) = waiting.into_parts();
                 answering.spawn(async move { (asker, receiver.await.unwrap_or(Err(AckError::Stopped))) });
-            }
-            if !hub.is_holding() {
-                let count = hub.posts().len().min(BATCH_MAX);
-                batch.posts.extend(hub.posts().drain(..count));
             }
             stats.processes.store(hub.fleet.len() as u64, Relaxed);
             hub.ring_bells();
@@ -290,6 +272,40 @@ async fn send_on(
             }
             link.wake_up();
         }
+    }
+}
+
+/// Says that this process is there, before all that waits. Once a second, so that no server takes the connection for one that is not
+/// used, and no word of it is left unread.
+async fn say_hello(
+    hub: &RefCell<Hub>,
+    sender: &mut impl Sender,
+    batch: &Batch,
+    stats: &LinkStats,
+) -> Result<(), Fault> {
+    let hello = hub.borrow_mut().take_hello();
+    if let Some(hello) = hello
+        && batch.has_room_for(&hello, sender, stats)
+    {
+        sender.unconfirmed()?;
+        in_time(sender.send_ahead(&[hello])).await?;
+        stats.published.add(1);
+    }
+    Ok(())
+}
+
+/// Takes out of the link what shards have said, and puts what becomes of it into the batch.
+fn take_said(hub: &mut Hub, link: &LinkReceiver, batch: &mut Batch, now: Time) {
+    hub.handle_timeout(now);
+    while !hub.is_holding()
+        && hub.posts().len() < BATCH_MAX
+        && let Some(said) = link.next()
+    {
+        hub.say(&said, now);
+    }
+    if !hub.is_holding() {
+        let count = hub.posts().len().min(BATCH_MAX);
+        batch.posts.extend(hub.posts().drain(..count));
     }
 }
 
