@@ -104,7 +104,7 @@ pub use base::ids::Sid;
 pub use config::engine::EngineOptions;
 pub use config::queue::formats::{QueueFormat, QueueFormats};
 pub use config::queue::url::QueueUrl;
-pub use config::{Config, EndpointSettings, Io, Parser};
+pub use config::{Config, EndpointSettings, Io, Parser, Survives};
 #[cfg(feature = "bus")]
 pub use driver::emitter::EmitError;
 pub use mesh::link::QueueStats;

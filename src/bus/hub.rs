@@ -10,10 +10,13 @@ mod delivering;
 mod far;
 mod heard;
 mod hold;
+mod left;
 mod servers;
 mod settled;
 mod states;
 mod words;
+
+pub(crate) use left::LeftWork;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -29,7 +32,7 @@ use crate::base::time::Time;
 use crate::bus::fleet::{Fleet, HELLO_EVERY};
 use crate::bus::hub::hold::Hold;
 use crate::bus::hub::words::outline;
-use crate::bus::ids::one_process;
+use crate::bus::ids::{event_id, one_process};
 use crate::bus::own::{self, Asked, ChangeWord, Envelope, Hello, NodeId, Raw, To, Word};
 use crate::bus::questions::{Awaited, Questions};
 use crate::bus::seldom::Seldom;
@@ -102,7 +105,11 @@ pub(crate) struct Hub {
     pub(crate) questions: Questions,
     lookups: far::Lookups,
     held: settled::Held,
+    /// Sockets of processes that are gone, if the broker keeps them.
+    left: Option<left::Left>,
     posts: VecDeque<Post>,
+    /// Posts that were taken to be sent.
+    posts_taken: u64,
     /// The last one, until it is sent: before everything else that waits.
     hello: Option<Post>,
     hold: Hold,
@@ -163,7 +170,9 @@ impl Hub {
             questions,
             lookups: far::Lookups::default(),
             held: settled::Held::default(),
+            left: None,
             posts: VecDeque::new(),
+            posts_taken: 0,
             hello: None,
             hold: Hold::default(),
             answering: Vec::new(),
@@ -220,6 +229,7 @@ impl Hub {
         // What others asked is not answered: whoever waits for the shards is gone with the connection.
         self.answers_owed = self.answering.len();
         self.held.clear();
+        self.give_back_left();
         self.give_up(Time::NEVER);
     }
 
@@ -263,6 +273,13 @@ impl Hub {
         &mut self.posts
     }
 
+    /// So many of it at most, in order.
+    pub(crate) fn take_posts(&mut self, len_max: usize) -> impl Iterator<Item = Post> {
+        let len = self.posts.len().min(len_max);
+        self.posts_taken += len as u64;
+        self.posts.drain(..len)
+    }
+
     /// Questions that shards have been asked for others since the last call: each must come back by [`answer`](Hub::answer).
     pub(crate) fn take_answering(&mut self) -> Vec<Answering> {
         std::mem::take(&mut self.answering)
@@ -289,6 +306,7 @@ impl Hub {
             }
             Said::Ask(inquiry) => question = self.ask(inquiry, now),
             Said::Far { to, word } => self.say_far(*to, word, now),
+            Said::Left { pid, socket } => self.leave(pid, socket),
             Said::ServerEvent(event) => self.say_to_servers(event),
             Said::State(news) => self.say_state(news),
             Said::Room { .. } => {}
@@ -311,6 +329,7 @@ impl Hub {
     pub(crate) fn receive(&mut self, delivery: &Delivery, now: Time) {
         self.stats.received.add(1);
         self.now = now;
+        self.begin_passing(delivery);
         match (&delivery.channel, &delivery.body) {
             (Channel::All | Channel::Node(_) | Channel::Slot(_), Body::Bytes(bytes)) => {
                 match own::read(bytes) {
@@ -332,6 +351,7 @@ impl Hub {
             }
             _ => self.hear_foreign(delivery, now),
         }
+        self.end_passing(now);
     }
 
     /// Whether shards have been asked something since the last [`take_answering`](Hub::take_answering).
@@ -348,6 +368,7 @@ impl Hub {
             .min(self.hold.next_timeout())
             .min(self.held.next_timeout())
             .min(foreign.unwrap_or(Time::NEVER))
+            .min(self.left.as_ref().map_or(Time::NEVER, left::Left::next_timeout))
     }
 
     /// Time passed: everything due is done.
@@ -359,6 +380,7 @@ impl Hub {
                 "not all processes have come back to the message queue: what waits goes to those that are there"
             );
         }
+        self.left_timeout(now);
         if self.hello_due <= now {
             if now.since(self.hello_due) >= HELLO_EVERY {
                 // This thread did not run, or the whole machine did not: the silence was ours.
@@ -494,7 +516,7 @@ impl Hub {
         match word {
             Word::Emit { to, .. } | Word::Change { to, .. } if !self.serves(&to) => self.stats.nobodys.add(1),
             Word::Emit { to, frame, id } => {
-                self.hear_emit(&to, frame.0, id.unwrap_or_else(|| far::event_id(from, sequence)));
+                self.hear_emit(&to, frame.0, id.unwrap_or_else(|| event_id(from, sequence)));
             }
             Word::Change { to, change } => {
                 let (namespace, target) = (to.address(), to.target());
@@ -567,6 +589,7 @@ impl Hub {
             frame: Arc::new(frame.to_vec()),
             offset: None,
             id: Some(id),
+            position: self.left.as_ref().and_then(left::Left::passing).unwrap_or_default(),
         });
     }
 
@@ -577,6 +600,7 @@ impl Hub {
         for number in self.questions.forget(Awaited::Peer(id), &peer.name) {
             self.finish_if_answered(number);
         }
+        self.ask_no_more(peer.tag);
     }
 
     fn unreadable(&mut self, channel: &Channel, reason: &str) {

@@ -1,6 +1,7 @@
 //! Hubs of several processes at one broker in memory, whose shards are the test: it reads their inboxes.
 
 mod attack;
+mod left;
 mod questions;
 
 use std::pin::Pin;
@@ -14,7 +15,7 @@ use crate::base::ids::{NodeTag, ShardId, Sid};
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::bus::fleet::{HELLO_EVERY, SILENCE_MAX};
-use crate::bus::hub::{Answering, Hub, HubParts, Identity};
+use crate::bus::hub::{Answering, Hub, HubParts, Identity, LeftWork};
 use crate::bus::memory::{Exchange, Link as Connection, SLOTS};
 use crate::bus::own::{self, Envelope, Hello, Word};
 use crate::bus::subscriptions::LINGER;
@@ -24,6 +25,7 @@ use crate::mesh::link::{Link, LinkBounds, LinkReceiver, Said};
 use crate::mesh::{Bell, INBOX_MESSAGES_MAX, INBOX_OUTSIDE_MESSAGES_MAX, InboxReceiver, Mesh, ShardMessage};
 use crate::message::address::Address;
 use crate::message::inquiry::{AckError, Ask, Findings, Inquiry, Reply};
+use crate::message::recovery::Position;
 use crate::message::target::{Broadcast, Reach, SocketChange, SocketCommand, Target, ToldChange};
 use crate::protocol::socketio::encode::encode_event_raw;
 use crate::protocol::socketio::frames::{FramedEvent, frame_raw};
@@ -137,7 +139,14 @@ impl Node {
 
     fn emit(&self, target: Target, args: &str) {
         let frame = Arc::new(frame("/", args));
-        let broadcast = Broadcast { namespace: root(), target, frame, offset: None, id: None };
+        let broadcast = Broadcast {
+            namespace: root(),
+            target,
+            frame,
+            offset: None,
+            id: None,
+            position: Position::default(),
+        };
         self.link.say(Said::Emit(Arc::new(broadcast))).expect("there is room");
     }
 
@@ -283,10 +292,18 @@ impl Nodes {
         let (add, remove) = node.hub.take_subscriptions(*now);
         exchange.subscribe(connection, &add, &remove).expect("it is up");
         if !node.hub.is_holding() {
-            posts.extend(node.hub.posts().drain(..));
+            posts.extend(node.hub.take_posts(usize::MAX));
         }
         has_moved |= !posts.is_empty();
         exchange.publish(connection, &posts).expect("it is up");
+        while let Some(work) = node.hub.left_work(*now, 0) {
+            match work {
+                LeftWork::Again => {}
+                LeftWork::Take(names) => node.hub.took_left(exchange.take_records(&names), *now),
+                LeftWork::Read(from) => node.hub.has_read_left(&exchange.read_back(from, 3)),
+            }
+            has_moved = true;
+        }
         while let Some(delivery) = exchange.take(connection).expect("it is up") {
             node.hub.receive(&delivery, *now);
             has_moved = true;

@@ -17,6 +17,7 @@ mod hub_tests;
 mod ids;
 #[cfg(feature = "kafka")]
 pub(crate) mod kafka;
+pub(crate) mod left;
 pub(crate) mod make;
 pub(crate) mod memory;
 pub(crate) mod names;
@@ -43,6 +44,7 @@ use crate::base::ids::NodeTag;
 use crate::base::time::Time;
 use crate::mesh::link::Said;
 use crate::message::inquiry::{AnswerText, Ask, Findings};
+use crate::message::recovery::Position;
 use crate::message::target::{SocketChange, Target};
 
 /// Where a message goes, or comes from. Each broker has a way of its own to say it.
@@ -64,6 +66,8 @@ pub(crate) enum Channel {
     Sharded(Box<str>),
     /// A stream of Redis, read from its end, and after a loss from where it was.
     Stream(Box<str>),
+    /// No channel: what is said is kept under this name, for so long, for whoever takes it first. Brokers that keep sockets have it.
+    Record { name: Box<str>, keep: Duration },
 }
 
 /// What a message consists of.
@@ -145,6 +149,9 @@ pub(crate) trait Broker {
 
     /// Whether messages that were published while nobody was connected can still be read.
     fn keeps_messages(&self) -> bool;
+
+    /// From here on sockets are left here when their process ends, and taken from here. For a broker that must do something for it.
+    fn keep_sockets(&mut self) {}
 }
 
 /// The way to the broker.
@@ -175,6 +182,30 @@ pub(crate) trait Sender {
     fn unconfirmed(&mut self) -> Result<usize, Fault> {
         Ok(0)
     }
+
+    /// Takes what is kept under these names, each away from the broker: nobody else gets it.
+    fn take_records(&mut self, names: &[String]) -> impl Future<Output = Result<Vec<Option<Bytes>>, Fault>> {
+        std::future::ready(Ok(vec![None; names.len()]))
+    }
+
+    /// Reads what was published on our own channels from a place on, the place itself included; so many messages at most. Brokers that
+    /// keep sockets have it.
+    fn read_back(
+        &mut self,
+        _from: Position,
+        _len_max: usize,
+    ) -> impl Future<Output = Result<ReadBack, Fault>> {
+        std::future::ready(Ok(ReadBack { deliveries: Vec::new(), is_end: true }))
+    }
+}
+
+/// What of a stream was read again.
+#[derive(Debug, Default)]
+pub(crate) struct ReadBack {
+    /// In order, each with its place.
+    pub(crate) deliveries: Vec<Delivery>,
+    /// There is no more now.
+    pub(crate) is_end: bool,
 }
 
 /// The way from the broker.

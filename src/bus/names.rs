@@ -16,7 +16,8 @@ pub(crate) fn name_of(channel: &Channel) -> Option<String> {
         | Channel::Plain(_)
         | Channel::Pattern(_)
         | Channel::Sharded(_)
-        | Channel::Stream(_) => None,
+        | Channel::Stream(_)
+        | Channel::Record { .. } => None,
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::base::time::Time;
-use crate::bus::hub::{Asker, Hub};
+use crate::bus::hub::{Asker, Hub, LeftWork};
 use crate::bus::make::OnBroker;
 use crate::bus::{Body, Broker, Delivery, Fault, Post, Receiver, Sender};
 use crate::mesh::link::{LinkReceiver, LinkStats};
@@ -36,6 +36,9 @@ const AHEAD_PATIENCE: Duration = Duration::from_millis(20);
 
 /// Between two questions where its word is waited for.
 const CONFIRM_EVERY: Duration = Duration::from_millis(1);
+
+/// Messages of a stream that are read again at once.
+const READ_BACK_MAX: usize = 512;
 
 /// How often a batch is tried that breaks each connection.
 const ATTEMPTS_MAX: u32 = 3;
@@ -69,6 +72,9 @@ const FULL_PATIENCE: Duration = Duration::from_millis(250);
 
 /// How long the end of a server waits for what is still to be sent.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The same where the sockets of this process are to be left with the broker.
+const SOCKETS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Rings the companion, and tells it to stop.
 #[derive(Clone, Debug)]
@@ -140,9 +146,10 @@ impl OnBroker for Line {
     /// Serves the link until the server has stopped, and for a moment longer: what is left is sent, if the broker takes it.
     async fn run(self, broker: impl Broker) {
         let bell = self.bell.clone();
+        let patience = if self.hub.keeps_sockets() { SOCKETS_TIMEOUT } else { GOODBYE_TIMEOUT };
         let overdue = async {
             bell.stopped().await;
-            sleep(GOODBYE_TIMEOUT).await;
+            sleep(patience).await;
         };
         tokio::select! {
             () = self.serve(broker) => {}
@@ -158,6 +165,10 @@ impl Line {
         let hub = RefCell::new(hub);
         let mut batch = Batch { body_bytes_max: message_bytes_max, ..Batch::default() };
         let mut outage = Outage::default();
+        let keeps_sockets = hub.borrow().keeps_sockets();
+        if keeps_sockets {
+            broker.keep_sockets();
+        }
         while !(bell.is_stopping() && link.is_empty()) {
             let opened = timeout(CONNECT_TIMEOUT, open(&mut broker, &hub, now)).await;
             let fault = match opened.unwrap_or_else(|_| Err(Fault::late(CONNECT_TIMEOUT))) {
@@ -228,6 +239,7 @@ async fn send_on(
         while let Some(Ok((asker, found))) = answering.try_join_next() {
             hub.borrow_mut().answer(asker, found);
         }
+        let has_more = serve_left(hub, sender, now, batch.posts.len()).await?;
         let (add, remove) = {
             let mut hub = hub.borrow_mut();
             take_said(&mut hub, link, batch, now());
@@ -263,7 +275,9 @@ async fn send_on(
             hub.borrow_mut().say_goodbye();
             continue;
         }
-        if link.fall_asleep(!is_holding) {
+        if has_more {
+            tokio::task::yield_now().await;
+        } else if link.fall_asleep(!is_holding) {
             let due = hub.borrow().next_timeout().min(batch.next_timeout());
             tokio::select! {
                 () = bell.notify.notified() => {}
@@ -304,9 +318,33 @@ fn take_said(hub: &mut Hub, link: &LinkReceiver, batch: &mut Batch, now: Time) {
         hub.say(&said, now);
     }
     if !hub.is_holding() {
-        let count = hub.posts().len().min(BATCH_MAX);
-        batch.posts.extend(hub.posts().drain(..count));
+        batch.posts.extend(hub.take_posts(BATCH_MAX));
     }
+}
+
+/// Does what the hub wants of the broker for clients of processes that are gone, a part of it at a time. True: there is more.
+async fn serve_left(
+    hub: &RefCell<Hub>,
+    sender: &mut impl Sender,
+    now: &Clock,
+    unsent: usize,
+) -> Result<bool, Fault> {
+    for _ in 0..TURN_MAX {
+        let work = hub.borrow_mut().left_work(now(), unsent);
+        match work {
+            None => return Ok(false),
+            Some(LeftWork::Again) => {}
+            Some(LeftWork::Take(names)) => {
+                let records = in_time(sender.take_records(&names)).await?;
+                hub.borrow_mut().took_left(records, now());
+            }
+            Some(LeftWork::Read(from)) => {
+                let read = in_time(sender.read_back(from, READ_BACK_MAX)).await?;
+                hub.borrow_mut().has_read_left(&read);
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// What the broker is to take soon.
@@ -410,6 +448,7 @@ fn hear(hub: &mut Hub, delivery: &Delivery, now: Time) -> bool {
         || !hub.posts().is_empty()
         || hub.is_answering()
         || hub.next_timeout() < due
+        || hub.has_left_work()
 }
 
 /// Lets the others on this thread have their turn now and then: a client that is always ready never waits by itself.

@@ -55,6 +55,11 @@ impl Subscriptions {
         }
     }
 
+    /// How many the broker has.
+    pub(crate) fn slots(&self) -> u32 {
+        self.slots as u32
+    }
+
     /// The broker's slot of one of the link's.
     pub(crate) fn slot(&self, slot: u16) -> u16 {
         (usize::from(slot) & (self.slots - 1)) as u16

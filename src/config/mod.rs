@@ -168,6 +168,10 @@ pub struct Config {
     pub recovery_bytes_max: usize,
     /// Lost sockets that one shard waits for; beyond it those go that were lost first. Default 10,000.
     pub recovery_sessions_max: usize,
+    /// What of a process recovery survives: with `stop`, a process that ends leaves its sockets with the message queue, and their
+    /// clients come back to another process as the sockets that they were. It needs a queue that keeps what is said,
+    /// `redis://host?mode=streams`. Default `nothing`.
+    pub recovery_survives: Survives,
     /// Whether large WebSocket messages are compressed with clients that can (RFC 7692). Default false, as in Node.
     pub permessage_deflate: bool,
     /// Bytes that a connection's compressed messages may inflate to for each byte of them, beyond one message of
@@ -206,6 +210,18 @@ pub enum Io {
     Epoll,
     /// io_uring through monoio in place of our own ring: for comparison.
     Monoio,
+}
+
+/// Which ends of a process its lost connections can be recovered after, by another process: see [`Config::recovery_survives`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Survives {
+    /// None: what a process keeps for clients ends with it.
+    #[default]
+    Nothing,
+    /// That it was asked to stop, as for a new version.
+    Stop,
 }
 
 /// How clients write Socket.IO packets. A stock client is told by its code, and says nothing about it on the wire.
@@ -307,6 +323,7 @@ impl Default for Config {
             recovery_events_max: 128,
             recovery_bytes_max: 64 * 1024,
             recovery_sessions_max: 10_000,
+            recovery_survives: Survives::Nothing,
             permessage_deflate: false,
             inflate_ratio_max: 200,
             http_compression: true,
@@ -398,6 +415,12 @@ impl Config {
             let (least, most) = head_bytes.into_inner();
             return Err(format!("head_bytes_max = {}: it is {least} to {most}", self.head_bytes_max));
         }
+        if self.recovery_survives != Survives::Nothing && self.recovery_max_disconnection.is_zero() {
+            return Err(
+                "recovery_survives: recovery is off; set recovery_max_disconnection, \"2m\" for example"
+                    .to_owned(),
+            );
+        }
         queue::check_bounds(self.queue_bytes_max, self.queue_message_bytes_max)?;
         if self.flush_window > FLUSH_WINDOW_MAX {
             return Err(format!("flush_window = {:?}: the most is {FLUSH_WINDOW_MAX:?}", self.flush_window));
@@ -442,6 +465,7 @@ mod tests {
                 Config { recovery_max_disconnection: Duration::MAX, ..Config::default() },
                 "recovery_max_disconnection",
             ),
+            (Config { recovery_survives: Survives::Stop, ..Config::default() }, "recovery_survives"),
             (Config { shutdown_spread: Duration::MAX, ..Config::default() }, "shutdown_spread"),
             (Config { shutdown_timeout: Duration::MAX, ..Config::default() }, "shutdown_timeout"),
             (Config { outbox_bytes_max: 0, ..Config::default() }, "outbox_bytes_max"),

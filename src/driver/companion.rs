@@ -10,10 +10,12 @@ use std::thread::JoinHandle;
 
 use crate::base::ids::NodeTag;
 use crate::bus::hub::{Hub, HubParts, Identity};
+use crate::bus::left::LeftLimits;
 use crate::bus::make;
 use crate::bus::run::{CompanionBell, Line};
-use crate::config::Config;
+use crate::config::queue::MessageQueue;
 use crate::config::queue::shared::Queue;
+use crate::config::{Config, Survives};
 use crate::driver::clock::Clock;
 use crate::driver::machine;
 use crate::mesh::Mesh;
@@ -27,7 +29,16 @@ pub(crate) struct Prepared {
     me: Identity,
     /// As it is set: 0 is what each broker takes.
     message_bytes_max: usize,
-    lines: Vec<(Queue, LinkReceiver, CompanionBell, Arc<LinkStats>)>,
+    lines: Vec<PreparedLine>,
+}
+
+/// One link before it runs.
+struct PreparedLine {
+    queue: Queue,
+    link: LinkReceiver,
+    bell: CompanionBell,
+    stats: Arc<LinkStats>,
+    limits: Option<LeftLimits>,
 }
 
 /// The thread, while it runs.
@@ -50,15 +61,31 @@ pub(crate) fn prepare(queues: &[Queue], config: &Config, unix_millis: u64) -> (L
         let names_rooms = make::names_rooms(&queue.queue);
         let message_bytes_max = queue.queue.message_bytes_max(config.queue_message_bytes_max);
         let bounds = LinkBounds { bytes_max: config.queue_bytes_max, message_bytes_max };
-        let (link, receiver) = Link::new(tag, bounds, names_rooms, Box::new(bell.clone()));
+        let (mut link, receiver) = Link::new(tag, bounds, names_rooms, Box::new(bell.clone()));
+        let limits = left_limits(&queue.queue, config);
+        if limits.is_some() {
+            link = link.keeping_sockets();
+        }
         let link = Arc::new(link);
-        lines.push((queue.clone(), receiver, bell, Arc::clone(&link.stats)));
+        let stats = Arc::clone(&link.stats);
+        lines.push(PreparedLine { queue: queue.clone(), link: receiver, bell, stats, limits });
         links.extend(queue.endpoints.iter().map(|path| (path.clone(), Arc::clone(&link))));
     }
     (
         Links::new(tag, process, links),
         Some(Prepared { me, message_bytes_max: config.queue_message_bytes_max, lines }),
     )
+}
+
+/// What the broker of a queue keeps of sockets, if it is to keep any.
+fn left_limits(queue: &MessageQueue, config: &Config) -> Option<LeftLimits> {
+    let is_wanted = config.recovery_survives != Survives::Nothing;
+    (is_wanted && queue.can_keep_sockets()).then_some(LeftLimits {
+        keep: config.recovery_max_disconnection,
+        events_max: config.recovery_events_max,
+        bytes_max: config.recovery_bytes_max,
+        rooms_max: config.rooms_per_socket_max,
+    })
 }
 
 /// Who this process is to others from now on.
@@ -79,7 +106,7 @@ pub(crate) fn identity(unix_millis: u64) -> Identity {
 impl Prepared {
     /// Starts the thread. It connects by itself, now and whenever a connection breaks.
     pub(crate) fn start(self, mesh: &Arc<Mesh>, clock: Clock) -> Result<Companion, String> {
-        let bells = self.lines.iter().map(|(_, _, bell, _)| bell.clone()).collect();
+        let bells = self.lines.iter().map(|line| line.bell.clone()).collect();
         let mesh = Arc::clone(mesh);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -87,7 +114,8 @@ impl Prepared {
             .map_err(|error| format!("the message queue's thread: {error}"))?;
         let work = move || {
             let mut lines: Vec<Pin<Box<dyn Future<Output = ()>>>> = Vec::new();
-            for (Queue { queue, endpoints, namespaces }, link, bell, stats) in self.lines {
+            for PreparedLine { queue, link, bell, stats, limits } in self.lines {
+                let Queue { queue, endpoints, namespaces } = queue;
                 let message_bytes_max = queue.message_bytes_max(self.message_bytes_max);
                 let parts = HubParts {
                     me: self.me.clone(),
@@ -98,8 +126,12 @@ impl Prepared {
                     slots: make::slots(&queue),
                     foreign: make::foreign_formats(&queue, &self.me, (&namespaces, message_bytes_max)),
                 };
+                let mut hub = Hub::new(parts);
+                if let Some(limits) = limits {
+                    hub.keep_sockets(limits);
+                }
                 let line = Line {
-                    hub: Hub::new(parts),
+                    hub,
                     link,
                     bell,
                     mesh: Arc::clone(&mesh),

@@ -19,6 +19,7 @@ use crate::mesh::{Bell, INBOX_OUTSIDE_BYTES_MAX};
 use crate::message::address::Address;
 use crate::message::far::FarWord;
 use crate::message::inquiry::Inquiry;
+use crate::message::left::LeftSocket;
 use crate::message::server_event::ServerEvent;
 use crate::message::state::StateNews;
 use crate::message::target::{Broadcast, Reach, Target, ToldChange};
@@ -34,6 +35,9 @@ pub(crate) const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The same for one question: what a shard is given at once, and keeps in its share for other processes until it looks.
 pub(crate) const REPORT_BYTES_MAX: usize = INBOX_OUTSIDE_BYTES_MAX;
+
+/// What sockets of processes that are gone may keep in memory while their clients come back, in bytes, with what is read again for them.
+pub(crate) const LEFT_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// Rooms are told apart by this many slots; a broker may have fewer.
 pub(crate) const ROOM_SLOTS: usize = 64 * 1024;
@@ -56,6 +60,8 @@ pub(crate) enum Said {
     Room { namespace: Address, room: Option<String>, is_held: bool },
     /// Tell the process with this tag about a socket that is to come back; `None`: whoever may have it.
     Far { to: Option<NodeTag>, word: Box<FarWord> },
+    /// Leave a socket with the broker, as this process ends: whoever knows the private id may go on with it.
+    Left { pid: Sid, socket: Box<LeftSocket> },
 }
 
 impl Said {
@@ -65,7 +71,11 @@ impl Said {
             Said::Emit(broadcast) => Some(&broadcast.target),
             Said::Change(told) => Some(&told.command.target),
             Said::Ask(inquiry) => Some(&inquiry.target),
-            Said::ServerEvent(_) | Said::State(_) | Said::Room { .. } | Said::Far { .. } => None,
+            Said::ServerEvent(_)
+            | Said::State(_)
+            | Said::Room { .. }
+            | Said::Far { .. }
+            | Said::Left { .. } => None,
         }
     }
 
@@ -78,6 +88,7 @@ impl Said {
             Said::ServerEvent(event) => event.len_bytes(),
             Said::State(news) => news.len_bytes(),
             Said::Far { word, .. } => word.len_bytes(),
+            Said::Left { socket, .. } => socket.len_bytes(),
             Said::Room { room, .. } => room.as_ref().map_or(0, String::len),
         }
     }
@@ -114,6 +125,8 @@ pub(crate) struct Link {
     tag: NodeTag,
     /// A format has channels for namespaces or rooms, and must know their names.
     names_rooms: bool,
+    /// Sockets are left with the broker when this process ends.
+    pub(crate) keeps_sockets: bool,
     pub(crate) interests: Arc<Interests>,
     pub(crate) stats: Arc<LinkStats>,
 }
@@ -141,6 +154,12 @@ pub(crate) struct LinkStats {
     pub(crate) nobodys: Count,
     /// Those that could not be read.
     pub(crate) unreadable: Count,
+    /// Sockets that this process has left with the broker.
+    pub(crate) sockets_left: Count,
+    /// Sockets that this process has gone on with, from what others had left.
+    pub(crate) sockets_taken: Count,
+    /// Sockets that were left and that this process could not go on with.
+    pub(crate) sockets_given_up: Count,
     /// Other processes that are known now.
     pub(crate) processes: AtomicU64,
 }
@@ -175,6 +194,13 @@ pub struct QueueStats {
     pub nobodys: u64,
     /// Those that could not be read; the log says why.
     pub unreadable: u64,
+    /// Sockets that this process has left with the broker, as it stops: see `recovery_survives`.
+    pub sockets_left: u64,
+    /// Sockets of processes that are gone, which clients have come back to here.
+    pub sockets_taken: u64,
+    /// Sockets of processes that are gone, which clients have claimed here in vain: they had missed more than the broker keeps, or too
+    /// many came at once.
+    pub sockets_given_up: u64,
 }
 
 /// A number that only grows.
@@ -218,7 +244,33 @@ impl Link {
             interests: Arc::clone(&interests),
         };
         let stats = Arc::default();
-        (Link { queue: sender, bytes, bounds, is_asleep, bell, tag, names_rooms, interests, stats }, receiver)
+        let keeps_sockets = false;
+        let link = Link {
+            queue: sender,
+            bytes,
+            bounds,
+            is_asleep,
+            bell,
+            tag,
+            names_rooms,
+            keeps_sockets,
+            interests,
+            stats,
+        };
+        (link, receiver)
+    }
+
+    /// The same link, by which sockets are left with the broker. Then what is said to one socket goes to the broker as well: its client
+    /// may be about to come back elsewhere.
+    #[must_use]
+    pub(crate) fn keeping_sockets(self) -> Link {
+        self.interests.note_moved();
+        Link { keeps_sockets: true, ..self }
+    }
+
+    /// Whether sockets can be left now without filling the queue: the rest is for what they still say.
+    pub(crate) fn takes_sockets(&self) -> bool {
+        self.bytes.load(Relaxed) < self.bounds.bytes_max / 2 && !self.queue.is_full()
     }
 
     /// Whether other processes may have to do with a target. The sockets whose ids are named are of this process if its tag is in
@@ -282,6 +334,9 @@ impl Link {
             repeated: stats.repeated.get(),
             nobodys: stats.nobodys.get(),
             unreadable: stats.unreadable.get(),
+            sockets_left: stats.sockets_left.get(),
+            sockets_taken: stats.sockets_taken.get(),
+            sockets_given_up: stats.sockets_given_up.get(),
         }
     }
 

@@ -30,7 +30,7 @@ use crate::message::ack::AckAnswer;
 use crate::message::far::{FarSaid, FarWord};
 use crate::message::files::FileAnswer;
 use crate::message::inquiry::{Inquiry, Report, Request};
-use crate::message::recovery::RecoveryMessage;
+use crate::message::recovery::{Position, RecoveryMessage};
 use crate::message::server_event::ServerCall;
 use crate::message::state::{StateMessage, StateNews};
 
@@ -79,6 +79,9 @@ pub(crate) enum ShardMessage {
     /// What another process says of a socket that comes back.
     #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "nobody speaks from outside"))]
     Far(Box<FarWord>),
+    /// What the broker's stream has up to this place and concerns this process has been passed on.
+    #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "the hub says it"))]
+    Passed(Position),
     /// Change a state room.
     State(Arc<StateMessage>),
     /// Another process has said something of a state room.

@@ -27,6 +27,7 @@ impl ShardMessage {
             ShardMessage::Command(command, _) => command.target.len_bytes(),
             ShardMessage::StateNews(news) => news.len_bytes(),
             ShardMessage::TellStates
+            | ShardMessage::Passed(_)
             | ShardMessage::Trace { .. }
             | ShardMessage::Shutdown
             | ShardMessage::StopInTurn(_) => 0,

@@ -88,6 +88,10 @@ impl OffsetText {
     pub(crate) fn parse(&self) -> Option<Offset> {
         Offset::parse(&self.0)
     }
+
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.0.len()
+    }
 }
 
 impl FarWord {

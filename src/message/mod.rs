@@ -7,6 +7,7 @@ pub(crate) mod address;
 pub(crate) mod far;
 pub(crate) mod files;
 pub(crate) mod inquiry;
+pub(crate) mod left;
 pub(crate) mod names;
 pub(crate) mod peer;
 pub(crate) mod recovery;

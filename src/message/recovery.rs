@@ -69,11 +69,40 @@ impl fmt::Display for Offset {
     }
 }
 
+impl EventId {
+    /// The process and the shard that gave the number, if it is one that all shards of the process may get.
+    pub(crate) fn publisher(self) -> Option<(NodeTag, ShardId)> {
+        let [0, one, two, three, high, low, 0, 0] = self.0.to_be_bytes() else { return None };
+        Some((NodeTag([one, two, three]), ShardId(u16::from_be_bytes([high, low]))))
+    }
+}
+
+/// A place in the stream of a broker that keeps messages; what is later has a larger one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct Position(pub(crate) u64, pub(crate) u64);
+
+impl Position {
+    /// Reads what a broker calls it: one number, or two with a hyphen between them.
+    #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "brokers are of that feature"))]
+    pub(crate) fn parse(text: &str) -> Option<Position> {
+        let (first, second) = text.split_once('-').unwrap_or((text, "0"));
+        Some(Position(first.parse().ok()?, second.parse().ok()?))
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}-{}", self.0, self.1)
+    }
+}
+
 /// An event that a socket was sent, or would have been.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
     pub(crate) offset: Offset,
     pub(crate) id: EventId,
+    /// It is in the broker's stream as well, if that is one which keeps messages.
+    pub(crate) is_in_stream: bool,
     pub(crate) at: Time,
     pub(crate) frame: SharedFrame,
 }
@@ -149,6 +178,27 @@ pub(crate) enum RecoveryMessage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_id_says_who_published_it_where_all_shards_may_get_it() {
+        let offset =
+            Offset { node: Some(NodeTag([1, 0, 255])), origin: ShardId(0x102), number: 7, is_local: false };
+        assert_eq!(offset.event_id().publisher(), Some((NodeTag([1, 0, 255]), ShardId(0x102))));
+        assert_eq!(Offset { is_local: true, ..offset }.event_id().publisher(), None);
+        assert_eq!(EventId(1 << 63, 7).publisher(), None, "named by its message");
+    }
+
+    #[test]
+    fn positions_are_read_as_they_are_written_and_are_in_order() {
+        let rows = [("0-0", (0, 0)), ("5-18", (5, 18)), ("10-2", (10, 2)), ("11", (11, 0))];
+        let read: Vec<Position> = rows.iter().filter_map(|(text, _)| Position::parse(text)).collect();
+        assert!(read.is_sorted());
+        assert_eq!(read, rows.map(|(_, (first, second))| Position(first, second)));
+        assert_eq!(read[1].to_string(), "5-18");
+        for text in ["", "-", "5-", "-5", "a", "1-2-3", "18446744073709551616"] {
+            assert_eq!(Position::parse(text), None, "{text:?}");
+        }
+    }
 
     #[test]
     fn an_offset_comes_back_as_it_was_and_in_no_other_way() {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use crate::base::buffer::{Pooled, SharedFrame};
 use crate::message::address::Address;
 use crate::message::names::Names;
-use crate::message::recovery::{EventId, Offset};
+use crate::message::recovery::{EventId, Offset, Position};
 
 /// A frame with its addressees.
 #[derive(Debug, Default)]
@@ -18,6 +18,8 @@ pub(crate) struct Broadcast {
     pub(crate) offset: Option<Offset>,
     /// What it is called in all processes, if it came from another or may go to one.
     pub(crate) id: Option<EventId>,
+    /// Where it stands in the broker's stream; before everything, if it did not come from there.
+    pub(crate) position: Position,
 }
 
 /// Who is meant: everybody in the namespace or the members of any of some rooms, less the members of others.

@@ -13,6 +13,7 @@ use crate::config::queue::url::QueueUrl;
 use crate::driver::emitter::{EmitError, Outcome, Speaker};
 use crate::mesh::link::Said;
 use crate::message::address::Address;
+use crate::message::recovery::Position;
 use crate::message::target::{Broadcast, SocketChange, SocketCommand, Target, ToldChange, WhenBehind};
 use crate::server::{Error, Result};
 use crate::shard::user::current::current;
@@ -188,8 +189,14 @@ impl EmitTo<'_> {
             return Emitting(State::Failed(EmitError::Refused(error)));
         }
         let EmitTo { emitter, address, target } = self;
-        let broadcast =
-            Broadcast { namespace: address, target, frame: Arc::new(frame), offset: None, id: None };
+        let broadcast = Broadcast {
+            namespace: address,
+            target,
+            frame: Arc::new(frame),
+            offset: None,
+            id: None,
+            position: Position::default(),
+        };
         emitter.say(Said::Emit(Arc::new(broadcast)))
     }
 

@@ -97,6 +97,7 @@ impl Config {
         "recovery_events_max",
         "recovery_bytes_max",
         "recovery_sessions_max",
+        "recovery_survives",
         "permessage_deflate",
         "inflate_ratio_max",
         "http_compression",

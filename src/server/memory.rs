@@ -10,12 +10,12 @@
 
 use crate::base::buffer::{SHARED_SPARES_MAX, SPARE_BUFFER_BYTES_MAX, SPARE_BUFFERS_MAX};
 use crate::base::limits::NAMESPACE_BYTES_MAX;
-use crate::config::Config;
+use crate::config::{Config, Survives};
 use crate::driver::files::coded::CODED_FILES_BYTES_MAX;
 use crate::driver::files::{FILES_WAITING_MAX, UNCODED_BYTES_MAX, UNDELIVERED_BYTES_MAX};
 use crate::driver::{self, machine, ring};
 use crate::mesh::interest::INTEREST_BYTES_MAX;
-use crate::mesh::link::ANSWERS_BYTES_MAX;
+use crate::mesh::link::{ANSWERS_BYTES_MAX, LEFT_BYTES_MAX};
 use crate::mesh::{
     INBOX_BYTES_MAX, INBOX_MESSAGES_MAX, INBOX_OUTSIDE_BYTES_MAX, INBOX_OUTSIDE_MESSAGES_MAX, ShardMessage,
 };
@@ -169,6 +169,7 @@ impl MemoryBounds {
             part("interest", INTEREST_BYTES_MAX, ""),
             part("log", log_bytes(), ""),
             part("message queues", config.queue_bytes_max.saturating_mul(queues), "queue_bytes_max"),
+            part("sockets of processes", left_bytes(config, queues), ""),
             part("answers of processes", if queues > 0 { ANSWERS_BYTES_MAX } else { 0 }, ""),
         ];
         let part_owed = outboxes_bytes_max / shards.max(1);
@@ -226,6 +227,11 @@ impl MemoryBounds {
             parts.iter().find(|part| !part.setting.is_empty()).map_or("shards", |part| part.setting);
         format!("{named}. Lower {setting}, or shards")
     }
+}
+
+/// What is kept for clients that come back from processes that are gone.
+fn left_bytes(config: &Config, queues: usize) -> usize {
+    if config.recovery_survives == Survives::Nothing { 0 } else { LEFT_BYTES_MAX.saturating_mul(queues) }
 }
 
 /// What one client has beside its part of what is shared.

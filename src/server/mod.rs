@@ -32,7 +32,7 @@ use crate::base::guard::guarded;
 use crate::config::engine::EngineOptions;
 use crate::config::queue::shared::Queue;
 use crate::config::queue::url::QueueUrl;
-use crate::config::{Config, EndpointSettings};
+use crate::config::{Config, EndpointSettings, Survives};
 use crate::driver::signals::StopSignals;
 use crate::driver::{self, AppMaker, Running, Start, TaskMaker};
 use crate::protocol::flask::signer::CookieSigner;
@@ -421,6 +421,12 @@ impl Server {
             return Err(Error(format!("every {period:?}: the least is {PERIOD_MIN:?}")));
         }
         let queues = endpoint::queues(&blueprint.endpoints)?;
+        let survives = blueprint.config.recovery_survives != Survives::Nothing;
+        if survives && !queues.iter().any(|queue| queue.queue.can_keep_sockets()) {
+            return Err(Error(
+                "recovery_survives: sockets are left with a message queue that keeps what is said: message_queue = \"redis://host:6379?mode=streams\"".to_owned(),
+            ));
+        }
         folders::warn_of_missing(&blueprint.folders);
         let handle = blueprint.handle.clone();
         let config = Arc::new(blueprint.config.clone());

@@ -172,6 +172,10 @@ pub(super) const SENTENCES: &[(&str, &str)] = &[
         "Lost sockets that one shard waits for; beyond it those go that were lost first.",
     ),
     (
+        "recovery_survives",
+        "What of a process recovery survives: with stop, a process that ends leaves its sockets with the message queue, and their clients come back to another process as the sockets that they were.",
+    ),
+    (
         "permessage_deflate",
         "Whether large WebSocket messages are compressed with clients that can (RFC 7692).",
     ),

@@ -179,6 +179,7 @@ impl Shard {
             ShardMessage::RelayCommand(command) => shard.core.borrow_mut().relay_command(&command),
             ShardMessage::Recovery(message) => shard.recover(*message),
             ShardMessage::Far(word) => shard.recover_far(*word),
+            ShardMessage::Passed(position) => shard.core.borrow_mut().pass(position),
             ShardMessage::Command(command, announcement) => {
                 let mut core = shard.core.borrow_mut();
                 if let Some(namespace) = core.tables.namespaces.find_address(&command.namespace) {

@@ -452,8 +452,13 @@ fn an_event_that_is_long_on_its_way_to_one_of_two_shards_comes_once() {
         frame_event(&mut frame, "/", None, "news", &("late", offset.to_string())).expect("it is JSON");
         let target = Target { rooms: ["red"].into_iter().collect(), ..Target::default() };
         let namespace = Address::new(None, "/");
-        let broadcast =
-            Arc::new(Broadcast { namespace, target, frame: Arc::new(frame), offset: Some(offset), id: None });
+        let broadcast = Arc::new(Broadcast {
+            namespace,
+            target,
+            frame: Arc::new(frame),
+            offset: Some(offset),
+            ..Broadcast::default()
+        });
         let send = |shard| mesh.send(shard, ShardMessage::Broadcast(Arc::clone(&broadcast)));
         mesh.published.begin(origin, offset.number);
         assert!(send(ShardId(keeper as u16)).is_ok());

@@ -6,12 +6,12 @@ use crate::base::ids::{NodeTag, ShardId};
 use crate::base::time::Time;
 use crate::bus::Channel;
 use crate::bus::hub::Hub;
-use crate::bus::own::{NodeId, Word};
+use crate::bus::own::Word;
 use crate::bus::questions::QUESTIONS_MAX;
 use crate::mesh::ShardMessage;
 use crate::mesh::interest::Audience;
 use crate::message::far::{FarAsker, FarSaid, FarWord};
-use crate::message::recovery::{EventId, NotKept};
+use crate::message::recovery::NotKept;
 use crate::message::target::Target;
 
 /// How many answers a question still gets, where it is more than one: of processes for an asker here, of shards for one elsewhere.
@@ -31,7 +31,7 @@ impl Lookups {
     }
 
     /// Whether an answer that is no socket is the last of its question. One that knows the socket and has not kept enough is.
-    fn is_last(&mut self, asker: FarAsker, reason: NotKept) -> bool {
+    pub(super) fn is_last(&mut self, asker: FarAsker, reason: NotKept) -> bool {
         match self.0.get_mut(&asker) {
             Some(left) if *left > 1 && reason == NotKept::Unknown => {
                 *left -= 1;
@@ -45,32 +45,30 @@ impl Lookups {
     }
 }
 
-/// What an event is called whose publisher gives it no name: by the message that it came in.
-pub(super) fn event_id(from: NodeId, sequence: u64) -> EventId {
-    /// No shard's events have it.
-    const OF_MESSAGES: u64 = 1 << 63;
-    let [a, b, c, d, e, f, g, h, ..] = from;
-    EventId(u64::from_be_bytes([a, b, c, d, e, f, g, h]) | OF_MESSAGES, sequence)
-}
-
 impl Hub {
     /// A shard of this process says something.
     pub(super) fn say_far(&mut self, to: Option<NodeTag>, word: &FarWord, now: Time) {
         match &word.said {
-            FarSaid::Ask { .. } => {
-                let asked = match to {
-                    Some(tag) => self.fleet.with_tag(tag).count(),
-                    None => self.fleet.len(),
-                };
-                self.lookups.expect(word.asker, asked);
-                if asked == 0 {
-                    let said = FarSaid::NotFound(NotKept::Unknown);
-                    return self.tell(word.asker.shard(), FarWord { said, ..word.clone() });
-                }
-            }
+            FarSaid::Ask { .. } if self.left.is_some() => return self.claim_left(to, word),
+            FarSaid::Ask { .. } => return self.ask_far(to, word),
+            FarSaid::GiveUp { .. } if to == Some(self.me.tag) => return self.read_left(word.asker),
+            FarSaid::Release { .. } if to == Some(self.me.tag) => return self.release_left(word.asker),
             FarSaid::NotFound(reason) if !self.lookups.is_last(word.asker, *reason) => return,
             FarSaid::Found { .. } => self.note_moved(now),
             _ => {}
+        }
+        self.post(to.map_or(Channel::All, Channel::Node), Word::Far(word.clone()));
+    }
+
+    /// Asks the other processes who keeps a socket.
+    pub(super) fn ask_far(&mut self, to: Option<NodeTag>, word: &FarWord) {
+        let asked = match to {
+            Some(tag) => self.fleet.with_tag(tag).count(),
+            None => self.fleet.len(),
+        };
+        self.lookups.expect(word.asker, asked);
+        if asked == 0 {
+            return self.not_found(word.asker, NotKept::Unknown, word.clone());
         }
         self.post(to.map_or(Channel::All, Channel::Node), Word::Far(word.clone()));
     }
@@ -96,12 +94,14 @@ impl Hub {
                 }
             }
             FarSaid::NotFound(reason) if is_for_us => {
-                if self.lookups.is_last(word.asker, *reason) {
-                    self.tell(word.asker.shard(), word);
+                let (asker, reason) = (word.asker, *reason);
+                if self.lookups.is_last(asker, reason) {
+                    self.not_found(asker, reason, word);
                 }
             }
             FarSaid::Found { .. } if is_for_us => {
                 self.lookups.0.remove(&word.asker);
+                self.found_elsewhere(word.asker);
                 self.note_moved(now);
                 self.tell(word.asker.shard(), word);
             }
@@ -122,7 +122,7 @@ impl Hub {
         }
     }
 
-    fn tell(&mut self, shard: ShardId, word: FarWord) {
+    pub(super) fn tell(&mut self, shard: ShardId, word: FarWord) {
         self.send(shard, ShardMessage::Far(Box::new(word)));
     }
 }
@@ -131,6 +131,7 @@ impl Hub {
 mod tests {
     use super::*;
     use crate::base::slab::Key;
+    use crate::bus::ids::event_id;
     use crate::message::recovery::{Asker, Offset};
 
     fn asker(place: u32) -> FarAsker {

@@ -8,6 +8,7 @@ use crate::bus::hub::{Asker, Awaited, Hub};
 use crate::bus::{Channel, Delivery, Heard};
 use crate::message::address::Address;
 use crate::message::inquiry::{Ask, Findings};
+use crate::message::recovery::Position;
 use crate::message::target::{Broadcast, SocketCommand};
 
 impl Hub {
@@ -35,7 +36,14 @@ impl Hub {
                     let frame = Arc::new(frame);
                     for address in self.addresses(&namespace) {
                         let (target, frame) = (target.clone(), Arc::clone(&frame));
-                        self.deliver(Broadcast { namespace: address, target, frame, offset: None, id: None });
+                        self.deliver(Broadcast {
+                            namespace: address,
+                            target,
+                            frame,
+                            offset: None,
+                            id: None,
+                            position: Position::default(),
+                        });
                     }
                 }
                 Heard::Change { namespace, target, change } => {

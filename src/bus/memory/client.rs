@@ -8,10 +8,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::super::{Broker, Channel, Delivery, Fault, Post, Receiver, Sender};
+use super::super::{Broker, Channel, Delivery, Fault, Post, ReadBack, Receiver, Sender};
 use super::{Exchange, Link, SLOTS};
+use crate::message::recovery::Position;
 
 /// Names of exchanges that servers of this process have at a time.
 pub(crate) const MEMORY_EXCHANGES_MAX: usize = 1024;
@@ -54,8 +56,7 @@ impl MemoryBroker {
         MemoryBroker { name: name.into(), shared: None }
     }
 
-    /// The exchange itself: tests take it away with `stop`, and bring it back with `start`.
-    #[cfg(test)]
+    /// The exchange itself: whether it keeps sockets is said there, and tests stop and start it.
     pub(crate) fn with_exchange<T>(&mut self, work: impl FnOnce(&mut Exchange) -> T) -> Result<T, Fault> {
         let shared = self.shared()?;
         let mut shared = lock(&shared);
@@ -111,6 +112,11 @@ impl Broker for MemoryBroker {
     fn keeps_messages(&self) -> bool {
         false
     }
+
+    fn keep_sockets(&mut self) {
+        // A name that cannot be had is told when it is connected to.
+        let _ = self.with_exchange(Exchange::keep);
+    }
 }
 
 /// One connection; it ends when both its halves are gone.
@@ -140,6 +146,14 @@ impl Sender for MemorySender {
         shared.ring();
         result
     }
+
+    async fn take_records(&mut self, names: &[String]) -> Result<Vec<Option<Bytes>>, Fault> {
+        Ok(lock(&self.0.shared).exchange.take_records(names))
+    }
+
+    async fn read_back(&mut self, from: Position, len_max: usize) -> Result<ReadBack, Fault> {
+        Ok(lock(&self.0.shared).exchange.read_back(from, len_max))
+    }
 }
 
 pub(crate) struct MemoryReceiver {
@@ -162,8 +176,6 @@ impl Receiver for MemoryReceiver {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use bytes::Bytes;
 
     use super::*;
     use crate::bus::Body;

@@ -2,15 +2,18 @@
 //! away and bring it back.
 //!
 //! [`Exchange`] is a plain value without IO, clock or threads, so that a simulation drives it by itself; [`client`] shares it between
-//! threads, and waits. Like Redis' pub/sub it keeps nothing: who is not connected, or has not subscribed, misses a message.
+//! threads, and waits. Like Redis' pub/sub it keeps nothing: who is not connected, or has not subscribed, misses a message. If a server is to
+//! leave its sockets here ([`Exchange::keep`]), it keeps those, and the last messages of our own channels to be read back.
 
 pub(crate) mod client;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{Body, Channel, Delivery, Fault, Post};
+use super::{Body, Channel, Delivery, Fault, Post, ReadBack};
+use crate::message::recovery::Position;
 
 /// Bytes of messages that wait for one connection. One that is further behind is closed, as Redis does, so that it does not cost
 /// the others memory.
@@ -27,6 +30,13 @@ pub(crate) const MEMORY_PATTERNS_MAX: usize = 64;
 
 /// Slots of rooms. A slot that is heard costs an entry in a table, so there are many.
 pub(crate) const SLOTS: u32 = 16_384;
+
+/// Messages that are kept to be read back, and their bytes; the oldest go.
+pub(crate) const MEMORY_KEPT_LEN_MAX: usize = 16 * 1024;
+pub(crate) const MEMORY_KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Records that are kept until somebody takes them; the oldest go.
+pub(crate) const MEMORY_RECORDS_MAX: usize = 16 * 1024;
 
 /// What a message weighs beside its bytes: its place in a queue, and its channel's name.
 const MESSAGE_BYTES: usize = 128;
@@ -47,6 +57,14 @@ pub(crate) struct Exchange {
     pattern_links: BTreeSet<Link>,
     /// Connections that have something new to take since they were last asked for.
     woken: BTreeSet<Link>,
+    keeps: bool,
+    /// Messages of our own channels, with their places, which are numbers.
+    kept: VecDeque<(u64, Channel, Body)>,
+    kept_bytes: usize,
+    places: u64,
+    /// By name; the number says which of several with one name is there.
+    records: FxHashMap<Box<str>, (u64, Body)>,
+    records_in_order: VecDeque<(u64, Box<str>)>,
 }
 
 /// One connection. One that was broken by the broker stays until it has been told.
@@ -104,11 +122,69 @@ impl Exchange {
                     post.channel
                 )));
             }
+            let place = self.keep_post(post);
             for (listener, copies) in self.hearers(&post.channel) {
-                self.deliver(listener, post, copies);
+                self.deliver(listener, post, (copies, place));
             }
         }
         Ok(())
+    }
+
+    /// From here on what is published can be read back, and records are kept.
+    pub(crate) fn keep(&mut self) {
+        self.keeps = true;
+    }
+
+    /// What is kept by these names, each for the last time.
+    pub(crate) fn take_records(&mut self, names: &[String]) -> Vec<Option<Bytes>> {
+        let taken = names.iter().map(|name| match self.records.remove(name.as_str()) {
+            Some((_, Body::Bytes(bytes))) => Some(bytes),
+            _ => None,
+        });
+        taken.collect()
+    }
+
+    /// Messages of our own channels from a place on, so many at most.
+    pub(crate) fn read_back(&self, from: Position, len_max: usize) -> ReadBack {
+        let start = self.kept.partition_point(|(place, ..)| Position(*place, 0) < from);
+        let read = self.kept.range(start..).take(len_max).map(|(place, channel, body)| Delivery {
+            channel: channel.clone(),
+            body: body.clone(),
+            offset: Some(place.to_string().into()),
+        });
+        ReadBack { deliveries: read.collect(), is_end: self.kept.len() - start < len_max }
+    }
+
+    /// Keeps what is to be kept; the place of a message that can be read back.
+    fn keep_post(&mut self, post: &Post) -> Option<u64> {
+        if !self.keeps {
+            return None;
+        }
+        self.places += 1;
+        let place = self.places;
+        match &post.channel {
+            Channel::Record { name, .. } => {
+                self.records.insert(name.clone(), (place, post.body.clone()));
+                self.records_in_order.push_back((place, name.clone()));
+                if self.records_in_order.len() > MEMORY_RECORDS_MAX
+                    && let Some((place, name)) = self.records_in_order.pop_front()
+                    && self.records.get(&name).is_some_and(|(known, _)| *known == place)
+                {
+                    self.records.remove(&name);
+                }
+                None
+            }
+            Channel::All | Channel::Slot(_) => {
+                self.kept_bytes += weight(&post.body);
+                self.kept.push_back((place, post.channel.clone(), post.body.clone()));
+                while self.kept.len() > MEMORY_KEPT_LEN_MAX || self.kept_bytes > MEMORY_KEPT_BYTES_MAX {
+                    let Some((_, _, body)) = self.kept.pop_front() else { break };
+                    self.kept_bytes -= weight(&body);
+                }
+                Some(place)
+            }
+            _ => None,
+        }
     }
 
     /// The next message of a connection, if one is there. A fault ends the connection.
@@ -134,6 +210,10 @@ impl Exchange {
     #[cfg(test)]
     pub(crate) fn start(&mut self) {
         self.is_down = false;
+        self.kept.clear();
+        self.kept_bytes = 0;
+        self.records.clear();
+        self.records_in_order.clear();
     }
 
     /// Breaks one connection, as a network does; the broker stays.
@@ -221,12 +301,13 @@ impl Exchange {
         hearers
     }
 
-    fn deliver(&mut self, link: Link, post: &Post, copies: usize) {
+    fn deliver(&mut self, link: Link, post: &Post, (copies, place): (usize, Option<u64>)) {
         let Some(connected) = self.links.get_mut(&link) else { return };
         for _ in 0..copies {
             let (channel, body) = (post.channel.clone(), post.body.clone());
             connected.queue_bytes += weight(&body);
-            connected.queue.push_back(Delivery { channel, body, offset: None });
+            let offset = place.map(|place| place.to_string().into());
+            connected.queue.push_back(Delivery { channel, body, offset });
             self.woken.insert(link);
         }
         if connected.queue_bytes > MEMORY_QUEUE_BYTES_MAX {
@@ -296,8 +377,6 @@ fn matches_glob(pattern: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
     use crate::base::ids::NodeTag;
 

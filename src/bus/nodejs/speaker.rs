@@ -349,7 +349,7 @@ impl Foreign for Node {
                 self.note(namespace.name(), room.as_deref(), *is_held);
                 Told::Nothing
             }
-            Said::Far { .. } => Told::Nothing,
+            Said::Far { .. } | Said::Left { .. } => Told::Nothing,
         }
     }
 
@@ -518,7 +518,7 @@ mod tests {
                     assert_eq!(*target, here(event.target.clone()), "{name}");
                     let (namespace, target) = (namespace.clone(), target.clone());
                     let frame = Arc::new(frame.clone());
-                    Said::Emit(Arc::new(Emit { namespace, target, frame, offset: None, id: None }))
+                    Said::Emit(Arc::new(Emit { namespace, target, frame, ..Emit::default() }))
                 }
                 (Message::Join { .. }, changes) => {
                     assert_eq!(changes.len(), 2, "one for each room");

@@ -210,7 +210,11 @@ impl Foreign for Python {
                 None => Told::Nothing,
             },
             // It knows no such thing.
-            Said::Room { .. } | Said::Far { .. } | Said::ServerEvent(_) | Said::State(_) => Told::Nothing,
+            Said::Room { .. }
+            | Said::Far { .. }
+            | Said::Left { .. }
+            | Said::ServerEvent(_)
+            | Said::State(_) => Told::Nothing,
         }
     }
 

@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use bytes::Bytes;
 use redis::{Cmd, Pipeline, RedisError};
@@ -14,18 +15,19 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::ahead::client::Ahead;
-use super::faults::client::fault;
+use super::faults::client::{answer_fault, fault};
 use super::heard::Shared;
 use super::nodes::client::{Node, Nodes, REDIS_RESPONSE_TIMEOUT, ask_sentinel, connect, send};
 use super::queue::client::{Event, Queue};
 use super::reading::client::{STREAM_WAIT, StreamReader};
-use super::streams::client::{newest, resume};
+use super::streams::client::{bytes_of, newest, read_back, resume, take};
 use super::{
     BODY_FIELD, CHANNEL_FIELD, Names, Progress, REDIS_BODY_BYTES_MAX, REDIS_NODE_STREAM_LEN_MAX,
     REDIS_STREAM_LEN_MAX, SLOTS, Way,
 };
-use crate::bus::{Body, Broker, Channel, Delivery, Fault, Post, Receiver, Sender, names};
+use crate::bus::{Body, Broker, Channel, Delivery, Fault, Post, ReadBack, Receiver, Sender, names};
 use crate::config::queue::address::{RedisAddress, RedisMode};
+use crate::message::recovery::Position;
 
 /// Channels in one command.
 const SUBSCRIBE_MAX: usize = 512;
@@ -197,7 +199,7 @@ impl Sender for RedisSender {
                 let (verb, at) = match self.names.way(channel) {
                     Way::Plain => ("NUMSUB", 0),
                     Way::Sharded => ("SHARDNUMSUB", self.nodes.of_key(&name).await?),
-                    Way::Pattern | Way::Stream => continue,
+                    Way::Pattern | Way::Stream | Way::Record => continue,
                 };
                 if at == node {
                     pipeline.cmd("PUBSUB").arg(verb).arg(name);
@@ -240,6 +242,26 @@ impl Sender for RedisSender {
         Ok(())
     }
 
+    async fn take_records(&mut self, names: &[String]) -> Result<Vec<Option<Bytes>>, Fault> {
+        self.queue.check()?;
+        let keys: Vec<String> = names.iter().map(|name| self.names.record(name)).collect();
+        let Some(first) = keys.first() else { return Ok(Vec::new()) };
+        // All of them are where our stream is.
+        let node = self.nodes.of_key(first).await?;
+        let Node { host, speaking, .. } = &mut self.nodes.list[node];
+        let answers = take(speaking, &keys).await.map_err(|error| fault(host, &error))?;
+        answer_fault(host, &answers)?;
+        Ok(answers.into_iter().map(bytes_of).collect())
+    }
+
+    async fn read_back(&mut self, from: Position, len_max: usize) -> Result<ReadBack, Fault> {
+        self.queue.check()?;
+        let key = self.names.own_stream().to_owned();
+        let node = self.nodes.of_key(&key).await?;
+        let Node { host, speaking, .. } = &mut self.nodes.list[node];
+        read_back(speaking, &key, (from, len_max)).await.map_err(|error| fault(host, &error))
+    }
+
     async fn send_ahead(&mut self, posts: &[Post]) -> Result<(), Fault> {
         if self.nodes.address.is_tls {
             return self.publish(posts).await;
@@ -252,7 +274,7 @@ impl Sender for RedisSender {
                 Way::Sharded | Way::Stream if self.names.is_in_own_stream(&post.channel) => {
                     self.nodes.of_key(self.names.own_stream()).await?
                 }
-                Way::Sharded | Way::Stream => self.nodes.of_key(&name).await?,
+                Way::Sharded | Way::Stream | Way::Record => self.nodes.of_key(&name).await?,
             };
             let ahead = self.nodes.list[node].ahead(&self.nodes.address).await?;
             write_post(ahead, &self.names, &name, post)?;
@@ -295,9 +317,19 @@ fn write_post(ahead: &mut Ahead, names: &Names, name: &str, post: &Post) -> Resu
             let parts: Vec<&[u8]> = appended(name.as_bytes(), &len_max).into_iter().chain(entry).collect();
             ahead.command(&parts);
         }
+        (Way::Record, Body::Bytes(bytes)) => {
+            let Channel::Record { keep, .. } = &post.channel else { return Ok(()) };
+            let millis = millis_of(*keep);
+            ahead.command(&[b"SET", name.as_bytes(), bytes, b"PX", millis.as_bytes()]);
+        }
         _ => return Err(Fault::lasting(format!("redis has no such message for {:?}", post.channel))),
     }
     Ok(())
+}
+
+/// How long a record is kept, as Redis is told it.
+fn millis_of(keep: Duration) -> String {
+    u64::try_from(keep.as_millis()).unwrap_or(u64::MAX).max(1).to_string()
 }
 
 fn appended<'a>(key: &'a [u8], len_max: &'a str) -> [&'a [u8]; 6] {
@@ -319,6 +351,7 @@ impl RedisSender {
                 Way::Plain => sorted.plain.push(name),
                 Way::Pattern => sorted.patterns.push(name),
                 Way::Stream => sorted.streams.push(name),
+                Way::Record => {}
                 Way::Sharded => {
                     let node = self.nodes.of_key(&name).await?;
                     match sorted.sharded.iter_mut().find(|(at, _)| *at == node) {
@@ -375,6 +408,12 @@ impl RedisSender {
                 command.arg(CHANNEL_FIELD).arg(names::name_of(&post.channel).unwrap_or_default());
                 command.arg(BODY_FIELD).arg(bytes.as_ref());
                 (self.nodes.of_key(&key).await?, command)
+            }
+            (Way::Record, Body::Bytes(bytes)) => {
+                let Channel::Record { keep, .. } = &post.channel else { return Ok(None) };
+                let mut command = redis::cmd("SET");
+                command.arg(&name).arg(bytes.as_ref()).arg("PX").arg(millis_of(*keep));
+                (self.nodes.of_key(&name).await?, command)
             }
             (Way::Stream, Body::Fields(fields)) => {
                 let mut command = appending(&name, REDIS_NODE_STREAM_LEN_MAX);

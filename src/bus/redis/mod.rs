@@ -66,6 +66,8 @@ pub(crate) enum Way {
     Pattern,
     Sharded,
     Stream,
+    /// Not spoken on: a key, with a value for a while.
+    Record,
 }
 
 /// The names of channels for one configured channel.
@@ -110,6 +112,7 @@ impl Names {
             Channel::Pattern(_) => Way::Pattern,
             Channel::Sharded(_) => Way::Sharded,
             Channel::Stream(_) => Way::Stream,
+            Channel::Record { .. } => Way::Record,
         }
     }
 
@@ -121,6 +124,7 @@ impl Names {
             | Channel::Pattern(name)
             | Channel::Sharded(name)
             | Channel::Stream(name) => name.to_string(),
+            Channel::Record { name, .. } => self.record(name),
             Channel::All | Channel::Node(_) | Channel::Slot(_) => {
                 let mut name = self.prefix.clone();
                 name.push_str(&names::name_of(channel).unwrap_or_default());
@@ -138,8 +142,13 @@ impl Names {
             Way::Plain | Way::Pattern if name == self.channel.as_bytes() => Some(Channel::Python),
             Way::Plain | Way::Pattern => Some(Channel::Plain(str::from_utf8(name).ok()?.into())),
             Way::Sharded => Some(Channel::Sharded(str::from_utf8(name).ok()?.into())),
-            Way::Stream => None,
+            Way::Stream | Way::Record => None,
         }
+    }
+
+    /// The key of a record. In a cluster the braces put it where our stream is, so that what is said behind it is read after it.
+    pub(crate) fn record(&self, name: &str) -> String {
+        format!("{{{}}}.left.{name}", self.own_stream())
     }
 }
 
@@ -271,6 +280,17 @@ mod tests {
         for (key, slot) in rows {
             assert_eq!(cluster_slot(key.as_bytes()), slot, "{key}");
         }
+    }
+
+    #[test]
+    fn a_record_lies_where_our_stream_lies() {
+        let names = Names::new("c", RedisMode::Streams);
+        let record = names.record("5f");
+        assert_eq!(record, "{shardcast.c}.left.5f");
+        assert_eq!(cluster_slot(record.as_bytes()), cluster_slot(names.own_stream().as_bytes()));
+        let channel = Channel::Record { name: "5f".into(), keep: std::time::Duration::from_secs(1) };
+        assert_eq!((names.way(&channel), names.name(&channel)), (Way::Record, record));
+        assert_eq!(names.channel(Way::Record, b"shardcast.c.all"), None, "nothing comes by it");
     }
 
     #[test]

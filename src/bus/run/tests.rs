@@ -226,8 +226,7 @@ impl Process {
             namespace,
             target,
             frame: Arc::new(frame),
-            offset: None,
-            id: None,
+            ..Broadcast::default()
         })))
     }
 

@@ -90,6 +90,15 @@ impl MessageQueue {
         }
     }
 
+    /// Whether the broker can keep sockets of processes that are gone: it keeps what was published, in one order.
+    pub(crate) fn can_keep_sockets(&self) -> bool {
+        match &self.address {
+            QueueAddress::Memory(_) => true,
+            QueueAddress::Redis(address) => address.mode == RedisMode::Streams,
+            _ => false,
+        }
+    }
+
     fn check_channel(&self) -> Result<(), String> {
         let channel = &self.channel;
         let wrong = |why: &str| Err(format!("channel = {:?}: {why}", Shown(channel)));

@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use bytes::Bytes;
 
 use crate::base::limits::NAMESPACE_BYTES_MAX;
-use crate::protocol::websocket::frame::{self, Opcode};
+use crate::protocol::websocket::frame::{self, Opcode, server_frames};
 
 use super::binary::check_placeholders;
 use super::encode::{self, encode_event_raw};
@@ -118,6 +118,30 @@ fn append_attachments(out: &mut Vec<u8>, attachments: &[impl AsRef<[u8]>]) {
     for attachment in attachments {
         frame::append(out, Opcode::Binary, attachment.as_ref());
     }
+}
+
+/// The same event with one more argument: JSON.
+pub(crate) fn with_argument(frames: &[u8], argument: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(frames.len() + argument.len() + 16);
+    for (place, (opcode, payload)) in server_frames(frames).enumerate() {
+        match payload.strip_suffix(b"]").filter(|_| place == 0) {
+            Some(open) => {
+                let start = frame::begin(&mut out);
+                out.extend_from_slice(open);
+                out.push(b',');
+                out.extend_from_slice(argument.as_bytes());
+                out.push(b']');
+                frame::finish(&mut out, start, Opcode::Text);
+            }
+            None => frame::append(&mut out, opcode, payload),
+        }
+    }
+    out
+}
+
+/// Whether a client would take an event's last argument for an offset.
+pub(crate) fn ends_with_text(frames: &[u8]) -> bool {
+    server_frames(frames).next().is_some_and(|(_, payload)| payload.ends_with(b"\"]"))
 }
 
 /// One event, lent from the frames that it is in.

@@ -2,6 +2,7 @@
 //!
 //! Nothing on this floor calls user code, so a borrow of [`Core`] never meets any.
 
+pub(crate) mod left;
 pub(crate) mod lives;
 pub(crate) mod publish;
 pub(crate) mod recover;

@@ -10,7 +10,7 @@ use crate::mesh::ShardMessage;
 use crate::mesh::interest::Audience;
 use crate::mesh::link::{LinkError, Said};
 use crate::message::address::Address;
-use crate::message::recovery::{EventId, Offset};
+use crate::message::recovery::{EventId, Offset, Position};
 use crate::message::target::{Broadcast, Reach, SocketCommand, Target, ToldChange};
 use crate::protocol::socketio::encode::EncodeError;
 use crate::shard::core::{Core, SharedCore};
@@ -53,16 +53,17 @@ impl Core {
         frame: &SharedFrame,
     ) -> Result<Outcome, Unsent> {
         let here = self.tables.namespaces.resolve(namespace);
-        self.publish_at(here, &namespace.address, target, (sender, frame, None))
+        self.publish_at(here, &namespace.address, target, (sender, frame, None, Position::default()))
     }
 
-    /// The same for a namespace by its address, which may have no socket here. An event of another process has an id.
+    /// The same for a namespace by its address, which may have no socket here. An event of another process has an id, and perhaps a place
+    /// in a stream.
     pub(crate) fn publish_at(
         &mut self,
         here: Option<u16>,
         address: &Address,
         target: &Target,
-        (sender, plain, id): (Option<Key>, &SharedFrame, Option<EventId>),
+        (sender, plain, id, position): (Option<Key>, &SharedFrame, Option<EventId>, Position),
     ) -> Result<Outcome, Unsent> {
         let stamped;
         let (frame, offset) = if self.recovery.is_on {
@@ -82,7 +83,8 @@ impl Core {
         let sent = match target.reach {
             Reach::Shard => Ok(()),
             Reach::Process | Reach::Everywhere => {
-                self.publish_elsewhere(address, target, sender, (Event { frame, offset, id }, plain))
+                let event = (Event { frame, offset, id }, plain, position);
+                self.publish_elsewhere(address, target, sender, event)
             }
         };
         if let Some(offset) = offset.filter(|offset| !offset.is_local) {
@@ -97,7 +99,7 @@ impl Core {
         address: &Address,
         target: &Target,
         sender: Option<Key>,
-        (event, plain): (Event<'_>, &SharedFrame),
+        (event, plain, position): (Event<'_>, &SharedFrame, Position),
     ) -> Result<(), Unsent> {
         let mut audience = Audience::but(self.tables.env.id);
         let mut next = self.tables.mesh.interest.next(&mut audience, address, target);
@@ -116,6 +118,7 @@ impl Core {
                 broadcast.frame = Arc::clone(frame);
                 broadcast.offset = offset;
                 broadcast.id = event.id;
+                broadcast.position = position;
             })
         };
         let broadcast = share(event.frame, event.offset);
@@ -141,6 +144,7 @@ impl Core {
         if let Some(offset) = broadcast.offset {
             self.recovery.seen.note(offset);
         }
+        self.recovery.note_passed(broadcast.position);
         if let Some(namespace) = self.tables.namespaces.find_address(&broadcast.namespace) {
             let Broadcast { frame, offset, id, .. } = broadcast;
             let event = Event { frame, offset: *offset, id: *id };
@@ -284,8 +288,9 @@ impl Core {
     /// Publishes what another thread emits, with an offset of this shard.
     pub(crate) fn relay(&mut self, broadcast: &Broadcast) {
         let here = self.tables.namespaces.find_address(&broadcast.namespace);
+        self.recovery.note_passed(broadcast.position);
         // Nobody waits for the outcome. What is lost is counted and logged where that happens.
-        let event = (None, &broadcast.frame, broadcast.id);
+        let event = (None, &broadcast.frame, broadcast.id, broadcast.position);
         let _ = self.publish_at(here, &broadcast.namespace, &broadcast.target, event);
     }
 }

@@ -37,6 +37,9 @@ impl Core {
                 | CloseReason::SlowConsumer
         );
         let is_stopping = self.tables.env.is_shutting_down || self.tables.env.is_draining;
+        if is_stopping && (may_come_back || reason == CloseReason::ServerShutdown) {
+            self.leave_behind(key);
+        }
         let Some(socket) = self.tables.sockets.get_mut(key).filter(|_| may_come_back && !is_stopping) else {
             return false;
         };

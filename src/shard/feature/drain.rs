@@ -16,6 +16,8 @@ pub(crate) const RELAY_PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Stops {
     pub(crate) asked: u32,
     pub(crate) done: u32,
+    /// Until when this shard waits for the broker to take its sockets; nothing before it has to.
+    pub(crate) leaves_until: Option<Time>,
 }
 
 /// How far the spread end of a shard has come.

@@ -15,10 +15,11 @@ use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::config::Config;
 use crate::mesh::ShardMessage;
-use crate::message::recovery::{Kept, Offset, RecoveryMessage};
+use crate::message::recovery::{Kept, Offset, Position, RecoveryMessage};
 use crate::message::target::{Reach, Target, WhenBehind};
+use crate::protocol::socketio::frames::{ends_with_text, with_argument};
 use crate::shard::feature::Feature;
-use crate::shard::value::kept::{Limits, ends_with_text, with_argument};
+use crate::shard::value::kept::Limits;
 use crate::shard::value::parked::SlowConsumers;
 use crate::shard::value::recovery::{RecoveryState, Stage};
 use crate::shard::value::seen::{LOOK_AGAIN_AFTER, Seen};
@@ -48,12 +49,19 @@ pub(crate) struct RecoveryTable {
     pub(crate) lost_now: usize,
     /// Lost sockets that wait for events on their way here.
     pub(crate) waiting: Vec<Key>,
+    /// How far the broker's stream has come here; before everything, if there is none.
+    pub(crate) passed: Position,
 }
 
 impl RecoveryTable {
     /// When the next lost socket is given up, or those that wait are looked at; `NEVER` when there is none.
     pub(crate) fn next(&self) -> Time {
         self.lost.front().map_or(Time::NEVER, |(until, _)| *until).min(self.seen.again())
+    }
+
+    /// Something has come that stands there in the broker's stream, and with it all that stands before it.
+    pub(crate) fn note_passed(&mut self, position: Position) {
+        self.passed = self.passed.max(position);
     }
 
     pub(crate) fn new(config: &Config, shards: usize) -> RecoveryTable {
@@ -67,6 +75,7 @@ impl RecoveryTable {
             lost: VecDeque::new(),
             lost_now: 0,
             waiting: Vec::new(),
+            passed: Position::default(),
         }
     }
 }
@@ -112,7 +121,8 @@ impl Feature<'_, RecoveryTable> {
         let (at, limits) = (self.tables.env.now, self.own.limits);
         if let (Some(offset), Some(socket)) = (offset, self.tables.sockets.get_mut(key)) {
             let takes_part = state_of(socket).is_some();
-            if keep(socket, Kept { offset, id: offset.event_id(), at, frame: frame.clone() }, limits) {
+            let (id, frame) = (offset.event_id(), frame.clone());
+            if keep(socket, Kept { offset, id, is_in_stream: false, at, frame }, limits) {
                 return if takes_part { Stamped::Kept } else { Stamped::Gone };
             }
         }

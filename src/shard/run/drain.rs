@@ -3,6 +3,7 @@
 use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
 use crate::mesh::ShardMessage;
+use crate::shard::core::left::LEAVE_STEP;
 use crate::shard::feature::drain::{DRAIN_STEP, Drain, RELAY_PATIENCE, Stops};
 use crate::shard::run::Shard;
 use crate::shard::value::session::CloseReason;
@@ -48,8 +49,12 @@ impl Shard {
 
     /// More sessions are due, or what came before the stop was waited for long enough.
     pub(crate) fn drain_timeout(&mut self) {
-        let Stops { asked, done } = self.core.borrow().stops;
-        if asked > done { self.heed_stops(asked) } else { self.drain() }
+        let Stops { asked, done, leaves_until } = self.core.borrow().stops;
+        match leaves_until {
+            _ if asked > done => self.heed_stops(asked),
+            Some(_) => self.shut_down(),
+            None => self.drain(),
+        }
     }
 
     /// The server stops: with `shutdown_spread`, sessions end over that time; a second request ends it all at once.
@@ -103,7 +108,33 @@ impl Shard {
         core.tables.wheel.arm(TimerOwner::Drain, next);
     }
 
+    /// Leaves sockets with the broker, as fast as it takes them: those that are lost, and with their sessions the others. False: there
+    /// are more.
+    fn leave_sockets(&mut self) -> bool {
+        loop {
+            if self.core.borrow_mut().must_wait_to_leave() {
+                return false;
+            }
+            if !self.core.borrow_mut().leave_next_lost() {
+                break;
+            }
+        }
+        let sessions: Vec<Key> = self.core.borrow().tables.sessions.keys().collect();
+        for session in sessions {
+            if self.core.borrow_mut().must_wait_to_leave() {
+                return false;
+            }
+            self.close_session(session, CloseReason::ServerShutdown);
+        }
+        true
+    }
+
     fn shut_down(&mut self) {
+        if self.core.borrow().leaves_sockets() && !self.leave_sockets() {
+            let mut core = self.core.borrow_mut();
+            let next = core.tables.env.now + LEAVE_STEP;
+            return core.tables.wheel.arm(TimerOwner::Drain, next);
+        }
         self.core.borrow_mut().tables.env.is_shutting_down = true;
         let sessions: Vec<Key> = self.core.borrow().tables.sessions.keys().collect();
         for session in sessions {

@@ -128,7 +128,7 @@ fn read_missed(missed: Vec<FarKept>, namespace: &Address, now: Time) -> Option<V
     let read = |FarKept { offset, id, frame }: FarKept| {
         let offset = offset.parse().filter(|offset| offset.node.is_some())?;
         let is_own = FramedEvent::split(&frame).is_ok_and(|event| event.namespace == namespace.name());
-        is_own.then(|| Kept { offset, id, at: now, frame: SharedFrame::new(frame) })
+        is_own.then(|| Kept { offset, id, is_in_stream: false, at: now, frame: SharedFrame::new(frame) })
     };
     missed.into_iter().map(read).collect()
 }
@@ -165,6 +165,7 @@ mod tests {
         let kept = |(publisher, number): (u64, u64)| Kept {
             offset: Offset { node: None, origin: ShardId(0), number, is_local: false },
             id: EventId(publisher, number),
+            is_in_stream: false,
             at: Time(0),
             frame: SharedFrame::new(Vec::new()),
         };

@@ -11,7 +11,7 @@ use crate::base::sid_index::SidIndex;
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
 use crate::message::recovery::{EventId, Kept, Offset};
-use crate::message::target::Target;
+use crate::message::target::{Reach, Target};
 use crate::shard::table::Tables;
 use crate::shard::table::ends::close_soon;
 use crate::shard::table::lookup::find_socket;
@@ -59,6 +59,8 @@ struct Delivery<'a> {
     /// The event can be recovered.
     offset: Option<Offset>,
     id: Option<EventId>,
+    /// The event came from the broker, or goes to it.
+    is_in_stream: bool,
     now: Time,
     recovery_limits: Limits,
     mark: u32,
@@ -93,6 +95,8 @@ impl Tables {
         let rules = &lookup.slow_rules[usize::from(table.namespace.setup)];
         delivery.lag = rules.lag(namespace, &target.when_behind, None);
         (delivery.offset, delivery.id) = (event.offset, event.id);
+        let is_of_other = event.id != event.offset.map(|offset| offset.event_id());
+        delivery.is_in_stream = is_of_other || target.reach == Reach::Everywhere;
         if target.is_everyone {
             delivery.push_all(&table.members, frame);
         }
@@ -194,6 +198,7 @@ impl Tables {
             lag: Lag::Wait,
             offset: None,
             id: None,
+            is_in_stream: false,
             now: self.env.now,
             recovery_limits: self.env.kept_limits,
             mark: self.mark,
@@ -261,7 +266,8 @@ impl Delivery<'_> {
         socket.mark = self.mark;
         if let Some(offset) = self.offset {
             let id = self.id.unwrap_or_else(|| offset.event_id());
-            let kept = Kept { offset, id, at: self.now, frame: Arc::clone(frame) };
+            let is_in_stream = self.is_in_stream;
+            let kept = Kept { offset, id, is_in_stream, at: self.now, frame: Arc::clone(frame) };
             if keep(socket, kept, self.recovery_limits) {
                 return;
             }

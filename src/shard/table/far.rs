@@ -22,6 +22,7 @@ impl Tables {
         let Some((own, link)) = self.mesh.links.tag.zip(self.mesh.links.of(namespace)) else { return false };
         let have_moved = link.interests.have_moved();
         if !link.is_up() || own == pid.node() && !have_moved {
+            link.stats.sockets_given_up.add(u64::from(link.keeps_sockets));
             return false;
         }
         let said = FarSaid::Ask { pid, offset: offset.map(OffsetText::new) };

@@ -183,7 +183,10 @@ impl Tables {
             }
         }
         self.count_waiting(key);
-        let deadline = self.env.now + if is_far { FAR_PATIENCE } else { PATIENCE };
+        // Where sockets may be left with the broker, it is known there who does not answer.
+        let knows_left = self.mesh.links.of(&namespace).is_some_and(|link| link.keeps_sockets);
+        let patience = if is_far && !knows_left { FAR_PATIENCE } else { PATIENCE };
+        let deadline = self.env.now + patience;
         self.wheel.arm(TimerOwner::Recovery(key), deadline);
         true
     }

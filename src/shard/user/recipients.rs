@@ -15,6 +15,7 @@ use crate::mesh::link::{LinkError, Said};
 use crate::mesh::{InboxError, Mesh, ShardMessage};
 use crate::message::address::Address;
 use crate::message::inquiry::{AckError, Ask, Findings};
+use crate::message::recovery::Position;
 use crate::message::target::{Broadcast, Reach, SocketCommand, Target, ToldChange, WhenBehind};
 use crate::protocol::socketio::encode::EncodeError;
 use crate::shard::core::publish::{Made, Unsent};
@@ -194,6 +195,7 @@ impl<'a> Recipients<'a> {
                     frame,
                     offset: None,
                     id: None,
+                    position: Position::default(),
                 });
                 let Some(relay) = mesh.relay() else {
                     let is_said = say(mesh, namespace, &self.target, || Said::Emit(Arc::clone(&broadcast)));

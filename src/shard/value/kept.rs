@@ -6,7 +6,6 @@ use std::time::Duration;
 use crate::base::time::Time;
 use crate::config::Config;
 use crate::message::recovery::{EventId, Kept, Offset};
-use crate::protocol::websocket::frame::{self, Opcode, server_frames};
 
 /// The last events of a socket, oldest first.
 #[derive(Debug, Default)]
@@ -47,6 +46,11 @@ impl KeptEvents {
     /// The newest event that is not kept any more.
     pub(crate) fn let_go(&self) -> Option<Offset> {
         self.let_go
+    }
+
+    /// All that are kept, oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Kept> {
+        self.events.iter()
     }
 
     /// Gives all away.
@@ -110,28 +114,4 @@ impl KeptEvents {
             self.let_go = Some(oldest.offset);
         }
     }
-}
-
-/// The same event with one more argument: JSON.
-pub(crate) fn with_argument(frames: &[u8], argument: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(frames.len() + argument.len() + 16);
-    for (place, (opcode, payload)) in server_frames(frames).enumerate() {
-        match payload.strip_suffix(b"]").filter(|_| place == 0) {
-            Some(open) => {
-                let start = frame::begin(&mut out);
-                out.extend_from_slice(open);
-                out.push(b',');
-                out.extend_from_slice(argument.as_bytes());
-                out.push(b']');
-                frame::finish(&mut out, start, Opcode::Text);
-            }
-            None => frame::append(&mut out, opcode, payload),
-        }
-    }
-    out
-}
-
-/// Whether a client would take an event's last argument for an offset.
-pub(crate) fn ends_with_text(frames: &[u8]) -> bool {
-    server_frames(frames).next().is_some_and(|(_, payload)| payload.ends_with(b"\"]"))
 }

@@ -1,5 +1,5 @@
 // Three processes that are one server, over a Redis, behind nginx: stock clients, sticky by address and by cookie; clients that come back to
-// another process; and one process killed.
+// another process; one process killed; and, where recovery survives that, one that is stopped.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -17,27 +17,33 @@ const only = { skip: isReference && "the reference has no adapter for Redis" };
 const numbers = (count) => Array.from({ length: count }, (_, index) => index);
 const children = [];
 const urls = {};
+let redis;
 let servers;
 let nginx;
 
 before(async () => {
   if (isReference) return;
-  const ports = await Promise.all(numbers(6).map(freePort));
-  const [redis, cookie, turns, ...own] = ports;
+  redis = await freePort();
   const quiet = ["--save", "", "--appendonly", "no"];
   await start("redis-server", ["--bind", "127.0.0.1", "--port", `${redis}`, ...quiet], redis, { stdio: "ignore" });
-  servers = await Promise.all(own.map((port, index) => startServer(port, redis, `fleet-${index}`)));
-  const [ONE, TWO, THREE] = own.map((port) => `127.0.0.1:${port}`);
-  const places = { ONE, TWO, THREE, COOKIE: `127.0.0.1:${cookie}`, TURNS: `127.0.0.1:${turns}` };
-  const args = (folder, config) => ["-p", folder, "-c", config, "-e", "error.log"];
-  nginx = await startProxy("nginx", "nginx-fleet.conf.template", args, { places });
-  Object.assign(urls, { address: nginx.url, cookie: `http://127.0.0.1:${cookie}`, turns: `http://127.0.0.1:${turns}` });
+  await startFleet("fleet", `redis://127.0.0.1:${redis}/0`);
 });
 
 after(async () => {
   await nginx?.stop();
   await Promise.all(children.map(stop));
 });
+
+// Three servers, and an nginx before them.
+async function startFleet(name, queue, more = {}) {
+  const [cookie, turns, ...own] = await Promise.all(numbers(5).map(freePort));
+  servers = await Promise.all(own.map((port, index) => startServer(port, `${name}-${index}`, { SHARDCAST_MESSAGE_QUEUE: queue, ...more })));
+  const [ONE, TWO, THREE] = own.map((port) => `127.0.0.1:${port}`);
+  const places = { ONE, TWO, THREE, COOKIE: `127.0.0.1:${cookie}`, TURNS: `127.0.0.1:${turns}` };
+  const args = (folder, config) => ["-p", folder, "-c", config, "-e", "error.log"];
+  nginx = await startProxy("nginx", "nginx-fleet.conf.template", args, { places });
+  Object.assign(urls, { address: nginx.url, cookie: `http://127.0.0.1:${cookie}`, turns: `http://127.0.0.1:${turns}` });
+}
 
 async function start(program, args, port, options) {
   const child = spawn(program, args, options);
@@ -50,15 +56,15 @@ async function start(program, args, port, options) {
   return child;
 }
 
-function startServer(port, redis, name) {
+function startServer(port, name, own) {
   const { SERVER_LOG, CONFORMANCE_BIN, ...inherited } = process.env;
   const log = openSync(path.join(path.dirname(SERVER_LOG), `${name}.log`), "w");
   const settings = {
-    SHARDCAST_MESSAGE_QUEUE: `redis://127.0.0.1:${redis}/0`,
     SHARDCAST_TRUSTED_PROXIES: "127.0.0.1",
     SHARDCAST_RECOVERY_MAX_DISCONNECTION: "10s",
     SHARDCAST_RECOVERY_EVENTS_MAX: "5000",
     SHARDCAST_RECOVERY_BYTES_MAX: "1000000",
+    ...own,
   };
   const env = { ...inherited, ...settings };
   return start(CONFORMANCE_BIN, ["--bind", `127.0.0.1:${port}`, "--shards", "2"], port, { env, stdio: ["ignore", log, log] });
@@ -226,5 +232,67 @@ describe("three processes behind nginx", only, () => {
     assert.deepEqual(disturbed, []);
     assert.deepEqual(others.map((socket) => socket.id), ids);
     t.diagnostic(`${own.length} clients came back, ${others.length} were elsewhere`);
+  });
+});
+
+describe("three processes over streams of Redis, behind nginx", only, () => {
+  before(async () => {
+    if (isReference) return;
+    await nginx.stop();
+    await Promise.all(servers.map(stop));
+    const more = { SHARDCAST_RECOVERY_SURVIVES: "stop", SHARDCAST_CHANNEL: "streams" };
+    await startFleet("streams", `redis://127.0.0.1:${redis}/0?mode=streams`, more);
+  });
+
+  test("one process is stopped: its clients come back to another as who they were, and miss nothing", async (t) => {
+    const coming = { reconnection: true, reconnectionDelay: 20, reconnectionDelayMax: 200 };
+    const sockets = [...await clients(t, "address", 12, coming), ...await clients(t, "cookie", 12, coming)];
+    const room = "stopped";
+    for (const socket of sockets) assert.equal(await ask(socket, "join", room), true);
+    await meet(sockets, room);
+    const one = processOf(await settled(t, urlOf(servers[0]), VARIANTS.websocket));
+    const own = sockets.filter((socket) => processOf(socket) === one);
+    const others = sockets.filter((socket) => processOf(socket) !== one);
+    assert.ok(own.length > 1 && others.length > 1, `${own.length} of ${sockets.length} are its own`);
+    const speakers = others.slice(0, 2);
+    const ids = own.map((socket) => socket.id);
+    const seen = own.map((socket) => collect(socket, "room-event"));
+    const recovered = own.map(() => []);
+    own.forEach((socket, index) => socket.on("connect", () => recovered[index].push(socket.recovered)));
+
+    // They speak all the while; those of the process itself until it is stopped.
+    let count = 0;
+    const say = () => {
+      speakers.forEach((socket, speaker) => socket.emit("room", room, { speaker, number: count }));
+      count += 1;
+    };
+    for (const _ of numbers(30)) say();
+    for (const index of numbers(10)) own[0].emit("room", room, { speaker: "own", number: index });
+    await Promise.all(seen.map((list) => list.reaches(70)));
+    const ended = next(servers[0], "exit", 15_000);
+    servers[0].kill("SIGTERM");
+    for (const _ of numbers(60)) {
+      say();
+      await pause(10);
+    }
+    await ended;
+    await until("all are back", () => own.every((socket) => socket.connected && processOf(socket.io.engine) !== one), 15_000);
+    for (const _ of numbers(10)) say();
+    await Promise.all(seen.map((list) => list.reaches(2 * count + 10)));
+    await pause(300);
+
+    assert.deepEqual(own.map((socket) => socket.id), ids);
+    assert.ok(recovered.every((list) => list.length > 0 && list.every((was) => was)), JSON.stringify(recovered));
+    for (const list of seen) {
+      for (const [speaker, said] of [[0, count], [1, count], ["own", 10]]) {
+        const numbersOf = list.map(([event]) => event).filter((event) => event.speaker === speaker).map(({ number }) => number);
+        assert.deepEqual(numbersOf, numbers(said), `of speaker ${speaker}`);
+      }
+    }
+    // From here on they are the others' clients.
+    await meet(sockets, room);
+    await talk(sockets, room, 5);
+    const kinds = new Set(own.map((socket) => socket.io.engine.transport.name));
+    t.diagnostic(`${own.length} clients came back, by ${[...kinds]}`);
   });
 });

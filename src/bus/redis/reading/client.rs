@@ -12,9 +12,9 @@ use tokio::time::sleep;
 
 use crate::bus::redis::faults::client::fault;
 use crate::bus::redis::queue::client::{Event, Queue};
-use crate::bus::redis::streams::client::{entry_of, newest};
-use crate::bus::redis::{BODY_FIELD, CHANNEL_FIELD, REDIS_QUEUE_BYTES_MAX, StreamId};
-use crate::bus::{Body, Channel, names};
+use crate::bus::redis::streams::client::{entry_of, newest, own_message};
+use crate::bus::redis::{REDIS_QUEUE_BYTES_MAX, StreamId};
+use crate::bus::{Body, Channel};
 use crate::config::queue::address::Host;
 
 /// How long a read of a stream waits for something new; then the stream itself is looked at.
@@ -72,17 +72,13 @@ impl StreamReader {
 
     /// What an entry says. None if it is not one of those that belong here.
     fn message_of(&self, fields: Vec<Value>) -> Option<(Channel, Body)> {
+        if self.is_own {
+            return own_message(fields);
+        }
         let mut fields = fields.into_iter().map(|value| match value {
             Value::BulkString(bytes) => Some(bytes),
             _ => None,
         });
-        if self.is_own {
-            let (name, channel, body, bytes) =
-                (fields.next()??, fields.next()??, fields.next()??, fields.next()??);
-            let is_ours = name == CHANNEL_FIELD.as_bytes() && body == BODY_FIELD.as_bytes();
-            let channel = names::channel_of(&channel).filter(|_| is_ours)?;
-            return Some((channel, Body::Bytes(Bytes::from(bytes))));
-        }
         let mut pairs = Vec::new();
         while let Some(name) = fields.next() {
             let name = String::from_utf8(name?).ok()?;

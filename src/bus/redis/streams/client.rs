@@ -1,9 +1,13 @@
-//! Streams of Redis as answers: the newest id, from where to read on, and what an entry consists of.
+//! Streams of Redis as answers: the newest id, from where to read on, what an entry consists of, what is read once more; and keys that are
+//! taken.
 
+use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisError, Value};
 
-use crate::bus::redis::{Progress, StreamId};
+use crate::bus::redis::{BODY_FIELD, CHANNEL_FIELD, Progress, StreamId};
+use crate::bus::{Body, Channel, Delivery, ReadBack, names};
+use crate::message::recovery::Position;
 
 /// The last id that a stream has given out; its start if there is no stream.
 pub(crate) async fn newest(
@@ -51,6 +55,56 @@ pub(crate) fn entry_of(entry: Value) -> Option<(StreamId, Vec<Value>)> {
         return None;
     };
     Some((StreamId::parse(&id)?, fields))
+}
+
+/// What an entry of our own stream says.
+pub(crate) fn own_message(fields: Vec<Value>) -> Option<(Channel, Body)> {
+    let mut fields = fields.into_iter().map(|value| match value {
+        Value::BulkString(bytes) => Some(bytes),
+        _ => None,
+    });
+    let (name, channel, body, bytes) = (fields.next()??, fields.next()??, fields.next()??, fields.next()??);
+    let is_ours = name == CHANNEL_FIELD.as_bytes() && body == BODY_FIELD.as_bytes();
+    let channel = names::channel_of(&channel).filter(|_| is_ours)?;
+    Some((channel, Body::Bytes(Bytes::from(bytes))))
+}
+
+/// Entries of our own stream from an id on, as they were delivered when they were new.
+pub(crate) async fn read_back(
+    connection: &mut MultiplexedConnection,
+    key: &str,
+    (from, len_max): (Position, usize),
+) -> Result<ReadBack, RedisError> {
+    let mut command = redis::cmd("XRANGE");
+    command.arg(key).arg(from.to_string()).arg("+").arg("COUNT").arg(len_max);
+    let answer: Value = command.query_async(connection).await?;
+    let Value::Array(entries) = answer else { return Ok(ReadBack { is_end: true, ..ReadBack::default() }) };
+    let is_end = entries.len() < len_max;
+    let delivery = |entry| {
+        let (id, fields) = entry_of(entry)?;
+        let (channel, body) = own_message(fields)?;
+        Some(Delivery { channel, body, offset: Some(id.to_string().into()) })
+    };
+    Ok(ReadBack { deliveries: entries.into_iter().filter_map(delivery).collect(), is_end })
+}
+
+/// What keys have, each of which is gone with that. An error is an answer to one of them.
+pub(crate) async fn take(
+    connection: &mut MultiplexedConnection,
+    keys: &[String],
+) -> Result<Vec<Value>, RedisError> {
+    let mut pipeline = Pipeline::with_capacity(keys.len());
+    for key in keys {
+        pipeline.cmd("GETDEL").arg(key);
+    }
+    connection.send_packed_commands(&pipeline, 0, pipeline.len()).await
+}
+
+pub(crate) fn bytes_of(value: Value) -> Option<Bytes> {
+    match value {
+        Value::BulkString(bytes) => Some(Bytes::from(bytes)),
+        _ => None,
+    }
 }
 
 pub(crate) fn text(value: Option<&Value>) -> Option<&str> {
