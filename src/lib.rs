@@ -125,7 +125,8 @@ pub use server::endpoint::Endpoint;
 pub use server::every::Beat;
 pub use server::handle::Handle;
 pub use server::handler::{
-    AsyncConnectHandler, AsyncHandler, AsyncSignature, ConnectHandler, Decision, Handler, Shape, Signature,
+    AsyncConnectHandler, AsyncConnectSignature, AsyncHandler, AsyncSignature, ConnectHandler,
+    ConnectSignature, Decision, Handler, Shape, Signature,
 };
 pub use server::namespace::Namespace;
 pub use server::{Error, Result, RunningServer, Server};

@@ -1,17 +1,14 @@
 //! Class-based namespaces: a struct whose methods are the handlers.
 
 use std::fmt;
-use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
-
-use serde::de::DeserializeOwned;
 
 use crate::base::arity::each_arity;
 use crate::protocol::socketio::event::Args;
 use crate::server::handler::{
-    AsyncConnectHandler, AsyncHandler, AsyncSignature, ConnectHandler, Decision, Handler, Shape, Signature,
-    bind_async,
+    AsyncConnectHandler, AsyncConnectSignature, AsyncHandler, AsyncSignature, ConnectHandler,
+    ConnectSignature, Handler, Shape, Signature, bind_async,
 };
 use crate::server::lending::bind;
 use crate::server::namespace::{Namespace, Registers};
@@ -127,6 +124,18 @@ impl<C: 'static, M: Shape, F: AsyncMethod<C, M>> AsyncHandler<M> for Bound<C, F>
     }
 }
 
+impl<C: 'static, M: Shape, F: ConnectMethod<C, M>> ConnectHandler<M> for Bound<C, F> {
+    fn call(&self, cx: &mut Context<'_>, arguments: M::Arguments) -> M::Answer {
+        self.method.call(&self.instance, cx, arguments)
+    }
+}
+
+impl<C: 'static, M: Shape, F: AsyncConnectMethod<C, M>> AsyncConnectHandler<M> for Bound<C, F> {
+    fn call(&self, socket: Socket, arguments: M::Arguments) -> M::Answer {
+        self.method.call(Rc::clone(&self.instance), socket, arguments)
+    }
+}
+
 impl<'a, C: ClassNamespace> Methods<'a, C> {
     pub(crate) fn register(io: &mut Namespace<'_>, instance: C) {
         io.reborrow(ByMethods(instance));
@@ -176,23 +185,27 @@ impl<'a, C: ClassNamespace> Methods<'a, C> {
     }
 
     /// Decides who may connect: see [`Namespace::on_connect`].
-    pub fn on_connect<M>(&mut self, method: impl ConnectMethod<C, M>) {
-        self.io.on_connect(method.bind(self.instance()));
+    pub fn on_connect<M: ConnectSignature>(&mut self, method: impl ConnectMethod<C, M>) {
+        let handler = self.bound(method);
+        self.io.on_connect(handler);
     }
 
     /// Decides who may connect, in its own time: see [`Namespace::on_connect_async`].
-    pub fn on_connect_async<M>(&mut self, method: impl AsyncConnectMethod<C, M>) {
-        self.io.on_connect_async(method.bind(self.instance()));
+    pub fn on_connect_async<M: AsyncConnectSignature>(&mut self, method: impl AsyncConnectMethod<C, M>) {
+        let handler = self.bound(method);
+        self.io.on_connect_async(handler);
     }
 
     /// Asked before `on_connect`: see [`Namespace::use_connect`].
-    pub fn use_connect<M>(&mut self, method: impl ConnectMethod<C, M>) {
-        self.io.use_connect(method.bind(self.instance()));
+    pub fn use_connect<M: ConnectSignature>(&mut self, method: impl ConnectMethod<C, M>) {
+        let handler = self.bound(method);
+        self.io.use_connect(handler);
     }
 
     /// The same, in its own time.
-    pub fn use_connect_async<M>(&mut self, method: impl AsyncConnectMethod<C, M>) {
-        self.io.use_connect_async(method.bind(self.instance()));
+    pub fn use_connect_async<M: AsyncConnectSignature>(&mut self, method: impl AsyncConnectMethod<C, M>) {
+        let handler = self.bound(method);
+        self.io.use_connect_async(handler);
     }
 
     /// Asked before each event: see [`Namespace::before`].
@@ -276,51 +289,47 @@ each_arity!(method);
     label = "not a method that decides who may connect",
     note = "a connect handler is `fn name(&self, cx: &mut shardcast::Context) -> D` or `fn name(&self, cx: &mut shardcast::Context, auth: A) -> D`; make it `Option<A>` if a client may send none"
 )]
-pub trait ConnectMethod<C, Marker>: 'static {
-    /// The handler of one instance.
+pub trait ConnectMethod<C, M: Shape>: 'static {
+    /// Asks it.
     #[doc(hidden)]
-    fn bind(self, instance: Rc<C>) -> impl ConnectHandler<Marker>;
+    fn call(&self, instance: &C, cx: &mut Context<'_>, arguments: M::Arguments) -> M::Answer;
 }
 
-impl<C, F, D> ConnectMethod<C, (D,)> for F
+impl<C, F, D> ConnectMethod<C, fn() -> D> for F
 where
     F: Fn(&C, &mut Context<'_>) -> D + 'static,
-    C: 'static,
-    D: Decision,
 {
-    fn bind(self, instance: Rc<C>) -> impl ConnectHandler<(D,)> {
-        move |cx: &mut Context<'_>| self(&instance, cx)
+    fn call(&self, instance: &C, cx: &mut Context<'_>, (): ()) -> D {
+        self(instance, cx)
     }
 }
 
-impl<C, F, D, A> ConnectMethod<C, (D, A)> for F
+impl<C, F, D, A> ConnectMethod<C, fn(A) -> D> for F
 where
     F: Fn(&C, &mut Context<'_>, A) -> D + 'static,
-    C: 'static,
-    D: Decision,
-    A: DeserializeOwned,
 {
-    fn bind(self, instance: Rc<C>) -> impl ConnectHandler<(D, A)> {
-        move |cx: &mut Context<'_>, auth: A| self(&instance, cx, auth)
+    fn call(&self, instance: &C, cx: &mut Context<'_>, (auth,): (A,)) -> D {
+        self(instance, cx, auth)
     }
 }
 
 /// A method that decides in its own time who may connect: `async fn(self: Rc<Self>, Socket, Auth) -> D`.
-pub trait AsyncConnectMethod<C, Marker>: 'static {
-    /// The handler of one instance.
+#[diagnostic::on_unimplemented(
+    message = "this cannot be an asynchronous connect handler",
+    label = "not a method that decides in its own time who may connect",
+    note = "an asynchronous connect handler is `async fn name(self: Rc<Self>, socket: shardcast::Socket, auth: A) -> D`; make it `Option<A>` if a client may send none"
+)]
+pub trait AsyncConnectMethod<C, M: Shape>: 'static {
+    /// Starts it.
     #[doc(hidden)]
-    fn bind(self, instance: Rc<C>) -> impl AsyncConnectHandler<Marker>;
+    fn call(&self, instance: Rc<C>, socket: Socket, arguments: M::Arguments) -> M::Answer;
 }
 
-impl<C, F, Fut, D, A> AsyncConnectMethod<C, (D, A)> for F
+impl<C, F, R, A> AsyncConnectMethod<C, fn(A) -> R> for F
 where
-    F: Fn(Rc<C>, Socket, A) -> Fut + 'static,
-    C: 'static,
-    Fut: Future<Output = D> + 'static,
-    D: Decision + 'static,
-    A: DeserializeOwned,
+    F: Fn(Rc<C>, Socket, A) -> R + 'static,
 {
-    fn bind(self, instance: Rc<C>) -> impl AsyncConnectHandler<(D, A)> {
-        move |socket: Socket, auth: A| self(Rc::clone(&instance), socket, auth)
+    fn call(&self, instance: Rc<C>, socket: Socket, (auth,): (A,)) -> R {
+        self(instance, socket, auth)
     }
 }

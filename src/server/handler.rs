@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::base::arity::each_arity;
 use crate::protocol::socketio::event::Args;
 use crate::protocol::socketio::lent::Scratch;
-use crate::shard::user::app::{ConnectFlow, EventHandler, Flow, LocalFuture};
+use crate::shard::user::app::{self, ConnectFlow, EventHandler, Flow, LocalFuture};
 use crate::shard::user::argument::{Argument, Source};
 use crate::shard::user::context::Context;
 use crate::shard::user::socket::Socket;
@@ -245,62 +245,125 @@ impl<E: Into<Refused>> Decision for Result<(), E> {
     }
 }
 
-/// A connect handler: `Fn(&mut Context) -> D` or `Fn(&mut Context, Auth) -> D`.
+/// A connect handler: `Fn(&mut Context) -> D` or `Fn(&mut Context, Auth) -> D`, for a [`Decision`].
 #[diagnostic::on_unimplemented(
     message = "this cannot be a connect handler",
     label = "not a connect handler",
     note = "a connect handler is `|cx: &mut shardcast::Context| ..` or `|cx: &mut shardcast::Context, auth: A| ..`; make it `Option<A>` if a client may have none: no auth, `{{}}` and `{{ token: null }}` are `None` then"
 )]
-pub trait ConnectHandler<Marker>: 'static {
+pub trait ConnectHandler<M: Shape>: 'static {
     /// Asks it.
     #[doc(hidden)]
-    fn call(&self, cx: &mut Context<'_>, auth: Args<'_>) -> Result<ConnectFlow, Refused>;
-}
-
-impl<F, D> ConnectHandler<(D,)> for F
-where
-    F: Fn(&mut Context<'_>) -> D + 'static,
-    D: Decision,
-{
-    fn call(&self, cx: &mut Context<'_>, _: Args<'_>) -> Result<ConnectFlow, Refused> {
-        self(cx).into_decision().map(|()| ConnectFlow::Done)
-    }
-}
-
-impl<F, D, A> ConnectHandler<(D, A)> for F
-where
-    F: Fn(&mut Context<'_>, A) -> D + 'static,
-    D: Decision,
-    A: DeserializeOwned,
-{
-    fn call(&self, cx: &mut Context<'_>, auth: Args<'_>) -> Result<ConnectFlow, Refused> {
-        self(cx, read_auth(auth)?).into_decision().map(|()| ConnectFlow::Done)
-    }
+    fn call(&self, cx: &mut Context<'_>, arguments: M::Arguments) -> M::Answer;
 }
 
 /// An asynchronous connect handler: `Fn(Socket, Auth) -> impl Future<Output = D>`. Nothing reaches the client,
 /// and none of its events run, until it has decided.
-pub trait AsyncConnectHandler<Marker>: 'static {
-    /// Asks it.
+#[diagnostic::on_unimplemented(
+    message = "this cannot be an asynchronous connect handler",
+    label = "not an asynchronous connect handler",
+    note = "an asynchronous connect handler is `|socket: shardcast::Socket, auth: A| async move {{ .. }}`; make it `Option<A>` if a client may have none"
+)]
+pub trait AsyncConnectHandler<M: Shape>: 'static {
+    /// Starts it.
     #[doc(hidden)]
-    fn call(&self, cx: &mut Context<'_>, auth: Args<'_>) -> Result<ConnectFlow, Refused>;
+    fn call(&self, socket: Socket, arguments: M::Arguments) -> M::Answer;
 }
 
-impl<F, Fut, D, A> AsyncConnectHandler<(D, A)> for F
+/// The shape of a connect handler: it takes auth or nothing, and returns a [`Decision`].
+pub trait ConnectSignature: Shape {
+    /// Reads what it takes.
+    #[doc(hidden)]
+    fn read(auth: Args<'_>) -> Result<Self::Arguments, Refused>;
+
+    /// Decides.
+    #[doc(hidden)]
+    fn decide(answer: Self::Answer) -> Result<(), Refused>;
+}
+
+/// The shape of an asynchronous connect handler: it takes auth, and returns a future of a [`Decision`].
+pub trait AsyncConnectSignature: Shape {
+    /// Reads what it takes.
+    #[doc(hidden)]
+    fn read(auth: Args<'_>) -> Result<Self::Arguments, Refused>;
+
+    /// Lets it go on; the decision follows.
+    #[doc(hidden)]
+    fn follow(socket: Socket, answer: Self::Answer) -> ConnectFlow;
+}
+
+/// Without auth, and with it.
+macro_rules! connect {
+    ($($name:ident)?) => {
+        impl<F, D $(, $name)?> ConnectHandler<fn($($name)?) -> D> for F
+        where
+            F: Fn(&mut Context<'_> $(, $name)?) -> D + 'static,
+        {
+            #[allow(non_snake_case)]
+            fn call(&self, cx: &mut Context<'_>, ($($name,)?): ($($name,)?)) -> D {
+                self(cx $(, $name)?)
+            }
+        }
+
+        impl<D: Decision $(, $name: DeserializeOwned)?> ConnectSignature for fn($($name)?) -> D {
+            #[allow(unused_variables)]
+            fn read(auth: Args<'_>) -> Result<Self::Arguments, Refused> {
+                Ok(($(read_auth::<$name>(auth)?,)?))
+            }
+
+            fn decide(answer: D) -> Result<(), Refused> {
+                answer.into_decision()
+            }
+        }
+    };
+}
+
+connect!();
+connect!(A);
+
+impl<F, A, R> AsyncConnectHandler<fn(A) -> R> for F
 where
-    F: Fn(Socket, A) -> Fut + 'static,
-    Fut: Future<Output = D> + 'static,
-    D: Decision + 'static,
-    A: DeserializeOwned,
+    F: Fn(Socket, A) -> R + 'static,
 {
-    fn call(&self, cx: &mut Context<'_>, auth: Args<'_>) -> Result<ConnectFlow, Refused> {
-        let future = self(cx.socket(), read_auth(auth)?);
-        let socket = cx.socket();
-        Ok(ConnectFlow::Later(Box::pin(async move {
+    fn call(&self, socket: Socket, (auth,): (A,)) -> R {
+        self(socket, auth)
+    }
+}
+
+impl<A, F, D> AsyncConnectSignature for fn(A) -> F
+where
+    A: DeserializeOwned,
+    F: Future<Output = D> + 'static,
+    D: Decision + 'static,
+{
+    fn read(auth: Args<'_>) -> Result<(A,), Refused> {
+        Ok((read_auth(auth)?,))
+    }
+
+    fn follow(socket: Socket, future: F) -> ConnectFlow {
+        ConnectFlow::Later(Box::pin(async move {
             let decision = future.await.into_decision();
             socket.decided(decision);
-        })))
+        }))
     }
+}
+
+/// A connect handler, as the shard calls it.
+pub(crate) fn bind_connect<M: ConnectSignature>(handler: impl ConnectHandler<M>) -> app::ConnectHandler {
+    Box::new(move |cx, auth| {
+        let answer = handler.call(cx, M::read(auth)?);
+        M::decide(answer).map(|()| ConnectFlow::Done)
+    })
+}
+
+/// An asynchronous one.
+pub(crate) fn bind_connect_async<M: AsyncConnectSignature>(
+    handler: impl AsyncConnectHandler<M>,
+) -> app::ConnectHandler {
+    Box::new(move |cx, auth| {
+        let answer = handler.call(cx.socket(), M::read(auth)?);
+        Ok(M::follow(cx.socket(), answer))
+    })
 }
 
 fn read_auth<A: DeserializeOwned>(auth: Args<'_>) -> Result<A, Refused> {

@@ -34,7 +34,7 @@ pub(crate) fn bind<'e, M: Signature<'e>>(_: Brand<'e>, handler: impl Handler<M>)
         // names `'e` would need `'e: 'static`. In something that outlives everything (a static, another thread, a task): that needs
         // `'e: 'static`, too. Whoever made `handler` cannot have that: a `Brand` comes from `branded` only, whose closure is compiled
         // for every `'e` and cannot assume more of it than that it is there. The arguments are read here, and the answer is used
-        // up here. Tests of what does not compile hold this: `Argument`'s.
+        // up here. What does not compile holds this: `tests/compile/lent.rs`.
         let (args, lent) = unsafe { lengthen::<'e, '_>(args, &scratch) };
         let arguments = M::read(&mut Source::new(args, lent, cx))?;
         let answer = handler.call(cx, arguments);

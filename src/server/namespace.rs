@@ -8,7 +8,8 @@ use crate::protocol::socketio::event::Args;
 use crate::protocol::socketio::owned::OwnedArgs;
 use crate::server::handle::Handle;
 use crate::server::handler::{
-    AsyncConnectHandler, AsyncHandler, AsyncSignature, ConnectHandler, Handler, Signature, bind_async,
+    AsyncConnectHandler, AsyncConnectSignature, AsyncHandler, AsyncSignature, ConnectHandler,
+    ConnectSignature, Handler, Signature, bind_async, bind_connect, bind_connect_async,
 };
 use crate::server::lending::{Brand, bind, branded};
 use crate::shard::user::app::{self, Flow, NamespaceHandlers, is_pattern};
@@ -125,13 +126,13 @@ impl<'e> Namespace<'e> {
     ///     });
     /// });
     /// ```
-    pub fn on_connect<M>(&mut self, handler: impl ConnectHandler<M>) {
-        self.set_on_connect(Box::new(move |cx, auth| handler.call(cx, auth)));
+    pub fn on_connect<M: ConnectSignature>(&mut self, handler: impl ConnectHandler<M>) {
+        self.set_on_connect(bind_connect(handler));
     }
 
     /// Decides who may connect, in its own time: a look into a database, a question to another service.
-    pub fn on_connect_async<M>(&mut self, handler: impl AsyncConnectHandler<M>) {
-        self.set_on_connect(Box::new(move |cx, auth| handler.call(cx, auth)));
+    pub fn on_connect_async<M: AsyncConnectSignature>(&mut self, handler: impl AsyncConnectHandler<M>) {
+        self.set_on_connect(bind_connect_async(handler));
     }
 
     /// Asked before `on_connect`, in the order of registration, until one refuses: Node's `namespace.use`.
@@ -158,13 +159,13 @@ impl<'e> Namespace<'e> {
     /// let client = server.client().query("name", "Ada").connect("/").unwrap();
     /// assert_eq!(client.call("who", ()).unwrap().first::<String>().unwrap(), "Ada");
     /// ```
-    pub fn use_connect<M>(&mut self, handler: impl ConnectHandler<M>) {
-        self.handlers.connect.push(Box::new(move |cx, auth| handler.call(cx, auth)));
+    pub fn use_connect<M: ConnectSignature>(&mut self, handler: impl ConnectHandler<M>) {
+        self.handlers.connect.push(bind_connect(handler));
     }
 
     /// The same, in its own time.
-    pub fn use_connect_async<M>(&mut self, handler: impl AsyncConnectHandler<M>) {
-        self.handlers.connect.push(Box::new(move |cx, auth| handler.call(cx, auth)));
+    pub fn use_connect_async<M: AsyncConnectSignature>(&mut self, handler: impl AsyncConnectHandler<M>) {
+        self.handlers.connect.push(bind_connect_async(handler));
     }
 
     /// Refuses who is not logged in with Flask-Login, with the message `unauthorized`. Asked in its turn among

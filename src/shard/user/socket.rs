@@ -420,8 +420,18 @@ impl Socket {
             Err(HandlerError::NoAck) => return Ok(()),
             Err(error) => return Err(error),
         };
-        // Who has taken an `Ack` answers by it.
-        let Asked::Here(id) = asked else { return Ok(()) };
+        let id = match asked {
+            Asked::Here(id) => id,
+            Asked::Nothing => return Ok(()),
+            // Who has taken an `Ack` answers by it.
+            Asked::Kept(_) | Asked::Taken => {
+                if !args.is_unit() {
+                    let namespace = self.namespace();
+                    tracing::warn!(target: SOCKETIO, namespace, "a handler that takes an Ack has returned a value, too: it is not sent");
+                }
+                return Ok(());
+            }
+        };
         let mut frames = self.core.borrow_mut().tables.pools.buffers.take();
         match frame_ack(&mut frames, &self.namespace.name, id, &args) {
             Ok(()) => {
