@@ -29,11 +29,13 @@ export async function startBrowser() {
   return { context, stop };
 }
 
-/** Collects what a page complains of. */
-export function watch(page) {
+/** Collects what a page complains of, but for answers that are expected of a URL. Chromium asks for an icon whenever it likes. */
+export function watch(page, isExpected = () => false) {
   const errors = [];
+  const complain = (url, text) => url.endsWith("/favicon.ico") || isExpected(url) || errors.push(text);
   page.on("pageerror", (error) => errors.push(error.message));
-  page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
-  page.on("response", (response) => response.status() >= 400 && errors.push(`${response.status()} ${response.url()}`));
+  page.on("console", (message) => message.type() === "error" && complain(message.location().url, message.text()));
+  page.on("response", (response) => response.status() >= 400
+    && complain(response.url(), `${response.status()} ${response.request().method()} ${response.url()}`));
   return errors;
 }
