@@ -104,14 +104,16 @@ for (const [variant, options] of Object.entries(VARIANTS)) describe(variant, { c
     }
   });
 
-  test("a token expires unless the client brings a new one", async (t) => {
+  test("a token expires unless the client brings a new one", { skip: isReference && "Node has no such deadline" }, async (t) => {
     const socket = await connected(t, URL, options);
-    socket.emit("expire", 150);
-    await next(socket, "refresh");
-    socket.emit("expire", 300);
-    await next(socket, "refresh");
+    const gone = next(socket, "disconnect", 10_000);
     const began = performance.now();
-    assert.deepEqual((await next(socket, "disconnect"))[0], "io server disconnect");
-    assert.ok(performance.now() - began > 200);
+    for (const millis of [1_500, 2_000]) {
+      const refresh = next(socket, "refresh");
+      socket.emit("expire", millis);
+      await refresh;
+    }
+    assert.equal((await gone)[0], "io server disconnect");
+    assert.ok(performance.now() - began > 1_900, "the first would have ended it sooner");
   });
 });
