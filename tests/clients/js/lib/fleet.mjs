@@ -20,14 +20,17 @@ const READY_MS = 15_000;
 /** RabbitMQ and Kafka take as many seconds as Redis takes milliseconds. */
 const BROKER_READY_MS = 60_000;
 
-/** In place of a test: what belongs to it ends with the file, the last first. Hooks that are made in a hook end with that. */
-export function wholeFile() {
+/** What belongs to a test ends with it, the last first: who uses a server before that. Node's own hooks run in the order they are made. */
+export function lastFirst(t) {
   const endings = [];
-  after(async () => {
+  t.after(async () => {
     for (const end of endings.reverse()) await end();
   });
   return { after: (end) => endings.push(end) };
 }
+
+/** In place of a test: what belongs to it ends with the file. Hooks that are made in a hook end with that. */
+export const wholeFile = () => lastFirst({ after });
 
 let logs = 0;
 

@@ -2,17 +2,15 @@
 // must receive the events, their servers do what is asked and take the answers. Needs a redis-server, and no shardcast.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
-import { createServer as createListener } from "node:net";
 import { test } from "node:test";
 import { createAdapter, createShardedAdapter } from "@socket.io/redis-adapter";
 import { createAdapter as createStreamsAdapter } from "@socket.io/redis-streams-adapter";
-import { createClient } from "redis";
 import { Server } from "socket.io";
 import { io as connect } from "socket.io-client";
+import { lastFirst, startRedis } from "../lib/fleet.mjs";
 import { RemoteSocket } from "../node_modules/socket.io/dist/broadcast-operator.js";
 
 const VECTORS = new URL("../../../vectors/nodejs/ours.jsonl", import.meta.url);
@@ -26,32 +24,9 @@ const ADAPTERS = {
   streams: (publisher) => createStreamsAdapter(publisher, { blockTimeInMs: 200 }),
 };
 
-async function freePort() {
-  const listener = createListener().listen(0, "127.0.0.1");
-  await once(listener, "listening");
-  const { port } = listener.address();
-  listener.close();
-  return port;
-}
-
-async function startRedis(t) {
-  const port = await freePort();
-  const child = spawn("redis-server", ["--port", `${port}`, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
-    { stdio: "ignore" });
-  t.after(() => child.kill());
-  const url = `redis://127.0.0.1:${port}`;
-  return async () => {
-    const client = createClient({ url, socket: { reconnectStrategy: () => 50 } });
-    client.on("error", () => {});
-    await client.connect();
-    t.after(() => client.destroy());
-    return client;
-  };
-}
-
 /** A Node server with one client in two rooms, and what goes on there. */
 async function startNode(t, format, redis) {
-  const [publisher, subscriber] = [await redis(), await redis()];
+  const [publisher, subscriber] = [await redis.connect(), await redis.connect()];
   const http = createServer();
   const io = new Server(http, { adapter: ADAPTERS[format](publisher, subscriber) });
   io.of("/custom");
@@ -137,9 +112,10 @@ const ANSWERS = {
 
 for (const format of Object.keys(ADAPTERS)) {
   test(`${format}: Node hears what shardcast says`, async (t) => {
-    const redis = await startRedis(t);
-    const node = await startNode(t, format, redis);
-    const [publisher, listener] = [await redis(), await redis()];
+    const scope = lastFirst(t);
+    const redis = await startRedis(scope);
+    const node = await startNode(scope, format, redis);
+    const [publisher, listener] = [await redis.connect(), await redis.connect()];
     const answers = [];
     const hear = (message) => answers.push(message.toString("latin1"));
     if (format === "classic") await listener.subscribe("socket.io-response#/#", hear, true);
@@ -168,9 +144,10 @@ for (const format of Object.keys(ADAPTERS)) {
   });
 
   test(`${format}: Node takes the answers of shardcast`, async (t) => {
-    const redis = await startRedis(t);
-    const { io } = await startNode(t, format, redis);
-    const publisher = await redis();
+    const scope = lastFirst(t);
+    const redis = await startRedis(scope);
+    const { io } = await startNode(scope, format, redis);
+    const publisher = await redis.connect();
     const { adapter } = io.of("/custom");
     await new Promise((resolve) => setTimeout(resolve, 300));
     const lines = LINES.filter((line) => line.format === format && !EXPECTED[line.name]);
