@@ -71,7 +71,7 @@ def test_answers_that_come_later_overtake_each_other_and_hold_up_nothing(run_asy
         client = await connect()
         order = asyncio.Queue()
         await client.emit("ask-later", callback=lambda value, data: order.put_nowait((value, data)))
-        await client.emit("concurrent", (200, "slow"), callback=order.put_nowait)
+        await client.emit("concurrent", (1500, "slow"), callback=order.put_nowait)
         await client.emit("concurrent", (1, "fast"), callback=order.put_nowait)
         await client.emit("message-with-ack", "at once", callback=order.put_nowait)
         assert sorted([await get(order), await get(order)]) == ["at once", "fast"]
