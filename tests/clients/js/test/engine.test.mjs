@@ -542,10 +542,13 @@ async function answerPings(session, isDone, ms) {
   }
 }
 
+/** A session of the fast server ends after 500 ms without a pong; a busy machine may be late. All count from before the handshake. */
+const ENDED_MS = 2_000;
+
 describe("heartbeat, interval 300 ms, timeout 200 ms", () => {
   test("polling: three rounds, each body exactly `2`, the first not at once", async () => {
-    const session = await Polling.start(FAST);
     const began = performance.now();
+    const session = await Polling.start(FAST);
     for (let round = 1; round <= 3; round++) {
       const poll = await session.get();
       assert.deepEqual([poll.status, poll.text], [200, "2"]);
@@ -555,19 +558,19 @@ describe("heartbeat, interval 300 ms, timeout 200 ms", () => {
   });
 
   test("polling: without a pong the pending poll gets its farewell and the session is gone, on time", async () => {
-    const session = await Polling.start(FAST);
     const began = performance.now();
+    const session = await Polling.start(FAST);
     assert.equal((await session.get()).text, "2");
     const last = await session.get();
     const took = performance.now() - began;
     assert.deepEqual([last.status, last.text], [200, FAREWELL]);
-    assert.ok(took > 430 && took < 750, `gone after ${took} ms instead of 500`);
+    assert.ok(took > 430 && took < ENDED_MS, `gone after ${took} ms instead of 500`);
     assertError(await session.get(), UNKNOWN_SESSION);
   });
 
   test("polling: a session nobody polls is gone as well", async () => {
-    const session = await Polling.start(FAST);
     const began = performance.now();
+    const session = await Polling.start(FAST);
     // Each look is a request for an unknown transport change: it neither polls nor counts as a sign of life.
     await until("the session's end", async () => {
       const { text } = await request(FAST, enginePath({ EIO: 3, transport: "polling", sid: session.sid }));
@@ -575,12 +578,12 @@ describe("heartbeat, interval 300 ms, timeout 200 ms", () => {
       return text === UNKNOWN_SESSION.text;
     });
     const took = performance.now() - began;
-    assert.ok(took > 430 && took < 800, `gone after ${took} ms instead of 500`);
+    assert.ok(took > 430 && took < ENDED_MS, `gone after ${took} ms instead of 500`);
   });
 
   test("WebSocket: three rounds, each message `2`, the first not at once", async (t) => {
-    const wire = await Wire.start(t, FAST);
     const began = performance.now();
+    const wire = await Wire.start(t, FAST);
     for (let round = 1; round <= 3; round++) {
       assert.equal(await wire.read(), "2");
       assert.ok(performance.now() - began > 250 * round, `ping ${round} after ${performance.now() - began} ms`);
@@ -589,17 +592,17 @@ describe("heartbeat, interval 300 ms, timeout 200 ms", () => {
   });
 
   test("WebSocket: without a pong it closes, on time", async (t) => {
-    const wire = await Wire.start(t, FAST);
     const began = performance.now();
+    const wire = await Wire.start(t, FAST);
     assert.equal(await wire.read(), "2");
     await wire.ends();
     const took = performance.now() - began;
-    assert.ok(took > 430 && took < 750, `closed after ${took} ms instead of 500`);
+    assert.ok(took > 430 && took < ENDED_MS, `closed after ${took} ms instead of 500`);
   });
 
   test("events keep no session alive that does not answer its pings", async (t) => {
-    const wire = await Wire.joined(t, FAST);
     const began = performance.now();
+    const wire = await Wire.joined(t, FAST);
     let isClosed = false;
     wire.closed.then(() => (isClosed = true));
     while (!isClosed && performance.now() - began < 3_000) {
@@ -608,12 +611,12 @@ describe("heartbeat, interval 300 ms, timeout 200 ms", () => {
     }
     const took = performance.now() - began;
     // Node lets one packet after each ping stretch the timeout once.
-    assert.ok(took > 400 && took < 1_000, `closed after ${took} ms`);
+    assert.ok(took > 430 && took < ENDED_MS, `closed after ${took} ms`);
   });
 
   test("a session that joins no namespace in time is closed", async (t) => {
-    const wire = await Wire.start(t, FAST);
     const began = performance.now();
+    const wire = await Wire.start(t, FAST);
     for (;;) {
       const item = await wire.read(3_000);
       if (item.closed) break;
@@ -621,7 +624,7 @@ describe("heartbeat, interval 300 ms, timeout 200 ms", () => {
       wire.send("3");
     }
     const took = performance.now() - began;
-    assert.ok(took > 800 && took < 2_000, `closed after ${took} ms instead of 1000`);
+    assert.ok(took > 800 && took < 1_000 + ENDED_MS, `closed after ${took} ms instead of 1000`);
   });
 
   test("`41` leaves the session open: what follows is the next ping", async (t) => {
