@@ -51,10 +51,10 @@ test("who is silent costs the whole time, who leaves does not", async (t) => {
   const { asker, members, room } = await crowd(t);
   for (const socket of members.slice(1)) socket.on("question", (value, ack) => ack(socket.id));
   const began = Date.now();
-  const [complete, values] = await askAll(asker, "ask-room", room, 700);
+  const [complete, values] = await askAll(asker, "ask-room", room, 2_000);
   assert.equal(complete, false);
   assert.deepEqual(sorted(values), ids(members.slice(1)));
-  assert.ok(Date.now() - began >= 700, "the silent one had his time");
+  assert.ok(Date.now() - began >= 2_000, "the silent one had his time");
 });
 
 test("the last to leave ends the question at once", betterThanNode, async (t) => {
