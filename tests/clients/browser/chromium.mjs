@@ -21,7 +21,7 @@ export async function startBrowser() {
     // No sandbox as root; the rest keeps it from calling home.
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
   });
-  context.setDefaultTimeout(8_000);
+  context.setDefaultTimeout(20_000);
   const stop = async () => {
     await context.close();
     await rm(profile, { recursive: true, force: true });

@@ -74,7 +74,7 @@ async function start(command, settings, ready, args = []) {
   const child = spawn(command, args, { stdio: ["ignore", "ignore", "ignore"], env });
   children.push(child);
   const url = `http://127.0.0.1:${port}`;
-  await until(`${command} listens`, () => fetch(url + ready).then((response) => response.status < 500, () => false), 10_000);
+  await until(`${command} listens`, () => fetch(url + ready).then((response) => response.status < 500, () => false), 20_000);
   return url;
 }
 
@@ -88,12 +88,12 @@ async function open(t, origin) {
 /** Connects in the page, echoes for longer than a ping interval, and tells how that went. */
 function talk([url, options]) {
   return new Promise((resolve) => {
-    const socket = io(url, { forceNew: true, reconnection: false, timeout: 3_000, ...options });
+    const socket = io(url, { forceNew: true, reconnection: false, timeout: 10_000, ...options });
     socket.on("connect_error", (error) => resolve({ error: error.message }));
     socket.on("disconnect", (reason) => resolve({ error: reason }));
     socket.on("connect", async () => {
       for (let number = 0; number < 5; number++) {
-        const answer = await socket.timeout(3_000).emitWithAck("message-with-ack", number).catch(String);
+        const answer = await socket.timeout(10_000).emitWithAck("message-with-ack", number).catch(String);
         if (answer !== number) return resolve({ error: `acknowledged ${answer}` });
         await new Promise((wake) => setTimeout(wake, 300));
       }
