@@ -10,12 +10,12 @@ export function within(ms, what, promise) {
 }
 
 /** The arguments of the emitter's next `event`. */
-export function next(emitter, event, ms = 5_000) {
+export function next(emitter, event, ms = 10_000) {
   return within(ms, `event ${event}`, new Promise((resolve) => emitter.once(event, (...args) => resolve(args))));
 }
 
 /** Repeats `attempt` until it is true: for what the other side does without telling us. */
-export async function until(what, attempt, ms = 3_000) {
+export async function until(what, attempt, ms = 10_000) {
   const deadline = performance.now() + ms;
   for (;;) {
     if (await attempt()) return;
