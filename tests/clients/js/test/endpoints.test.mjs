@@ -149,7 +149,7 @@ describe("allow_request", () => {
   test("a rule that panics refuses", betterThanNode, async () => {
     const response = await open("/guarded.io/", { token: "panic" });
     assert.deepEqual([response.status, response.text], [403, '{"code":4,"message":"Forbidden"}']);
-    assert.match(logged(), /allow_request panicked; the client is refused/);
+    await until("the line", () => /allow_request panicked; the client is refused/.test(logged()));
   });
 
   test("a WebSocket is refused before its 101", async () => {
