@@ -38,7 +38,7 @@ class Server:
             try:
                 requests.get(f"http://{self.address}/hello", timeout=1)
                 return
-            except requests.ConnectionError:
+            except requests.RequestException:
                 time.sleep(0.02)
         raise TimeoutError("the server does not listen")
 
