@@ -67,6 +67,7 @@ impl LeftSocket {
     }
 
     /// How many of the events the client has got, if all that it has not got are there. Without an offset it has got none.
+    #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "it is of that feature"))]
     pub(crate) fn count_got(&self, offset: Option<Offset>) -> Option<usize> {
         let is = |text: &OffsetText| text.parse().is_some_and(|known| Some(known) == offset);
         let place = self.events.iter().position(|event| is(&event.offset));
@@ -82,6 +83,7 @@ impl LeftSocket {
 
 impl LeftEvent {
     /// What it is called in all processes. None: the offset cannot be read.
+    #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "it is of that feature"))]
     pub(crate) fn id(&self) -> Option<EventId> {
         self.id.or_else(|| self.offset.parse().map(|offset| offset.event_id()))
     }

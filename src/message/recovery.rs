@@ -71,6 +71,7 @@ impl fmt::Display for Offset {
 
 impl EventId {
     /// The process and the shard that gave the number, if it is one that all shards of the process may get.
+    #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "it is of that feature"))]
     pub(crate) fn publisher(self) -> Option<(NodeTag, ShardId)> {
         let [0, one, two, three, high, low, 0, 0] = self.0.to_be_bytes() else { return None };
         Some((NodeTag([one, two, three]), ShardId(u16::from_be_bytes([high, low]))))

@@ -112,6 +112,7 @@ pub(crate) struct SocketCommand {
 pub(crate) struct ToldChange {
     pub(crate) command: SocketCommand,
     /// That of the message to other processes; 0 as long as there is none.
+    #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "it is of that feature"))]
     pub(crate) sequence: AtomicU64,
     /// The message queue did not take it.
     pub(crate) is_refused: AtomicBool,
