@@ -202,7 +202,7 @@ impl<B: Broker> Ends<B> {
     }
 
     /// Waits until the connection is known to be lost.
-    async fn faults(&mut self) {
+    pub(crate) async fn faults(&mut self) {
         let receiver = timeout(FAULT_PATIENCE, async {
             // What had come before is still delivered.
             loop {

@@ -333,6 +333,45 @@ fn a_sentinel_leads_to_the_master_and_strangers_to_an_error_that_says_so() {
     });
 }
 
+/// The master dies, its replica is made master by the sentinel, and is found under the same name.
+#[test]
+fn a_sentinel_leads_to_the_next_master_when_one_dies() {
+    let mut first = BrokerProcess::redis(&[]);
+    let second = BrokerProcess::redis(&["--replicaof", "127.0.0.1", &first.port.to_string()]);
+    let is_so = |what: &str, is_so: &dyn Fn() -> bool| {
+        let started = Instant::now();
+        while !is_so() {
+            assert!(started.elapsed() < Duration::from_secs(30), "never came: {what}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    is_so("the replica", &|| second.command("INFO replication").contains("master_link_status:up"));
+    let sentinel = BrokerProcess::sentinel(first.port);
+    is_so("the sentinel's knowledge of it", &|| {
+        sentinel.command("SENTINEL REPLICAS mymaster").contains(&second.port.to_string())
+    });
+    run(async {
+        let mut client = client(&format!("redis+sentinel://127.0.0.1:{}/0/mymaster", sentinel.port), "c");
+        let mut ends = Ends::of(&mut client).await;
+        ends.subscribe(&[Channel::All], &[]).await;
+        ends.say(&Channel::All, "to the first").await;
+        ends.hears(&Channel::All, "to the first").await;
+        first.kill();
+        ends.faults().await;
+        // It says where the dead one was, until it has made another one the master: a passing fault each time.
+        let started = Instant::now();
+        while let Err(fault) = within("an answer", client.connect()).await {
+            assert!(!fault.is_lasting && started.elapsed() < Duration::from_secs(30), "{fault:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let mut ends = Ends::of(&mut client).await;
+        ends.subscribe(&[Channel::All], &[]).await;
+        ends.say(&Channel::All, "to the second").await;
+        ends.hears(&Channel::All, "to the second").await;
+        assert!(second.command("ROLE").contains("master"));
+    });
+}
+
 /// Two nodes with half of the slots each: messages go to the node that has the channel, and one that moves is a fault, behind which
 /// everything is found where it is now.
 #[test]
