@@ -16,6 +16,7 @@ use crate::protocol::surrogates;
 
 use super::attached::{Attached, READS_TEXT};
 use super::binary;
+use super::each_method::each_method;
 
 /// Texts and bytes that arguments are lent from, beside their packet. Allocates for the first of them.
 #[derive(Default)]
@@ -176,44 +177,15 @@ macro_rules! forward_whole {
     )*};
 }
 
-macro_rules! each_method {
-    ($forward:ident) => {
-        $forward! {
-            deserialize_any();
-            deserialize_bool();
-            deserialize_i8();
-            deserialize_i16();
-            deserialize_i32();
-            deserialize_i64();
-            deserialize_i128();
-            deserialize_u8();
-            deserialize_u16();
-            deserialize_u32();
-            deserialize_u64();
-            deserialize_u128();
-            deserialize_f32();
-            deserialize_f64();
-            deserialize_char();
-            deserialize_str();
-            deserialize_string();
-            deserialize_unit();
-            deserialize_unit_struct(name: &'static str);
-            deserialize_seq();
-            deserialize_tuple(len: usize);
-            deserialize_tuple_struct(name: &'static str, len: usize);
-            deserialize_map();
-            deserialize_struct(name: &'static str, fields: &'static [&'static str]);
-            deserialize_enum(name: &'static str, variants: &'static [&'static str]);
-            deserialize_identifier();
-            deserialize_ignored_any();
-        }
-    };
-}
-
 impl<'e, D: Deserializer<'e>> Deserializer<'e> for Whole<'e, '_, D> {
     type Error = D::Error;
 
     each_method!(forward_whole);
+
+    forward_whole! {
+        deserialize_any();
+        deserialize_ignored_any();
+    }
 
     fn deserialize_newtype_struct<V: Visitor<'e>>(
         self,
@@ -267,6 +239,11 @@ impl<'e, D: Deserializer<'e>> Deserializer<'e> for Lent<'e, D> {
     type Error = D::Error;
 
     each_method!(forward_lent);
+
+    forward_lent! {
+        deserialize_any();
+        deserialize_ignored_any();
+    }
 
     forward_lent! {
         deserialize_bytes();

@@ -11,6 +11,7 @@ pub(crate) mod any_value;
 mod attached;
 pub(crate) mod attachments;
 pub(crate) mod binary;
+mod each_method;
 pub(crate) mod encode;
 pub(crate) mod event;
 #[allow(dead_code, reason = "the formats of the bus come one by one")]
