@@ -6,11 +6,13 @@ FUZZ ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 FUZZ_SECONDS ?= 60
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help test quick static cargo deps format lint features docs unit release clients conformance deny bench perf fuzz
+.PHONY: help test quick static cargo deps format lint features docs unit release clients wheel python conformance deny bench perf fuzz
 
 help:
 	@echo "make test    everything CI checks: lints, docs, tests, real clients"
 	@echo "make quick   the same without the real clients"
+	@echo "make python  that Flask-SocketIO applications run on the wheel as they do there"
+	@echo "make wheel   the Python package for Flask applications, in target/wheels"
 	@echo "make conformance   the official suites of Engine.IO and Socket.IO, and Autobahn's; fetched, needs a Python 2.7"
 	@echo "make bench   the benches of single functions"
 	@echo "make perf    this server next to its peers, on a quiet machine"
@@ -29,6 +31,7 @@ test:
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory release
 	@$(MAKE) --no-print-directory clients
+	@$(MAKE) --no-print-directory python
 
 quick:
 	@$(MAKE) --no-print-directory cargo
@@ -49,12 +52,13 @@ deps:
 	scripts/install-test-deps.sh
 
 format:
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 
 lint:
 	$(CARGO) clippy --locked --jobs $(JOBS) --all-targets -- -D warnings
 	$(CARGO) clippy --locked --jobs $(JOBS) --benches --features bench-support -- -D warnings
 	$(CARGO) clippy --locked --jobs $(JOBS) --lib --examples --no-default-features -- -D warnings
+	$(CARGO) clippy --locked --jobs $(JOBS) --package flask-shardcast -- -D warnings
 
 # The library by sets of features. Of any two features there is a set that has the one and not the other, so that code of the one that
 # needs the other is found; each client of a broker is alone among them, since they share crates and may lean on what another one
@@ -71,13 +75,22 @@ docs:
 unit:
 	$(CARGO) test --locked --jobs $(JOBS)
 
-# The program as users build it: optimised, and without what tests alone ask of the crates that it shares with them.
+# The program as users build it: optimised, and without what tests alone ask of the crates that it shares with them. It needs no
+# library of the system, so that it is a container's only file.
 release:
-	$(CARGO) build --locked --jobs $(JOBS) --release --bins
+	$(CARGO) rustc --locked --jobs $(JOBS) --release --bin shardcast -- -C target-feature=+crt-static
 
 # Examples are what `cargo test` has built, whose assertions hold here, too.
 clients:
 	scripts/test-clients.sh
+
+# For CPython 3.10 and later; what the package is: docs/flask.md.
+wheel: cargo
+	scripts/build-wheel.sh
+
+# The wheel in fresh environments: Flask-SocketIO's own tests, the same applications on both servers, faults.
+python:
+	scripts/test-python.sh
 
 conformance:
 	$(CARGO) build --locked --jobs $(JOBS) --release --example conformance

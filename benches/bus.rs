@@ -1,5 +1,5 @@
-//! Readers of JSON from other programs: messages of python-socketio's queue, whose arguments stay text, and answers of Node
-//! servers, which become values.
+//! Readers of JSON from other programs: messages of python-socketio's queue and batches of the HTTP API, whose arguments stay text, and
+//! answers of Node servers, which become values.
 //!
 //! Each row reads the same message; the rows differ in the parser. Every bench compares its answer before it is timed.
 
@@ -8,7 +8,7 @@ use divan::{Bencher, black_box};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use shardcast::bench_support::read_python_event;
+use shardcast::bench_support::{read_api_batch, read_python_event};
 
 /// Bytes of the arguments, about.
 const SIZES: [usize; 3] = [10, 10_000, 100_000];
@@ -115,6 +115,58 @@ fn python_by_simd_json_tape_only(bencher: Bencher<'_, '_>, len: usize) {
     let tape_len = |mut copy: Vec<u8>| simd_json::to_tape(&mut copy).map(|tape| tape.0.len()).unwrap_or(0);
     assert!(tape_len(message.clone()) > 10);
     bencher.counter(BytesCount::of_slice(&message)).bench_local(|| tape_len(black_box(&message).clone()));
+}
+
+/// Requests in a batch of the HTTP API, and the bytes of the arguments of each.
+const BATCHES: [(usize, usize); 3] = [(10, 100), (1000, 100), (100, 10_000)];
+
+fn batch((requests, len): (usize, usize)) -> Vec<u8> {
+    let emit = |n: usize| json!({"emit": {"namespace": "/", "to": format!("user:{n}"), "event": "news", "args": args(len)}});
+    json!({ "requests": (0..requests).map(emit).collect::<Vec<_>>() }).to_string().into_bytes()
+}
+
+fn assert_batch(read: Option<Vec<String>>, (requests, len): (usize, usize)) {
+    let read = read.expect("all of it can be read");
+    assert_eq!(read.len(), requests);
+    read.iter().for_each(|one| assert_args(one, len));
+}
+
+#[divan::bench(args = BATCHES)]
+fn api_batch_as_it_is_read(bencher: Bencher<'_, '_>, size: (usize, usize)) {
+    let body = batch(size);
+    assert_batch(read_api_batch(&body), size);
+    bencher.counter(BytesCount::of_slice(&body)).bench_local(|| read_api_batch(black_box(&body)));
+}
+
+/// The arguments have to be written anew. What the server checks beside, names of fields and of namespaces, is left out.
+fn batch_by_simd_json(copy: &mut [u8]) -> Option<Vec<String>> {
+    use simd_json::prelude::{ValueAsArray, ValueAsScalar, ValueObjectAccess, Writable};
+    let value = simd_json::to_borrowed_value(copy).ok()?;
+    let read = |request: &simd_json::BorrowedValue<'_>| {
+        let emit = request.get("emit")?;
+        let is_whole = !emit.get("event")?.as_str()?.is_empty() && emit.get("to")?.as_str().is_some();
+        let args = emit.get("args")?.encode();
+        is_whole.then(|| args.strip_prefix('[')?.strip_suffix(']').map(str::to_owned)).flatten()
+    };
+    value.get("requests")?.as_array()?.iter().map(read).collect()
+}
+
+#[divan::bench(args = BATCHES)]
+fn api_batch_by_simd_json_values(bencher: Bencher<'_, '_>, size: (usize, usize)) {
+    let body = batch(size);
+    assert_batch(batch_by_simd_json(&mut body.clone()), size);
+    bencher
+        .counter(BytesCount::of_slice(&body))
+        .bench_local(|| batch_by_simd_json(&mut black_box(&body).clone()));
+}
+
+/// The least that simd-json can do, as above.
+#[divan::bench(args = BATCHES)]
+fn api_batch_by_simd_json_tape_only(bencher: Bencher<'_, '_>, size: (usize, usize)) {
+    let body = batch(size);
+    let tape_len = |mut copy: Vec<u8>| simd_json::to_tape(&mut copy).map(|tape| tape.0.len()).unwrap_or(0);
+    assert!(tape_len(body.clone()) > 10);
+    bencher.counter(BytesCount::of_slice(&body)).bench_local(|| tape_len(black_box(&body).clone()));
 }
 
 /// What a Node server answers to `fetchSockets`.

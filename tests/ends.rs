@@ -96,7 +96,8 @@ fn while_sessions_are_spread_out_clients_still_reach_theirs() {
         let path = std::env::temp_dir().join(format!("shardcast-ends-{}-{io:?}.sock", std::process::id()));
         let bind = format!("unix:{}", path.display());
         let spread = Duration::from_secs(2);
-        let server = start(Config { shutdown_spread: spread, ..config(io, 2, &["127.0.0.1:0", &bind]) });
+        let server =
+            start(Config { shutdown_spread: Some(spread), ..config(io, 2, &["127.0.0.1:0", &bind]) });
         let address = server.addresses()[0].clone();
         let mut sids = Vec::new();
         for _ in 0..20 {

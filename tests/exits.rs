@@ -1,4 +1,5 @@
-//! How the process of a user's program ends: with sockets that are busy, and after shards have died. On each wire.
+//! How the process of a user's program ends: with sockets that are busy, and after shards have died; and what its service manager hears
+//! while a shard is stuck. On each wire.
 #![allow(clippy::disallowed_methods)] // A test with real processes waits in real time.
 
 mod process;
@@ -6,7 +7,7 @@ mod process;
 use std::fmt::Debug;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{ChildStderr, Stdio};
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,11 @@ const WIRES: [&str; 3] = ["auto", "monoio", "epoll"];
 const DEADLY: &str = "TEST_DEADLY";
 const DEADLY_PATH: &str = "/deadly";
 
+/// Names a file; the path `/stuck` keeps its shard until that is there.
+const RELEASE: &str = "TEST_RELEASE";
+
 /// What the program's handlers write, a line each.
+const STUCK_BEGAN: &str = "a shard is stuck";
 const BEGAN: &str = "a handler began";
 const LEFT: &str = "a client has left";
 
@@ -152,6 +157,105 @@ fn a_process_that_has_lost_a_shard_serves_on_and_does_not_end_well() {
     }
 }
 
+#[test]
+fn the_log_says_at_the_end_what_has_become_of_sessions_and_connections() {
+    const BY_WEBSOCKET: usize = 3;
+    const BY_POLLING: usize = 2;
+    let settings = [("SHARDCAST_SHUTDOWN_SPREAD", "1s"), ("SHARDCAST_SHUTDOWN_TIMEOUT", "300ms")];
+    for io in WIRES {
+        for cut in 0..2 {
+            let (mut process, mut error) = start(&format!("report-{cut}"), io, &settings);
+            let mut clients: Vec<UnixStream> =
+                (0..BY_WEBSOCKET).map(|_| websocket(&process, &["40"])).collect();
+            for client in &mut clients {
+                client.read_exact(&mut [0; 12]).expect("it is answered, so there is a session");
+            }
+            for _ in 0..BY_POLLING {
+                process.open();
+            }
+            // Each is owed more than the kernel keeps for it, and reads no more than the beginning.
+            let slow: Vec<UnixStream> = (0..cut).map(|_| slow_reader(&process)).collect();
+            // As clients do that are told to close: they close.
+            let leaving: Vec<_> = clients
+                .into_iter()
+                .map(|mut client| std::thread::spawn(move || await_close(&mut client)))
+                .collect();
+            process.signal();
+            let status = process.wait();
+            leaving.into_iter().for_each(|client| client.join().expect("each is told to close"));
+            drop(slow);
+            let mut log = String::new();
+            error.read_to_string(&mut log).expect("the log is text");
+            assert!(status.success(), "{io}: {status}: {log}");
+            let ended = BY_WEBSOCKET + BY_POLLING;
+            let words = format!("the server's sessions have ended ended={ended} cut={cut} seconds=");
+            let lines: Vec<&str> = log.lines().filter(|line| line.contains(&words)).collect();
+            assert_eq!(lines.len(), 1, "{io}: one line with {words:?}: {log}");
+            let seconds = lines[0].split("seconds=").nth(1).and_then(|text| text.trim().parse::<f64>().ok());
+            assert!(seconds.is_some_and(|seconds| seconds > 0.0), "{io}: {}", lines[0]);
+        }
+    }
+}
+
+/// Reads until a close frame has come.
+fn await_close(client: &mut UnixStream) {
+    let mut heard = Vec::new();
+    // The code of a server that goes away (RFC 6455 §7.4.1).
+    while !heard.windows(2).any(|code| code == 1001_u16.to_be_bytes()) {
+        let mut bytes = [0; 1024];
+        let len = client.read(&mut bytes).expect("it is told to close");
+        assert!(len > 0, "it ended without a word: {heard:?}");
+        heard.extend_from_slice(&bytes[..len]);
+    }
+}
+
+#[test]
+fn the_watchdog_is_not_fed_while_a_shard_is_stuck() {
+    for io in WIRES {
+        let path = Process::socket_of(&format!("manager-{io}"));
+        let manager = UnixDatagram::bind(&path).expect("a socket");
+        manager.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        let hear = || {
+            let mut words = [0; 256];
+            manager.recv(&mut words).map(|len| String::from_utf8_lossy(&words[..len]).into_owned())
+        };
+        let place = path.to_string_lossy().into_owned();
+        // It is fed each 100 ms.
+        let release = std::env::temp_dir().join(format!("shardcast-release-{}-{io}", std::process::id()));
+        let held = release.to_string_lossy().into_owned();
+        let settings =
+            [("NOTIFY_SOCKET", place.as_str()), ("WATCHDOG_USEC", "200000"), (RELEASE, held.as_str())];
+        let (mut process, mut error) = start("watchdog", io, &settings);
+        let await_fed = || while hear().expect("somebody feeds it") != "WATCHDOG=1" {};
+        await_fed();
+        let mut client = process.connect();
+        client.write_all(b"GET /stuck HTTP/1.1\r\nHost: a\r\n\r\n").expect("sent");
+        let mut log = String::new();
+        while !log.contains(STUCK_BEGAN) {
+            assert_ne!(error.read_line(&mut log).expect("the log is text"), 0, "{io}: it has ended: {log}");
+        }
+        manager.set_nonblocking(true).expect("it can be set");
+        while hear().is_ok() {}
+        std::thread::sleep(Duration::from_secs(1));
+        let fed = std::iter::from_fn(|| hear().ok()).count();
+        // The shard may just have answered before it was stuck.
+        assert!(fed <= 1, "{io}: fed {fed} times while a shard was stuck");
+        manager.set_nonblocking(false).expect("it can be set");
+        std::fs::write(&release, "").expect("a file can be written");
+        await_fed();
+        process.signal();
+        assert!(process.wait().success(), "{io}");
+        let _ = (std::fs::remove_file(path), std::fs::remove_file(release));
+    }
+}
+
+fn slow_reader(process: &Process) -> UnixStream {
+    let mut stream = process.connect();
+    stream.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").expect("sent");
+    stream.read_exact(&mut [0; 12]).expect("the answer begins");
+    stream
+}
+
 /// Asks on a new connection, and once more if a dead shard has taken it while it was just being closed.
 fn await_answer<S: Read + Write>(dial: impl Fn() -> S, io: &str) {
     let started = Instant::now();
@@ -229,7 +333,16 @@ fn serve() -> Result<()> {
             });
             io.on_disconnect(|_: &mut Context<'_>, _| say(LEFT));
         })
+        .route("/stuck", |_| {
+            say(STUCK_BEGAN);
+            let release = std::env::var_os(RELEASE).expect("a path");
+            while !std::path::Path::new(&release).exists() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            shardcast::http::Response::text("done")
+        })
         .route("/hello", |_| shardcast::http::Response::text("hello"))
+        .route("/large", |_| shardcast::http::Response::text("x".repeat(8 << 20)))
         .run()
 }
 

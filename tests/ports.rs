@@ -167,6 +167,88 @@ fn a_taken_address_is_an_error_whoever_has_it() {
 }
 
 #[test]
+fn listeners_that_a_program_has_open_are_served_and_left_to_it() {
+    for io in WIRES {
+        let path = std::env::temp_dir().join(format!("shardcast-given-{}.sock", std::process::id()));
+        drop(std::fs::remove_file(&path));
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a port");
+        let unix = UnixListener::bind(&path).expect("the path is free");
+        let address = tcp.local_addr().expect("it is bound");
+        // What the configuration binds is not bound: that port is taken.
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a port");
+        let bind = taken.local_addr().expect("it is bound").to_string();
+        let start = |listeners: Vec<std::os::fd::OwnedFd>| {
+            let config = Config { admin_bind: "127.0.0.1:0".into(), ..config(io, &[&bind]) };
+            Server::new(config).route("/hello", |_| "given").listen_on(listeners).start()
+        };
+        let kept = tcp.try_clone().expect("a descriptor is free");
+        let server = start(vec![tcp.into(), unix.into()]).expect("they listen");
+        assert_eq!(server.addresses(), [format!("http://{address}"), format!("unix:{}", path.display())]);
+        for _ in 0..10 {
+            assert!(exchange(TcpStream::connect(address).expect("it accepts")).ends_with("given"), "{io:?}");
+        }
+        assert!(exchange(UnixStream::connect(&path).expect("it accepts")).ends_with("given"), "{io:?}");
+        let operators = server.admin_address().expect("operators are served as the configuration says");
+        let operators = operators.trim_start_matches("http://");
+        TcpStream::connect(operators).expect("it accepts");
+        // As with a process manager that forks, a second server serves the same queue.
+        let second = start(vec![kept.try_clone().expect("a descriptor is free").into()]).expect("it listens");
+        server.stop();
+        for _ in 0..10 {
+            assert!(exchange(TcpStream::connect(address).expect("it accepts")).ends_with("given"), "{io:?}");
+        }
+        second.stop();
+        // Its own descriptor is as good as before: the next connection waits in its queue.
+        let client = TcpStream::connect(address).expect("it listens");
+        await_that("it is accepted", || kept.accept().is_ok());
+        drop(client);
+        std::fs::remove_file(&path).expect("the socket file is there");
+    }
+    let deaf = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a port");
+    let fault = Server::new(config(Io::Auto, &["127.0.0.1:0"]))
+        .listen_on([deaf])
+        .start()
+        .map(drop)
+        .expect_err("it is deaf");
+    assert!(fault.to_string().contains("listen_on: socket 0 does not listen"), "{fault}");
+}
+
+#[test]
+fn shards_stay_on_their_cores_unless_asked_not_to() {
+    let allowed = |process: &Process| -> Vec<String> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", process.0.id())).expect("it runs");
+        let read = |task: std::io::Result<std::fs::DirEntry>, file: &str| {
+            std::fs::read_to_string(task.expect("it is there").path().join(file)).unwrap_or_default()
+        };
+        let tasks = tasks.filter(|task| {
+            let path = task.as_ref().map(std::fs::DirEntry::path).unwrap_or_default();
+            std::fs::read_to_string(path.join("comm")).is_ok_and(|name| name.starts_with("shard-"))
+        });
+        let status = tasks.map(|task| read(task, "status"));
+        let cpus = |status: String| -> Option<String> {
+            Some(status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?.trim().to_owned())
+        };
+        status.filter_map(cpus).collect()
+    };
+    let own = std::fs::read_to_string("/proc/self/status").expect("this process runs");
+    let own =
+        own.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).expect("Linux says so").trim();
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    for pins in [true, false] {
+        let port = free_port();
+        let pinned = if pins { "true" } else { "false" };
+        let process = Process::start(&format!("127.0.0.1:{port}"), &[("SHARDCAST_PIN_SHARDS", pinned)]);
+        await_that("it serves", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());
+        let found = allowed(&process);
+        assert_eq!(found.len(), 2, "{found:?}");
+        // Two shards on one core are never pinned.
+        let is_free = found.iter().all(|cpus| cpus == own);
+        assert_eq!(is_free, !pins || cores < 2, "{found:?} of {own}");
+        process.stop();
+    }
+}
+
+#[test]
 fn a_server_starts_where_connections_of_the_last_one_linger() {
     let port = free_port();
     let bind = format!("127.0.0.1:{port}");

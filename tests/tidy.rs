@@ -172,6 +172,14 @@ fn every_constant_of_the_tuning_page_is_in_the_sources() {
 #[test]
 fn links_lead_somewhere() {
     assert_clean(&sources(&["md"]), |source| rules::links(source, |path| root().join(path).exists()));
+    let for_rustdoc = read_named("docs/rustdoc-links.md").text;
+    let pages = sources(&["md"]);
+    assert_clean(&pages, |source| rules::references(source, &for_rustdoc, |path| root().join(path).exists()));
+    let front = read_named("src/lib.rs").text;
+    let is_included = |page: &Source| front.contains(&format!("include_str!(\"../{}\")", page.path));
+    let included: Vec<Source> = pages.into_iter().filter(is_included).collect();
+    assert!(included.len() > 20, "the guides are included");
+    assert_clean(&included, rules::links_in_rustdoc);
 }
 
 #[test]

@@ -84,7 +84,7 @@ def run(scenario, server, cores, settings):
 
 def read(scenario, words, report, code, started):
     """What the JSON says. The generator does not tell when its window was; it follows from how long connecting took."""
-    connect, latency = report["connect"], report["latency"]
+    connect, latency = report["connect"], report["latency_us"]
     if scenario.is_whole:
         seconds, messages, window, server_cpu = connect["seconds"], connect["sessions"], (started, started + connect["seconds"]), None
     else:
@@ -92,7 +92,7 @@ def read(scenario, words, report, code, started):
         seconds, window = report["seconds"], (opened, opened + report["seconds"])
         messages = report["received"] if latency else connect["sessions"]
         server_cpu = report["server"]["cpu_seconds"]
-    times = latency or connect["time"] or {}
+    times = latency or connect["time_us"] or {}
     held = scenario.connections if scenario.workload != "sessions" else 0
     return Result(
         words, report, seconds, messages, None if scenario.is_whole else report["generator"]["cpu_share"], window, server_cpu,

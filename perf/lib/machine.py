@@ -36,10 +36,11 @@ def sample(pid, server_cores, client_cores):
 
 
 def process_cpu(pid):
-    """Nanosecond accounting of all living threads; servers that end threads would lose them, and none here do."""
+    """Nanosecond accounting of all living threads; servers that end threads lose them, as Flask-SocketIO's with threads does."""
     total = 0
     for path in glob.glob(f"/proc/{pid}/task/*/schedstat"):
-        total += int(read(path).split()[0] or 0)
+        # A thread may have ended meanwhile: then there is nothing to read.
+        total += int((read(path).split() or [0])[0])
     return total / 1e9
 
 

@@ -1,5 +1,7 @@
 //! Every bound that is not a field of `Config`, with its unit and its reason.
 
+use std::time::Duration;
+
 /// The longest WebSocket frame header: two bytes, an 8-byte length, a 4-byte mask (RFC 6455 §5.2).
 pub(crate) const FRAME_HEADER_BYTES_MAX: usize = 2 + 8 + 4;
 
@@ -46,6 +48,12 @@ const _: () = assert!(NAMESPACES_REGISTERED_MAX + NAMESPACES_MADE_MAX < u16::MAX
 /// Asynchronous handlers of one session that still run for sockets which it has left: they go on by themselves, and a client
 /// that leaves and joins in a loop would start any number. Beyond it the session is closed.
 pub(crate) const HANDLERS_LEFT_MAX: usize = 32;
+
+/// How long the rooms of a socket that has ended are kept for a disconnect handler that ends later.
+pub(crate) const FAREWELL_MAX: Duration = Duration::from_secs(30);
+
+/// So many such sockets a shard keeps, some 500 bytes each beside their rooms. With one more, the oldest goes.
+pub(crate) const FAREWELLS_MAX: usize = 64 * 1024;
 
 /// Acknowledgements that the handlers of one socket may keep to give later. With as many its later events wait.
 pub(crate) const ACKS_KEPT_PER_SOCKET_MAX: usize = 1024;

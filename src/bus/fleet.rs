@@ -9,6 +9,7 @@ use crate::base::ids::NodeTag;
 use crate::base::limits::NAMESPACE_BYTES_MAX;
 use crate::base::time::Time;
 use crate::bus::own::{Hello, NodeId};
+use crate::mesh::link::PEERS_BYTES_MAX;
 
 /// How often a process says that it is there.
 pub(crate) const HELLO_EVERY: Duration = Duration::from_secs(1);
@@ -29,8 +30,22 @@ pub(crate) const COUNTED_NAMES_BYTES_MAX: usize = 64 * 1024;
 /// Senders whose last messages are known: processes, and programs that only emit.
 const SENDERS_MAX: usize = 4096;
 
+/// What an entry takes in a tree that is half empty.
+const COUNTED_BYTES: usize = 2 * size_of::<((Option<String>, String), u64)>();
+
+const _: () = assert!(
+    PEERS_MAX
+        * (COUNTED_NAMES_BYTES_MAX + COUNTED_NAMESPACES_MAX * COUNTED_BYTES + 2 * size_of::<Peer>() + 400)
+        + 2 * SENDERS_MAX * (size_of::<Seen>() + size_of::<NodeId>())
+        <= PEERS_BYTES_MAX
+);
+
 /// How many messages back a repeated one is known.
 const WINDOW: u64 = 1024;
+
+/// How long a sender's messages may all be older than that. Then it was somebody else who has said a newer one under its id, and the
+/// sender is believed again.
+const STALE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Another process.
 #[derive(Debug)]
@@ -61,6 +76,8 @@ struct Seen {
     gaps: u64,
     /// What came before may have been missed.
     sure_from: u64,
+    /// Since when everything has been too old to be told, and the newest of that.
+    stale: Option<(Time, u64)>,
 }
 
 /// Whether a message has come.
@@ -90,11 +107,12 @@ impl Fleet {
             heard: now,
             gaps: 0,
             sure_from: 0,
+            stale: None,
         });
         seen.heard = now;
-        if seen.gaps != self.gaps && sequence > seen.newest {
-            let (newest, before) = (sequence - 1, [u64::MAX; (WINDOW / 64) as usize]);
-            *seen = Seen { newest, before, heard: now, gaps: self.gaps, sure_from: sequence };
+        if seen.gaps != self.gaps && sequence > seen.newest || seen.is_passed_over(sequence, now) {
+            let (newest, before) = (sequence.saturating_sub(1), [u64::MAX; (WINDOW / 64) as usize]);
+            *seen = Seen { newest, before, heard: now, gaps: self.gaps, sure_from: sequence, stale: None };
         }
         seen.is_first(sequence)
     }
@@ -186,6 +204,20 @@ impl Fleet {
 }
 
 impl Seen {
+    /// Whether the sender's own messages are ignored for too long, because of a number that was not its own. Those that a broker gives
+    /// once more are over sooner.
+    fn is_passed_over(&mut self, sequence: u64, now: Time) -> bool {
+        if sequence > self.newest || self.newest - sequence < WINDOW {
+            self.stale = None;
+            return false;
+        }
+        let (since, newest) = self.stale.unwrap_or((now, sequence));
+        // In order, but for what came by several ways.
+        let goes_on = sequence.saturating_add(WINDOW) > newest;
+        self.stale = Some(if goes_on { (since, newest.max(sequence)) } else { (now, sequence) });
+        goes_on && now.since(since) >= STALE_PATIENCE
+    }
+
     fn is_first(&mut self, sequence: u64) -> bool {
         if sequence > self.newest {
             let step = sequence - self.newest;
@@ -283,6 +315,27 @@ mod tests {
         for (sockets, expected) in rows {
             fleet.hear([1; 16], &Hello { sockets, ..hello("one") }, Time(0));
             assert_eq!(fleet.peers[&[1; 16]].sockets.len(), expected);
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_not_the_senders_own_silences_it_for_a_while_only() {
+        let second = |number: u64| Time(number * 1000);
+        let mut fleet = Fleet::default();
+        let me = [3; 16];
+        assert!(fleet.is_first(me, 100, second(0)));
+        assert!(fleet.is_first(me, u64::MAX, second(1)), "somebody else says so");
+        // One a second, not all of which come here.
+        let heard: Vec<u64> = (2..=60).filter(|at| fleet.is_first(me, 100 + 3 * at, second(*at))).collect();
+        assert_eq!(heard, (32..=60).collect::<Vec<_>>());
+        assert!(!fleet.is_first(me, 100 + 3 * 50, second(61)), "repeated");
+        assert_eq!(fleet.has_heard(me, 150), Heard::Unsure);
+        // A broker that begins anew gives old ones again, however often: they are no new ones.
+        let mut fleet = Fleet::default();
+        assert!(fleet.is_first(me, 100_000, second(0)));
+        for at in 1..=100 {
+            let again = (0..300).filter(|number| fleet.is_first(me, number * 300, second(at))).count();
+            assert_eq!(again, 0, "after {at} s");
         }
     }
 

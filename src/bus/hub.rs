@@ -39,7 +39,8 @@ use crate::bus::seldom::Seldom;
 use crate::bus::subscriptions::Subscriptions;
 use crate::bus::{Body, Channel, Delivery, Foreign, Heard, Post, Told};
 use crate::mesh::Mesh;
-use crate::mesh::link::{Interests, LinkStats, Said, room_slot};
+use crate::mesh::link::{LinkStats, Said};
+use crate::mesh::slots::{Interests, room_slot};
 use crate::message::address::Address;
 use crate::message::inquiry::{AckError, Ask, Findings};
 use crate::message::recovery::EventId;
@@ -590,6 +591,7 @@ impl Hub {
             offset: None,
             id: Some(id),
             position: self.left.as_ref().and_then(left::Left::passing).unwrap_or_default(),
+            published: 0,
         });
     }
 

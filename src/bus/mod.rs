@@ -55,7 +55,7 @@ pub(crate) enum Channel {
     /// Ours: what the processes with this tag hear, as a rule one.
     Node(NodeTag),
     /// Ours: rooms that share a slot, heard where one of them has members.
-    Slot(u16),
+    Slot(u32),
     /// python-socketio's: the configured `channel` itself.
     Python,
     /// One of Node's Redis adapters', by its name on Redis. Other brokers have none.

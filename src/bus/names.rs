@@ -2,6 +2,7 @@
 
 use super::Channel;
 use crate::base::ids::NodeTag;
+use crate::mesh::slots::ROOM_SLOTS;
 
 /// What all our names begin with; the configured channel and a dot follow.
 pub(crate) const PREFIX: &str = "shardcast.";
@@ -27,18 +28,13 @@ pub(crate) fn channel_of(name: &[u8]) -> Option<Channel> {
         return Some(Channel::All);
     }
     if let Some(slot) = name.strip_prefix(b"slot.") {
-        return (!slot.starts_with(b"0") || slot == b"0")
-            .then(|| number(slot, 4))
-            .flatten()
-            .and_then(slot_of);
+        let is_plain = !slot.starts_with(b"0") || slot == b"0";
+        let slot = number(slot, 6).filter(|slot| is_plain && *slot < ROOM_SLOTS);
+        return slot.map(Channel::Slot);
     }
     let tag = name.strip_prefix(b"node.").filter(|tag| tag.len() == 6)?;
     let [_, one, two, three] = number(tag, 6)?.to_be_bytes();
     Some(Channel::Node(NodeTag([one, two, three])))
-}
-
-fn slot_of(number: u32) -> Option<Channel> {
-    u16::try_from(number).ok().map(Channel::Slot)
 }
 
 /// A number in small hexadecimal digits, at most so many.
@@ -68,7 +64,7 @@ mod tests {
             (Channel::Node(NodeTag([0xff; 3])), "node.ffffff"),
             (Channel::Slot(0), "slot.0"),
             (Channel::Slot(0x1f), "slot.1f"),
-            (Channel::Slot(u16::MAX), "slot.ffff"),
+            (Channel::Slot(ROOM_SLOTS - 1), "slot.3fffff"),
         ];
         for (channel, name) in cases {
             assert_eq!(name_of(&channel).as_deref(), Some(name));
@@ -89,7 +85,9 @@ mod tests {
             "slot.01",
             "slot.00",
             "slot.1F",
-            "slot.10000",
+            "slot.400000",
+            "slot.0000001",
+            "slot.100000000",
             "slot.g",
             "node.abc",
             "node.ABCDEF",

@@ -40,8 +40,12 @@ const CONFIRM_EVERY: Duration = Duration::from_millis(1);
 /// Messages of a stream that are read again at once.
 const READ_BACK_MAX: usize = 512;
 
-/// How often a batch is tried that breaks each connection.
+/// How often a message is tried that breaks each connection. Only connections count by which the broker gave something before: a broker
+/// that comes and goes is not the message's fault.
 const ATTEMPTS_MAX: u32 = 3;
+
+/// How long what may have broken a connection waits for the broker to give something by the next one: this process hears its own hello.
+const SUSPECT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often the subscribers are counted whose answers a foreign format awaits.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
@@ -52,8 +56,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 /// The same where trying again hardly helps, as with a wrong password.
 const BACKOFF_LASTING: Duration = Duration::from_secs(5);
 
-/// A try to connect, and to subscribe to everything, takes no longer.
+/// A try to connect takes no longer; nor does it take longer to subscribe to so many channels then.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CHANNELS_IN_TIME: usize = 100_000;
 
 /// What is sent, or subscribed to, is taken within so long: else the connection is one that hangs, and a new one is made.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -133,13 +138,22 @@ struct Batch {
     posts: Vec<Post>,
     /// So many of them, the first, have been tried on this connection.
     tried: usize,
-    /// Connections on which the first was tried.
+    /// So many of them, the first, were on their way when a connection broke. They wait until the broker gives something by the next
+    /// one, and if they break that as well, they are sent one by one.
+    suspects: usize,
+    /// Connections by which the broker had given something, and that broke when the first had been tried.
     attempts: u32,
+    /// The broker has given something by this connection.
+    is_heard: bool,
+    /// Until when suspects wait for that.
+    suspects_at: Time,
     body_bytes_max: usize,
     /// When the broker is asked next whether it has what was tried.
     confirm_at: Time,
     /// Since when it has confirmed none.
     silent_since: Time,
+    /// When everything was confirmed that had been said.
+    answered_at: Time,
 }
 
 impl OnBroker for Line {
@@ -164,19 +178,20 @@ impl Line {
         let now = &*now;
         let hub = RefCell::new(hub);
         let mut batch = Batch { body_bytes_max: message_bytes_max, ..Batch::default() };
-        let mut outage = Outage::default();
+        let (mut outage, mut is_away) = (Outage::default(), false);
         let keeps_sockets = hub.borrow().keeps_sockets();
         if keeps_sockets {
             broker.keep_sockets();
         }
         while !(bell.is_stopping() && link.is_empty()) {
-            let opened = timeout(CONNECT_TIMEOUT, open(&mut broker, &hub, now)).await;
-            let fault = match opened.unwrap_or_else(|_| Err(Fault::late(CONNECT_TIMEOUT))) {
+            let fault = match open(&mut broker, &hub, now).await {
                 Ok((mut sender, mut receiver)) => {
                     let since = Instant::now();
                     outage.is_over(&place, link.waiting_bytes());
+                    is_away = false;
                     stats.is_up.store(true, Relaxed);
                     stats.connects.add(1);
+                    batch.connected(now());
                     let out = send_on(&hub, &link, &mut sender, (&bell, &stats, now), &mut batch);
                     let ended = tokio::select! {
                         ended = out => ended,
@@ -195,7 +210,10 @@ impl Line {
                 }
                 Err(fault) => fault,
             };
-            batch.forget_what_may_not_repeat(&stats);
+            batch.disconnected(&stats);
+            if !std::mem::replace(&mut is_away, true) {
+                stats.outages.add(1);
+            }
             outage.goes_on(&place, &fault);
             sleep(outage.pause(&fault)).await;
         }
@@ -208,13 +226,19 @@ async fn open<B: Broker>(
     hub: &RefCell<Hub>,
     now: &Clock,
 ) -> Result<(B::Sender, B::Receiver), Fault> {
-    let (mut sender, receiver) = broker.connect().await?;
+    let (mut sender, receiver) = within(CONNECT_TIMEOUT, broker.connect()).await?;
     if !broker.keeps_messages() {
         hub.borrow_mut().has_missed_some();
     }
     let channels = hub.borrow_mut().connected(now());
-    sender.subscribe(&channels, &[]).await?;
+    within(time_to_subscribe(channels.len()), sender.subscribe(&channels, &[])).await?;
     Ok((sender, receiver))
+}
+
+/// How long a broker may take with so many channels: Redis needs a fifth of a second for 100,000 when it has nothing else to do.
+fn time_to_subscribe(channels: usize) -> Duration {
+    let parts = channels.div_ceil(CHANNELS_IN_TIME).max(1);
+    CONNECT_TIMEOUT.saturating_mul(u32::try_from(parts).unwrap_or(u32::MAX))
 }
 
 /// Sends what is said until the connection breaks, or the server has stopped and all is sent.
@@ -228,11 +252,12 @@ async fn send_on(
     let mut answering: JoinSet<(Asker, Result<Findings, AckError>)> = JoinSet::new();
     let mut has_said_goodbye = false;
     let mut turn = 0;
-    let mut count_at = now();
+    let (mut count_at, received) = (now(), stats.received.get());
     loop {
-        say_hello(hub, sender, batch, stats).await?;
+        say_hello(hub, sender, batch, (stats, now())).await?;
         batch.confirm_if_due(sender, stats, now())?;
-        if batch.has_untried() && !hub.borrow().is_holding() {
+        batch.is_heard |= stats.received.get() > received;
+        if batch.may_send(now()) && !hub.borrow().is_holding() {
             send_batch(sender, batch, stats, now).await?;
             take_turns(&mut turn).await;
         }
@@ -255,7 +280,7 @@ async fn send_on(
             in_time(sender.subscribe(&add, &remove)).await?;
         }
         let is_holding = hub.borrow().is_holding();
-        if hub.borrow().has_hello() || batch.has_untried() && !is_holding {
+        if hub.borrow().has_hello() || batch.may_send(now()) && !is_holding {
             continue;
         }
         let counted = if count_at <= now() { hub.borrow().counted() } else { Vec::new() };
@@ -265,6 +290,7 @@ async fn send_on(
             hub.borrow_mut().count(&counts);
         }
         if bell.is_stopping() {
+            batch.suspects_at = Time::default();
             if is_holding {
                 hub.borrow_mut().end_hold();
                 continue;
@@ -277,7 +303,7 @@ async fn send_on(
         }
         if has_more {
             tokio::task::yield_now().await;
-        } else if link.fall_asleep(!is_holding) {
+        } else if link.fall_asleep(!is_holding && batch.suspects == 0) {
             let due = hub.borrow().next_timeout().min(batch.next_timeout());
             tokio::select! {
                 () = bell.notify.notified() => {}
@@ -294,14 +320,15 @@ async fn send_on(
 async fn say_hello(
     hub: &RefCell<Hub>,
     sender: &mut impl Sender,
-    batch: &Batch,
-    stats: &LinkStats,
+    batch: &mut Batch,
+    (stats, now): (&LinkStats, Time),
 ) -> Result<(), Fault> {
     let hello = hub.borrow_mut().take_hello();
     if let Some(hello) = hello
         && batch.has_room_for(&hello, sender, stats)
     {
-        sender.unconfirmed()?;
+        let unconfirmed = sender.unconfirmed()?;
+        batch.is_answered(unconfirmed, now)?;
         in_time(sender.send_ahead(&[hello])).await?;
         stats.published.add(1);
     }
@@ -311,6 +338,9 @@ async fn say_hello(
 /// Takes out of the link what shards have said, and puts what becomes of it into the batch.
 fn take_said(hub: &mut Hub, link: &LinkReceiver, batch: &mut Batch, now: Time) {
     hub.handle_timeout(now);
+    if batch.suspects > 0 {
+        return;
+    }
     while !hub.is_holding()
         && hub.posts().len() < BATCH_MAX
         && let Some(said) = link.next()
@@ -349,7 +379,11 @@ async fn serve_left(
 
 /// What the broker is to take soon.
 async fn in_time<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-    timeout(SEND_TIMEOUT, work).await.unwrap_or_else(|_| Err(Fault::late(SEND_TIMEOUT)))
+    within(SEND_TIMEOUT, work).await
+}
+
+async fn within<T>(time: Duration, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    timeout(time, work).await.unwrap_or_else(|_| Err(Fault::late(time)))
 }
 
 /// Sends one batch. What is too large for the broker is left out.
@@ -361,17 +395,36 @@ async fn send_batch(
 ) -> Result<(), Fault> {
     let mut untried = batch.posts.split_off(batch.tried);
     untried.retain(|post| batch.has_room_for(post, sender, stats));
+    batch.posts.append(&mut untried);
+    // What was not sent at all has broken nothing.
+    sender.unconfirmed()?;
+    if batch.suspects > 0 && batch.attempts > 0 {
+        return send_suspect(sender, batch, stats).await;
+    }
+    batch.suspects = 0;
     if batch.tried == 0 {
-        batch.attempts += 1;
         batch.confirm_at = now() + AHEAD_PATIENCE;
         batch.silent_since = now();
     }
-    batch.posts.append(&mut untried);
     let first = std::mem::replace(&mut batch.tried, batch.posts.len());
     in_time(sender.send_ahead(&batch.posts[first..])).await?;
     if batch.is_far_ahead() {
         confirm_to(AHEAD_MAX / 2, sender, batch, stats, now).await?;
     }
+    Ok(())
+}
+
+/// Sends one message that may have broken a connection, and waits until the broker has it.
+async fn send_suspect(sender: &mut impl Sender, batch: &mut Batch, stats: &LinkStats) -> Result<(), Fault> {
+    batch.suspects = batch.suspects.min(batch.posts.len());
+    let Some(first) = batch.posts.first() else { return Ok(()) };
+    batch.tried = 1;
+    in_time(sender.publish(std::slice::from_ref(first))).await?;
+    stats.published.add(1);
+    batch.posts.remove(0);
+    batch.tried = 0;
+    batch.suspects -= 1;
+    batch.attempts = u32::from(batch.suspects > 0);
     Ok(())
 }
 
@@ -399,7 +452,7 @@ async fn receive_on(
     receiver: &mut impl Receiver,
     (bell, mesh, now): (&CompanionBell, &Mesh, &Clock),
 ) -> Fault {
-    let (mut turn, mut is_patient) = (0_u32, true);
+    let (mut turn, mut is_patient, mut is_first) = (0_u32, true, true);
     loop {
         let next = match at_once(receiver.next()).await {
             Some(next) => next,
@@ -420,7 +473,8 @@ async fn receive_on(
             // The sender hangs. It is given up in time.
             sleep(Duration::from_millis(10)).await;
         }
-        if hear(&mut hub.borrow_mut(), &delivery, now()) {
+        // What is suspected to break connections may wait for the first.
+        if hear(&mut hub.borrow_mut(), &delivery, now()) | std::mem::take(&mut is_first) {
             bell.ring();
         }
         if (turn + 1).is_multiple_of(TURN_MAX) {
@@ -489,8 +543,15 @@ impl Batch {
         bytes <= bytes_max
     }
 
-    fn has_untried(&self) -> bool {
-        self.posts.len() > self.tried
+    /// Whether there is something to be sent now.
+    fn may_send(&self, now: Time) -> bool {
+        let may_try = self.suspects == 0 || self.is_heard || self.suspects_at <= now;
+        self.posts.len() > self.tried && may_try
+    }
+
+    /// When there will be.
+    fn suspects_due(&self) -> Time {
+        if self.suspects > 0 && !self.is_heard { self.suspects_at } else { Time::NEVER }
     }
 
     /// Whether the broker's word is to be waited for before more is sent.
@@ -500,7 +561,8 @@ impl Batch {
     }
 
     fn next_timeout(&self) -> Time {
-        if self.tried > 0 { self.confirm_at } else { Time::NEVER }
+        let confirm_at = if self.tried > 0 { self.confirm_at } else { Time::NEVER };
+        confirm_at.min(self.suspects_due())
     }
 
     fn confirm_if_due(
@@ -509,7 +571,7 @@ impl Batch {
         stats: &LinkStats,
         now: Time,
     ) -> Result<(), Fault> {
-        if self.next_timeout() <= now { self.confirm(sender, stats, now) } else { Ok(()) }
+        if self.tried > 0 && self.confirm_at <= now { self.confirm(sender, stats, now) } else { Ok(()) }
     }
 
     /// Forgets what the broker has. A fault: it has not said a word for too long.
@@ -521,7 +583,7 @@ impl Batch {
             self.tried -= confirmed;
             stats.published.add(confirmed as u64);
             self.silent_since = now;
-            self.attempts = u32::from(self.tried > 0);
+            (self.attempts, self.is_heard) = (0, true);
         }
         if self.tried > 0 && now.since(self.silent_since) >= SEND_TIMEOUT {
             return Err(Fault::late(SEND_TIMEOUT));
@@ -529,22 +591,43 @@ impl Batch {
         Ok(())
     }
 
+    /// Looks whether hellos are confirmed where nothing else is said: a broker that hangs does not end its connections, and what goes
+    /// ahead is not waited for. A fault: so many are not confirmed, and it has not said a word for too long.
+    fn is_answered(&mut self, unconfirmed: usize, now: Time) -> Result<(), Fault> {
+        if unconfirmed == 0 || self.tried > 0 {
+            self.answered_at = now;
+        }
+        match now.since(self.answered_at) >= SEND_TIMEOUT {
+            true => Err(Fault::late(SEND_TIMEOUT)),
+            false => Ok(()),
+        }
+    }
+
+    /// A new connection is there, by which the broker has given nothing yet.
+    fn connected(&mut self, now: Time) {
+        (self.is_heard, self.suspects_at) = (false, now + SUSPECT_PATIENCE);
+        self.answered_at = now;
+    }
+
     /// The connection broke: what of that which was tried the broker has got is not known.
-    fn forget_what_may_not_repeat(&mut self, stats: &LinkStats) {
+    fn disconnected(&mut self, stats: &LinkStats) {
         let before = self.posts.len();
-        let is_hopeless = self.attempts >= ATTEMPTS_MAX && self.tried > 0;
-        let untried = self.posts.split_off(std::mem::take(&mut self.tried));
+        let tried = std::mem::take(&mut self.tried);
+        if tried > 0 && self.is_heard {
+            self.attempts += 1;
+        }
+        let is_hopeless = tried > 0 && self.attempts >= ATTEMPTS_MAX;
+        let untried = self.posts.split_off(tried);
         self.posts.retain(|post| post.may_repeat && !is_hopeless);
+        let others = self.suspects.saturating_sub(tried);
+        self.suspects = self.posts.len() + others;
         self.posts.extend(untried);
         stats.lost.add((before - self.posts.len()) as u64);
-        if self.posts.is_empty() && !is_hopeless {
-            self.attempts = 0;
-        }
         if is_hopeless {
             self.attempts = 0;
             tracing::error!(
-                messages = before,
-                "the connection to the message queue broke each time these were sent: they are lost"
+                messages = tried,
+                "the connection to the message queue broke each time this was sent: it is lost"
             );
         }
     }

@@ -1,11 +1,14 @@
 //! Which slots of rooms this process hears: those that have members, and for a while those that had.
 
 use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::base::time::Time;
 use crate::bus::Channel;
-use crate::mesh::link::ROOM_SLOTS;
+use crate::mesh::slots::{ROOM_SLOTS, SUBSCRIPTION_BYTES};
 
 /// How long a slot is heard after its last member has gone: who leaves a room and comes back costs the broker nothing.
 pub(crate) const LINGER: Duration = Duration::from_secs(5);
@@ -14,42 +17,52 @@ pub(crate) const LINGER: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Subscriptions {
     /// Slots of the broker: a power of two.
-    slots: usize,
-    /// Whether each slot of the link is held.
-    is_held: Box<[bool]>,
-    /// How many of the link's slots each of the broker's stands for that are held.
-    held: Box<[u32]>,
-    /// What each of the broker's is.
-    states: Box<[State]>,
+    slots: u32,
+    /// The slots of the link that are held.
+    held: FxHashSet<u32>,
+    /// What each of the broker's is that is heard, or is about to be.
+    states: FxHashMap<u32, State>,
     /// Slots that are not held any more, by when they are given up.
-    lingering: VecDeque<(Time, u16)>,
+    lingering: VecDeque<(Time, u32)>,
     /// What the broker has not been told yet.
-    changed: Vec<u16>,
+    changed: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct State {
+    /// How many of the link's slots that this one stands for are held.
+    held: u32,
     /// It is to be heard.
     is_wanted: bool,
     /// The broker was told so.
     is_told: bool,
     /// It is among the changed.
     is_listed: bool,
-    /// When it is given up, if it is not held by then.
-    given_up: Time,
     /// It has its entry among the lingering: one, however often it comes and goes.
     is_lingering: bool,
+    /// When it is given up, if it is not held by then.
+    given_up: Time,
+}
+
+const _: () = assert!(
+    2 * (size_of::<(u32, State)>() + size_of::<u32>() + 2) + size_of::<(Time, u32)>() + size_of::<u32>()
+        <= SUBSCRIPTION_BYTES
+);
+
+impl State {
+    fn is_over(&self) -> bool {
+        self.held == 0 && !(self.is_wanted || self.is_told || self.is_listed || self.is_lingering)
+    }
 }
 
 impl Subscriptions {
     pub(crate) fn new(slots: u32) -> Subscriptions {
-        let slots = (slots as usize).clamp(1, ROOM_SLOTS);
+        let slots = slots.clamp(1, ROOM_SLOTS);
         debug_assert!(slots.is_power_of_two());
         Subscriptions {
             slots,
-            is_held: vec![false; ROOM_SLOTS].into(),
-            held: vec![0; slots].into(),
-            states: vec![State::default(); slots].into(),
+            held: FxHashSet::default(),
+            states: FxHashMap::default(),
             lingering: VecDeque::new(),
             changed: Vec::new(),
         }
@@ -57,26 +70,26 @@ impl Subscriptions {
 
     /// How many the broker has.
     pub(crate) fn slots(&self) -> u32 {
-        self.slots as u32
+        self.slots
     }
 
     /// The broker's slot of one of the link's.
-    pub(crate) fn slot(&self, slot: u16) -> u16 {
-        (usize::from(slot) & (self.slots - 1)) as u16
+    pub(crate) fn slot(&self, slot: u32) -> u32 {
+        slot & (self.slots - 1)
     }
 
     /// A slot of the link has come or gone.
-    pub(crate) fn note(&mut self, slot: u16, is_held: bool, now: Time) {
-        if std::mem::replace(&mut self.is_held[usize::from(slot)], is_held) == is_held {
+    pub(crate) fn note(&mut self, slot: u32, is_held: bool, now: Time) {
+        let is_new = if is_held { self.held.insert(slot) } else { self.held.remove(&slot) };
+        if !is_new {
             return;
         }
         let own = self.slot(slot);
-        let count = &mut self.held[usize::from(own)];
-        *count = if is_held { *count + 1 } else { *count - 1 };
-        match (*count, is_held) {
+        let state = self.states.entry(own).or_default();
+        state.held = if is_held { state.held + 1 } else { state.held - 1 };
+        match (state.held, is_held) {
             (1, true) => self.want(own, true),
             (0, _) => {
-                let state = &mut self.states[usize::from(own)];
                 state.given_up = now + LINGER;
                 if !std::mem::replace(&mut state.is_lingering, true) {
                     self.lingering.push_back((now + LINGER, own));
@@ -90,14 +103,14 @@ impl Subscriptions {
     pub(crate) fn handle_timeout(&mut self, now: Time) {
         while let Some(&(due, slot)) = self.lingering.front().filter(|(due, _)| *due <= now) {
             self.lingering.pop_front();
-            let (is_held, state) = (self.held[usize::from(slot)] > 0, &mut self.states[usize::from(slot)]);
+            let Some(state) = self.states.get_mut(&slot) else { continue };
             state.is_lingering = false;
             // It may have come back since, and gone again: then it lingers from there on. The entry goes to the end, so it may be
             // looked at late, by no more than LINGER.
-            if !is_held && state.given_up > due {
+            if state.held == 0 && state.given_up > due {
                 (state.is_lingering, state.given_up) = (true, state.given_up.max(now));
                 self.lingering.push_back((state.given_up, slot));
-            } else if !is_held {
+            } else if state.held == 0 {
                 self.want(slot, false);
             }
         }
@@ -111,11 +124,15 @@ impl Subscriptions {
     pub(crate) fn take_changes(&mut self) -> (Vec<Channel>, Vec<Channel>) {
         let (mut add, mut remove) = (Vec::new(), Vec::new());
         for slot in self.changed.drain(..) {
-            let state = &mut self.states[usize::from(slot)];
+            let Entry::Occupied(mut entry) = self.states.entry(slot) else { continue };
+            let state = entry.get_mut();
             state.is_listed = false;
             if state.is_wanted != state.is_told {
                 state.is_told = state.is_wanted;
                 if state.is_wanted { &mut add } else { &mut remove }.push(Channel::Slot(slot));
+            }
+            if state.is_over() {
+                entry.remove();
             }
         }
         (add, remove)
@@ -124,23 +141,24 @@ impl Subscriptions {
     /// Everything that is to be heard, for a new connection.
     pub(crate) fn take_all(&mut self) -> Vec<Channel> {
         self.changed.clear();
-        let slots = self.states.iter_mut().enumerate();
-        slots
-            .filter_map(|(slot, state)| {
-                *state = State { is_told: state.is_wanted, is_listed: false, ..*state };
-                state.is_wanted.then_some(Channel::Slot(slot as u16))
-            })
-            .collect()
+        self.states.retain(|_, state| {
+            *state = State { is_told: state.is_wanted, is_listed: false, ..*state };
+            !state.is_over()
+        });
+        let heard = self.states.iter().filter(|(_, state)| state.is_wanted);
+        let mut slots: Vec<u32> = heard.map(|(slot, _)| *slot).collect();
+        slots.sort_unstable();
+        slots.into_iter().map(Channel::Slot).collect()
     }
 
     /// Slots that are heard now.
     #[cfg(test)]
     pub(crate) fn heard(&self) -> usize {
-        self.states.iter().filter(|state| state.is_wanted).count()
+        self.states.values().filter(|state| state.is_wanted).count()
     }
 
-    fn want(&mut self, slot: u16, is_wanted: bool) {
-        let state = &mut self.states[usize::from(slot)];
+    fn want(&mut self, slot: u32, is_wanted: bool) {
+        let state = self.states.entry(slot).or_default();
         state.is_wanted = is_wanted;
         if !std::mem::replace(&mut state.is_listed, true) {
             self.changed.push(slot);
@@ -185,5 +203,26 @@ mod tests {
         subscriptions.handle_timeout(Time(5000));
         assert_eq!(subscriptions.take_all(), [Channel::Slot(1)]);
         assert_eq!(subscriptions.take_changes(), (Vec::new(), Vec::new()));
+    }
+
+    /// Nothing is left of a slot that has come and gone, whether the broker was told of it or not.
+    #[test]
+    fn what_is_not_heard_takes_no_memory() {
+        for (name, is_told) in [("told", true), ("not told", false)] {
+            let mut subscriptions = Subscriptions::new(ROOM_SLOTS);
+            for round in 0..3_u64 {
+                let now = Time(round * 20_000);
+                (0..1000).for_each(|slot| subscriptions.note(slot * 4099, true, now));
+                if is_told {
+                    assert_eq!(subscriptions.take_changes().0.len(), 1000, "{name}");
+                }
+                (0..1000).for_each(|slot| subscriptions.note(slot * 4099, false, now));
+                subscriptions.handle_timeout(now + LINGER);
+                let told = subscriptions.take_changes();
+                assert_eq!((told.0.len(), told.1.len()), (0, if is_told { 1000 } else { 0 }), "{name}");
+                let left = (&subscriptions.states, &subscriptions.held, &subscriptions.lingering);
+                assert!(left.0.is_empty() && left.1.is_empty() && left.2.is_empty(), "{name}: {left:?}");
+            }
+        }
     }
 }

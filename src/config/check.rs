@@ -59,6 +59,17 @@ pub(crate) fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Res
     read_duration(deserializer, (BARE_SECONDS_MAX, TIME_MAX))
 }
 
+/// The same, or `auto`: the server works it out.
+pub(crate) fn auto_or_duration<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    let text = serde_json::Value::deserialize(deserializer)?;
+    if text == "auto" {
+        return Ok(None);
+    }
+    duration(text).map(Some).map_err(serde::de::Error::custom)
+}
+
 /// The same for what is a number of seconds wherever it is written, and may be days.
 pub(crate) fn seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     read_duration(deserializer, (SECONDS_MAX, Duration::from_secs(SECONDS_MAX as u64)))
@@ -121,6 +132,14 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 pub(crate) fn one_or_many<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<String>, D::Error> {
+    list(deserializer, ',')
+}
+
+/// A list, or a text that is one with separators.
+pub(crate) fn list<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+    separator: char,
+) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Written {
@@ -129,7 +148,7 @@ pub(crate) fn one_or_many<'de, D: serde::Deserializer<'de>>(
     }
     Ok(match Written::deserialize(deserializer)? {
         Written::One(text) => {
-            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            let parts = text.split(separator).map(str::trim).filter(|part| !part.is_empty());
             parts.map(str::to_owned).collect()
         }
         Written::Many(list) => list,

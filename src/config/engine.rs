@@ -44,12 +44,19 @@ pub struct EngineOptions {
     /// How long a ping may go unanswered. Default 20 s.
     #[serde(deserialize_with = "duration")]
     pub ping_timeout: Duration,
+    /// What clients are told beyond `ping_interval`: they wait so much longer for a ping before they give the connection up. Flask-SocketIO's
+    /// second value of a `ping_interval` tuple. Default 0.
+    #[serde(deserialize_with = "duration")]
+    pub ping_grace: Duration,
     /// How long an upgrade to WebSocket may take. Default 10 s.
     #[serde(deserialize_with = "duration")]
     pub upgrade_timeout: Duration,
     /// How long a session may stay without joining a namespace. Default 45 s.
     #[serde(deserialize_with = "duration")]
     pub connect_timeout: Duration,
+    /// Whether a client is told that it is connected before its connect handler is asked; one that is refused is disconnected then. What
+    /// the handler emits, and broadcasts meanwhile, reach the client at once; its own events wait. Default false.
+    pub always_connect: bool,
     /// The largest message and the largest request body, in bytes, on either transport. Default 1,000,000.
     pub max_http_buffer_size: usize,
     /// Bytes of one packet's attachments together; each of them is a message and keeps to `max_http_buffer_size`, as in Node and
@@ -114,8 +121,10 @@ impl Default for EngineOptions {
             allow_upgrades: true,
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
+            ping_grace: Duration::ZERO,
             upgrade_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(45),
+            always_connect: false,
             max_http_buffer_size: 1_000_000,
             attachments_bytes_max: 0,
             fragments_max: 1 << 20,
@@ -190,13 +199,14 @@ impl EngineOptions {
         at_most_the_longest(&[
             ("ping_interval", self.ping_interval),
             ("ping_timeout", self.ping_timeout),
+            ("ping_grace", self.ping_grace),
             ("upgrade_timeout", self.upgrade_timeout),
             ("connect_timeout", self.connect_timeout),
         ])?;
-        let silence = self.ping_interval + self.ping_timeout;
+        let silence = self.ping_interval + self.ping_timeout + self.ping_grace;
         if silence > TIME_MAX {
             return Err(format!(
-                "ping_interval and ping_timeout are {silence:?} together: the most is {TIME_MAX:?}, which clients' timers can count"
+                "ping_interval, ping_timeout and ping_grace are {silence:?} together: the most is {TIME_MAX:?}, which clients' timers can count"
             ));
         }
         at_least_a_millisecond(&[
@@ -239,6 +249,7 @@ mod tests {
             (with(|options| options.ping_timeout = Duration::ZERO), "ping_timeout"),
             (with(|options| options.ping_interval = Duration::MAX), "ping_interval"),
             (with(|options| options.ping_timeout = Duration::MAX), "ping_timeout"),
+            (with(|options| options.ping_grace = Duration::MAX), "ping_grace"),
             (with(|options| options.upgrade_timeout = Duration::MAX), "upgrade_timeout"),
             (with(|options| options.connect_timeout = Duration::MAX), "connect_timeout"),
             (

@@ -1,9 +1,17 @@
 //! What a user can set. Plain values: reading them from files and the environment is the server's part.
 
+pub(crate) mod admin;
+pub(crate) mod admin_ui;
+pub(crate) mod admin_ui_rules;
+pub(crate) mod api;
 pub(crate) mod check;
+pub(crate) mod endpoint;
 pub(crate) mod engine;
 pub(crate) mod log_filter;
 pub(crate) mod queue;
+pub(crate) mod reload;
+pub(crate) mod secret;
+pub(crate) mod source;
 
 use std::time::Duration;
 
@@ -11,12 +19,17 @@ use serde::Deserialize;
 
 use crate::base::limits;
 use crate::base::log::{ENGINEIO, SOCKETIO};
+use crate::config::admin_ui::{AdminUi, AdminUiAuth};
+use crate::config::api::{ApiBind, ApiTokens};
 use crate::config::check::{
-    at_least_a_millisecond, at_least_one, at_most_the_longest, duration, one_or_many,
+    at_least_a_millisecond, at_least_one, at_most_the_longest, auto_or_duration, duration, one_or_many,
 };
+use crate::config::endpoint::{ConfiguredEndpoint, endpoints};
 use crate::config::engine::EngineOptions;
 use crate::config::log_filter::{LogFilter, parse_level};
 use crate::config::queue::QUEUE_BYTES_DEFAULT;
+use crate::config::secret::Secret;
+use crate::config::source::Source;
 use crate::protocol::http::forwarded::TrustedProxies;
 use crate::protocol::http::hosts::AllowedHosts;
 
@@ -45,8 +58,43 @@ pub struct Config {
     /// kernel spreads new connections over both until the old one stops, so clients that poll need the old one gone soon. A
     /// Unix socket's path goes over to the new process at once. Default false: an address that is taken is an error.
     pub bind_shared: bool,
+    /// Where operators are served, apart from clients: `ADDR:PORT` or `unix:PATH`. There are the figures for Prometheus (`/metrics`)
+    /// and what probes ask (`/livez`, `/readyz`). An address that others than this machine can reach needs `admin_token`, or
+    /// `admin_user` and `admin_password`. Default empty: nowhere.
+    pub admin_bind: String,
+    /// What operators send in `Authorization: Bearer`, for all but the probes. At least 16 characters. Default none.
+    pub admin_token: Secret,
+    /// Name of the operator who logs in with a password, HTTP's basic authentication. Default none.
+    pub admin_user: String,
+    /// The password of `admin_user`. At least 8 characters. Default none.
+    pub admin_password: Secret,
+    /// What Socket.IO's admin page is shown when it connects. `off` is nothing, `production` are sums, `development` is every socket,
+    /// room and event as well. The page is `@socket.io/admin-ui` of npm, or `https://admin.socket.io`. Default `off`.
+    pub admin_ui: AdminUi,
+    /// Who may use that page. `basic` is who knows `admin_ui_user` and `admin_ui_password`, `loopback` who is on this machine, `none`
+    /// everybody who can reach the server. Default `basic`.
+    pub admin_ui_auth: AdminUiAuth,
+    /// The name to log in to that page with. Default none.
+    pub admin_ui_user: String,
+    /// The password of `admin_ui_user`: a bcrypt hash of it, as Node's has it, or the password itself, of at least 8 characters.
+    /// Default none.
+    pub admin_ui_password: Secret,
+    /// Whether that page only shows: what it asks to be done to sockets is not done. Default false.
+    pub admin_ui_read_only: bool,
+    /// The namespace that the page connects to. Default `/admin`.
+    pub admin_ui_namespace: String,
+    /// What the page calls this process; two processes with one name are shown as one. Default empty: host and process number.
+    pub admin_ui_server_id: String,
+    /// Whether `admin_bind` speaks TLS, with the certificates of `tls_cert`; a Unix socket never does. Default false.
+    pub admin_tls: bool,
+    /// Whether this server is of no use while a message queue is away: `/readyz` then says so, and a balancer sends clients to
+    /// other processes. Default false.
+    pub bus_required: bool,
     /// Shards, each a thread on a core of its own. Default 0: as many as the CPUs this process may use.
     pub shards: usize,
+    /// Whether each shard stays on its core, if there are as many cores. Without it the kernel moves shards where there is room, beside
+    /// other threads of the process. Default true.
+    pub pin_shards: bool,
     /// Which of the kernel's interfaces to use. Default `auto`.
     pub io: Io,
     /// What to log: `error`, `warn`, `info`, `debug`, `trace`, `off`, or levels by target such as
@@ -64,6 +112,10 @@ pub struct Config {
     /// How the Engine.IO endpoint at `path` behaves: its fields are keys of the file and variables like these here.
     #[serde(flatten)]
     pub engine: EngineOptions,
+    /// Further endpoints: for each an entry with its `path` and what it has other than the main one, `[[endpoint]]` in a file. The
+    /// program must have an endpoint at that path. Default none.
+    #[serde(deserialize_with = "endpoints")]
+    pub endpoint: Vec<ConfiguredEndpoint>,
     /// Whether `X-Forwarded-Proto` and `X-Forwarded-Host` count as this server's own origin. They come from
     /// the proxy, and a page cannot set them. Default true, as in Flask-SocketIO.
     pub trust_forwarded: bool,
@@ -79,6 +131,19 @@ pub struct Config {
     /// Whether every connection begins with a header of the PROXY protocol, version 1 or 2, which names the client. Only
     /// `trusted_proxies` may connect then. Default false.
     pub proxy_protocol: bool,
+    /// Certificates for TLS, PEM files, each with the chain that leads to a certificate that clients know. Of several the name that a
+    /// client asks for chooses, and the first serves the rest. They are read again when they change, and at SIGHUP. Default empty: no TLS.
+    #[serde(deserialize_with = "one_or_many")]
+    pub tls_cert: Vec<String>,
+    /// The keys of the certificates, PEM files without a password, in the same order. Default empty.
+    #[serde(deserialize_with = "one_or_many")]
+    pub tls_key: Vec<String>,
+    /// Whether the TCP addresses of `bind` speak TLS only, or plain HTTP as well, told apart by a connection's first byte. Unix sockets
+    /// are always plain. It counts once `tls_cert` is set. Default `only`.
+    pub tls: Tls,
+    /// From one look at the files of `tls_cert` and `tls_key` to the next: those that have changed are read again. Default 60 s.
+    #[serde(deserialize_with = "duration")]
+    pub tls_reload_interval: Duration,
     /// How long a client may take for a request head, and for each part of a body. Default 10 s.
     #[serde(deserialize_with = "duration")]
     pub header_timeout: Duration,
@@ -99,6 +164,19 @@ pub struct Config {
     /// The same on one shard for the clients of one address, an IPv6 network of 64 bits being one; those of this host and of Unix
     /// sockets are not counted, for they are a proxy's. Default 1,000.
     pub routes_waiting_per_address_max: usize,
+    /// Bytes of a request's body that a program's fallback may read while it comes; beyond it the answer is 413. One of up to
+    /// `max_http_buffer_size` is there when [`Server::fallback`](crate::Server::fallback) is called. Default 1 GiB.
+    pub upload_bytes_max: usize,
+    /// Tokens of the HTTP API, each with what it may do: the token, of 32 characters at least, then the scopes `emit`, `rooms`,
+    /// `disconnect` and `read`, then namespaces. In a variable they are separated by semicolons. Default none: the API is off.
+    pub api_tokens: ApiTokens,
+    /// Where the HTTP API is served, at `/api/v1/`: `admin`, on `admin_bind`, or `public`, where clients connect. Default `admin`.
+    pub api_bind: ApiBind,
+    /// Requests that one token of the HTTP API may make in a second, each request of a batch being one; beyond it the answer is 429 with
+    /// `Retry-After`. Default 1,000; 0 is no limit.
+    pub api_rate: u32,
+    /// Bytes of the body of a request to the HTTP API; beyond it the answer is 413. Default 1 MiB.
+    pub api_body_bytes_max: usize,
     /// How long the server waits for an acknowledgement unless the call says otherwise. Default 60 s, as
     /// Flask-SocketIO's `call`.
     #[serde(deserialize_with = "duration")]
@@ -115,8 +193,12 @@ pub struct Config {
     /// How long messages may gather before they are sent: more throughput for later delivery. Default 0, at most 10 ms.
     #[serde(deserialize_with = "duration")]
     pub flush_window: Duration,
-    /// Bytes of events that may wait behind a socket's running asynchronous handler. Default 1 MiB.
+    /// Bytes of events that may wait behind a socket's running asynchronous handler; beyond it the session ends. The same for events of one
+    /// client that handlers outside their shard have; beyond it the client is not read. Default 1 MiB.
     pub pending_bytes_max: usize,
+    /// Bytes of events of all clients that handlers outside their shard may have, in the whole process; each shard has an equal part. Beyond it the clients whose events are handled there are not read until half of it is done; so is one
+    /// client of which they have more than `pending_bytes_max`. Default 64 MiB.
+    pub outside_bytes_max: usize,
     /// Handlers of `on_concurrent` that run for one socket at a time; its later events wait then. Default 64.
     pub concurrent_handlers_max: usize,
     /// Bytes of messages that may wait for one broker while it is slow or away; beyond it they are refused, and an emit says so.
@@ -125,10 +207,34 @@ pub struct Config {
     /// The largest message that a broker is sent, in bytes; it must take so much. At most 64 MiB. Default 0: 8 MiB, and 1 MiB less
     /// 1 KiB for Kafka and NATS, which take no more unless they are configured to.
     pub queue_message_bytes_max: usize,
-    /// Connections one shard accepts; beyond it a new one is closed at once. Default 1,000,000.
+    /// Connections of clients in the whole process; beyond it a new one is closed at once. Default 1,000,000.
     pub connections_max: usize,
+    /// Connections of one address, or of one IPv6 network of 64 bits, in the whole process; beyond it a new one is closed at once.
+    /// As many sessions: beyond it a handshake is answered 503 with `Retry-After`; their address is that of the client, which
+    /// `trusted_proxies` tell. Those of this host, of Unix sockets and of `trusted_proxies` themselves do not count. Default
+    /// 10,000; 0 is no limit.
+    pub connections_per_address_max: usize,
+    /// Sessions, and raw WebSockets, that one shard opens in a second, and as many at once; beyond it a handshake is answered 503 with
+    /// `Retry-After`. Default 10,000; 0 is no limit.
+    pub handshakes_per_second_max: usize,
+    /// When what clients have sent waits for so long on a shard, or one turn of it takes so long, handshakes are answered 503 with
+    /// `Retry-After`: newcomers wait before those who are here do. It ends when nothing has taken half of it for a second. Default
+    /// 500 ms; 0 is off.
+    #[serde(deserialize_with = "duration")]
+    pub lag_max: Duration,
+    /// Connections that one shard hands to others in a second, and as many at once: to the shard of their session, or that their
+    /// `shard_key` chooses. Beyond it a request waits, for 3 s at most, then it is answered 503. Default 20,000; 0 is no limit.
+    pub handoffs_per_second_max: usize,
     /// Sessions one shard opens; beyond it a handshake is answered 503 with `Retry-After`. Default 1,000,000.
     pub sessions_max: usize,
+    /// Messages that one client may send in a second, and as many at once after a pause: events, answers, packets that join and leave,
+    /// frames of a raw WebSocket. What happens beyond it says `rate_policy`. Default 50,000; 0 is no limit.
+    pub events_per_second_max: usize,
+    /// The same in bytes; a message that is larger is taken, and the next waits for longer. Default 128 MiB, what a line of 1 Gbit/s
+    /// brings; 0 is no limit.
+    pub bytes_per_second_max: usize,
+    /// What is done with a client that sends more than `events_per_second_max` or `bytes_per_second_max`. Default `delay`.
+    pub rate_policy: RatePolicy,
     /// Sessions on one shard that have joined no namespace; beyond it, or beyond a quarter of `sessions_max`, the oldest of
     /// them are closed for newer ones. Default 10,000.
     pub unjoined_sessions_max: usize,
@@ -184,10 +290,15 @@ pub struct Config {
     /// WebSocket payloads and HTTP bodies smaller than this many bytes are not compressed. Default 1,024, as in Node
     /// and Flask.
     pub compression_threshold: usize,
-    /// Over how long a shutdown ends its sessions, so that clients come back to another process one after another. No session
-    /// opens meanwhile; those there are go on until it is their turn. Default 0: all at once.
+    /// How long a server that is asked to end by SIGTERM or [`Handle::drain`](crate::Handle::drain) goes on as before, while
+    /// `Handle::phase` says that it drains: for a load balancer that has to notice first. Default 0; `5s` behind one that asks.
     #[serde(deserialize_with = "duration")]
-    pub shutdown_spread: Duration,
+    pub drain_delay: Duration,
+    /// Over how long a shutdown ends its sessions, so that clients come back to another process one after another. No session
+    /// opens meanwhile; those there are go on until it is their turn, in random order. Default `None`, written `auto`: as long as
+    /// 5,000 a second take, and 25 s at most. 0 is all at once.
+    #[serde(deserialize_with = "auto_or_duration")]
+    pub shutdown_spread: Option<Duration>,
     /// How long a shutdown waits for what is still owed to clients. Default 5 s.
     #[serde(deserialize_with = "duration")]
     pub shutdown_timeout: Duration,
@@ -195,6 +306,9 @@ pub struct Config {
     /// notes them, and the log says so when the server starts.
     #[serde(skip)]
     pub ignored: Vec<String>,
+    /// Where this was read. [`load`](Config::load) and its like note it, and SIGHUP reads the same again. Default: nowhere.
+    #[serde(skip)]
+    pub source: Source,
 }
 
 /// Which of the kernel's interfaces moves the bytes.
@@ -224,6 +338,32 @@ pub enum Survives {
     Stop,
 }
 
+/// What the TCP addresses speak once there is a certificate: see [`Config::tls`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Tls {
+    /// TLS, and nothing else.
+    #[default]
+    Only,
+    /// TLS and plain HTTP on the same port.
+    Both,
+}
+
+/// What is done with a client that sends more than it may in a second: see [`Config::events_per_second_max`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum RatePolicy {
+    /// Its messages wait, and so does what it sends after them: it is slowed, and loses nothing.
+    #[default]
+    Delay,
+    /// Events beyond the limit are dropped, and their acknowledgements do not come. Other packets wait.
+    Drop,
+    /// It is closed, with the reason [`RateExceeded`](crate::CloseReason::RateExceeded).
+    Close,
+}
+
 /// How clients write Socket.IO packets. A stock client is told by its code, and says nothing about it on the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -240,11 +380,13 @@ pub enum Parser {
 /// What an endpoint may have of its own beside its [`EngineOptions`]: it begins with what the [`Config`] says.
 ///
 /// ```
+/// use std::time::Duration;
 /// use shardcast::{Config, Parser, Server};
 ///
 /// Server::new(Config::default()).namespace("/", |_| {}).endpoint("/devices.io/", |endpoint| {
 ///     endpoint.settings.parser = Parser::Msgpack;
 ///     endpoint.settings.sessions_max = 1_000;
+///     endpoint.settings.recovery_max_disconnection = Duration::from_secs(30);
 ///     endpoint.namespace("/", |_| {});
 /// });
 /// ```
@@ -258,6 +400,23 @@ pub struct EndpointSettings {
     /// Sessions of this endpoint that one shard opens; beyond it a handshake is answered 503. The configuration's `sessions_max` bounds
     /// those of all endpoints together.
     pub sessions_max: usize,
+    /// Messages that one of its clients may send in a second: `events_per_second_max` of the configuration.
+    pub events_per_second_max: usize,
+    /// Bytes that one of its clients may send in a second: `bytes_per_second_max` of the configuration.
+    pub bytes_per_second_max: usize,
+    /// What is done with a client that sends more: `rate_policy` of the configuration.
+    pub rate_policy: RatePolicy,
+    /// How long its clients may take to come back as the sockets that they were; 0 is off. `recovery_max_disconnection` of the
+    /// configuration.
+    pub recovery_max_disconnection: Duration,
+    /// Events that each of its sockets keeps for its recovery: `recovery_events_max` of the configuration.
+    pub recovery_events_max: usize,
+    /// Bytes that they may have: `recovery_bytes_max` of the configuration.
+    pub recovery_bytes_max: usize,
+    /// Bytes that its clients' compressed messages may inflate to for each byte of them: `inflate_ratio_max` of the configuration.
+    pub inflate_ratio_max: usize,
+    /// Whether its polls, and the browser client below its path, are compressed: `http_compression` of the configuration.
+    pub http_compression: bool,
 }
 
 impl EndpointSettings {
@@ -266,48 +425,95 @@ impl EndpointSettings {
             parser: config.parser,
             permessage_deflate: config.permessage_deflate,
             sessions_max: config.sessions_max,
+            events_per_second_max: config.events_per_second_max,
+            bytes_per_second_max: config.bytes_per_second_max,
+            rate_policy: config.rate_policy,
+            recovery_max_disconnection: config.recovery_max_disconnection,
+            recovery_events_max: config.recovery_events_max,
+            recovery_bytes_max: config.recovery_bytes_max,
+            inflate_ratio_max: config.inflate_ratio_max,
+            http_compression: config.http_compression,
         }
+    }
+
+    /// Whether clients may come back as the sockets that they were.
+    pub(crate) fn has_recovery(&self) -> bool {
+        !self.recovery_max_disconnection.is_zero()
     }
 
     /// Says what is wrong with the values.
     pub(crate) fn validate(self) -> Result<(), String> {
-        at_least_one(&[("sessions_max", self.sessions_max)])
+        at_most_the_longest(&[("recovery_max_disconnection", self.recovery_max_disconnection)])?;
+        at_least_one(&[("sessions_max", self.sessions_max), ("inflate_ratio_max", self.inflate_ratio_max)])
     }
 }
 
 impl Default for Config {
+    #[allow(clippy::too_many_lines, reason = "a line for each setting")]
     fn default() -> Config {
         Config {
             bind: vec!["127.0.0.1:5000".to_owned()],
             bind_shared: false,
+            admin_bind: String::new(),
+            admin_token: Secret::default(),
+            admin_user: String::new(),
+            admin_password: Secret::default(),
+            admin_ui: AdminUi::Off,
+            admin_ui_auth: AdminUiAuth::Basic,
+            admin_ui_user: String::new(),
+            admin_ui_password: Secret::default(),
+            admin_ui_read_only: false,
+            admin_ui_namespace: "/admin".to_owned(),
+            admin_ui_server_id: String::new(),
+            admin_tls: false,
+            bus_required: false,
             shards: 0,
+            pin_shards: true,
             io: Io::Auto,
             log: "info".to_owned(),
             socketio_log: String::new(),
             engineio_log: String::new(),
             log_rate: 10,
             engine: EngineOptions::default(),
+            endpoint: Vec::new(),
             trust_forwarded: true,
             allowed_hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
+            tls_cert: Vec::new(),
+            tls_key: Vec::new(),
+            tls: Tls::Only,
+            tls_reload_interval: Duration::from_secs(60),
             header_timeout: Duration::from_secs(10),
             head_bytes_max: limits::HEAD_BYTES_DEFAULT,
             keep_alive_timeout: Duration::from_secs(75),
             route_timeout: Duration::from_secs(60),
             routes_waiting_max: 100_000,
+            upload_bytes_max: 1 << 30,
             routes_waiting_per_address_max: 1000,
+            api_tokens: ApiTokens::default(),
+            api_bind: ApiBind::Admin,
+            api_rate: 1000,
+            api_body_bytes_max: 1024 * 1024,
             ack_timeout: Duration::from_secs(60),
             outbox_bytes_max: 4 * 1024 * 1024,
             outboxes_bytes_max: 0,
             partial_bytes_max: 128 * 1024 * 1024,
             flush_window: Duration::ZERO,
             pending_bytes_max: 1024 * 1024,
+            outside_bytes_max: 64 * 1024 * 1024,
             concurrent_handlers_max: 64,
             queue_bytes_max: QUEUE_BYTES_DEFAULT,
             queue_message_bytes_max: 0,
             connections_max: 1_000_000,
+            connections_per_address_max: 10_000,
+            handshakes_per_second_max: 10_000,
+            lag_max: Duration::from_millis(500),
+            handoffs_per_second_max: 20_000,
             sessions_max: 1_000_000,
+            events_per_second_max: 50_000,
+            bytes_per_second_max: 128 * 1024 * 1024,
+            rate_policy: RatePolicy::Delay,
             unjoined_sessions_max: 10_000,
             unjoined_sessions_per_address_max: 1000,
             shard_key: true,
@@ -328,9 +534,11 @@ impl Default for Config {
             inflate_ratio_max: 200,
             http_compression: true,
             compression_threshold: 1024,
-            shutdown_spread: Duration::ZERO,
+            drain_delay: Duration::ZERO,
+            shutdown_spread: None,
             shutdown_timeout: Duration::from_secs(5),
             ignored: Vec::new(),
+            source: Source::default(),
         }
     }
 }
@@ -364,9 +572,24 @@ impl Config {
         Ok(())
     }
 
-    /// How long a wire keeps a shard that was asked to stop.
-    pub(crate) fn shutdown_patience(&self) -> Duration {
-        self.shutdown_spread.saturating_add(self.shutdown_timeout)
+    /// Says what is wrong with the settings of TLS; the files are read when the server starts.
+    fn check_tls(&self) -> Result<(), String> {
+        if self.tls_cert.len() != self.tls_key.len() {
+            return Err(format!(
+                "tls_cert names {} files and tls_key {}: each certificate has a key, at the same place of the list",
+                self.tls_cert.len(),
+                self.tls_key.len()
+            ));
+        }
+        if self.tls != Tls::Only && self.tls_cert.is_empty() {
+            return Err(
+                "tls = \"both\": name the certificate's file in tls_cert and its key's in tls_key".to_owned()
+            );
+        }
+        if cfg!(not(feature = "tls")) && !self.tls_cert.is_empty() {
+            return Err("tls_cert: this program was built without the feature `tls`".to_owned());
+        }
+        Ok(())
     }
 
     /// The shortest of the times that the timer wheel keeps: its tick follows it.
@@ -378,15 +601,20 @@ impl Config {
     /// Says what is wrong with the values, in words for the person who set them.
     pub(crate) fn validate(&self) -> Result<(), String> {
         self.engine.validate()?;
+        self.check_endpoints()?;
         self.check_log()?;
+        self.check_admin()?;
+        self.check_admin_ui()?;
         at_most_the_longest(&[
+            ("tls_reload_interval", self.tls_reload_interval),
             ("header_timeout", self.header_timeout),
             ("keep_alive_timeout", self.keep_alive_timeout),
             ("route_timeout", self.route_timeout),
             ("ack_timeout", self.ack_timeout),
             ("expiry_grace", self.expiry_grace),
             ("recovery_max_disconnection", self.recovery_max_disconnection),
-            ("shutdown_spread", self.shutdown_spread),
+            ("drain_delay", self.drain_delay),
+            ("shutdown_spread", self.shutdown_spread.unwrap_or_default()),
             ("shutdown_timeout", self.shutdown_timeout),
         ])?;
         AllowedHosts::parse(&self.allowed_hosts).map_err(|fault| format!("allowed_hosts: {fault}"))?;
@@ -397,6 +625,7 @@ impl Config {
                 "proxy_protocol = true: name the proxies that may speak it in trusted_proxies".to_owned()
             );
         }
+        self.check_tls()?;
         if self.bind.is_empty() {
             return Err("bind = []: name at least one address, such as 127.0.0.1:5000".to_owned());
         }
@@ -421,11 +650,18 @@ impl Config {
                     .to_owned(),
             );
         }
+        self.api_tokens.parse()?;
         queue::check_bounds(self.queue_bytes_max, self.queue_message_bytes_max)?;
         if self.flush_window > FLUSH_WINDOW_MAX {
             return Err(format!("flush_window = {:?}: the most is {FLUSH_WINDOW_MAX:?}", self.flush_window));
         }
+        self.check_least()
+    }
+
+    /// What must not be nothing.
+    fn check_least(&self) -> Result<(), String> {
         at_least_a_millisecond(&[
+            ("tls_reload_interval", self.tls_reload_interval),
             ("header_timeout", self.header_timeout),
             ("keep_alive_timeout", self.keep_alive_timeout),
         ])?;
@@ -434,6 +670,8 @@ impl Config {
             ("connections_max", self.connections_max),
             ("sessions_max", self.sessions_max),
             ("routes_waiting_max", self.routes_waiting_max),
+            ("upload_bytes_max", self.upload_bytes_max),
+            ("api_body_bytes_max", self.api_body_bytes_max),
             ("routes_waiting_per_address_max", self.routes_waiting_per_address_max),
             ("inflate_ratio_max", self.inflate_ratio_max),
             ("unjoined_sessions_max", self.unjoined_sessions_max),
@@ -453,12 +691,15 @@ mod tests {
             (Config { bind: vec![], ..Config::default() }, "bind"),
             (Config { namespaces_max: 50_000, ..Config::default() }, "namespaces_max"),
             (Config { header_timeout: Duration::ZERO, ..Config::default() }, "header_timeout"),
+            (Config { tls_reload_interval: Duration::ZERO, ..Config::default() }, "tls_reload_interval"),
             (Config { head_bytes_max: 100, ..Config::default() }, "head_bytes_max = 100"),
             (Config { head_bytes_max: 1 << 20, ..Config::default() }, "head_bytes_max = 1048576"),
             (Config { header_timeout: Duration::MAX, ..Config::default() }, "header_timeout"),
             (Config { keep_alive_timeout: Duration::MAX, ..Config::default() }, "keep_alive_timeout"),
             (Config { route_timeout: Duration::MAX, ..Config::default() }, "route_timeout"),
             (Config { routes_waiting_max: 0, ..Config::default() }, "routes_waiting_max"),
+            (Config { api_tokens: ApiTokens::new(["short"]), ..Config::default() }, "api_tokens: entry 1"),
+            (Config { api_body_bytes_max: 0, ..Config::default() }, "api_body_bytes_max"),
             (Config { ack_timeout: Duration::MAX, ..Config::default() }, "ack_timeout"),
             (Config { expiry_grace: Duration::MAX, ..Config::default() }, "expiry_grace"),
             (
@@ -466,7 +707,8 @@ mod tests {
                 "recovery_max_disconnection",
             ),
             (Config { recovery_survives: Survives::Stop, ..Config::default() }, "recovery_survives"),
-            (Config { shutdown_spread: Duration::MAX, ..Config::default() }, "shutdown_spread"),
+            (Config { drain_delay: Duration::MAX, ..Config::default() }, "drain_delay"),
+            (Config { shutdown_spread: Some(Duration::MAX), ..Config::default() }, "shutdown_spread"),
             (Config { shutdown_timeout: Duration::MAX, ..Config::default() }, "shutdown_timeout"),
             (Config { outbox_bytes_max: 0, ..Config::default() }, "outbox_bytes_max"),
             (Config { allowed_hosts: vec!["a:80".into()], ..Config::default() }, "allowed_hosts: \"a:80\""),
@@ -475,6 +717,15 @@ mod tests {
                 "trusted_proxies: \"10/8\"",
             ),
             (Config { proxy_protocol: true, ..Config::default() }, "proxy_protocol"),
+            (
+                Config { tls_cert: vec!["a".into()], ..Config::default() },
+                "tls_cert names 1 files and tls_key 0",
+            ),
+            (
+                Config { tls_key: vec!["a".into()], ..Config::default() },
+                "tls_cert names 0 files and tls_key 1",
+            ),
+            (Config { tls: Tls::Both, ..Config::default() }, "tls = \"both\""),
             (Config { log: "verbose".into(), ..Config::default() }, "log = \"verbose\""),
             (Config { engineio_log: "info,debug".into(), ..Config::default() }, "engineio_log = "),
         ];

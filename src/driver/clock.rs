@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::base::time::Time;
-use crate::shard::value::watch::ClockReader;
+use crate::shard::value::watch::{ClockReader, Stopwatch};
 
 /// A shard that works hears the time of the wall clock so often. The clock may be set at any moment, by NTP after the machine's
 /// start, say; reading it costs some 20 ns.
@@ -43,6 +43,11 @@ impl Clock {
         Arc::new(move || Time(coarse_millis().saturating_sub(origin)))
     }
 
+    /// A clock for what is timed, to the nanosecond.
+    pub(crate) fn stopwatch(self) -> Stopwatch {
+        Arc::new(move || self.elapsed().as_nanos() as u64)
+    }
+
     /// Unix time of the origin, in milliseconds.
     pub(crate) fn unix_origin(&self) -> u64 {
         self.unix_origin
@@ -70,6 +75,12 @@ impl WallWatch {
 fn coarse_millis() -> u64 {
     let now = clock_gettime(ClockId::MonotonicCoarse);
     now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+}
+
+/// The kernel's monotonic clock, as other processes read it.
+pub(crate) fn monotonic_micros() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000
 }
 
 pub(crate) fn unix_millis() -> u64 {

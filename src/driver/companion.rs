@@ -13,7 +13,6 @@ use crate::bus::hub::{Hub, HubParts, Identity};
 use crate::bus::left::LeftLimits;
 use crate::bus::make;
 use crate::bus::run::{CompanionBell, Line};
-use crate::config::queue::MessageQueue;
 use crate::config::queue::shared::Queue;
 use crate::config::{Config, Survives};
 use crate::driver::clock::Clock;
@@ -62,7 +61,7 @@ pub(crate) fn prepare(queues: &[Queue], config: &Config, unix_millis: u64) -> (L
         let message_bytes_max = queue.queue.message_bytes_max(config.queue_message_bytes_max);
         let bounds = LinkBounds { bytes_max: config.queue_bytes_max, message_bytes_max };
         let (mut link, receiver) = Link::new(tag, bounds, names_rooms, Box::new(bell.clone()));
-        let limits = left_limits(&queue.queue, config);
+        let limits = left_limits(queue, config);
         if limits.is_some() {
             link = link.keeping_sockets();
         }
@@ -77,13 +76,14 @@ pub(crate) fn prepare(queues: &[Queue], config: &Config, unix_millis: u64) -> (L
     )
 }
 
-/// What the broker of a queue keeps of sockets, if it is to keep any.
-fn left_limits(queue: &MessageQueue, config: &Config) -> Option<LeftLimits> {
+/// What the broker of a queue keeps of sockets, if it is to keep any: as much as the endpoint there says that says most.
+fn left_limits(queue: &Queue, config: &Config) -> Option<LeftLimits> {
     let is_wanted = config.recovery_survives != Survives::Nothing;
-    (is_wanted && queue.can_keep_sockets()).then_some(LeftLimits {
-        keep: config.recovery_max_disconnection,
-        events_max: config.recovery_events_max,
-        bytes_max: config.recovery_bytes_max,
+    let recovering = || queue.settings.iter().filter(|settings| settings.has_recovery());
+    (is_wanted && queue.queue.can_keep_sockets()).then_some(LeftLimits {
+        keep: recovering().map(|settings| settings.recovery_max_disconnection).max()?,
+        events_max: recovering().map(|settings| settings.recovery_events_max).max()?,
+        bytes_max: recovering().map(|settings| settings.recovery_bytes_max).max()?,
         rooms_max: config.rooms_per_socket_max,
     })
 }
@@ -115,7 +115,7 @@ impl Prepared {
         let work = move || {
             let mut lines: Vec<Pin<Box<dyn Future<Output = ()>>>> = Vec::new();
             for PreparedLine { queue, link, bell, stats, limits } in self.lines {
-                let Queue { queue, endpoints, namespaces } = queue;
+                let Queue { queue, endpoints, namespaces, .. } = queue;
                 let message_bytes_max = queue.message_bytes_max(self.message_bytes_max);
                 let parts = HubParts {
                     me: self.me.clone(),

@@ -19,7 +19,8 @@ use crate::config::queue::MessageQueue;
 use crate::driver::clock::Clock;
 use crate::driver::companion;
 use crate::mesh::Mesh;
-use crate::mesh::link::{Interests, LinkStats, Said};
+use crate::mesh::link::{LinkStats, Said};
+use crate::mesh::slots::Interests;
 use crate::protocol::socketio::encode::EncodeError;
 
 /// What is said at once, at most. After a connection has broken it is one at a time, so that one that breaks it harms no other.

@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,12 +17,18 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with,
 };
 
-use crate::config::Config;
+use crate::config::{Config, Tls};
+use crate::driver::handover::Estate;
+use crate::driver::inherit::{Inherited, prepare_listener};
+use crate::message::peer::Door;
 
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
 /// How long a server waits for another one that is just binding in the same folder.
 const FOLDER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Who may connect to the operators' Unix socket: the owner and the group.
+const ADMIN_SOCKET_MODE: u32 = 0o660;
 
 /// From one look at a folder's lock to the next.
 const FOLDER_PAUSE: Duration = Duration::from_millis(10);
@@ -29,10 +36,22 @@ const FOLDER_PAUSE: Duration = Duration::from_millis(10);
 /// Every listener of a process, by shard.
 #[derive(Debug)]
 pub(crate) struct Listeners {
-    by_shard: Vec<Vec<OwnedFd>>,
-    /// Unix sockets, which all shards share.
+    by_shard: Vec<Vec<Listener>>,
+    /// Unix sockets and the operators' listener, which all shards share.
     shared: Vec<OwnedFd>,
     addresses: Vec<String>,
+    admin_address: Option<String>,
+    estate: Vec<(OwnedFd, Door)>,
+    is_lent: bool,
+}
+
+/// One shard's part of what the process listens on.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) descriptor: OwnedFd,
+    pub(crate) door: Door,
+    /// Other shards serve it, too: none of them may close it.
+    pub(crate) is_shared: bool,
 }
 
 /// One element of `bind`.
@@ -50,17 +69,112 @@ enum Place<'a> {
 impl Listeners {
     /// Binds every configured address once for each shard.
     pub(crate) fn bind(config: &Config, shards: usize) -> Result<Listeners, String> {
-        let by_shard = (0..shards).map(|_| Vec::new()).collect();
-        let mut listeners = Listeners { by_shard, shared: Vec::new(), addresses: Vec::new() };
-        for place in places(&config.bind)? {
+        let mut listeners = Listeners::none(shards);
+        let (places, admin) = places_with_admin(config)?;
+        for place in places {
             match place {
-                Place::Unix(path) => listeners.bind_unix(path, config)?,
+                Place::Unix(path) => {
+                    listeners.bind_unix((path, Door::Public), config)?;
+                    listeners.addresses.push(format!("unix:{path}"));
+                }
                 Place::Tcp { text, address, is_dual } => {
                     listeners.bind_tcp(text, (address, is_dual), config)?;
                 }
             }
         }
+        listeners.bind_operators(admin, config)?;
         Ok(listeners)
+    }
+
+    fn bind_operators(&mut self, admin: Option<Place<'_>>, config: &Config) -> Result<(), String> {
+        match admin {
+            Some(Place::Unix(path)) => {
+                self.bind_unix((path, Door::Admin), config)?;
+                self.admin_address = Some(format!("unix:{path}"));
+            }
+            Some(Place::Tcp { text, address, is_dual }) => {
+                self.bind_admin(text, (address, is_dual), config)?;
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn none(shards: usize) -> Listeners {
+        Listeners {
+            by_shard: (0..shards).map(|_| Vec::new()).collect(),
+            shared: Vec::new(),
+            addresses: Vec::new(),
+            admin_address: None,
+            estate: Vec::new(),
+            is_lent: false,
+        }
+    }
+
+    /// Spreads listeners that another process has opened over the shards. The kernel gives each descriptor of an address its part of
+    /// the connections, so each is served; where there are fewer than shards, some serve one together.
+    pub(crate) fn adopt(inherited: Inherited, config: &Config, shards: usize) -> Result<Listeners, String> {
+        let fault =
+            |error: &dyn std::fmt::Display| format!("a listener that another process has opened: {error}");
+        let mut listeners = Listeners { is_lent: inherited.is_lent, ..Listeners::none(shards) };
+        let mut by_address: Vec<(String, Door, Vec<OwnedFd>)> = Vec::new();
+        for (descriptor, door) in inherited.listeners {
+            let address = shown_address(&descriptor, scheme(config, door)).map_err(|error| fault(&error))?;
+            match by_address.iter_mut().find(|(other, of, _)| *other == address && *of == door) {
+                Some((_, _, descriptors)) => descriptors.push(descriptor),
+                None => by_address.push((address, door, vec![descriptor])),
+            }
+        }
+        for (address, door, descriptors) in by_address {
+            match door {
+                Door::Public => listeners.addresses.push(address),
+                Door::Admin => {
+                    check_operators(&address, config)?;
+                    listeners.admin_address = Some(address);
+                }
+            }
+            // One that several shards serve is closed for all of them at once.
+            let is_shared = descriptors.len() < shards;
+            for place in 0..descriptors.len().max(shards) {
+                let descriptor =
+                    descriptors[place % descriptors.len()].try_clone().map_err(|error| fault(&error))?;
+                listeners.by_shard[place % shards].push(Listener { descriptor, door, is_shared });
+            }
+            if is_shared {
+                for descriptor in &descriptors {
+                    listeners.shared.push(descriptor.try_clone().map_err(|error| fault(&error))?);
+                }
+            }
+            listeners.estate.extend(descriptors.into_iter().map(|descriptor| (descriptor, door)));
+        }
+        Ok(listeners)
+    }
+
+    /// Serves listeners that the program has opened itself, and `admin_bind` as the configuration says.
+    pub(crate) fn serve_given(
+        given: Vec<OwnedFd>,
+        config: &Config,
+        shards: usize,
+    ) -> Result<Listeners, String> {
+        for (index, listener) in given.iter().enumerate() {
+            prepare_listener(listener, || "it needs listen(2), or TcpListener::bind, before")
+                .map_err(|fault| format!("listen_on: socket {index}{fault}"))?;
+        }
+        let listeners = given.into_iter().map(|listener| (listener, Door::Public)).collect();
+        let mut listeners = Listeners::adopt(Inherited::lent(listeners), config, shards)?;
+        let (_, admin) = places_with_admin(config)?;
+        listeners.bind_operators(admin, config)?;
+        Ok(listeners)
+    }
+
+    /// What the next process would be given.
+    pub(crate) fn take_estate(&mut self) -> Estate {
+        Estate { listeners: std::mem::take(&mut self.estate), is_lent: self.is_lent }
+    }
+
+    /// Where operators are served, if that was asked for.
+    pub(crate) fn admin_address(&self) -> Option<String> {
+        self.admin_address.clone()
     }
 
     /// Where the process listens.
@@ -69,7 +183,7 @@ impl Listeners {
     }
 
     /// The listeners of one shard.
-    pub(crate) fn take(&mut self, shard: usize) -> Vec<OwnedFd> {
+    pub(crate) fn take(&mut self, shard: usize) -> Vec<Listener> {
         std::mem::take(&mut self.by_shard[shard])
     }
 
@@ -87,36 +201,48 @@ impl Listeners {
         let fault = |error: Errno| describe(text, error);
         let mut is_shared = config.bind_shared;
         for shard in &mut self.by_shard {
-            let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
-            let socket = socket_with(family, SocketType::STREAM, FLAGS, None).map_err(fault)?;
-            // What a server before this one left behind (TIME_WAIT) is not in the way; one that listens is.
-            set_socket_reuseaddr(&socket, true).map_err(fault)?;
-            set_socket_reuseport(&socket, is_shared).map_err(fault)?;
-            if address.is_ipv6() {
-                set_ipv6_v6only(&socket, !is_dual).map_err(fault)?;
-            }
-            // Accepted connections inherit it: small messages must not wait for a peer's delayed acknowledgement.
-            set_tcp_nodelay(&socket, true).map_err(fault)?;
-            bind(&socket, &address).map_err(fault)?;
-            listen(&socket, config.backlog).map_err(fault)?;
-            if !is_shared {
-                // It listens, so the address is ours: from here on the other shards may join, and a hand-over.
-                set_socket_reuseport(&socket, true).map_err(fault)?;
-                is_shared = true;
-            }
+            let socket = open_tcp((address, is_dual), is_shared, config.backlog).map_err(fault)?;
+            is_shared = true;
             if address.port() == 0 {
                 // The kernel chose a port; the other shards share it.
-                let bound = getsockname(&socket).map_err(fault)?;
-                address = SocketAddr::try_from(bound).map_err(fault)?;
+                address = bound_address(&socket).map_err(fault)?;
             }
-            shard.push(socket);
+            self.estate.push((socket.try_clone().map_err(|error| format!("{text}: {error}"))?, Door::Public));
+            shard.push(Listener { descriptor: socket, door: Door::Public, is_shared: false });
         }
-        self.addresses.push(format!("http://{address}"));
+        self.addresses.push(format!("{}://{address}", scheme(config, Door::Public)));
+        Ok(())
+    }
+
+    /// Operators have one queue, which the shards share: while one of them is stuck, another answers.
+    fn bind_admin(
+        &mut self,
+        text: &str,
+        (address, is_dual): (SocketAddr, bool),
+        config: &Config,
+    ) -> Result<(), String> {
+        check_operators(&format!("http://{address}"), config)?;
+        let fault = |error: Errno| format!("admin_bind: {}", describe(text, error));
+        let socket = open_tcp((address, is_dual), config.bind_shared, config.backlog).map_err(fault)?;
+        let address = bound_address(&socket).map_err(fault)?;
+        self.share(socket, Door::Admin, text)?;
+        self.admin_address = Some(format!("{}://{address}", scheme(config, Door::Admin)));
+        Ok(())
+    }
+
+    /// Gives every shard the same queue.
+    fn share(&mut self, socket: OwnedFd, door: Door, name: &str) -> Result<(), String> {
+        for shard in &mut self.by_shard {
+            let descriptor = socket.try_clone().map_err(|error| format!("{name}: {error}"))?;
+            shard.push(Listener { descriptor, door, is_shared: true });
+        }
+        self.estate.push((socket.try_clone().map_err(|error| format!("{name}: {error}"))?, door));
+        self.shared.push(socket);
         Ok(())
     }
 
     /// A Unix socket has one queue, which the shards share.
-    fn bind_unix(&mut self, path: &str, config: &Config) -> Result<(), String> {
+    fn bind_unix(&mut self, (path, door): (&str, Door), config: &Config) -> Result<(), String> {
         let fault = |error: Errno| describe(&format!("unix:{path}"), error);
         // Two servers that start at once must not each take the other's new socket for an old one.
         let _lock = lock_folder(path)?;
@@ -133,18 +259,96 @@ impl Listeners {
                 .map_err(|error| format!("unix:{path}: cannot remove the old socket: {error}"))?;
         }
         bind(&socket, &SocketAddrUnix::new(name).map_err(fault)?).map_err(fault)?;
+        if door == Door::Admin {
+            // Who may write to the file may ask: its owner and its group. Before it listens, so that it was never open to all.
+            std::fs::set_permissions(name, std::fs::Permissions::from_mode(ADMIN_SOCKET_MODE))
+                .map_err(|error| format!("unix:{path}: cannot set who may use it: {error}"))?;
+        }
         listen(&socket, config.backlog).map_err(fault)?;
         if is_taken {
             std::fs::rename(name, path).map_err(|error| format!("unix:{path}: {error}"))?;
         }
-        for shard in &mut self.by_shard {
-            let shared = socket.try_clone().map_err(|error| format!("{path}: {error}"))?;
-            shard.push(shared);
-        }
-        self.shared.push(socket);
-        self.addresses.push(format!("unix:{path}"));
-        Ok(())
+        self.share(socket, door, path)
     }
+}
+
+/// Operators whom others than this machine can reach have to say who they are.
+fn check_operators(address: &str, config: &Config) -> Result<(), String> {
+    if !is_reachable(address) || config.has_admin_credentials() {
+        return Ok(());
+    }
+    Err(format!(
+        "admin_bind: operators are served at {address}, which others than this machine can reach, so it needs credentials: set \
+         admin_token, or admin_user and admin_password, or listen at 127.0.0.1 or unix:PATH"
+    ))
+}
+
+/// Whether others than this machine can reach where a server listens, as it is shown.
+pub(crate) fn is_reachable(address: &str) -> bool {
+    let place = address.split_once("://").map_or(address, |(_, place)| place);
+    place.parse().is_ok_and(|address: SocketAddr| !address.ip().to_canonical().is_loopback())
+}
+
+/// What an address begins with.
+fn scheme(config: &Config, door: Door) -> &'static str {
+    let is_tls = match door {
+        Door::Public => !config.tls_cert.is_empty() && config.tls == Tls::Only,
+        Door::Admin => config.admin_tls,
+    };
+    if is_tls { "https" } else { "http" }
+}
+
+/// A socket that listens. Where no other one may be bound yet, others may join once it listens, for the address is ours then: the
+/// other shards, and a hand-over.
+fn open_tcp((address, is_dual): (SocketAddr, bool), is_shared: bool, backlog: i32) -> Result<OwnedFd, Errno> {
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let socket = socket_with(family, SocketType::STREAM, FLAGS, None)?;
+    // What a server before this one left behind (TIME_WAIT) is not in the way; one that listens is.
+    set_socket_reuseaddr(&socket, true)?;
+    set_socket_reuseport(&socket, is_shared)?;
+    if address.is_ipv6() {
+        set_ipv6_v6only(&socket, !is_dual)?;
+    }
+    // Accepted connections inherit it: small messages must not wait for a peer's delayed acknowledgement.
+    set_tcp_nodelay(&socket, true)?;
+    bind(&socket, &address)?;
+    listen(&socket, backlog)?;
+    set_socket_reuseport(&socket, true)?;
+    Ok(socket)
+}
+
+/// An address as the log shows it.
+fn shown_address(socket: &OwnedFd, scheme: &str) -> Result<String, Errno> {
+    let address = getsockname(socket)?;
+    if let Ok(path) = SocketAddrUnix::try_from(address.clone()) {
+        let path = path.path_bytes().map(|path| String::from_utf8_lossy(path).into_owned());
+        return Ok(format!("unix:{}", path.unwrap_or_default()));
+    }
+    let _ = set_tcp_nodelay(socket, true);
+    Ok(format!("{scheme}://{}", SocketAddr::try_from(address)?))
+}
+
+fn bound_address(socket: &OwnedFd) -> Result<SocketAddr, Errno> {
+    SocketAddr::try_from(getsockname(socket)?)
+}
+
+/// What `bind` names, and what `admin_bind` does.
+fn places_with_admin(config: &Config) -> Result<(Vec<Place<'_>>, Option<Place<'_>>), String> {
+    let public = places(&config.bind)?;
+    if config.admin_bind.is_empty() {
+        return Ok((public, None));
+    }
+    let admin =
+        places(std::slice::from_ref(&config.admin_bind)).map_err(|fault| format!("admin_{fault}"))?.pop();
+    if let Some(admin) = admin
+        && public.iter().any(|place| overlap(place, &admin))
+    {
+        return Err(format!(
+            "admin_bind = {:?} is an address of bind: clients and operators need addresses of their own",
+            config.admin_bind
+        ));
+    }
+    Ok((public, admin))
 }
 
 /// What `bind` names. Two elements for one address are a mistake: each would get a part of its clients.
@@ -296,6 +500,26 @@ fn describe(address: &str, error: Errno) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn operators_are_served_without_credentials_on_this_machine_only() {
+        let (open, closed) =
+            (Config::default(), Config { admin_token: "a-token-of-operators".into(), ..Config::default() });
+        let rows = [
+            ("http://127.0.0.1:9090", false),
+            ("https://[::1]:9090", false),
+            ("http://[::ffff:127.0.0.1]:9090", false),
+            ("unix:/run/shardcast/admin", false),
+            ("http://0.0.0.0:9090", true),
+            ("https://192.0.2.1:9090", true),
+            ("http://[::]:9090", true),
+            ("http://[fe80::1%3]:9090", true),
+        ];
+        for (address, needs) in rows {
+            assert_eq!(check_operators(address, &open).is_err(), needs, "{address}");
+            assert_eq!(check_operators(address, &closed), Ok(()), "{address}");
+        }
+    }
 
     #[test]
     fn an_address_that_is_there_twice_is_named() {

@@ -14,10 +14,14 @@ pub(crate) mod doorbell;
 #[cfg(feature = "bus")]
 pub(crate) mod emitter;
 pub(crate) mod files;
+pub(crate) mod handover;
+pub(crate) mod inherit;
 pub(crate) mod listener;
 pub(crate) mod machine;
 #[cfg(feature = "epoll")]
 pub(crate) mod notify;
+#[cfg(feature = "bcrypt")]
+pub(crate) mod passwords;
 #[cfg(feature = "epoll")]
 pub(crate) mod polled;
 #[cfg(feature = "epoll")]
@@ -29,6 +33,8 @@ mod races;
 pub(crate) mod ring;
 pub(crate) mod signals;
 pub(crate) mod stop;
+pub(crate) mod systemd;
+pub(crate) mod tls;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -44,10 +50,14 @@ use crate::driver::balance::Balance;
 use crate::driver::companion::Companion;
 use crate::driver::doorbell::EventBell;
 use crate::driver::files::FileReader;
-use crate::driver::listener::Listeners;
+use crate::driver::handover::Estate;
+use crate::driver::inherit::Inherited;
+use crate::driver::listener::{Listener, Listeners};
 use crate::driver::machine::{Backend, Cpus, IoChosen};
+use crate::mesh::life::{EndReport, Phase};
 use crate::mesh::link::Links;
 use crate::mesh::{Bell, Handoff, InboxError, InboxReceiver, Mesh, MeshOptions, ShardMessage};
+use crate::message::peer::Door;
 use crate::shard::user::app::App;
 use crate::shard::user::shard_info::ShardInfo;
 use crate::shard::value::stats::ShardCounters;
@@ -77,14 +87,21 @@ pub(crate) struct Running {
     pub(crate) counters: Vec<Arc<ShardCounters>>,
     /// Where it listens, with the ports that the kernel chose.
     pub(crate) addresses: Vec<String>,
+    /// Where it serves operators, if it does.
+    pub(crate) admin_address: Option<String>,
     pub(crate) io: IoChosen,
     /// Each says whether its shard had been asked to stop when it ended.
     threads: Vec<JoinHandle<bool>>,
     /// Listeners that all shards share.
     shared_listeners: Vec<OwnedFd>,
+    /// What the next process would be given.
+    pub(crate) estate: Option<Estate>,
     /// The thread of the message queues, if there are any.
     #[cfg(feature = "bus")]
     companion: Option<Companion>,
+    /// Has the certificates read again.
+    #[cfg(feature = "tls")]
+    certificates: Option<tls::watch::Watch>,
 }
 
 /// What one shard's thread is given.
@@ -96,8 +113,9 @@ struct Seat {
     files: FileReader,
     balance: Balance,
     clock: clock::Clock,
+    tls: Option<Arc<tls::Acceptor>>,
     /// Its listeners, once the handlers of all shards are sound; closed if they are not.
-    listeners: Receiver<Vec<OwnedFd>>,
+    listeners: Receiver<Vec<Listener>>,
 }
 
 /// How a shard's thread tells the starter how far it has come.
@@ -114,17 +132,24 @@ pub(crate) struct ShardParts {
     pub(crate) start: Start,
     pub(crate) inbox: crate::mesh::InboxReceiver,
     pub(crate) bell: Arc<OwnedFd>,
-    pub(crate) listeners: Vec<OwnedFd>,
+    pub(crate) listeners: Vec<Listener>,
     pub(crate) files: FileReader,
     pub(crate) balance: Balance,
     pub(crate) clock: clock::Clock,
+    /// TLS, if there are certificates.
+    pub(crate) tls: Option<Arc<tls::Acceptor>>,
 }
 
 /// Builds every shard's handlers, then binds every address, then serves. Nothing runs if anything is refused.
 ///
-/// `announce` is called before the first thread runs: what its handlers and tasks say through a handle reaches a server that is there.
-pub(crate) fn start(mut start: Start, announce: impl FnOnce(&Running)) -> Result<Running, String> {
+/// Listeners that the program has `given` are served in place of `bind`. `announce` is called before the first thread runs: what its handlers and tasks say through a handle reaches a server that is there.
+pub(crate) fn start(
+    mut start: Start,
+    given: Vec<OwnedFd>,
+    announce: impl FnOnce(&Running),
+) -> Result<Running, String> {
     let io = machine::choose_io(start.config.io)?;
+    let tls = tls::Acceptor::load(&start.config)?;
     machine::raise_descriptor_limit();
     let cpus = machine::usable_cpus();
     Arc::make_mut(&mut start.config).outboxes_bytes_max = outboxes_bytes_max(&start.config);
@@ -141,11 +166,18 @@ pub(crate) fn start(mut start: Start, announce: impl FnOnce(&Running)) -> Result
         mesh: Arc::clone(&mesh),
         counters: (0..shards).map(|_| Arc::new(ShardCounters::default())).collect(),
         addresses: Vec::new(),
+        admin_address: None,
         io,
         threads: Vec::new(),
         shared_listeners: Vec::new(),
+        estate: None,
         #[cfg(feature = "bus")]
         companion: prepared.map(|prepared| prepared.start(&mesh, clock)).transpose()?,
+        #[cfg(feature = "tls")]
+        certificates: tls
+            .as_ref()
+            .map(|tls| tls::watch::Watch::start(&tls.certificates, start.config.tls_reload_interval))
+            .transpose()?,
     };
     announce(&running);
     let (built, are_built) = crossbeam_channel::bounded(shards);
@@ -165,17 +197,21 @@ pub(crate) fn start(mut start: Start, announce: impl FnOnce(&Running)) -> Result
             now: clock.now(),
             unix_origin: clock.unix_origin(),
             clock: clock.coarse(),
+            stopwatch: clock.stopwatch(),
         };
-        let (start, files, balance) = (start.clone(), files.clone(), balance.clone());
-        let seat = Seat { parts, start, inbox, bell, files, balance, clock, listeners };
-        let core = cpus.core_of(index, shards);
+        let core = cpus.core_of(index, shards).filter(|_| start.config.pin_shards);
+        let (start, files, balance, tls) = (start.clone(), files.clone(), balance.clone(), tls.clone());
+        let seat = Seat { parts, start, inbox, bell, files, balance, clock, tls, listeners };
         running.threads.push(spawn_shard(seat, running.io.backend, core, reports.clone())?);
     }
     drop(reports);
     let serving = setups_agree((0..shards).map_while(|_| are_built.recv().ok()))
-        .and_then(|()| begin_serving(&mut running, &start.config, seats, &are_ready));
+        .and_then(|()| begin_serving(&mut running, &start.config, given, seats, &are_ready));
     match serving {
-        Ok(()) => Ok(running),
+        Ok(()) => {
+            mesh.life.reach(Phase::Ready);
+            Ok(running)
+        }
         Err(fault) => {
             // What has begun ends again. What went wrong is known already.
             mesh.request_stop();
@@ -189,18 +225,42 @@ pub(crate) fn start(mut start: Start, announce: impl FnOnce(&Running)) -> Result
 fn begin_serving(
     running: &mut Running,
     config: &Config,
-    seats: Vec<Sender<Vec<OwnedFd>>>,
+    given: Vec<OwnedFd>,
+    seats: Vec<Sender<Vec<Listener>>>,
     are_ready: &Receiver<Result<(), String>>,
 ) -> Result<(), String> {
-    let mut listeners = Listeners::bind(config, seats.len())?;
+    let is_given = !given.is_empty();
+    let mut inherited = if is_given { None } else { Inherited::take()? };
+    let report = inherited.as_mut().and_then(Inherited::take_report);
+    let mut listeners = match inherited {
+        Some(inherited) => {
+            tracing::info!("another process has opened the listeners: bind and admin_bind are not read");
+            if inherited.is_lent {
+                running.mesh.life.note_lent();
+            }
+            Listeners::adopt(inherited, config, seats.len())?
+        }
+        None if is_given => {
+            running.mesh.life.note_lent();
+            Listeners::serve_given(given, config, seats.len())?
+        }
+        None => Listeners::bind(config, seats.len())?,
+    };
+    running.estate = Some(listeners.take_estate());
     running.addresses = listeners.addresses();
+    running.admin_address = listeners.admin_address();
     running.shared_listeners = listeners.take_shared();
     for (index, seat) in seats.iter().enumerate() {
         // A thread that is gone says so below.
         let _ = seat.send(listeners.take(index));
     }
     let ended = || Err("a shard's thread ended before it served".to_owned());
-    seats.iter().try_for_each(|_| are_ready.recv().unwrap_or_else(|_| ended()))
+    seats.iter().try_for_each(|_| are_ready.recv().unwrap_or_else(|_| ended()))?;
+    stop::warn_of_resets(config);
+    if let Some(report) = report {
+        Inherited::report_ready(report);
+    }
+    Ok(())
 }
 
 /// How many shards a configuration means on this machine.
@@ -258,10 +318,36 @@ pub(crate) fn setups_agree(
 }
 
 impl Running {
+    /// Says until when certificates are valid.
+    pub(crate) fn certificate_ends(&self) -> tls::CertificateEnds {
+        #[cfg(feature = "tls")]
+        if let Some(watch) = &self.certificates {
+            let certificates = watch.certificates();
+            return Box::new(move || certificates.ends());
+        }
+        Box::new(Vec::new)
+    }
+
+    /// What reads the certificates again, if there are any, and says how it went.
+    pub(crate) fn certificates_reloader(&self) -> Option<impl Fn() + Send + use<>> {
+        #[cfg(feature = "tls")]
+        let certificates = self.certificates.as_ref()?.certificates();
+        #[cfg(feature = "tls")]
+        return Some(move || tls::watch::reload(&certificates));
+        #[cfg(not(feature = "tls"))]
+        None::<fn()>
+    }
+
     /// Waits until every shard has stopped. An error if any of them died before it was asked to.
     pub(crate) fn join(self) -> Result<(), String> {
         let outcome = await_shards(self.threads);
-        stop::close_shared(&self.shared_listeners);
+        self.mesh.life.reach(Phase::Stopped);
+        if let Some(EndReport { ended, cut, seconds }) = self.mesh.life.report() {
+            tracing::info!(ended, cut, seconds, "the server's sessions have ended");
+        }
+        if !self.mesh.life.leaves_listeners() {
+            stop::close_shared(&self.shared_listeners);
+        }
         #[cfg(feature = "bus")]
         if let Some(companion) = self.companion {
             companion.stop();
@@ -298,6 +384,8 @@ fn spawn_shard(
         {
             tracing::warn!(core, "could not pin a shard to its core; it runs unpinned");
         }
+        let thread = rustix::thread::gettid().as_raw_nonzero().get();
+        seat.parts.counters.meters.thread.set(thread.unsigned_abs().into());
         let Some((parts, ready)) = seat.take(reports) else { return true };
         match backend {
             Backend::Ring => ring::run(parts, ready),
@@ -312,7 +400,7 @@ fn spawn_shard(
 impl Seat {
     /// Builds the shard's handlers, and waits until those of all shards are built. `None`: the start is given up.
     fn take(self, reports: Reports) -> Option<(ShardParts, Sender<Result<(), String>>)> {
-        let Seat { parts, start, inbox, bell, files, balance, clock, listeners } = self;
+        let Seat { parts, start, inbox, bell, files, balance, clock, tls, listeners } = self;
         let Reports { built, ready } = reports;
         let (app, word) = match (start.app)(ShardInfo::new(parts.id, parts.mesh.len())) {
             Ok(app) => (Some(app), Ok(())),
@@ -322,7 +410,7 @@ impl Seat {
         let _ = built.send((parts.id, word));
         drop(built);
         let (app, listeners) = (app?, listeners.recv().ok()?);
-        Some((ShardParts { parts, app, start, inbox, bell, listeners, files, balance, clock }, ready))
+        Some((ShardParts { parts, app, start, inbox, bell, listeners, files, balance, clock, tls }, ready))
     }
 }
 
@@ -358,9 +446,9 @@ pub(crate) fn build_shard(parts: CoreParts, app: App, start: &Start) -> (Shard, 
 }
 
 /// The shard where a connection that `here` accepted shall live; it is counted there. One that comes while the server stops
-/// stays: the others may be gone before it is there.
-pub(crate) fn place_connection(balance: &Balance, mesh: &Mesh, here: ShardId) -> ShardId {
-    if mesh.is_stopping() {
+/// stays: the others may be gone before it is there. An operator's stays where a shard was free to accept it.
+pub(crate) fn place_connection(balance: &Balance, mesh: &Mesh, here: ShardId, door: Door) -> ShardId {
+    if mesh.is_stopping() || door == Door::Admin {
         balance.arrive(here);
         return here;
     }

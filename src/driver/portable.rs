@@ -4,6 +4,8 @@
 //! connection at rest owns no buffer, and dropping a wait never loses bytes. One task flushes everything that
 //! a turn left, so a connection gets one send whatever was queued for it.
 
+mod sealed;
+
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -26,14 +28,16 @@ use crate::driver::clock::{Clock, WallWatch};
 use crate::driver::descriptor::{peer_of, send_now};
 use crate::driver::doorbell::silence;
 use crate::driver::files::{FileJob, FileReader};
+use crate::driver::listener::Listener;
 use crate::driver::machine::Backend;
 use crate::driver::notify::{Notify, either};
 use crate::driver::polled::{Polled, WayRound};
 use crate::driver::stop::{close_listener, empty_queue};
+use crate::driver::tls::{Carried, Filter, Seat, Verdict};
 use crate::driver::{ShardParts, build_shard, place_connection, send_connection};
 use crate::mesh::{Handoff, InboxReceiver, Mesh};
 use crate::message::files::FileAnswer;
-use crate::message::peer::Peer;
+use crate::message::peer::{Arrival, Door};
 use crate::shard::Shard;
 use crate::shard::seam::{Leaving, Unsent, Wires};
 use crate::shard::value::files::FileWork;
@@ -70,6 +74,9 @@ const NOTHING_ACCEPTED_PAUSE: Duration = Duration::from_millis(1);
 /// How long accepting rests when the process has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often a shard that stops looks whether it shall stop sooner.
+const STOP_LOOK: Duration = Duration::from_millis(250);
+
 /// A connection's descriptor and who waits for it.
 struct Wire {
     stream: Polled,
@@ -81,10 +88,15 @@ struct Wire {
     /// The shard takes what comes; if not, the reading task waits for `read_on`.
     is_wanted: Cell<bool>,
     read_on: Notify,
+    /// Its TLS, or what is still to find out whether it has any; none for a plain one.
+    filter: RefCell<Option<Box<Filter>>>,
 }
 
 /// A wire and the connection it carries.
 type KeyedWire = (Key, Rc<Wire>);
+
+/// A listener, and whether other shards serve it, too.
+type OpenListener = (Rc<Polled>, bool);
 
 /// One shard with its wires, shared by the tasks of its thread.
 struct World {
@@ -99,6 +111,7 @@ struct World {
     clock: Clock,
     wall: WallWatch,
     read_buffer: RefCell<Vec<u8>>,
+    tls: RefCell<Seat>,
     flush: Notify,
     timer: Notify,
     /// What the timer task waits for.
@@ -109,7 +122,7 @@ struct World {
     is_closing: Cell<bool>,
     stop_accepting: Vec<Notify>,
     /// Listeners that are not closed yet.
-    listeners: RefCell<Vec<Option<Rc<Polled>>>>,
+    listeners: RefCell<Vec<Option<OpenListener>>>,
     done: Notify,
     turn_started: Cell<Option<Duration>>,
     /// Since when sends gather for `flush_window`.
@@ -155,9 +168,10 @@ pub(crate) fn run(parts: ShardParts, backend: Backend, ready: Sender<Result<(), 
 }
 
 async fn serve(parts: ShardParts, ready: Sender<Result<(), String>>) {
-    let ShardParts { parts, app, start, inbox, bell, listeners, files, balance, clock } = parts;
+    let ShardParts { parts, app, start, inbox, bell, listeners, files, balance, clock, tls } = parts;
+    let tls = RefCell::new(Seat::new(tls, std::sync::Arc::clone(&parts.counters)));
     let (id, mesh) = (parts.id, std::sync::Arc::clone(&parts.mesh));
-    let (shutdown_patience, flush_window) = (start.config.shutdown_patience(), start.config.flush_window);
+    let flush_window = start.config.flush_window;
     let (shard, tasks) = build_shard(parts, app, &start);
     let way_round = match WayRound::new() {
         Ok(way_round) => way_round,
@@ -178,6 +192,7 @@ async fn serve(parts: ShardParts, ready: Sender<Result<(), String>>) {
         clock,
         wall: WallWatch::default(),
         read_buffer: RefCell::new(vec![0; READ_BUFFER_BYTES]),
+        tls,
         flush: Notify::default(),
         timer: Notify::default(),
         timer_target: Cell::new(Time::NEVER),
@@ -196,15 +211,15 @@ async fn serve(parts: ShardParts, ready: Sender<Result<(), String>>) {
     monoio::spawn(flush_turns(Rc::clone(&world)));
     monoio::spawn(keep_time(Rc::clone(&world)));
     monoio::spawn(answer_bell(Rc::clone(&world), bell));
-    for (index, listener) in listeners.into_iter().enumerate() {
-        let watched = Polled::new(listener).map(Rc::new);
+    for (index, Listener { descriptor, door, is_shared }) in listeners.into_iter().enumerate() {
+        let watched = Polled::new(descriptor).map(Rc::new);
         if let Err(error) = &watched {
             tracing::error!(%error, "a listener cannot be watched; its address is not served by this shard");
         }
         let watched = watched.ok();
-        world.listeners.borrow_mut().push(watched.clone());
+        world.listeners.borrow_mut().push(watched.clone().map(|listener| (listener, is_shared)));
         if let Some(listener) = watched {
-            monoio::spawn(accept(Rc::clone(&world), listener, index));
+            monoio::spawn(accept(Rc::clone(&world), listener, (index, door)));
         }
     }
     for task in tasks {
@@ -219,9 +234,25 @@ async fn serve(parts: ShardParts, ready: Sender<Result<(), String>>) {
             world.done.notified().await;
         }
     };
-    either(patience, monoio::time::sleep(shutdown_patience)).await;
+    either(patience, stop_by(&world)).await;
+    world.shard.borrow().note_done(0);
     world.shard.borrow_mut().drop_tasks();
     drop(world.inbox.take());
+}
+
+/// Waits until clients have had their time to take what they are owed.
+async fn stop_by(world: &World) {
+    loop {
+        let (stop_by, now) = (world.shard.borrow().stop_by(), world.clock.now());
+        match stop_by {
+            Some(stop_by) if stop_by <= now => return,
+            // A second request may bring it forward.
+            stop_by => {
+                let left = stop_by.map_or(STOP_LOOK, |stop_by| stop_by.since(now).min(STOP_LOOK));
+                monoio::time::sleep(left).await;
+            }
+        }
+    }
 }
 
 /// Ends what a shard leaves in the kernel when it dies. Tasks that the runtime keeps hold its descriptors: clients would wait for
@@ -233,8 +264,12 @@ impl Drop for LastWill {
         if !std::thread::panicking() {
             return;
         }
-        if let Ok(listeners) = self.0.listeners.try_borrow() {
-            listeners.iter().flatten().for_each(|listener| close_listener(listener.as_ref()));
+        if !self.0.mesh.life.leaves_listeners()
+            && let Ok(listeners) = self.0.listeners.try_borrow()
+        {
+            for (listener, is_shared) in listeners.iter().flatten() {
+                close_listener(listener.as_ref(), *is_shared);
+            }
         }
         if let Ok(wires) = self.0.wires.try_borrow() {
             for (_, wire) in wires.values() {
@@ -254,6 +289,7 @@ impl World {
         if self.turn_started.get().is_none() {
             let elapsed = self.clock.elapsed();
             self.turn_started.set(Some(elapsed));
+            self.shard.borrow().begin_turn(elapsed);
             if let Some(unix_millis) = self.wall.take_due(elapsed) {
                 self.shard.borrow_mut().set_wall_clock(unix_millis, self.clock.now());
             }
@@ -280,6 +316,13 @@ impl World {
         Some(wire)
     }
 
+    /// Reads once, and gives the shard what came: how much that was, and what is known of the connection by it. `None`: it has ended.
+    fn read_once(self: &Rc<Self>, wire: &Rc<Wire>, key: Key) -> Result<Option<(usize, Verdict)>, Errno> {
+        let mut buffer = self.read_buffer.borrow_mut();
+        let (_, count) = recv(wire.stream_fd(), &mut buffer[..], RecvFlags::DONTWAIT)?;
+        Ok((count > 0).then(|| (count, self.receive(wire, key, &mut buffer[..count]))))
+    }
+
     /// Does what the shard left to do. True when there are sends left that are due.
     fn end_turn(self: &Rc<Self>) -> bool {
         let is_more = self.shard.borrow_mut().end_turn(&mut Hands(self));
@@ -287,14 +330,17 @@ impl World {
             self.timer.notify();
         }
         if self.stopping.get() {
-            if self.shard.borrow().has_drained() && !self.is_closing.replace(true) {
+            let must_close = self.shard.borrow().has_drained() || self.mesh.life.is_handed_over();
+            if must_close && !self.is_closing.replace(true) {
                 self.stop_accepting.iter().for_each(Notify::notify);
             }
             self.done.notify();
         }
-        if let Some(started) = self.turn_started.take() {
-            let busy = self.clock.elapsed().saturating_sub(started);
-            self.shard.borrow().count_busy(busy);
+        self.tls.borrow_mut().begin_turn();
+        if self.turn_started.take().is_some() {
+            let (shard, now) = (self.shard.borrow(), self.clock.elapsed());
+            shard.count_busy(now);
+            shard.count_sent(now);
         }
         is_more
     }
@@ -371,38 +417,39 @@ impl World {
             }
         };
         self.balance.arrive(to);
-        send_connection(&self.mesh, &self.balance, to, leaving.with_wire(Box::new(descriptor)));
+        let carried = Carried { descriptor, filter: wire.filter.take() };
+        send_connection(&self.mesh, &self.balance, to, leaving.with_wire(Box::new(carried)));
     }
 
     /// Keeps an accepted connection, or gives it to a shard that has fewer.
-    fn place_connection(self: &Rc<Self>, descriptor: OwnedFd, peer: Peer) {
-        let place = place_connection(&self.balance, &self.mesh, self.id);
+    fn place_connection(self: &Rc<Self>, descriptor: OwnedFd, arrival: Arrival) {
+        let place = place_connection(&self.balance, &self.mesh, self.id, arrival.door);
         if place == self.id {
-            self.add_connection(descriptor, peer);
+            self.add_connection(descriptor, arrival);
         } else {
-            let handoff = Handoff {
-                wire: Box::new(descriptor),
-                arrival: peer.into(),
-                owed: Vec::new(),
-                unread: Vec::new(),
-            };
+            // Its handshake is for the shard where it lives.
+            let wire =
+                Box::new(Carried { descriptor, filter: Filter::of_arrival(arrival, &self.tls.borrow()) });
+            let handoff = Handoff { wire, arrival, owed: Vec::new(), unread: Vec::new() };
             send_connection(&self.mesh, &self.balance, place, handoff);
         }
     }
 
     /// Takes over a connection that was accepted.
-    fn add_connection(self: &Rc<Self>, descriptor: OwnedFd, peer: Peer) {
-        let Some(key) = self.work(|shard, now| shard.open(peer, now, &mut Hands(self))) else {
+    fn add_connection(self: &Rc<Self>, descriptor: OwnedFd, arrival: Arrival) {
+        let Some(key) = self.work(|shard, now| shard.open(arrival, now, &mut Hands(self))) else {
             self.balance.leave(self.id);
             return;
         };
-        if !self.add_wire(key, descriptor) {
+        let filter = Filter::of_arrival(arrival, &self.tls.borrow());
+        if !self.add_wire(key, Carried { descriptor, filter }) {
             self.work(|shard, now| shard.closed(key, now));
         }
     }
 
     /// Watches a connection's descriptor; false when that cannot be.
-    fn add_wire(self: &Rc<Self>, key: Key, descriptor: OwnedFd) -> bool {
+    fn add_wire(self: &Rc<Self>, key: Key, carried: Carried) -> bool {
+        let Carried { descriptor, filter } = carried;
         let stream = match Polled::new(descriptor) {
             Ok(stream) => stream,
             Err(error) => {
@@ -418,8 +465,13 @@ impl World {
             is_blocked: Cell::new(false),
             is_wanted: Cell::new(true),
             read_on: Notify::default(),
+            filter: RefCell::new(filter),
         });
         self.wires.borrow_mut().put(key.index, (key, Rc::clone(&wire)));
+        // What its old shard had not sent yet. What the outbox holds as well is sent as that is.
+        if !wire.filter.borrow().as_ref().is_some_and(|filter| filter.covers_outbox()) {
+            self.send_flight(&wire, key);
+        }
         monoio::spawn(read(Rc::clone(self), wire, key));
         true
     }
@@ -430,11 +482,12 @@ struct Hands<'a>(&'a Rc<World>);
 
 impl Wires for Hands<'_> {
     fn attach(&mut self, wire: Box<dyn Any + Send>, key: Option<Key>) -> bool {
-        let (Ok(descriptor), Some(key)) = (wire.downcast::<OwnedFd>(), key) else {
+        let (Ok(mut carried), Some(key)) = (wire.downcast::<Carried>(), key) else {
             self.0.balance.leave(self.0.id);
             return false;
         };
-        self.0.add_wire(key, *descriptor)
+        carried.arrive();
+        self.0.add_wire(key, *carried)
     }
 
     fn may_flush(&mut self, waiting: usize) -> bool {
@@ -443,6 +496,9 @@ impl Wires for Hands<'_> {
 
     fn flush_wire(&mut self, key: Key, mut unsent: Unsent<'_>) {
         let Some(wire) = self.0.wire(key).filter(|wire| !wire.is_blocked.get()) else { return };
+        if wire.filter.borrow().is_some() {
+            return self.0.flush_sealed(&wire, key, unsent);
+        }
         let send = |slices: &[IoSlice<'_>]| send_now(wire.stream_fd(), slices);
         loop {
             match unsent.transmit::<SLICES_PER_SEND_MAX, _>(send) {
@@ -465,15 +521,25 @@ impl Wires for Hands<'_> {
 
     fn close_wire(&mut self, key: Key, _outbox: Outbox) {
         if let Some(wire) = self.0.take_wire(key) {
+            if let Some(filter) = wire.filter.borrow_mut().as_mut() {
+                let mut tls = self.0.tls.borrow_mut();
+                let _ = send_now(wire.stream_fd(), &[IoSlice::new(filter.close(&mut tls))]);
+            }
             // A task may hold the descriptor a moment longer; the peer learns of the end now.
             let _ = shutdown(wire.stream_fd(), Shutdown::Both);
         }
     }
 
     fn shut_down_write(&mut self, key: Key) {
-        if let Some(wire) = self.0.wire(key) {
-            let _ = shutdown(wire.stream_fd(), Shutdown::Write);
+        let Some(wire) = self.0.wire(key) else { return };
+        match wire.filter.borrow_mut().as_mut() {
+            None => {
+                let _ = shutdown(wire.stream_fd(), Shutdown::Write);
+                return;
+            }
+            Some(filter) => filter.say_goodbye(true),
         }
+        self.0.send_flight(&wire, key);
     }
 
     fn hand_over(&mut self, key: Key, to: ShardId, leaving: Leaving) {
@@ -578,7 +644,7 @@ async fn answer_bell(world: Rc<World>, bell: std::sync::Arc<OwnedFd>) {
     }
 }
 
-async fn accept(world: Rc<World>, listener: Rc<Polled>, index: usize) {
+async fn accept(world: Rc<World>, listener: Rc<Polled>, (index, door): (usize, Door)) {
     let mut may_have_more = false;
     while !world.is_closing.get() {
         if either(listener.readable(), world.stop_accepting[index].notified()).await.is_none() {
@@ -591,9 +657,9 @@ async fn accept(world: Rc<World>, listener: Rc<Polled>, index: usize) {
         for accepted in 0..ACCEPTS_PER_WAKE_MAX {
             match acceptfrom_with(listener.as_fd(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok((descriptor, address)) => {
-                    world.place_connection(descriptor, peer_of(address));
+                    world.place_connection(descriptor, Arrival::accepted(peer_of(address), door));
                 }
-                // Another shard took it from the Unix listener that all share.
+                // Another shard took it from a listener that all share.
                 Err(Errno::AGAIN) if accepted == 0 => {
                     monoio::time::sleep(NOTHING_ACCEPTED_PAUSE).await;
                     break;
@@ -612,12 +678,15 @@ async fn accept(world: Rc<World>, listener: Rc<Polled>, index: usize) {
             }
         }
     }
-    // Closing resets whoever waits in the queue, and they have done nothing wrong.
-    for (connection, peer) in empty_queue(listener.as_ref()) {
-        world.balance.arrive(world.id);
-        world.add_connection(connection, peer);
+    if !world.mesh.life.leaves_listeners() {
+        // Closing resets whoever waits in the queue, and they have done nothing wrong.
+        for (connection, peer) in empty_queue(listener.as_ref()) {
+            world.balance.arrive(world.id);
+            world.add_connection(connection, Arrival::accepted(peer, door));
+        }
+        let is_shared = world.listeners.borrow()[index].as_ref().is_some_and(|(_, is_shared)| *is_shared);
+        close_listener(listener.as_ref(), is_shared);
     }
-    close_listener(listener.as_ref());
     world.listeners.borrow_mut()[index] = None;
     drop(listener);
     world.flush.notify();
@@ -648,17 +717,20 @@ async fn read(world: Rc<World>, wire: Rc<Wire>, key: Key) {
             if !wire.is_wanted.get() {
                 continue 'wait;
             }
-            let mut buffer = world.read_buffer.borrow_mut();
-            match recv(wire.stream_fd(), &mut buffer[..], RecvFlags::DONTWAIT) {
-                Ok((_, 0)) => {
+            match world.read_once(&wire, key) {
+                Ok(None) => {
                     world.work(|shard, now| shard.ended(key, now));
                     return;
                 }
-                Ok((_, count)) => {
+                Ok(Some((count, mut verdict))) => {
                     bytes += count;
                     reads += 1;
-                    let bytes = &mut buffer[..count];
-                    world.work(|shard, now| shard.receive(key, bytes, now, &mut Hands(&world)));
+                    if verdict == Verdict::Later {
+                        verdict = world.finish_step(&wire, key).await;
+                    }
+                    if matches!(verdict, Verdict::Ended | Verdict::Failed) {
+                        return;
+                    }
                     if count < READ_BUFFER_BYTES {
                         break;
                     }
@@ -679,6 +751,10 @@ async fn await_writable(world: Rc<World>, wire: Rc<Wire>, key: Key) {
     let is_writable = either(wire.stream.writable(), wire.stop_writer.notified()).await;
     wire.is_blocked.set(false);
     if is_writable.is_some() && world.wire(key).is_some() {
+        let count = world.send_flight(&wire, key);
+        if count > 0 {
+            world.work(|shard, now| shard.sent(key, count, now));
+        }
         world.work(|shard, now| shard.writable(key, now));
     }
 }

@@ -1,4 +1,4 @@
-//! Real threads at what shards share (`mesh/interest`, `mesh/published`, `mesh/queue`): what one did before another learns of it, the other
+//! Real threads at what shards share (`mesh/holders`, `mesh/interest`, `mesh/published`, `mesh/queue`, `mesh/slots`): what one did before another learns of it, the other
 //! sees. Each test does a fixed number of rounds and waits for nothing but the other threads.
 
 #![allow(clippy::disallowed_methods)] // The threads of a test stand for shards'.
@@ -10,11 +10,16 @@ use std::thread;
 use crossbeam_channel::bounded;
 
 use crate::base::ids::ShardId;
+use crate::base::slab::Key;
+use crate::mesh::Mesh;
+use crate::mesh::holders::Holders;
 use crate::mesh::interest::{Announcement, Audience, Holdings, Interest};
 use crate::mesh::published::Published;
 use crate::mesh::queue::{Refusal, Waiting, queue};
+use crate::mesh::slots::{Interests, ROOM_SLOTS};
 use crate::message::address::Address;
 use crate::message::target::Target;
+use crate::shard::value::outside::{Book, SessionAccount};
 
 const SEED: [u64; 4] = [7, 7, 7, 7];
 
@@ -219,4 +224,100 @@ fn a_queue_keeps_the_order_of_each_sender_and_of_who_has_heard_of_whom() {
             assert!(receiver.is_empty() && sender.len() == 0);
         });
     }
+}
+
+/// A refusal is counted for a moment, so somebody beside it may be refused too early; nobody gets beyond the bound, and nothing is left.
+#[test]
+fn threads_that_ask_at_once_get_no_more_than_the_bound() {
+    const MAX: usize = 500;
+    let (holders, address) = (Holders::new(SEED), std::net::IpAddr::from([192, 0, 2, 1]));
+    let (held, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    let got = (0..400).filter(|_| {
+                        let is_in = holders.try_add(address, MAX);
+                        if is_in {
+                            most.fetch_max(held.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        }
+                        is_in
+                    });
+                    for _ in 0..got.count() {
+                        held.fetch_sub(1, Ordering::SeqCst);
+                        holders.remove(address);
+                    }
+                }
+            });
+        }
+    });
+    assert!((400..=MAX).contains(&most.into_inner()));
+    assert!(holders.is_empty());
+}
+
+/// The companion looks while shards write: at last it knows of each slot what it is.
+#[test]
+fn no_change_of_a_slot_is_missed_while_others_are_made() {
+    const ROUNDS: u32 = 20_000;
+    let interests = Interests::new();
+    let mut known = vec![false; ROOM_SLOTS as usize];
+    let mut look = || interests.take_changes(|slot, is_held| known[slot as usize] = is_held);
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..3_u32)
+            .map(|writer| {
+                let interests = &interests;
+                scope.spawn(move || {
+                    for round in 0..ROUNDS {
+                        let slot = round.wrapping_mul(writer * 2 + 1) % 700 * 97;
+                        interests.add(slot);
+                        if round % 3 > 0 {
+                            interests.remove(slot);
+                        }
+                    }
+                })
+            })
+            .collect();
+        while writers.iter().any(|writer| !writer.is_finished()) {
+            look();
+        }
+    });
+    look();
+    let wrong = (0..ROOM_SLOTS).filter(|slot| known[*slot as usize] != interests.is_held(*slot));
+    assert_eq!(wrong.count(), 0);
+    assert!(interests.held() > 100);
+}
+
+#[test]
+fn whoever_waits_for_handlers_outside_is_told() {
+    const SESSION: Key = Key { index: 3, generation: 1 };
+    let (mesh, receivers) = Mesh::new(vec![Box::new(Silent)]);
+    let book = Arc::new(Book::new(mesh, ShardId(0)));
+    book.bound(10, 20);
+    let account = &SessionAccount::new(&book, SESSION);
+    let (give, take) = std::sync::mpsc::channel::<usize>();
+    let is_told = || std::iter::from_fn(|| receivers[0].next_message()).count() > 0;
+    thread::scope(|scope| {
+        scope.spawn(move || take.into_iter().for_each(|bytes| account.take_back(bytes)));
+        for round in 0..20_000 {
+            let bytes = 1 + round % 7;
+            let mut waits = account.lend(bytes);
+            give.send(bytes).expect("the thread takes them");
+            while waits {
+                // As the shard: asleep until it is told, and then it looks.
+                while !is_told() {
+                    thread::yield_now();
+                }
+                waits = !account.may_go_on();
+            }
+        }
+        drop(give);
+    });
+    assert_eq!(book.now(), (0, 0));
+}
+
+/// The bell of a shard that looks by itself.
+struct Silent;
+
+impl crate::mesh::Bell for Silent {
+    fn ring(&self) {}
 }

@@ -1,9 +1,10 @@
-//! SIGTERM and SIGINT end the server cleanly; a second one ends the process.
+//! SIGTERM ends the server in its time, SIGINT at once; a second one ends the process. SIGHUP has it read its settings again, SIGUSR2 hands it
+//! over to a new process.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
@@ -13,12 +14,25 @@ const INTERRUPTED: i32 = 130;
 /// Whether the next signal ends the process, in the signal's own handler: that works whatever the process waits for.
 static ENDS_AT_ONCE: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-/// The signals that ask for an end, watched from now on.
-pub(crate) struct StopSignals(Signals);
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// SIGTERM: end in your time.
+    Drain,
+    /// SIGINT: somebody at a terminal waits.
+    Stop,
+    /// SIGUSR2: start anew, and hand over.
+    HandOver,
+    /// SIGHUP: read again what can be.
+    Reload,
+}
 
-impl StopSignals {
+/// The signals that ask for something, watched from now on.
+pub(crate) struct WatchedSignals(Signals);
+
+impl WatchedSignals {
     /// Watches before anything listens: a crowd that takes every descriptor must not find the server half started.
-    pub(crate) fn watch() -> Result<StopSignals, String> {
+    pub(crate) fn watch() -> Result<WatchedSignals, String> {
         let fault = |error: std::io::Error| format!("cannot watch for signals: {error}");
         match ENDS_AT_ONCE.get() {
             // A server ran before this one in the same process.
@@ -31,18 +45,28 @@ impl StopSignals {
                 }
             }
         }
-        Signals::new([SIGINT, SIGTERM]).map(StopSignals).map_err(fault)
+        Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR2]).map(WatchedSignals).map_err(fault)
     }
 
-    /// Calls `stop` at the first signal, from a thread of its own; one that came before counts.
-    pub(crate) fn on_stop(mut self, stop: impl Fn() + Send + 'static) -> Result<(), String> {
+    /// Calls `heed` at each signal, from a thread of its own; one that came before counts.
+    pub(crate) fn listen(mut self, heed: impl Fn(Asked) + Send + 'static) -> Result<(), String> {
         let wait = move || {
-            if self.0.forever().next().is_some() {
+            for signal in self.0.forever() {
+                let asked = match signal {
+                    SIGHUP => Asked::Reload,
+                    SIGUSR2 => Asked::HandOver,
+                    SIGINT => Asked::Stop,
+                    _ => Asked::Drain,
+                };
+                if matches!(asked, Asked::Reload | Asked::HandOver) {
+                    heed(asked);
+                    continue;
+                }
                 if let Some(ends_at_once) = ENDS_AT_ONCE.get() {
                     ends_at_once.store(true, Ordering::SeqCst);
                 }
                 // First what was asked for: a program's own subscriber may wait here, or panic, when nobody reads its log.
-                stop();
+                heed(asked);
                 tracing::info!("stopping; a second signal stops at once");
             }
         };

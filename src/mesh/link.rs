@@ -10,11 +10,12 @@
 )]
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, fence};
+use std::sync::atomic::Ordering::{AcqRel, Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, fence};
 
 use crate::base::ids::{NodeTag, Sid};
 use crate::mesh::queue::{QueueReceiver, QueueSender, Waiting, queue};
+use crate::mesh::slots::{Interests, room_slot};
 use crate::mesh::{Bell, INBOX_OUTSIDE_BYTES_MAX};
 use crate::message::address::Address;
 use crate::message::far::FarWord;
@@ -36,11 +37,11 @@ pub(crate) const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The same for one question: what a shard is given at once, and keeps in its share for other processes until it looks.
 pub(crate) const REPORT_BYTES_MAX: usize = INBOX_OUTSIDE_BYTES_MAX;
 
+/// What is known of other processes on one link, in bytes: who they are, their namespaces, and which of their messages have come.
+pub(crate) const PEERS_BYTES_MAX: usize = 176 * 1024 * 1024;
+
 /// What sockets of processes that are gone may keep in memory while their clients come back, in bytes, with what is read again for them.
 pub(crate) const LEFT_BYTES_MAX: usize = 128 * 1024 * 1024;
-
-/// Rooms are told apart by this many slots; a broker may have fewer.
-pub(crate) const ROOM_SLOTS: usize = 64 * 1024;
 
 /// What is said to other processes.
 #[derive(Clone, Debug)]
@@ -136,6 +137,8 @@ pub(crate) struct Link {
 pub(crate) struct LinkStats {
     /// Whether the broker is connected.
     pub(crate) is_up: AtomicBool,
+    /// Times that the broker could not be reached, or was lost.
+    pub(crate) outages: Count,
     /// Connections that were made.
     pub(crate) connects: Count,
     /// Messages that the broker has taken.
@@ -174,6 +177,8 @@ pub struct QueueStats {
     pub processes: u64,
     /// Bytes that wait for the broker now.
     pub waiting_bytes: u64,
+    /// Times that the broker could not be reached, or was lost: at the start, or later.
+    pub outages: u64,
     /// Connections that were made.
     pub connects: u64,
     /// Messages that the broker has taken.
@@ -325,6 +330,7 @@ impl Link {
             is_up: self.is_up(),
             processes: stats.processes.load(Relaxed),
             waiting_bytes: self.bytes.load(Relaxed) as u64,
+            outages: stats.outages.get(),
             connects: stats.connects.get(),
             published: stats.published.get(),
             refused: stats.refused.get(),
@@ -449,6 +455,11 @@ impl Links {
 
     /// Every link, once.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Link>> {
+        self.iter_with_paths().map(|(_, link)| link)
+    }
+
+    /// Every link, once, with the path of the first endpoint that uses it; none is the configuration's own.
+    pub(crate) fn iter_with_paths(&self) -> impl Iterator<Item = (Option<&str>, &Arc<Link>)> {
         let is_first = |place: usize, link: &Arc<Link>| {
             !self.links[..place].iter().any(|(_, other)| Arc::ptr_eq(link, other))
         };
@@ -456,104 +467,7 @@ impl Links {
             .iter()
             .enumerate()
             .filter(move |(place, (_, link))| is_first(*place, link))
-            .map(|(_, (_, link))| link)
-    }
-}
-
-/// Where a room, or a namespace as a whole, is kept by all processes alike: FNV-1a, which has no secret and stays as it is. Who
-/// chooses names so that they meet in one slot makes processes hear what they ignore, and no more.
-pub(crate) fn room_slot(namespace: &Address, room: Option<&str>) -> u16 {
-    const PRIME: u64 = 0x0100_0000_01b3;
-    const START: u64 = 0xcbf2_9ce4_8422_2325;
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(PRIME);
-    let mut hash = namespace.endpoint().unwrap_or("").bytes().fold(START, step);
-    hash = namespace.name().bytes().fold(step(hash, 0), step);
-    if let Some(room) = room {
-        hash = room.bytes().fold(step(hash, 0), step);
-    }
-    // The high bits of FNV are the better ones.
-    (hash >> 32 ^ hash >> 48) as u16
-}
-
-/// How many rooms of each slot have members, counted once for each shard that has them; and which slots have changed.
-#[derive(Debug)]
-pub(crate) struct Interests {
-    counts: Box<[AtomicU32]>,
-    /// A bit for each slot that came or went since the companion looked.
-    changed: Box<[AtomicU64]>,
-    any_changed: AtomicBool,
-    /// A socket has come back to another process than the one that its id names, somewhere.
-    have_moved: AtomicBool,
-}
-
-const BITS: usize = u64::BITS as usize;
-
-impl Interests {
-    pub(crate) fn new() -> Interests {
-        Interests {
-            counts: (0..ROOM_SLOTS).map(|_| AtomicU32::new(0)).collect(),
-            changed: (0..ROOM_SLOTS / BITS).map(|_| AtomicU64::new(0)).collect(),
-            any_changed: AtomicBool::new(false),
-            have_moved: AtomicBool::new(false),
-        }
-    }
-
-    /// Whether a socket may be in another process than the one that its id names.
-    pub(crate) fn have_moved(&self) -> bool {
-        self.have_moved.load(Relaxed)
-    }
-
-    /// One has come back to another process. True: it is the first.
-    pub(crate) fn note_moved(&self) -> bool {
-        !self.have_moved.swap(true, Relaxed)
-    }
-
-    /// True: it was the slot's first.
-    fn add(&self, slot: u16) -> bool {
-        let is_first = self.counts[usize::from(slot)].fetch_add(1, SeqCst) == 0;
-        if is_first {
-            self.mark(slot);
-        }
-        is_first
-    }
-
-    /// True: it was the slot's last.
-    fn remove(&self, slot: u16) -> bool {
-        let before = self.counts[usize::from(slot)].fetch_sub(1, SeqCst);
-        debug_assert!(before > 0, "what goes was added before");
-        if before == 1 {
-            self.mark(slot);
-        }
-        before == 1
-    }
-
-    fn mark(&self, slot: u16) {
-        self.changed[usize::from(slot) / BITS].fetch_or(1 << (usize::from(slot) % BITS), SeqCst);
-        self.any_changed.store(true, Release);
-    }
-
-    fn have_changed(&self) -> bool {
-        self.any_changed.load(Acquire)
-    }
-
-    /// Whether a room of the slot has members.
-    pub(crate) fn is_held(&self, slot: u16) -> bool {
-        self.counts[usize::from(slot)].load(SeqCst) > 0
-    }
-
-    /// Calls `visit` with each slot that may have changed since the last call, and whether it is held now.
-    pub(crate) fn take_changes(&self, mut visit: impl FnMut(u16, bool)) {
-        if !self.any_changed.swap(false, AcqRel) {
-            return;
-        }
-        for (word, bits) in self.changed.iter().enumerate() {
-            let mut left = if bits.load(Relaxed) == 0 { 0 } else { bits.swap(0, SeqCst) };
-            while left != 0 {
-                let slot = (word * BITS + left.trailing_zeros() as usize) as u16;
-                left &= left - 1;
-                visit(slot, self.is_held(slot));
-            }
-        }
+            .map(|(_, (path, link))| (path.as_deref(), link))
     }
 }
 
@@ -642,28 +556,6 @@ mod tests {
         link.hold(&namespace, Some("a"));
         link.release(&namespace, Some("a"));
         assert_eq!(changes(), [(a, false)], "it came and went");
-    }
-
-    #[test]
-    fn slots_are_even_and_tell_namespaces_and_endpoints_apart() {
-        let (chat, root) = (Address::new(None, "/chat"), Address::new(None, "/"));
-        let other = Address::new(Some("/a/"), "/");
-        let slots = [
-            room_slot(&root, None),
-            room_slot(&root, Some("")),
-            room_slot(&chat, None),
-            room_slot(&root, Some("chat")),
-            room_slot(&other, None),
-        ];
-        assert!((0..5).all(|one| (0..one).all(|two| slots[one] != slots[two])), "{slots:?}");
-        // What all processes must agree upon, whatever their version.
-        assert_eq!(room_slot(&root, Some("lobby")), room_slot(&Address::new(None, "/"), Some("lobby")));
-        let mut counts = vec![0_u32; 1024];
-        (0..102_400).for_each(|number| {
-            counts[usize::from(room_slot(&root, Some(&format!("room:{number}")))) % 1024] += 1
-        });
-        let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
-        assert!(*least > 50 && *most < 160, "{least} {most}");
     }
 
     #[test]

@@ -4,10 +4,15 @@
 //! [`Bell`]; a sender rings it only when the receiver sleeps. Nothing here calls the operating system:
 //! the driver brings the bell.
 
+pub(crate) mod depth;
+pub(crate) mod holders;
 pub(crate) mod interest;
+pub(crate) mod life;
 pub(crate) mod link;
 pub(crate) mod published;
 pub(crate) mod queue;
+pub(crate) mod settings;
+pub(crate) mod slots;
 mod weight;
 
 use crate::message::peer::Arrival;
@@ -22,14 +27,20 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
+use crate::config::Config;
+use crate::mesh::holders::Held;
 use crate::mesh::interest::{Announcement, Interest};
+use crate::mesh::life::{Life, Phase};
 use crate::mesh::link::Links;
 use crate::mesh::published::Published;
 use crate::mesh::queue::{QueueReceiver, QueueSender, Refusal, Waiting, queue};
+use crate::mesh::settings::Renewals;
 use crate::message::ack::AckAnswer;
+use crate::message::errand::Errands;
 use crate::message::far::{FarSaid, FarWord};
 use crate::message::files::FileAnswer;
 use crate::message::inquiry::{Inquiry, Report, Request};
+use crate::message::pulse::Pulse;
 use crate::message::recovery::{Position, RecoveryMessage};
 use crate::message::server_event::ServerCall;
 use crate::message::state::{StateMessage, StateNews};
@@ -104,8 +115,14 @@ pub(crate) enum ShardMessage {
     File(Box<FileAnswer>),
     /// What another thread says of an acknowledgement.
     Ack(Box<AckAnswer>),
+    /// Do what handlers outside ask for.
+    Errands(Box<Errands>),
     /// Show a session's packets in the log, or no longer.
     Trace { sid: Sid, is_on: bool },
+    /// Say that you are there.
+    Pulse(Arc<Pulse>),
+    /// Take a newer configuration. No inbox holds it: [`Renewals`] does, and [`InboxReceiver::next_message`] makes the message of it.
+    Settings(Arc<Config>),
     /// Close every session and stop. No inbox holds it: [`Mesh::request_stop`] sets a flag, which always has room, and
     /// [`InboxReceiver::next_message`] makes the message of it.
     Shutdown,
@@ -246,8 +263,14 @@ pub(crate) struct Mesh {
     relays: AtomicBool,
     /// How often the server was asked to stop.
     stops: Arc<AtomicU32>,
+    /// Settings that have changed.
+    renewals: Arc<Renewals>,
+    /// How far the server's life has come.
+    pub(crate) life: Life,
     /// Goes into the hash of every `shard_key`.
     shard_key_salt: AtomicU64,
+    /// How many connections and sessions each address has.
+    pub(crate) held: Held,
     /// Which shards have members of which rooms.
     pub(crate) interest: Interest,
     /// How far each shard is with its numbered events.
@@ -294,6 +317,9 @@ pub(crate) struct InboxReceiver {
     stops_seen: Cell<u32>,
     /// Messages that were there when a request to stop was noticed, and are given before it.
     before_stop: Cell<Option<Waiting>>,
+    renewals: Arc<Renewals>,
+    /// How many of them this shard has seen.
+    renewals_seen: Cell<u32>,
 }
 
 impl Mesh {
@@ -308,6 +334,7 @@ impl Mesh {
         let published = Published::new(bells.len());
         let interest = Interest::new(bells.len(), options.seed, options.interest_slots_max);
         let stops = Arc::new(AtomicU32::new(0));
+        let renewals = Arc::new(Renewals::default());
         let inboxes = bells
             .into_iter()
             .map(|bell| {
@@ -323,6 +350,8 @@ impl Mesh {
                     stops: Arc::clone(&stops),
                     stops_seen: Cell::new(0),
                     before_stop: Cell::new(None),
+                    renewals: Arc::clone(&renewals),
+                    renewals_seen: Cell::new(0),
                 });
                 Inbox {
                     inside,
@@ -341,7 +370,10 @@ impl Mesh {
                 broadcasts_with_ack: AtomicU32::new(0),
                 relays: AtomicBool::new(false),
                 stops,
+                renewals,
+                life: Life::new(),
                 shard_key_salt: AtomicU64::new(0),
+                held: Held::new(options.seed),
                 interest,
                 published,
                 links: options.links,
@@ -428,10 +460,38 @@ impl Mesh {
     /// Asks every shard to say goodbye to its clients and stop. It never waits: a shard that is drowning, stuck, or the
     /// caller's own finds the request when it looks. A second request ends at once what the first one spreads.
     pub(crate) fn request_stop(&self) {
-        self.stops.fetch_add(1, Ordering::Release);
+        self.request_stops(1);
+    }
+
+    /// Asks so often at once: two requests end at once what one would spread.
+    pub(crate) fn request_stops(&self, count: u32) {
+        self.life.reach(Phase::Draining);
+        self.stops.fetch_add(count, Ordering::Release);
+        self.ring_all();
+    }
+
+    /// Gives every shard a newer configuration. It never waits, and reaches a shard whose inbox is full.
+    pub(crate) fn renew_settings(&self, config: Arc<Config>) {
+        self.renewals.publish(config);
+        self.ring_all();
+    }
+
+    /// Every shard looks what there is for it.
+    pub(crate) fn ring_all(&self) {
         for index in 0..self.len() {
             self.ring(ShardId(index as u16));
         }
+    }
+
+    /// Asks every shard whether it still comes round to its inbox. One that is gone, or whose inbox is full, stays silent.
+    pub(crate) fn send_pulse(&self) -> Arc<Pulse> {
+        let pulse = Arc::new(Pulse::new(self.len()));
+        for shard in (0..self.len()).map(|shard| ShardId(shard as u16)) {
+            if self.send(shard, ShardMessage::Pulse(Arc::clone(&pulse))).is_ok() {
+                self.ring(shard);
+            }
+        }
+        pulse
     }
 
     /// Whether the server was asked to stop.
@@ -533,11 +593,17 @@ impl InboxReceiver {
             && self.outside.messages.is_empty()
             && self.wakes.is_empty()
             && !self.is_asked_to_stop()
+            && !self.has_settings()
     }
 
     /// The next message. A request to stop comes after what was there before it: who emits and then stops the server is
     /// heard by everybody.
     pub(crate) fn next_message(&self) -> Option<ShardMessage> {
+        if self.has_settings() {
+            let (count, newest) = self.renewals.take();
+            self.renewals_seen.set(count);
+            return newest.map(ShardMessage::Settings);
+        }
         if self.is_asked_to_stop() {
             let mut left = self.before_stop.get().unwrap_or_else(|| self.inside.messages.waiting());
             if left.is_over() {
@@ -559,6 +625,10 @@ impl InboxReceiver {
             return Some(message);
         }
         self.outside.next(&mut Waiting::default())
+    }
+
+    fn has_settings(&self) -> bool {
+        self.renewals.count() != self.renewals_seen.get()
     }
 
     fn is_asked_to_stop(&self) -> bool {

@@ -5,7 +5,7 @@ use crate::message::files::FileOutcome;
 use crate::message::inquiry::Ask;
 use crate::message::recovery::{Kept, RecoveryMessage};
 use crate::message::state::{StateChange, StateMessage};
-use crate::message::target::{Broadcast, Target};
+use crate::message::target::Broadcast;
 
 impl ShardMessage {
     /// Bytes of what peers and handlers can make as long as they like. The same when it is taken as when it was sent, because
@@ -18,6 +18,7 @@ impl ShardMessage {
             ShardMessage::Far(word) => word.len_bytes(),
             ShardMessage::Handoff(handoff) => handoff.owed.len() + handoff.unread.len(),
             ShardMessage::Ack(answer) => answer.len_bytes(),
+            ShardMessage::Errands(errands) => errands.len_bytes(),
             ShardMessage::File(answer) => answer.outcome.len_bytes(),
             ShardMessage::Server(call) => call.event.len_bytes() + call.from.len(),
             ShardMessage::Report(report) => report.findings.bytes,
@@ -29,6 +30,8 @@ impl ShardMessage {
             ShardMessage::TellStates
             | ShardMessage::Passed(_)
             | ShardMessage::Trace { .. }
+            | ShardMessage::Pulse(_)
+            | ShardMessage::Settings(_)
             | ShardMessage::Shutdown
             | ShardMessage::StopInTurn(_) => 0,
         }
@@ -80,13 +83,13 @@ impl Ask {
         match self {
             Ask::Answers { frame, .. } => frame.len(),
             Ask::Servers(event) => event.len_bytes(),
-            Ask::Sockets | Ask::Ids | Ask::Count | Ask::Rooms | Ask::Census | Ask::Settled(_) => 0,
+            Ask::Sockets
+            | Ask::Ids
+            | Ask::Count
+            | Ask::Rooms
+            | Ask::Census
+            | Ask::Overview(_)
+            | Ask::Settled(_) => 0,
         }
-    }
-}
-
-impl Target {
-    pub(crate) fn len_bytes(&self) -> usize {
-        self.rooms.len_bytes() + self.except.len_bytes()
     }
 }

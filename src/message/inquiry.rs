@@ -15,6 +15,7 @@ use crate::base::buffer::SharedFrame;
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
 use crate::message::address::Address;
+use crate::message::overview::{Look, Overview};
 use crate::message::peer::Peer;
 use crate::message::server_event::ServerEvent;
 use crate::message::target::{Target, ToldChange};
@@ -50,8 +51,9 @@ pub(crate) enum Ask {
     /// Report once what was said before is done; in other processes this change, if it was told them.
     Settled(Option<Arc<ToldChange>>),
     /// How many sockets each namespace has, whatever the namespace and the target.
-    #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "the hub asks for it"))]
     Census,
+    /// What each shard of this process shows operators, whatever the namespace and the target.
+    Overview(Look),
     /// What the handlers of all other processes' servers answer to this event. No shard of this process is asked.
     Servers(Arc<ServerEvent>),
 }
@@ -90,6 +92,9 @@ pub(crate) struct Findings {
     pub(crate) census: BTreeMap<(Option<String>, String), u64>,
     /// What handlers of servers have answered, by the names of their processes.
     pub(crate) servers: Vec<(String, AnswerText)>,
+    /// What shards show operators: of this process only.
+    #[serde(skip)]
+    pub(crate) overviews: Vec<Overview>,
     /// What the findings weigh, about.
     pub(crate) bytes: usize,
     /// Something was left out, because it weighs too much.
@@ -122,6 +127,7 @@ impl Findings {
             *sum = sum.saturating_add(sockets);
         }
         self.servers.extend(other.servers);
+        self.overviews.extend(other.overviews);
         self.bytes += other.bytes;
         self.is_cut |= other.is_cut;
         self.shards_unreached += other.shards_unreached;

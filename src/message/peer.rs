@@ -8,12 +8,32 @@ use crate::base::time::Time;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Arrival {
     pub(crate) peer: Peer,
+    pub(crate) door: Door,
     pub(crate) moves: Moves,
+    /// It came over TLS that this process speaks.
+    pub(crate) is_secure: bool,
+}
+
+/// Which listener a connection came by. What is served at one of them is not there at the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// `bind`: clients.
+    #[default]
+    Public,
+    /// `admin_bind`: operators.
+    Admin,
+}
+
+impl Arrival {
+    /// A connection that was just accepted.
+    pub(crate) fn accepted(peer: Peer, door: Door) -> Arrival {
+        Arrival { peer, door, moves: Moves::default(), is_secure: false }
+    }
 }
 
 impl From<Peer> for Arrival {
     fn from(peer: Peer) -> Arrival {
-        Arrival { peer, moves: Moves::default() }
+        Arrival::accepted(peer, Door::Public)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who is meant by an emit or a change, and what is sent to them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use crate::base::buffer::{Pooled, SharedFrame};
@@ -20,6 +21,8 @@ pub(crate) struct Broadcast {
     pub(crate) id: Option<EventId>,
     /// Where it stands in the broker's stream; before everything, if it did not come from there.
     pub(crate) position: Position,
+    /// When the turn began in which a shard published it, in nanoseconds of the process' clock; 0 if no shard did.
+    pub(crate) published: u64,
 }
 
 /// Who is meant: everybody in the namespace or the members of any of some rooms, less the members of others.
@@ -33,7 +36,42 @@ pub(crate) struct Target {
     /// What is sent does not go through a compressor.
     pub(crate) is_uncompressed: bool,
     pub(crate) when_behind: WhenBehind,
+    pub(crate) receipt: Receipt,
 }
+
+/// Counts the sockets of this process that an event or a change reaches, for whoever wants to know. It says nothing of who is meant,
+/// and does not leave the process.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Receipt(Option<Arc<AtomicU64>>);
+
+impl Receipt {
+    /// One that counts.
+    pub(crate) fn counting() -> Receipt {
+        Receipt(Some(Arc::default()))
+    }
+
+    /// So many sockets more.
+    #[inline]
+    pub(crate) fn add(&self, sockets: u64) {
+        if let Some(count) = &self.0 {
+            count.fetch_add(sockets, Relaxed);
+        }
+    }
+
+    /// The sockets that were reached until now.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.as_ref().map_or(0, |count| count.load(Relaxed))
+    }
+}
+
+/// Targets are the same whether somebody counts or not.
+impl PartialEq for Receipt {
+    fn eq(&self, _: &Receipt) -> bool {
+        true
+    }
+}
+
+impl Eq for Receipt {}
 
 /// What becomes of an event for a client that is behind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,6 +111,7 @@ impl Clone for Target {
         self.except.clone_from(&other.except);
         self.is_uncompressed = other.is_uncompressed;
         self.when_behind.clone_from(&other.when_behind);
+        self.receipt.clone_from(&other.receipt);
     }
 }
 
@@ -88,6 +127,11 @@ impl Target {
         self.rooms.capacity_bytes() + self.except.capacity_bytes()
     }
 
+    /// What its names keep in memory.
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.rooms.len_bytes() + self.except.len_bytes()
+    }
+
     /// Clears the target, and keeps its memory for the next one.
     pub(crate) fn clear(&mut self) {
         self.reach = Reach::Everywhere;
@@ -96,6 +140,7 @@ impl Target {
         self.except.clear();
         self.is_uncompressed = false;
         self.when_behind = WhenBehind::Rule;
+        self.receipt = Receipt::default();
     }
 }
 

@@ -3,16 +3,19 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
-
 use crate::config::Config;
-use crate::server::load::{FILE_VARIABLE, finish, read_table, suggestion, written_value};
+use crate::config::source::Sources;
+use crate::server::load::{self, FILE_VARIABLE, suggestion};
 use crate::server::settings::SENTENCES;
 use crate::server::{Error, Result};
 
 /// Settings that are on when their name stands alone.
 const FLAGS: &[&str] = &[
     "bind_shared",
+    "admin_ui_read_only",
+    "bus_required",
+    "pin_shards",
+    "admin_tls",
     "polling",
     "websocket",
     "allow_upgrades",
@@ -20,6 +23,7 @@ const FLAGS: &[&str] = &[
     "trust_forwarded",
     "proxy_protocol",
     "allow_eio3",
+    "always_connect",
     "serve_client",
     "queue_pickle",
     "shard_key",
@@ -28,7 +32,16 @@ const FLAGS: &[&str] = &[
 ];
 
 /// Settings with several values: who gives them twice means both.
-const LISTS: &[&str] = &["bind", "cors_allowed_origins", "subprotocols", "allowed_hosts", "trusted_proxies"];
+const LISTS: &[&str] = &[
+    "bind",
+    "endpoint",
+    "cors_allowed_origins",
+    "subprotocols",
+    "allowed_hosts",
+    "trusted_proxies",
+    "tls_cert",
+    "tls_key",
+];
 
 /// What a program's arguments say.
 #[derive(Debug, Default)]
@@ -117,13 +130,7 @@ fn load(
     variables: impl Iterator<Item = (String, String)>,
 ) -> Result<Config> {
     let file = arguments.file.as_deref().or(file);
-    let (mut table, ignored) = read_table(file, variables)?;
-    let values = arguments.texts.into_iter().map(|(key, text)| {
-        let value = written_value(&key, text);
-        (key, value)
-    });
-    table.extend(values.collect::<Map<String, Value>>());
-    finish(table, ignored)
+    load::read(Sources::new(file, variables, arguments.texts)?)
 }
 
 /// Takes arguments apart. Values are not looked at.
@@ -189,6 +196,8 @@ fn dashed(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use serde_json::{Map, Value};
 
     use super::*;
 
@@ -269,7 +278,9 @@ mod tests {
                 serde_json::from_value::<Config>(Value::Object(table)).is_ok()
             };
             assert_eq!(FLAGS.contains(key), takes(true.into()) && takes(false.into()), "{key}");
-            let is_list = takes(vec!["https://a.example"].into()) && *key != "queue_formats";
+            // An entry of these has no comma between it and the next.
+            let is_own = ["queue_formats", "api_tokens"].contains(key);
+            let is_list = (takes(vec!["https://a.example"].into()) && !is_own) || *key == "endpoint";
             assert_eq!(LISTS.contains(key), is_list, "{key}");
         }
     }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use crate::base::arity::each_arity;
 use crate::protocol::socketio::event::Args;
+use crate::protocol::socketio::owned::OwnedArgs;
 use crate::server::handler::{
     AsyncConnectHandler, AsyncConnectSignature, AsyncHandler, AsyncSignature, ConnectHandler,
     ConnectSignature, Handler, Shape, Signature, bind_async,
@@ -178,6 +179,21 @@ impl<'a, C: ClassNamespace> Methods<'a, C> {
         self.io.on_raw(event, move |cx, args| method(&instance, cx, args));
     }
 
+    /// The same, asynchronously, with what came as it came: see [`Namespace::on_raw_async`].
+    pub fn on_raw_async<F>(&mut self, event: &str, method: impl Fn(Rc<C>, Socket, OwnedArgs) -> F + 'static)
+    where
+        F: Future<Output: Reply> + 'static,
+    {
+        let instance = self.instance();
+        self.io.on_raw_async(event, move |socket, args| method(Rc::clone(&instance), socket, args));
+    }
+
+    /// Acknowledges an event with the arguments it came with: see [`Namespace::on_echo`].
+    pub fn on_echo(&mut self, event: &str, method: impl Fn(&C, &mut Context<'_>, Args<'_>) + 'static) {
+        let instance = self.instance();
+        self.io.on_echo(event, move |cx, args| method(&instance, cx, args));
+    }
+
     /// Handles every event that has no handler of its own: see [`Namespace::on_any`].
     pub fn on_any<R: Reply>(&mut self, method: impl Fn(&C, &mut Context<'_>, Args<'_>) -> R + 'static) {
         let instance = self.instance();
@@ -185,9 +201,9 @@ impl<'a, C: ClassNamespace> Methods<'a, C> {
     }
 
     /// Decides who may connect: see [`Namespace::on_connect`].
-    pub fn on_connect<M: ConnectSignature>(&mut self, method: impl ConnectMethod<C, M>) {
+    pub fn on_connect<M: ConnectSignature<'a>>(&mut self, method: impl ConnectMethod<C, M>) {
         let handler = self.bound(method);
-        self.io.on_connect(handler);
+        self.io.on_connect::<M>(handler);
     }
 
     /// Decides who may connect, in its own time: see [`Namespace::on_connect_async`].
@@ -197,9 +213,9 @@ impl<'a, C: ClassNamespace> Methods<'a, C> {
     }
 
     /// Asked before `on_connect`: see [`Namespace::use_connect`].
-    pub fn use_connect<M: ConnectSignature>(&mut self, method: impl ConnectMethod<C, M>) {
+    pub fn use_connect<M: ConnectSignature<'a>>(&mut self, method: impl ConnectMethod<C, M>) {
         let handler = self.bound(method);
-        self.io.use_connect(handler);
+        self.io.use_connect::<M>(handler);
     }
 
     /// The same, in its own time.

@@ -196,6 +196,7 @@ impl EmitTo<'_> {
             offset: None,
             id: None,
             position: Position::default(),
+            published: 0,
         };
         emitter.say(Said::Emit(Arc::new(broadcast)))
     }

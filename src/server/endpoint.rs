@@ -1,10 +1,14 @@
 //! An Engine.IO endpoint in the making: options, namespaces, who may open a session.
 
 use std::fmt;
+use std::future::Future;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::config::EndpointSettings;
+use crate::config::check::nearest;
+use crate::config::endpoint::ConfiguredEndpoint;
 use crate::config::engine::EngineOptions;
 use crate::config::queue::shared::{self, Queue, SharedQueue};
 use crate::server::class::{ClassNamespace, Methods};
@@ -12,16 +16,26 @@ use crate::server::handle::Handle;
 use crate::server::namespace::Namespace;
 use crate::server::{Error, Result, Setup};
 use crate::shard::user::app::App;
-use crate::shard::user::app::EndpointHandlers;
+use crate::shard::user::app::{AllowRequest, EndpointHandlers};
 use crate::shard::user::engine_socket::EngineRoute;
+use crate::shard::user::owned_request::OwnedRequest;
 use crate::shard::user::request::Request;
 use crate::shard::user::shard_info::ShardInfo;
+use crate::shard::user::site::LocalAnswer;
 use crate::shard::user::subprotocol;
 use crate::shard::value::endpoint::{ENDPOINTS_MAX, MAIN};
+use crate::shard::value::parked::SlowConsumers;
 
 type NamespaceSetup = Arc<dyn Fn(&mut Namespace<'_>) + Send + Sync>;
 
-type AllowFunction = Arc<dyn Fn(&Request<'_>) -> std::result::Result<(), String> + Send + Sync>;
+type AllowNow = dyn Fn(&Request<'_>) -> std::result::Result<(), String> + Send + Sync;
+
+/// Who may open a session.
+#[derive(Clone)]
+enum AllowRule {
+    Now(Arc<AllowNow>),
+    Later(Arc<dyn Fn(OwnedRequest) -> LocalAnswer<std::result::Result<(), String>> + Send + Sync>),
+}
 
 type ChooseFunction =
     Arc<dyn for<'a, 'r> Fn(&'a Request<'r>) -> std::result::Result<Option<&'a str>, String> + Send + Sync>;
@@ -37,7 +51,8 @@ pub struct Endpoint {
     /// What else it may have of its own; as the configuration says to begin with.
     pub settings: EndpointSettings,
     namespaces: Vec<(String, NamespaceSetup)>,
-    allow_request: Option<AllowFunction>,
+    slow: SlowConsumers,
+    allow_request: Option<AllowRule>,
     choose_protocol: Option<ChooseFunction>,
     route: Option<Setup<EngineRoute>>,
 }
@@ -54,10 +69,16 @@ impl Endpoint {
             options,
             settings,
             namespaces: Vec::new(),
+            slow: SlowConsumers::default(),
             allow_request: None,
             choose_protocol: None,
             route: None,
         }
+    }
+
+    /// The names of its namespaces, patterns among them.
+    pub(crate) fn namespaces(&self) -> impl Iterator<Item = &str> {
+        self.namespaces.iter().map(|(name, _)| name.as_str())
     }
 
     /// Adds a namespace. `setup` runs once on each shard and registers its handlers.
@@ -74,13 +95,44 @@ impl Endpoint {
         self.namespace(name, move |io| Methods::register(io, make(io.shard())));
     }
 
+    /// What becomes of events for clients that are slow, in all namespaces of this endpoint whose setup says nothing of it
+    /// ([`Namespace::slow_consumers`](crate::Namespace::slow_consumers)). Default: [`SlowConsumers::Close`].
+    ///
+    /// ```
+    /// use shardcast::{Config, Server, SlowConsumers};
+    ///
+    /// // Screens on a wall may miss events; who takes orders may not.
+    /// let server = Server::new(Config::default()).namespace("/", |_| {}).endpoint("/screens.io/", |endpoint| {
+    ///     endpoint.slow_consumers(SlowConsumers::Latest);
+    ///     endpoint.namespace("/", |_| {});
+    ///     endpoint.namespace("/orders", |io| io.slow_consumers(SlowConsumers::Close));
+    /// });
+    /// ```
+    pub fn slow_consumers(&mut self, rule: SlowConsumers) {
+        self.slow = rule;
+    }
+
     /// Decides which sessions may open; see [`Server::allow_request`](crate::Server::allow_request).
     pub fn allow_request<E: fmt::Display>(
         &mut self,
         rule: impl Fn(&Request<'_>) -> std::result::Result<(), E> + Send + Sync + 'static,
     ) {
         let rule = move |request: &Request<'_>| rule(request).map_err(|error| error.to_string());
-        self.allow_request = Some(Arc::new(rule));
+        self.allow_request = Some(AllowRule::Now(Arc::new(rule)));
+    }
+
+    /// Decides in its own time which sessions may open; see [`Server::allow_request_async`](crate::Server::allow_request_async).
+    pub fn allow_request_async<F, E: fmt::Display>(
+        &mut self,
+        rule: impl Fn(OwnedRequest) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = std::result::Result<(), E>> + 'static,
+    {
+        let rule = move |request| -> LocalAnswer<std::result::Result<(), String>> {
+            let decided = rule(request);
+            Box::pin(async move { decided.await.map_err(|error| error.to_string()) })
+        };
+        self.allow_request = Some(AllowRule::Later(Arc::new(rule)));
     }
 
     /// Decides which subprotocol a WebSocket speaks; see [`Server::choose_protocol`](crate::Server::choose_protocol).
@@ -114,7 +166,10 @@ impl Endpoint {
         handlers.settings = Some(self.settings);
         handlers.bundle_version = bundle_version(&self.options.client_bundle);
         if let Some(rule) = self.allow_request.clone() {
-            handlers.allow_request = Some(Box::new(move |request| rule(request)));
+            handlers.allow_request = Some(match rule {
+                AllowRule::Now(rule) => AllowRequest::Now(Box::new(move |request| rule(request))),
+                AllowRule::Later(rule) => AllowRequest::Later(Rc::new(move |request| rule(request))),
+            });
         }
         if let Some(choose) = self.choose_protocol.clone() {
             handlers.choose_protocol = Some(subprotocol::rule(move |request| choose(request)));
@@ -122,15 +177,20 @@ impl Endpoint {
         if let Some(setup) = &self.route {
             let mut route = EngineRoute::default();
             setup(&mut route);
-            route.options.apply(&mut handlers.options);
+            let mut settings = self.settings;
+            route.options.apply(&mut handlers.options, &mut settings);
             handlers.options.validate().map_err(|fault| self.within(&fault))?;
+            settings.validate().map_err(|fault| self.within(&fault))?;
+            handlers.settings = Some(settings);
             handlers.choose_protocol = route.choose_protocol.take().or(handlers.choose_protocol);
             handlers.route = Some(route);
         }
         app.endpoints.push(handlers);
         for (name, setup) in &self.namespaces {
-            let mut handlers =
-                Namespace::build(name, shard, handle.clone(), |io: &mut Namespace<'_>| setup(io))?;
+            let mut handlers = Namespace::build(name, shard, handle.clone(), |io: &mut Namespace<'_>| {
+                io.slow_consumers(self.slow);
+                setup(io);
+            })?;
             handlers.endpoint = number;
             app.add_namespace(handlers)?;
         }
@@ -184,6 +244,20 @@ pub(crate) fn validate(endpoints: &[Endpoint]) -> Result<()> {
     Ok(())
 }
 
+/// Checks that the program has each endpoint that its configuration speaks of.
+pub(crate) fn check_configured(endpoints: &[Endpoint], configured: &[ConfiguredEndpoint]) -> Result<()> {
+    let paths = || endpoints[1..].iter().map(|endpoint| endpoint.options.path.as_str());
+    let Some(unknown) = configured.iter().find(|entry| !paths().any(|path| path == entry.path())) else {
+        return Ok(());
+    };
+    let advice = match nearest(paths(), unknown.path()) {
+        Some(near) => format!("; did you mean {near}?"),
+        None if endpoints.len() == 1 => "; it has the main one only".to_owned(),
+        None => format!("; it has {}", paths().collect::<Vec<_>>().join(", ")),
+    };
+    Err(Error::new(format!("endpoint {}: this program has no endpoint there{advice}", unknown.path())))
+}
+
 /// The message queues of the endpoints, each with those that are on it.
 pub(crate) fn queues(endpoints: &[Endpoint]) -> Result<Vec<Queue>> {
     let shared = shared::queues(endpoints.iter().map(|endpoint| &endpoint.options))?;
@@ -198,7 +272,8 @@ pub(crate) fn queues(endpoints: &[Endpoint]) -> Result<Vec<Queue>> {
             names.map(|(name, _)| name.clone()).filter(|name| !name.contains('{')).collect();
         namespaces.sort_unstable();
         namespaces.dedup();
-        Queue { queue, endpoints: numbers.into_iter().map(path).collect(), namespaces }
+        let settings = numbers.iter().map(|number| endpoints[usize::from(*number)].settings).collect();
+        Queue { queue, settings, endpoints: numbers.into_iter().map(path).collect(), namespaces }
     });
     Ok(queues.collect())
 }

@@ -7,6 +7,8 @@ use std::sync::{Arc, OnceLock};
 use crate::base::ids::Sid;
 use crate::base::log::SOCKETIO;
 use crate::base::shown::Shown;
+use crate::driver::tls::CertificateEnds;
+use crate::mesh::life::Phase;
 use crate::mesh::link::{QueueStats, Said};
 use crate::mesh::{Mesh, ShardMessage};
 use crate::message::address::Address;
@@ -14,8 +16,9 @@ use crate::message::inquiry::{AckError, Ask};
 use crate::message::server_event::ServerEvent;
 use crate::message::target::Target;
 use crate::protocol::socketio::encode::{EncodeError, is_reserved_event};
+use crate::server::running::Reloads;
 use crate::shard::user::found::Found;
-use crate::shard::user::gathering::Gathering;
+use crate::shard::user::gathering::{Gathering, Home};
 use crate::shard::user::recipients::Recipients;
 use crate::shard::user::servers::ServerAnswers;
 use crate::shard::user::socket::Emitted;
@@ -23,7 +26,7 @@ use crate::shard::user::state::State;
 use crate::shard::value::args::ToArgs;
 use crate::shard::value::encode::args_text;
 use crate::shard::value::parked::Outcome;
-use crate::shard::value::stats::{ShardCounters, ShardStats};
+use crate::shard::value::stats::{EndpointStats, ShardCounters, ShardStats};
 
 /// A handle to a running server: emits to rooms and namespaces, from any thread.
 ///
@@ -51,6 +54,13 @@ pub(crate) struct Shared {
     pub(crate) mesh: Arc<Mesh>,
     pub(crate) counters: Vec<Arc<ShardCounters>>,
     pub(crate) io: &'static str,
+    /// Its settings, which may change.
+    pub(crate) reloads: Reloads,
+    /// Why this interface.
+    pub(crate) io_reason: String,
+    /// When the server began.
+    pub(crate) started_unix_millis: u64,
+    pub(crate) certificate_ends: CertificateEnds,
 }
 
 /// The mesh of a server that does not run: nobody is there.
@@ -162,7 +172,8 @@ impl Handle {
     }
 
     /// The same with what the handlers answer, by process: Node's `serverSideEmit` with an acknowledgement. Waits for five
-    /// seconds at most, or as long as [`timeout`](Gathering::timeout) says; a process that ends meanwhile is not waited for.
+    /// seconds at most, or as long as [`timeout`](Gathering::timeout) says; a process that ends meanwhile is not waited for. The question goes
+    /// by way of a shard: what this thread emits to servers next may be heard before it.
     ///
     /// ```no_run
     /// # async fn example(handle: shardcast::Handle) -> Result<(), Box<dyn std::error::Error>> {
@@ -186,7 +197,7 @@ impl Handle {
         let mesh = self.mesh();
         match self.server_event(namespace, event, &args) {
             Ok(event) => Gathering::new(
-                (Arc::clone(mesh), mesh.asking_shard()),
+                Home::of_handle(mesh),
                 self.address(namespace),
                 Target { is_everyone: true, ..Target::default() },
                 Ask::Servers(Arc::new(event)),
@@ -216,6 +227,24 @@ impl Handle {
             .unwrap_or_default()
     }
 
+    /// Every shard's figures of the endpoint that this handle means, now: the configuration's own, unless
+    /// [`endpoint`](Handle::endpoint) says another one. None for an endpoint that there is not. Nobody is asked.
+    ///
+    /// ```no_run
+    /// # fn example(handle: shardcast::Handle) {
+    /// let sockets: u64 = handle.endpoint("/admin.io/").endpoint_stats().iter().map(|shard| shard.sockets).sum();
+    /// # }
+    /// ```
+    pub fn endpoint_stats(&self) -> Vec<EndpointStats> {
+        let path = self.endpoint.as_deref().unwrap_or(&self.main);
+        let Some(shared) = self.shared.get() else { return Vec::new() };
+        let own = shared
+            .counters
+            .iter()
+            .filter_map(|counters| counters.endpoints.get()?.iter().find(|endpoint| *endpoint.path == *path));
+        own.map(|counters| counters.snapshot()).collect()
+    }
+
     /// The figures of each message queue, now; none where none is configured. Nobody is asked.
     ///
     /// ```no_run
@@ -234,12 +263,17 @@ impl Handle {
         self.shared.get().map_or("", |shared| shared.io)
     }
 
+    /// How far the server's life has come. Nobody is asked.
+    pub fn phase(&self) -> Phase {
+        self.shared.get().map_or(Phase::Starting, |shared| shared.mesh.life.phase())
+    }
+
     /// Asks every shard to say goodbye to its clients and stop: Node's `io.close()`. Returns at once.
     ///
     /// What was emitted before is sent first. Then every socket ends with the reason `server shutting down`, pending polls
-    /// are answered, WebSockets are closed, and what is owed is written for up to `shutdown_timeout`. With
-    /// `shutdown_spread` sessions end over that time, and the shards listen until the last has; a second call ends it all at
-    /// once. Stock clients come back, to this address, as soon as somebody serves it.
+    /// are answered, WebSockets are closed, and what is owed is written for up to `shutdown_timeout`. Many
+    /// sessions end over `shutdown_spread`, and the shards listen until the last has; a second call ends it all at
+    /// once. [`drain`](Handle::drain) waits for `drain_delay` before. Stock clients come back, to this address, as soon as somebody serves it.
     pub fn stop(&self) {
         if let Some(shared) = self.shared.get() {
             shared.mesh.request_stop();
@@ -251,12 +285,22 @@ impl Handle {
         let _ = self.shared.set(shared);
     }
 
+    /// What a running server shares with everybody; `None` before it runs.
+    pub(crate) fn shared(&self) -> Option<&Shared> {
+        self.shared.get()
+    }
+
+    /// The path of the configuration's own endpoint.
+    pub(crate) fn main_path(&self) -> &str {
+        &self.main
+    }
+
     /// What shards call a namespace of the endpoint that is meant.
     fn address(&self, name: &str) -> Address {
         Address::new(self.endpoint.as_deref(), name)
     }
 
-    fn mesh(&self) -> &Arc<Mesh> {
+    pub(crate) fn mesh(&self) -> &Arc<Mesh> {
         match self.shared.get() {
             Some(shared) => &shared.mesh,
             None => NOBODY.get_or_init(|| Mesh::new(Vec::new()).0),

@@ -6,6 +6,7 @@
 
 use std::future::Future;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::base::arity::each_arity;
@@ -270,11 +271,19 @@ pub trait AsyncConnectHandler<M: Shape>: 'static {
     fn call(&self, socket: Socket, arguments: M::Arguments) -> M::Answer;
 }
 
+/// A client's auth, and a place for what of it had to be unescaped.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct LentAuth<'e> {
+    args: Args<'e>,
+    scratch: &'e Scratch,
+}
+
 /// The shape of a connect handler: it takes auth or nothing, and returns a [`Decision`].
-pub trait ConnectSignature: Shape {
+pub trait ConnectSignature<'e>: Shape {
     /// Reads what it takes.
     #[doc(hidden)]
-    fn read(auth: Args<'_>) -> Result<Self::Arguments, Refused>;
+    fn read(auth: LentAuth<'e>) -> Result<Self::Arguments, Refused>;
 
     /// Decides.
     #[doc(hidden)]
@@ -285,7 +294,7 @@ pub trait ConnectSignature: Shape {
 pub trait AsyncConnectSignature: Shape {
     /// Reads what it takes.
     #[doc(hidden)]
-    fn read(auth: Args<'_>) -> Result<Self::Arguments, Refused>;
+    fn read(auth: LentAuth<'_>) -> Result<Self::Arguments, Refused>;
 
     /// Lets it go on; the decision follows.
     #[doc(hidden)]
@@ -305,10 +314,10 @@ macro_rules! connect {
             }
         }
 
-        impl<D: Decision $(, $name: DeserializeOwned)?> ConnectSignature for fn($($name)?) -> D {
+        impl<'e, D: Decision $(, $name: Deserialize<'e>)?> ConnectSignature<'e> for fn($($name)?) -> D {
             #[allow(unused_variables)]
-            fn read(auth: Args<'_>) -> Result<Self::Arguments, Refused> {
-                Ok(($(read_auth::<$name>(auth)?,)?))
+            fn read(auth: LentAuth<'e>) -> Result<Self::Arguments, Refused> {
+                Ok(($(auth.read::<$name>()?,)?))
             }
 
             fn decide(answer: D) -> Result<(), Refused> {
@@ -336,8 +345,8 @@ where
     F: Future<Output = D> + 'static,
     D: Decision + 'static,
 {
-    fn read(auth: Args<'_>) -> Result<(A,), Refused> {
-        Ok((read_auth(auth)?,))
+    fn read(auth: LentAuth<'_>) -> Result<(A,), Refused> {
+        Ok((auth.read()?,))
     }
 
     fn follow(socket: Socket, future: F) -> ConnectFlow {
@@ -348,29 +357,27 @@ where
     }
 }
 
-/// A connect handler, as the shard calls it.
-pub(crate) fn bind_connect<M: ConnectSignature>(handler: impl ConnectHandler<M>) -> app::ConnectHandler {
-    Box::new(move |cx, auth| {
-        let answer = handler.call(cx, M::read(auth)?);
-        M::decide(answer).map(|()| ConnectFlow::Done)
-    })
-}
-
-/// An asynchronous one.
+/// An asynchronous connect handler, as the shard calls it.
 pub(crate) fn bind_connect_async<M: AsyncConnectSignature>(
     handler: impl AsyncConnectHandler<M>,
 ) -> app::ConnectHandler {
     Box::new(move |cx, auth| {
-        let answer = handler.call(cx.socket(), M::read(auth)?);
+        let answer = handler.call(cx.socket(), M::read(LentAuth::new(auth, &Scratch::default()))?);
         Ok(M::follow(cx.socket(), answer))
     })
 }
 
-fn read_auth<A: DeserializeOwned>(auth: Args<'_>) -> Result<A, Refused> {
-    auth.read_auth().map_err(|error| {
-        // Serde quotes values, and those of auth may be secrets: the client is told all, the log only at debug.
-        tracing::info!("a client's auth is not what the connect handler takes; refused, and told why");
-        tracing::debug!(%error, "why an auth was refused");
-        Refused::new(error.to_string())
-    })
+impl<'e> LentAuth<'e> {
+    pub(crate) fn new(args: Args<'e>, scratch: &'e Scratch) -> LentAuth<'e> {
+        LentAuth { args, scratch }
+    }
+
+    fn read<A: Deserialize<'e>>(self) -> Result<A, Refused> {
+        self.args.read_auth(self.scratch).map_err(|error| {
+            // Serde quotes values, and those of auth may be secrets: the client is told all, the log only at debug.
+            tracing::info!("a client's auth is not what the connect handler takes; refused, and told why");
+            tracing::debug!(%error, "why an auth was refused");
+            Refused::new(error.to_string())
+        })
+    }
 }

@@ -1,4 +1,4 @@
-//! Lends the arguments of an event to a synchronous handler, for the time of its call.
+//! Lends the arguments of an event, or a client's auth, to a synchronous handler, for the time of its call.
 //!
 //! A handler is registered long before there is an event, and its type says which lifetime it can be lent: `Fn(&mut Context, &'e str)`.
 //! For which `'e`? It must be one that the handler knows nothing about, but that it ends. That is what a [`Brand`] is: it is made
@@ -9,8 +9,8 @@ use std::marker::PhantomData;
 
 use crate::protocol::socketio::event::Args;
 use crate::protocol::socketio::lent::Scratch;
-use crate::server::handler::{Handler, Signature};
-use crate::shard::user::app::{EventHandler, Flow};
+use crate::server::handler::{ConnectHandler, ConnectSignature, Handler, LentAuth, Signature};
+use crate::shard::user::app::{self, ConnectFlow, EventHandler, Flow};
 use crate::shard::user::argument::Source;
 
 /// A lifetime of which only its maker, [`branded`], knows what it is. Invariant: it is neither shortened nor made longer.
@@ -39,6 +39,20 @@ pub(crate) fn bind<'e, M: Signature<'e>>(_: Brand<'e>, handler: impl Handler<M>)
         let arguments = M::read(&mut Source::new(args, lent, cx))?;
         let answer = handler.call(cx, arguments);
         M::finish(cx, answer)
+    })
+}
+
+/// A connect handler, as the shard calls it.
+pub(crate) fn bind_connect<'e, M: ConnectSignature<'e>>(
+    _: Brand<'e>,
+    handler: impl ConnectHandler<M>,
+) -> app::ConnectHandler {
+    Box::new(move |cx, auth| {
+        let scratch = Scratch::default();
+        // SAFETY: as in `bind`. The decision is taken apart here, and nothing of a `Refused` is lent.
+        let (auth, lent) = unsafe { lengthen::<'e, '_>(auth, &scratch) };
+        let answer = handler.call(cx, M::read(LentAuth::new(auth, lent))?);
+        M::decide(answer).map(|()| ConnectFlow::Done)
     })
 }
 

@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 
 use crate::config::Config;
 use crate::config::check::nearest;
+use crate::config::endpoint::merge;
+use crate::config::source::{Source, Sources};
 use crate::server::cluster::is_of_a_service;
 use crate::server::{Error, Result};
 
@@ -19,30 +21,67 @@ const PREFIX: &str = "SHARDCAST_";
 pub(super) const FILE_VARIABLE: &str = "SHARDCAST_CONFIG";
 
 /// Keys whose value is text also where it looks like a number.
-const TEXT_KEYS: &[&str] = &["channel", "message_queue", "node_key"];
+const TEXT_KEYS: &[&str] = &[
+    "admin_password",
+    "admin_token",
+    "admin_ui_password",
+    "admin_ui_server_id",
+    "admin_ui_user",
+    "admin_user",
+    "api_tokens",
+    "channel",
+    "message_queue",
+    "node_key",
+];
 
 /// The key whose value may hold a password.
 const SECRET_KEY: &str = "message_queue";
+
+/// The key whose entries are settings of their own, and are merged.
+const ENDPOINT_KEY: &str = "endpoint";
+
+/// Keys whose values are secret.
+const SECRET_KEYS: &[&str] = &[SECRET_KEY, "admin_password", "admin_token", "admin_ui_password", TOKENS_KEY];
+
+/// The key whose value holds tokens.
+const TOKENS_KEY: &str = "api_tokens";
 
 impl Config {
     /// Every key of the configuration, in the order of the documentation.
     pub const KEYS: &'static [&'static str] = &[
         "bind",
         "bind_shared",
+        "admin_bind",
+        "admin_token",
+        "admin_user",
+        "admin_password",
+        "admin_ui",
+        "admin_ui_auth",
+        "admin_ui_user",
+        "admin_ui_password",
+        "admin_ui_read_only",
+        "admin_ui_namespace",
+        "admin_ui_server_id",
+        "admin_tls",
+        "bus_required",
         "shards",
+        "pin_shards",
         "io",
         "log",
         "socketio_log",
         "engineio_log",
         "log_rate",
         "path",
+        "endpoint",
         "polling",
         "websocket",
         "allow_upgrades",
         "ping_interval",
         "ping_timeout",
+        "ping_grace",
         "upgrade_timeout",
         "connect_timeout",
+        "always_connect",
         "max_http_buffer_size",
         "attachments_bytes_max",
         "fragments_max",
@@ -66,22 +105,39 @@ impl Config {
         "queue_pickle",
         "queue_bytes_max",
         "queue_message_bytes_max",
+        "tls_cert",
+        "tls_key",
+        "tls",
+        "tls_reload_interval",
         "header_timeout",
         "head_bytes_max",
         "keep_alive_timeout",
         "route_timeout",
         "routes_waiting_max",
         "routes_waiting_per_address_max",
+        "upload_bytes_max",
+        "api_tokens",
+        "api_bind",
+        "api_rate",
+        "api_body_bytes_max",
         "ack_timeout",
         "outbox_bytes_max",
         "outboxes_bytes_max",
         "partial_bytes_max",
         "flush_window",
         "pending_bytes_max",
+        "outside_bytes_max",
         "concurrent_handlers_max",
         "poll_packets_max",
         "connections_max",
+        "connections_per_address_max",
+        "handshakes_per_second_max",
+        "lag_max",
+        "handoffs_per_second_max",
         "sessions_max",
+        "events_per_second_max",
+        "bytes_per_second_max",
+        "rate_policy",
         "unjoined_sessions_max",
         "unjoined_sessions_per_address_max",
         "shard_key",
@@ -102,6 +158,7 @@ impl Config {
         "inflate_ratio_max",
         "http_compression",
         "compression_threshold",
+        "drain_delay",
         "shutdown_spread",
         "shutdown_timeout",
     ];
@@ -124,13 +181,43 @@ impl Config {
         file: Option<&Path>,
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<Config> {
-        let (table, ignored) = read_table(file, variables)?;
-        finish(table, ignored)
+        read(Sources::new(file, variables, Vec::new())?)
     }
 }
 
+impl Sources {
+    /// A file, and of the variables those that are named like settings.
+    pub(super) fn new(
+        file: Option<&Path>,
+        variables: impl Iterator<Item = (String, String)>,
+        arguments: Vec<(String, String)>,
+    ) -> Result<Sources> {
+        let absolute = |file: &Path| {
+            std::path::absolute(file).map_err(|error| Error::new(format!("{}: {error}", file.display())))
+        };
+        let variables = variables.filter(|(name, _)| name.starts_with(PREFIX)).collect();
+        Ok(Sources { file: file.map(absolute).transpose()?, variables, arguments, said: Map::new() })
+    }
+}
+
+/// The configuration that sources say now.
+pub(super) fn read(sources: Sources) -> Result<Config> {
+    let (mut table, ignored) = read_table(sources.file.as_deref(), sources.variables.iter().cloned())?;
+    for (key, text) in &sources.arguments {
+        let value = written_value(key, text.clone());
+        say(&mut table, key.clone(), value);
+    }
+    let config = finish(table.clone(), ignored)?;
+    Ok(Config { source: Source::new(Sources { said: table, ..sources }), ..config })
+}
+
+/// The configuration as it was read, before the program changed it.
+pub(super) fn as_read(config: &Config) -> Option<Config> {
+    finish(config.source.sources()?.said.clone(), Vec::new()).ok()
+}
+
 /// What a file and the environment say, by key, and which variables are none.
-pub(super) fn read_table(
+fn read_table(
     file: Option<&Path>,
     variables: impl Iterator<Item = (String, String)>,
 ) -> Result<(Map<String, Value>, Vec<String>)> {
@@ -158,14 +245,14 @@ pub(super) fn read_table(
             )));
         }
         let value = written_value(&key, value);
-        table.insert(key, value);
+        say(&mut table, key, value);
     }
     ignored.sort_unstable();
     Ok((table, ignored))
 }
 
 /// The configuration that a table says.
-pub(super) fn finish(table: Map<String, Value>, ignored: Vec<String>) -> Result<Config> {
+fn finish(table: Map<String, Value>, ignored: Vec<String>) -> Result<Config> {
     let mut config: Config = match serde_json::from_value(Value::Object(table.clone())) {
         Ok(config) => config,
         Err(error) => return Err(name_fault(&table, &error)),
@@ -175,8 +262,17 @@ pub(super) fn finish(table: Map<String, Value>, ignored: Vec<String>) -> Result<
     Ok(config)
 }
 
+/// Adds what was said later than the rest of the table.
+fn say(table: &mut Map<String, Value>, key: String, value: Value) {
+    let value = match table.remove(&key) {
+        Some(earlier) if key == ENDPOINT_KEY => merge(earlier, value),
+        _ => value,
+    };
+    table.insert(key, value);
+}
+
 /// The text of a variable or an argument as the value that a file would hold.
-pub(super) fn written_value(key: &str, text: String) -> Value {
+fn written_value(key: &str, text: String) -> Value {
     if TEXT_KEYS.contains(&key) { text.into() } else { value_of(&text) }
 }
 
@@ -188,9 +284,13 @@ fn name_fault(table: &Map<String, Value>, error: &serde_json::Error) -> Error {
         let error = error.to_string();
         let error = error.trim();
         Some(Error::new(match (key.as_str(), value) {
+            // The entry is named by its path. It may hold a password.
+            (ENDPOINT_KEY, _) => format!("{key} {error}"),
+            (TOKENS_KEY, _) => format!("{key}: it is a list of entries in quotes, or one text"),
             (SECRET_KEY, _) => {
                 format!("{key}: it is one URL in quotes, such as \"redis://localhost:6379/0\"")
             }
+            (key, _) if SECRET_KEYS.contains(&key) => format!("{key}: it is one text in quotes"),
             _ => format!("{key} = {value}: {error}"),
         }))
     };
@@ -228,7 +328,8 @@ fn read_file(path: &Path) -> Result<Map<String, Value>> {
 /// What is wrong with a file's text. The line itself is shown, unless the file may have a password in it.
 #[cfg(feature = "toml")]
 fn told(error: &toml::de::Error, text: &str) -> String {
-    let is_secret = text.contains(SECRET_KEY) || (text.contains("://") && text.contains('@'));
+    let is_secret =
+        SECRET_KEYS.iter().any(|key| text.contains(key)) || (text.contains("://") && text.contains('@'));
     if !is_secret {
         return error.to_string();
     }
@@ -435,6 +536,8 @@ mod tests {
             read("message_queue = \"\"\"\nredis://u:s3cret@a\n\n"),
             read("message_queue = [\"redis://u:s3cret@a\"]"),
             read("message_queue = { url = \"redis://u:s3cret@a\" }"),
+            read("api_tokens = { a = \"s3cret\" }"),
+            read("api_tokens = [\"s3cret\n"),
         ];
         std::fs::remove_dir_all(&folder).expect("removed");
         if cfg!(not(feature = "toml")) {
@@ -460,6 +563,8 @@ mod tests {
             "config.toml: line ",
             "message_queue: it is one URL",
             "message_queue: it is one URL",
+            "api_tokens: it is a list of entries",
+            "config.toml: line ",
         ];
         for (fault, part) in wrong.into_iter().zip(expected) {
             let fault = fault.expect_err(part);
@@ -480,7 +585,7 @@ mod tests {
                 depths.pop();
             } else if let Some((name, value)) = text.split_once(": ") {
                 let is_of_config = depths.iter().all(|of| of == "Config" || of == "engine");
-                if is_of_config && !["engine", "ignored"].contains(&name) {
+                if is_of_config && !["engine", "ignored", "source"].contains(&name) {
                     fields.insert(name.to_owned());
                 }
                 if value.ends_with(['{', '[', '(']) {

@@ -4,26 +4,34 @@
 //! clients together cost. What *one client* has beside that is for each connection, session and socket. The page tuning.md has the
 //! same tables, and a test compares them.
 //!
-//! Not in the sum, because no bound of ours holds them: what handlers and tasks of the application keep, state rooms, HTTP answers
+//! Not in the sum, because no bound of ours holds them: what handlers and tasks of the application keep, state rooms and their stamps, HTTP answers
 //! while a route makes them, memory that the allocator keeps or wastes (a buffer that grows may have twice the room that
 //! it needs), stacks, the program, and what the kernel has for each socket.
 
 use crate::base::buffer::{SHARED_SPARES_MAX, SPARE_BUFFER_BYTES_MAX, SPARE_BUFFERS_MAX};
 use crate::base::limits::NAMESPACE_BYTES_MAX;
-use crate::config::{Config, Survives};
+use crate::config::engine::EngineOptions;
+use crate::config::{Config, EndpointSettings, Survives};
 use crate::driver::files::coded::CODED_FILES_BYTES_MAX;
 use crate::driver::files::{FILES_WAITING_MAX, UNCODED_BYTES_MAX, UNDELIVERED_BYTES_MAX};
+use crate::driver::tls::{
+    TLS_CONNECTION_BYTES, TLS_HANDSHAKE_BYTES, TLS_HANDSHAKES_MAX, TLS_PARTIAL_BYTES_MAX,
+};
 use crate::driver::{self, machine, ring};
+use crate::mesh::holders::HELD_BYTES;
 use crate::mesh::interest::INTEREST_BYTES_MAX;
-use crate::mesh::link::{ANSWERS_BYTES_MAX, LEFT_BYTES_MAX};
+use crate::mesh::link::{ANSWERS_BYTES_MAX, LEFT_BYTES_MAX, PEERS_BYTES_MAX};
+use crate::mesh::slots::{INTERESTS_BYTES_MAX, SUBSCRIPTION_BYTES};
 use crate::mesh::{
     INBOX_BYTES_MAX, INBOX_MESSAGES_MAX, INBOX_OUTSIDE_BYTES_MAX, INBOX_OUTSIDE_MESSAGES_MAX, ShardMessage,
 };
 use crate::message::recovery::Kept;
 use crate::message::target::Broadcast;
 use crate::server::Error;
+use crate::server::api::{API_KEYS_BYTES_MAX, API_REQUESTS_MAX};
 use crate::shard::bounds::{
-    ACKS_PER_SOCKET_MAX, FINDINGS_BYTES_MAX, INQUIRIES_MAX, RECEIVERS_MAX, WALKS_BYTES_MAX, partial_part,
+    ACKS_PER_SOCKET_MAX, FINDINGS_BYTES_MAX, INQUIRIES_MAX, RECEIVERS_MAX, WALKS_BYTES_MAX, outside_part,
+    partial_part,
 };
 use crate::shard::user::recipients::SPARE_TARGETS_MAX;
 use crate::shard::user::socket::DATA_BYTES_MAX;
@@ -67,9 +75,9 @@ const _: () = assert!(size_of::<SocketExtra>() <= SOCKET_EXTRA_BYTES);
 /// A place in the wheel of timers, or in an ordered table.
 const TIMER_BYTES: usize = 32;
 
-/// A room with one member, its name not counted.
+/// A room with one member, and what it is to be heard of other processes; its name not counted.
 const ROOM_BYTES: usize = 512;
-const _: () = assert!(size_of::<Room>() + size_of::<[u64; 24]>() <= ROOM_BYTES);
+const _: () = assert!(size_of::<Room>() + size_of::<[u64; 24]>() + SUBSCRIPTION_BYTES <= ROOM_BYTES);
 
 /// A pending acknowledgement: its place, its time, its number. What its callback keeps is the application's.
 const ACK_BYTES: usize = 192;
@@ -80,7 +88,7 @@ const KEPT_BYTES: usize = 96;
 const _: () = assert!(size_of::<Kept>() + size_of::<[usize; 5]>() <= KEPT_BYTES);
 
 /// A message in an inbox, beside the bytes that it counts.
-const MESSAGE_BYTES: usize = 256;
+const MESSAGE_BYTES: usize = 272;
 const _: () = assert!(size_of::<ShardMessage>() + size_of::<Broadcast>() + size_of::<u64>() <= MESSAGE_BYTES);
 
 /// A client that owes an answer to a question to many: a place in a set that is half empty.
@@ -133,10 +141,10 @@ pub(crate) struct MemoryBounds {
 ///
 /// # Errors
 /// No process could hold so much.
-pub(crate) fn announce(config: &Config, message_bytes_max: usize, queues: usize) -> Result<(), Error> {
+pub(crate) fn announce(config: &Config, largest: Largest, queues: usize) -> Result<(), Error> {
     let shards = driver::shards_of(config, &machine::usable_cpus());
     let outboxes_bytes_max = driver::outboxes_bytes_max(config);
-    let bounds = MemoryBounds::new(config, shards, outboxes_bytes_max, message_bytes_max, queues);
+    let bounds = MemoryBounds::new(config, shards, outboxes_bytes_max, largest, queues);
     if let Some(warning) = bounds.check(machine::usable_memory())? {
         tracing::warn!("{warning}");
     }
@@ -146,18 +154,40 @@ pub(crate) fn announce(config: &Config, message_bytes_max: usize, queues: usize)
     Ok(())
 }
 
+/// What the endpoint allows a client that allows it most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Largest {
+    message_bytes_max: usize,
+    kept_bytes_max: usize,
+}
+
+impl Largest {
+    pub(crate) fn of<'a>(
+        endpoints: impl Iterator<Item = (&'a EngineOptions, &'a EndpointSettings)>,
+    ) -> Largest {
+        let none = Largest { message_bytes_max: 0, kept_bytes_max: 0 };
+        endpoints.fold(none, |largest, (options, settings)| Largest {
+            message_bytes_max: largest.message_bytes_max.max(options.max_http_buffer_size),
+            kept_bytes_max: largest.kept_bytes_max.max(kept_bytes(settings)),
+        })
+    }
+}
+
 impl MemoryBounds {
-    /// `outboxes_bytes_max` is what the clients may be owed in this process, `message_bytes_max` the largest
-    /// `max_http_buffer_size` of any endpoint, `queues` the number of message queues.
+    /// `outboxes_bytes_max` is what the clients may be owed in this process, `queues` the number of message queues.
     pub(crate) fn new(
         config: &Config,
         shards: usize,
         outboxes_bytes_max: usize,
-        message_bytes_max: usize,
+        largest: Largest,
         queues: usize,
     ) -> MemoryBounds {
+        let Largest { message_bytes_max, kept_bytes_max } = largest;
+        let has_api = !config.api_tokens.is_empty();
+        let bodies = API_REQUESTS_MAX.saturating_mul(config.api_body_bytes_max);
         let process = vec![
             part("outboxes", outboxes_bytes_max, "outboxes_bytes_max"),
+            part("sealed for TLS", if_tls(config, outboxes_bytes_max), "outboxes_bytes_max"),
             part(
                 "files waiting",
                 FILES_WAITING_MAX.saturating_mul(2 * config.head_bytes_max),
@@ -170,7 +200,12 @@ impl MemoryBounds {
             part("log", log_bytes(), ""),
             part("message queues", config.queue_bytes_max.saturating_mul(queues), "queue_bytes_max"),
             part("sockets of processes", left_bytes(config, queues), ""),
+            part("rooms for processes", INTERESTS_BYTES_MAX.saturating_mul(queues), ""),
+            part("other processes", PEERS_BYTES_MAX.saturating_mul(queues), ""),
             part("answers of processes", if queues > 0 { ANSWERS_BYTES_MAX } else { 0 }, ""),
+            part("addresses", HELD_BYTES, ""),
+            part("HTTP API: kept answers", if has_api { API_KEYS_BYTES_MAX } else { 0 }, ""),
+            part("HTTP API: bodies", if has_api { bodies } else { 0 }, "api_body_bytes_max"),
         ];
         let part_owed = outboxes_bytes_max / shards.max(1);
         let partial = partial_part(config.partial_bytes_max, shards, message_bytes_max);
@@ -180,7 +215,10 @@ impl MemoryBounds {
         let outside = INBOX_OUTSIDE_BYTES_MAX + INBOX_OUTSIDE_MESSAGES_MAX * MESSAGE_BYTES;
         let shard = vec![
             part("unfinished messages", partial, "partial_bytes_max"),
+            part("events outside", outside_part(config.outside_bytes_max, shards), "outside_bytes_max"),
             part("one turn", MADE_PER_TURN_MAX.min(part_owed / 8), "outboxes_bytes_max"),
+            part("TLS handshakes", if_tls(config, TLS_HANDSHAKES_MAX * TLS_HANDSHAKE_BYTES), ""),
+            part("unfinished TLS records", if_tls(config, TLS_PARTIAL_BYTES_MAX), ""),
             part("inbox", INBOX_BYTES_MAX + INBOX_MESSAGES_MAX * MESSAGE_BYTES, ""),
             part("inbox of processes", if queues > 0 { outside } else { 0 }, ""),
             part("questions", questions, ""),
@@ -190,9 +228,9 @@ impl MemoryBounds {
             part("receive buffers", ring::RECEIVE_BYTES, ""),
             part("coders", CODERS_BYTES, ""),
             part("namespaces", config.namespaces_max.saturating_mul(namespace), "namespaces_max"),
-            part("lost sockets", lost_bytes(config), "recovery_bytes_max"),
+            part("lost sockets", lost_bytes(config, kept_bytes_max), "recovery_bytes_max"),
         ];
-        MemoryBounds { shards, process, shard, client: client_parts(config) }
+        MemoryBounds { shards, process, shard, client: client_parts(config, kept_bytes_max) }
     }
 
     /// What all shared parts may hold. More than there is of addresses if it cannot be counted.
@@ -229,16 +267,22 @@ impl MemoryBounds {
     }
 }
 
+/// What only a server with a certificate has.
+fn if_tls(config: &Config, bytes: usize) -> usize {
+    if config.tls_cert.is_empty() { 0 } else { bytes }
+}
+
 /// What is kept for clients that come back from processes that are gone.
 fn left_bytes(config: &Config, queues: usize) -> usize {
     if config.recovery_survives == Survives::Nothing { 0 } else { LEFT_BYTES_MAX.saturating_mul(queues) }
 }
 
 /// What one client has beside its part of what is shared.
-fn client_parts(config: &Config) -> Vec<Part> {
+fn client_parts(config: &Config, kept_bytes_max: usize) -> Vec<Part> {
     let room = ROOM_NAME_BYTES_MAX + ROOM_BYTES;
     vec![
         part("connection", CONNECTION_BYTES, ""),
+        part("connection with TLS", CONNECTION_BYTES + TLS_CONNECTION_BYTES, ""),
         part("HTTP connection", CONNECTION_BYTES + HTTP_BYTES, ""),
         part("connection that is sent a long file", CONNECTION_BYTES + HTTP_BYTES + FILE_PIECE_BYTES, ""),
         part("request that waits for a route", CONNECTION_BYTES + HTTP_BYTES + ROUTE_BYTES, ""),
@@ -250,22 +294,22 @@ fn client_parts(config: &Config) -> Vec<Part> {
         part("pending acknowledgements", ACKS_PER_SOCKET_MAX * ACK_BYTES, ""),
         part("public data", DATA_BYTES_MAX, ""),
         part("held back while it connects", config.outbox_bytes_max, "outbox_bytes_max"),
-        part("kept for recovery", kept_bytes(config), "recovery_bytes_max"),
+        part("kept for recovery", kept_bytes_max, "recovery_bytes_max"),
     ]
 }
 
 /// What a socket keeps for its recovery.
-fn kept_bytes(config: &Config) -> usize {
-    if config.recovery_max_disconnection.is_zero() {
+fn kept_bytes(settings: &EndpointSettings) -> usize {
+    if !settings.has_recovery() {
         return 0;
     }
-    config.recovery_events_max.saturating_mul(KEPT_BYTES).saturating_add(config.recovery_bytes_max)
+    settings.recovery_events_max.saturating_mul(KEPT_BYTES).saturating_add(settings.recovery_bytes_max)
 }
 
 /// Sockets whose clients are gone are in no client's part.
-fn lost_bytes(config: &Config) -> usize {
+fn lost_bytes(config: &Config, kept_bytes_max: usize) -> usize {
     let lost = SOCKET_BYTES + SOCKET_EXTRA_BYTES;
-    match kept_bytes(config) {
+    match kept_bytes_max {
         0 => 0,
         kept => kept.saturating_add(lost).saturating_mul(config.recovery_sessions_max),
     }
@@ -311,8 +355,12 @@ mod tests {
 
     const GIB: usize = 1024 * 1024 * 1024;
 
+    fn largest(config: &Config) -> Largest {
+        Largest::of([(&config.engine, &EndpointSettings::new(config))].into_iter())
+    }
+
     fn bounds(config: &Config, shards: usize) -> MemoryBounds {
-        MemoryBounds::new(config, shards, 8 * GIB, config.engine.max_http_buffer_size, 0)
+        MemoryBounds::new(config, shards, 8 * GIB, largest(config), 0)
     }
 
     #[test]
@@ -331,7 +379,7 @@ mod tests {
         let default = bounds(&Config::default(), 2);
         assert_eq!(default.check(default.shared()), Ok(None));
         let said = default.check(4 * GIB).expect("it is possible").expect("it is too much");
-        for part in ["may use 4 GiB", "outboxes 8 GiB, inbox 288 MiB", "Lower outboxes_bytes_max"] {
+        for part in ["may use 4 GiB", "outboxes 8 GiB, inbox 290 MiB", "Lower outboxes_bytes_max"] {
             assert!(said.contains(part), "{said}");
         }
         let recovering = Config { recovery_max_disconnection: Duration::from_secs(60), ..Config::default() };
@@ -345,9 +393,12 @@ mod tests {
             assert!(fault.contains(&format!("Lower {setting}")), "{fault}");
         }
         let queued = Config { queue_bytes_max: 512 * GIB, ..Config::default() };
-        let fault = MemoryBounds::new(&queued, 1, 1, 1, 1000).check(usize::MAX).expect_err("it is too much");
+        let fault = MemoryBounds::new(&queued, 1, 1, largest(&queued), 1000)
+            .check(usize::MAX)
+            .expect_err("it is too much");
         assert!(fault.contains("Lower queue_bytes_max"), "{fault}");
-        let absurd = MemoryBounds::new(&Config::default(), 1, usize::MAX, 1, 0);
+        let config = Config::default();
+        let absurd = MemoryBounds::new(&config, 1, usize::MAX, largest(&config), 0);
         assert!(absurd.check(usize::MAX).is_err_and(|fault| fault.contains("outboxes_bytes_max")));
     }
 

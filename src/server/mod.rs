@@ -1,8 +1,12 @@
 //! The public face: build a server, register what it does, run it.
 
+mod admin;
+pub(crate) mod admin_ui;
+pub(crate) mod api;
 mod arguments;
 pub(crate) mod class;
 mod cluster;
+mod drain;
 #[cfg(feature = "bus")]
 pub(crate) mod emitter;
 pub(crate) mod endpoint;
@@ -17,14 +21,20 @@ pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod memory;
 pub(crate) mod namespace;
+pub(crate) mod outside;
 pub(crate) mod paths;
+pub(crate) mod reload;
 pub(crate) mod routes;
+pub(crate) mod running;
 mod settings;
+mod succession;
 
 use std::fmt;
 use std::future::Future;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,18 +43,21 @@ use crate::config::engine::EngineOptions;
 use crate::config::queue::shared::Queue;
 use crate::config::queue::url::QueueUrl;
 use crate::config::{Config, EndpointSettings, Survives};
-use crate::driver::signals::StopSignals;
+use crate::driver::signals::WatchedSignals;
 use crate::driver::{self, AppMaker, Running, Start, TaskMaker};
 use crate::protocol::flask::signer::CookieSigner;
+use crate::server::api::ApiRoutes;
 use crate::server::class::ClassNamespace;
 use crate::server::endpoint::Endpoint;
 use crate::server::handle::Handle;
 pub(crate) use crate::server::handle::Shared;
 use crate::server::namespace::Namespace;
 use crate::server::paths::Routes;
+use crate::server::running::Reloads;
 use crate::shard::user::app::App;
 use crate::shard::user::context::Context;
 use crate::shard::user::engine_socket::EngineRoute;
+use crate::shard::user::owned_request::OwnedRequest;
 use crate::shard::user::request::Request;
 use crate::shard::user::shard_info::ShardInfo;
 use crate::shard::user::site::Site;
@@ -59,6 +72,16 @@ type ErrorFunction =
     Arc<dyn Fn(&mut Context<'_>, &HandlerError) -> std::result::Result<(), HandlerError> + Send + Sync>;
 
 /// Why a server did not start or did not stop well. Its text says what to change.
+///
+/// ```
+/// use shardcast::Config;
+///
+/// let variable = ("SHARDCAST_SHARD".to_owned(), "2".to_owned());
+/// let error = Config::load_with(None, [variable].into_iter()).unwrap_err();
+/// // As `main` prints it when it returns an error.
+/// assert_eq!(format!("{error:?}"), error.to_string());
+/// assert!(error.to_string().contains("did you mean"), "{error}");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error(String);
 
@@ -127,7 +150,14 @@ struct Blueprint {
     /// Of what is done every so often.
     periods: Vec<Duration>,
     default_error: Option<ErrorFunction>,
+    on_drain: Vec<drain::DrainFunction>,
+    on_turn_end: Vec<outside::TurnEndFunction>,
+    on_connection_end: Vec<outside::ConnectionEndFunction>,
     signer: Option<CookieSigner>,
+    /// Listeners that the program has opened itself, until they are served.
+    listeners: Arc<Vec<OwnedFd>>,
+    /// The HTTP API, once the configuration is checked.
+    api: ApiRoutes,
     handle: Handle,
 }
 
@@ -137,6 +167,7 @@ pub(crate) struct Parts {
     pub(crate) app: AppMaker,
     pub(crate) tasks: TaskMaker,
     pub(crate) queues: Vec<Queue>,
+    pub(crate) listeners: Vec<OwnedFd>,
     pub(crate) handle: Handle,
 }
 
@@ -173,7 +204,12 @@ impl Server {
                 on_each_shard: Vec::new(),
                 periods: Vec::new(),
                 default_error: None,
+                on_drain: Vec::new(),
+                on_turn_end: Vec::new(),
+                on_connection_end: Vec::new(),
                 signer: None,
+                listeners: Arc::default(),
+                api: ApiRoutes::default(),
                 handle,
             },
         }
@@ -210,8 +246,8 @@ impl Server {
     /// Adds an Engine.IO endpoint at a path of its own: Node's further instances of `Server`, Flask-SocketIO's further
     /// `SocketIO` objects.
     ///
-    /// It begins with a copy of the main endpoint's options as they are now, and has namespaces and an `allow_request`
-    /// of its own. `setup` runs once, now. Of two paths of which one begins with the other, a request goes to the longer.
+    /// It begins with a copy of the main endpoint's options as they are now, then has what `[[endpoint]]` with its path says in the
+    /// configuration's file, and then what `setup` sets. Its namespaces and its `allow_request` are its own. `setup` runs once, now. Of two paths of which one begins with the other, a request goes to the longer.
     ///
     /// ```
     /// # use shardcast::{Config, Context, Server};
@@ -225,13 +261,22 @@ impl Server {
     ///     });
     /// ```
     pub fn endpoint(mut self, path: &str, setup: impl FnOnce(&mut Endpoint)) -> Server {
-        let Endpoint { options, settings, .. } = &self.blueprint.endpoints[0];
-        let (mut options, settings) = (options.clone(), *settings);
-        path.clone_into(&mut options.path);
-        let mut endpoint = Endpoint::new(options, settings);
+        let mut endpoint = self.new_endpoint(path, |_| ());
         setup(&mut endpoint);
         self.blueprint.endpoints.push(endpoint);
         self
+    }
+
+    /// An endpoint as the main one is, but for `change`, and for what the configuration says of its path.
+    fn new_endpoint(&self, path: &str, change: fn(&mut EngineOptions)) -> Endpoint {
+        let Endpoint { options, settings, .. } = &self.blueprint.endpoints[0];
+        let (mut options, mut settings) = (options.clone(), *settings);
+        path.clone_into(&mut options.path);
+        change(&mut options);
+        for entry in self.blueprint.config.endpoint.iter().filter(|entry| entry.path() == path) {
+            entry.apply(&mut options, &mut settings);
+        }
+        Endpoint::new(options, settings)
     }
 
     /// Serves raw Engine.IO at a path: sessions on either transport whose messages are given as they are. Clients are
@@ -242,12 +287,14 @@ impl Server {
     /// Server::new(Config::default())
     ///     .engine("/engine.io/", |route| route.on_message(|socket, message| socket.send(message)));
     /// ```
-    pub fn engine(self, path: &str, setup: impl Fn(&mut EngineRoute) + Send + Sync + 'static) -> Server {
-        self.endpoint(path, |endpoint| {
-            endpoint.options.client_bundle = PathBuf::new();
-            endpoint.options.message_queue = QueueUrl::default();
-            endpoint.engine(setup);
-        })
+    pub fn engine(mut self, path: &str, setup: impl Fn(&mut EngineRoute) + Send + Sync + 'static) -> Server {
+        let mut endpoint = self.new_endpoint(path, |options| {
+            options.client_bundle = PathBuf::new();
+            options.message_queue = QueueUrl::default();
+        });
+        endpoint.engine(setup);
+        self.blueprint.endpoints.push(endpoint);
+        self
     }
 
     /// Decides which sessions may open: Node's `allowRequest`. It is asked for handshakes only, before a session costs
@@ -268,6 +315,38 @@ impl Server {
         rule: impl Fn(&Request<'_>) -> std::result::Result<(), E> + Send + Sync + 'static,
     ) -> Server {
         self.blueprint.endpoints[0].allow_request(rule);
+        self
+    }
+
+    /// The same in its own time: a look into a database, a question to another service or another thread. The client's handshake waits
+    /// meanwhile, and counts with the requests of routes that wait: `routes_waiting_max`, `route_timeout`. Of the two functions
+    /// the one that was given last is asked.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use shardcast::http::OwnedRequest;
+    /// use shardcast::testing::TestServer;
+    /// use shardcast::{Config, Server};
+    ///
+    /// let server = Server::new(Config::default()).namespace("/", |_| {});
+    /// let server = server.allow_request_async(|request: OwnedRequest| async move {
+    ///     shardcast::sleep(Duration::from_millis(50)).await; // A database is asked.
+    ///     request.query("token").filter(|token| token == "secret").map(|_| ()).ok_or("a token is needed")
+    /// });
+    /// let server = TestServer::new(server).unwrap();
+    /// let mut asked = server.begin(shardcast::http::Method::Get, "/socket.io/?EIO=4&transport=polling", &[]);
+    /// assert!(!asked.has_begun());
+    /// server.advance(Duration::from_millis(50));
+    /// assert_eq!(asked.status(), Some(403));
+    /// ```
+    pub fn allow_request_async<F, E: fmt::Display>(
+        mut self,
+        rule: impl Fn(OwnedRequest) -> F + Send + Sync + 'static,
+    ) -> Server
+    where
+        F: Future<Output = std::result::Result<(), E>> + 'static,
+    {
+        self.blueprint.endpoints[0].allow_request_async(rule);
         self
     }
 
@@ -376,29 +455,61 @@ impl Server {
         self.blueprint.handle.clone()
     }
 
+    /// Serves sockets that the program has open already and that listen, in place of `bind`: of a process manager that forks, such as
+    /// gunicorn, of a test, or of a program that has bound before it gave up its rights. TCP and Unix sockets. All shards serve
+    /// each of them; operators are served at `admin_bind` as ever.
+    ///
+    /// They become non-blocking, for every process that has them. Whoever else has them may go on: when this server stops, it closes
+    /// its own descriptors only.
+    ///
+    /// ```no_run
+    /// use std::net::TcpListener;
+    /// use shardcast::{Config, Server};
+    ///
+    /// fn main() -> shardcast::Result<()> {
+    ///     let listener = TcpListener::bind("127.0.0.1:5000").map_err(|error| shardcast::Error::new(error.to_string()))?;
+    ///     Server::new(Config::load()?).namespace("/", |_| {}).listen_on([listener]).run()
+    /// }
+    /// ```
+    pub fn listen_on(mut self, listeners: impl IntoIterator<Item = impl Into<OwnedFd>>) -> Server {
+        self.blueprint.listeners = Arc::new(listeners.into_iter().map(Into::into).collect());
+        self
+    }
+
     /// Starts every shard and returns.
     ///
     /// # Errors
     /// A configuration that makes no sense, an address that cannot be bound, two handlers for one event,
     /// `io = "uring"` where there is none. The text says what to change.
     pub fn start(self) -> Result<RunningServer> {
-        let options = self.blueprint.endpoints.iter().map(|endpoint| endpoint.options.max_http_buffer_size);
-        let message_bytes_max = options.max().unwrap_or(0);
-        let Parts { config, app, tasks, queues, handle } = self.into_parts()?;
+        let endpoints = self.blueprint.endpoints.iter();
+        let largest = memory::Largest::of(endpoints.map(|endpoint| (&endpoint.options, &endpoint.settings)));
+        let Parts { config, app, tasks, queues, listeners, handle } = self.into_parts()?;
         if !config.ignored.is_empty() {
             let variables = config.ignored.join(", ");
             tracing::info!(
                 "not read as settings, because they are variables of a Service of Kubernetes: {variables}"
             );
         }
-        memory::announce(&config, message_bytes_max, queues.len())?;
-        let running = driver::start(Start { config, app, tasks, queues }, |running| {
+        memory::announce(&config, largest, queues.len())?;
+        let (reloads, queue_count) =
+            (Reloads::new(Arc::clone(&config), load::as_read(&config)), queues.len());
+        let running = driver::start(Start { config, app, tasks, queues }, listeners, |running| {
             handle.connect(Shared {
                 mesh: Arc::clone(&running.mesh),
                 counters: running.counters.clone(),
                 io: running.io.name(),
+                reloads,
+                io_reason: running.io.why.clone(),
+                certificate_ends: running.certificate_ends(),
+                started_unix_millis: driver::clock::unix_millis(),
             });
         })?;
+        if let Some(shared) = handle.shared() {
+            let open_admin =
+                running.admin_address.clone().filter(|address| driver::listener::is_reachable(address));
+            shared.reloads.check_by(reload::check_for(open_admin, (largest, queue_count)));
+        }
         Ok(RunningServer { running, handle })
     }
 
@@ -416,7 +527,9 @@ impl Server {
                 );
             }
         }
+        admin_ui::add(&mut blueprint)?;
         endpoint::validate(&blueprint.endpoints)?;
+        endpoint::check_configured(&blueprint.endpoints, &blueprint.config.endpoint)?;
         if let Some(period) = blueprint.periods.iter().find(|period| **period < PERIOD_MIN) {
             return Err(Error(format!("every {period:?}: the least is {PERIOD_MIN:?}")));
         }
@@ -429,6 +542,10 @@ impl Server {
         }
         folders::warn_of_missing(&blueprint.folders);
         let handle = blueprint.handle.clone();
+        blueprint.api = ApiRoutes::new(&blueprint.config, &handle)?;
+        blueprint.routes.methods.append(&mut blueprint.api.public);
+        // Nobody else has them: a server starts once.
+        let listeners = Arc::try_unwrap(std::mem::take(&mut blueprint.listeners)).unwrap_or_default();
         let config = Arc::new(blueprint.config.clone());
         let for_tasks = blueprint.clone();
         let app = move |shard: ShardInfo| {
@@ -437,10 +554,12 @@ impl Server {
             built.map_err(|fault| fault.0)
         };
         let tasks = move |shard: ShardInfo| for_tasks.tasks(shard);
-        Ok(Parts { config, app: Arc::new(app), tasks: Arc::new(tasks), queues, handle })
+        Ok(Parts { config, app: Arc::new(app), tasks: Arc::new(tasks), queues, listeners, handle })
     }
 
-    /// Starts the server and waits until SIGTERM or SIGINT has ended it.
+    /// Starts the server and waits until SIGTERM or SIGINT has ended it: SIGTERM as [`Handle::drain`] does, SIGINT, which is Ctrl-C, at
+    /// once. SIGHUP reads the configuration again from where it came from: see [`Handle::reload`]. SIGUSR2 starts the program anew with the
+    /// listeners; once that serves, this one drains.
     ///
     /// In a process without a subscriber of `tracing` the log goes to standard error: see `shardcast::log::init`.
     ///
@@ -456,14 +575,16 @@ impl Server {
     }
 
     fn run_logged(self) -> Result<()> {
-        let signals = StopSignals::watch()?;
-        let server = self.start()?;
+        let signals = WatchedSignals::watch()?;
+        let mut server = self.start()?;
         tracing::info!(io = server.running.io.name(), why = %server.running.io.why, "I/O");
         for address in server.addresses() {
             tracing::info!(shards = server.shards(), "serving {address}");
         }
-        let handle = server.handle();
-        signals.on_stop(move || handle.stop())?;
+        if let Some(address) = server.admin_address() {
+            tracing::info!("serving operators at {address}");
+        }
+        succession::begin(signals, &mut server)?;
         server.running.join()?;
         tracing::info!("stopped");
         Ok(())
@@ -476,6 +597,11 @@ impl RunningServer {
         self.running.addresses.clone()
     }
 
+    /// Where it serves operators, with the port that the kernel chose for port 0; `None` where `admin_bind` is empty.
+    pub fn admin_address(&self) -> Option<String> {
+        self.running.admin_address.clone()
+    }
+
     /// How many shards run.
     pub fn shards(&self) -> usize {
         self.running.mesh.len()
@@ -484,6 +610,15 @@ impl RunningServer {
     /// A handle to the server.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// Reads the certificates again (`tls_cert`, `tls_key`), as SIGHUP does in [`Server::run`], and as happens within a minute when the files
+    /// change. Connections go on with what they have begun with. If a file is wrong, all certificates stay as they were, and the
+    /// log says which file.
+    pub fn reload_certificates(&self) {
+        if let Some(reload) = self.running.certificates_reloader() {
+            reload();
+        }
     }
 
     /// Waits until the server has stopped. That a shard died is in the log, and [`Server::run`] returns it as an error.
@@ -504,24 +639,41 @@ impl Blueprint {
     /// The handlers of one shard.
     fn build(&self, shard: ShardInfo) -> Result<App> {
         let (site, routes) = self.site()?;
-        let mut app = App { site, routes, signer: self.signer.clone(), ..App::default() };
+        let admin = match self.config.admin_bind.is_empty() {
+            true => Site::default(),
+            false => admin::site(&self.handle, &self.config, &self.api.admin)?,
+        };
+        let (site, admin) = (Rc::new(site), Rc::new(admin));
+        let mut app = App { site, admin, routes, signer: self.signer.clone(), ..App::default() };
         endpoint::build(&self.endpoints, shard, &self.handle, &mut app)?;
         if let Some(on_error) = self.default_error.clone() {
             app.default_error = Some(Box::new(move |cx, error| on_error(cx, error)));
+        }
+        for function in &self.on_drain {
+            let (function, handle) = (Arc::clone(function), self.handle.clone());
+            app.on_drain.push(Box::new(move || function(&handle, shard)));
+        }
+        for function in self.on_turn_end.iter().cloned() {
+            app.on_turn_end.push(Box::new(move || function(shard)));
+        }
+        for function in self.on_connection_end.iter().cloned() {
+            app.on_connection_end.push(Box::new(move |id| function(id)));
         }
         Ok(app)
     }
 
     /// Routes and folders, and what raw WebSocket routes have of their own.
-    fn site(&self) -> Result<(Site, Vec<EngineOptions>)> {
+    fn site(&self) -> Result<(Site, Vec<(EngineOptions, EndpointSettings)>)> {
         let (mut site, mut own_options) = (self.routes.build()?, Vec::new());
         for (websocket, (path, _)) in site.websockets.iter_mut().zip(&self.routes.websockets) {
             if websocket.options.is_set() {
                 websocket.endpoint = endpoint::number_of_route(&self.endpoints, own_options.len())?;
-                let mut options = self.endpoints[0].options.clone();
-                websocket.options.apply(&mut options);
-                options.validate().map_err(|fault| Error(format!("WebSocket route {path}: {fault}")))?;
-                own_options.push(options);
+                let Endpoint { options, settings, .. } = &self.endpoints[0];
+                let (mut options, mut settings) = (options.clone(), *settings);
+                websocket.options.apply(&mut options, &mut settings);
+                let checked = options.validate().and_then(|()| settings.validate());
+                checked.map_err(|fault| Error(format!("WebSocket route {path}: {fault}")))?;
+                own_options.push((options, settings));
             }
         }
         site.folders = self.folders.clone();

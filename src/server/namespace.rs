@@ -9,15 +9,16 @@ use crate::protocol::socketio::owned::OwnedArgs;
 use crate::server::handle::Handle;
 use crate::server::handler::{
     AsyncConnectHandler, AsyncConnectSignature, AsyncHandler, AsyncSignature, ConnectHandler,
-    ConnectSignature, Handler, Signature, bind_async, bind_connect, bind_connect_async,
+    ConnectSignature, Handler, Signature, bind_async, bind_connect_async,
 };
-use crate::server::lending::{Brand, bind, branded};
-use crate::shard::user::app::{self, Flow, NamespaceHandlers, is_pattern};
+use crate::server::lending::{Brand, bind, bind_connect, branded};
+use crate::shard::user::app::{self, Farewell, Flow, NamespaceHandlers, is_pattern};
 use crate::shard::user::context::Context;
 use crate::shard::user::servers::ServerContext;
 use crate::shard::user::shard_info::ShardInfo;
 use crate::shard::user::socket::Socket;
 use crate::shard::user::tick::{PERIOD_MIN, Tick, Ticker};
+use crate::shard::user::ticket::{ConnectTicket, DisconnectTicket};
 use crate::shard::value::args::{Reply, ToArgs};
 use crate::shard::value::encode::args_text;
 use crate::shard::value::error::HandlerError;
@@ -126,13 +127,51 @@ impl<'e> Namespace<'e> {
     ///     });
     /// });
     /// ```
-    pub fn on_connect<M: ConnectSignature>(&mut self, handler: impl ConnectHandler<M>) {
-        self.set_on_connect(bind_connect(handler));
+    ///
+    /// It may borrow from the auth, as handlers of events do: here a `token: &'a str` would copy nothing.
+    pub fn on_connect<M: ConnectSignature<'e>>(&mut self, handler: impl ConnectHandler<M>) {
+        self.set_on_connect(bind_connect::<M>(self.brand, handler));
     }
 
     /// Decides who may connect, in its own time: a look into a database, a question to another service.
     pub fn on_connect_async<M: AsyncConnectSignature>(&mut self, handler: impl AsyncConnectHandler<M>) {
         self.set_on_connect(bind_connect_async(handler));
+    }
+
+    /// Has it decided outside the shard who may connect: on a pool of threads, in another language. `give` gives the ticket away, with
+    /// what is needed of the client's auth and handshake; [`Post::decide`](crate::Post::decide) decides. Until then no event of the
+    /// client is handled, and what is sent to it waits.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use shardcast::testing::TestServer;
+    /// use shardcast::{Args, Config, ConnectTicket, Context, Refused, Server};
+    ///
+    /// let (give, take) = mpsc::channel::<(ConnectTicket, String)>();
+    /// let server = Server::new(Config::default()).namespace("/", move |io| {
+    ///     let give = give.clone();
+    ///     io.on_connect_outside(move |_: &mut Context, auth: Args, ticket: ConnectTicket| {
+    ///         let _ = give.send((ticket, auth.raw().to_owned()));
+    ///     });
+    /// });
+    /// let server = TestServer::new(server).unwrap();
+    /// let client = server.client().auth(&serde_json::json!({ "token": "7" })).connect("/").unwrap();
+    ///
+    /// // On any thread:
+    /// let (ticket, auth) = take.recv().unwrap();
+    /// let mut post = server.handle().post();
+    /// post.decide(ticket, if auth.contains('7') { Ok(()) } else { Err(Refused::new("no")) });
+    /// post.send();
+    ///
+    /// server.settle();
+    /// assert!(client.is_connected());
+    /// ```
+    pub fn on_connect_outside(&mut self, give: impl Fn(&mut Context<'_>, Args<'_>, ConnectTicket) + 'static) {
+        self.set_on_connect(Box::new(move |cx, auth| {
+            let ticket = ConnectTicket::new(cx);
+            give(cx, auth, ticket);
+            Ok(app::ConnectFlow::Outside)
+        }));
     }
 
     /// Asked before `on_connect`, in the order of registration, until one refuses: Node's `namespace.use`.
@@ -159,8 +198,8 @@ impl<'e> Namespace<'e> {
     /// let client = server.client().query("name", "Ada").connect("/").unwrap();
     /// assert_eq!(client.call("who", ()).unwrap().first::<String>().unwrap(), "Ada");
     /// ```
-    pub fn use_connect<M: ConnectSignature>(&mut self, handler: impl ConnectHandler<M>) {
-        self.handlers.connect.push(bind_connect(handler));
+    pub fn use_connect<M: ConnectSignature<'e>>(&mut self, handler: impl ConnectHandler<M>) {
+        self.handlers.connect.push(bind_connect::<M>(self.brand, handler));
     }
 
     /// The same, in its own time.
@@ -376,10 +415,58 @@ impl<'e> Namespace<'e> {
     /// asynchronous handler are dropped. A handler that still runs goes on, and what it sends to the socket goes nowhere. Its rooms are still there, as in
     /// Node's `disconnecting`: `cx.rooms()` lists them, and `cx.to(room)` reaches the others.
     pub fn on_disconnect(&mut self, handler: impl Fn(&mut Context<'_>, CloseReason) + 'static) {
-        if self.handlers.disconnect.is_some() {
-            self.fault("disconnect");
-        }
-        self.handlers.disconnect = Some(Box::new(handler));
+        self.set_on_disconnect(Box::new(move |cx, reason| {
+            handler(cx, reason);
+            Farewell::Done
+        }));
+    }
+
+    /// The same, in its own time: a look into a database, say. Until it is done the socket's rooms are there, though nothing of what is
+    /// emitted to them reaches it, and it is not counted among their members; for 30 s at most, and for 65,536 sockets of a shard.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use shardcast::testing::TestServer;
+    /// use shardcast::{CloseReason, Config, Context, Server, Socket};
+    ///
+    /// let server = Server::new(Config::default()).namespace("/", |io| {
+    ///     io.on("join", |cx: &mut Context, room: String| cx.join(room));
+    ///     io.on_disconnect_async(|socket: Socket, reason: CloseReason| async move {
+    ///         shardcast::sleep(Duration::from_secs(1)).await;
+    ///         for room in socket.rooms() {
+    ///             socket.to(room).emit("left", (socket.id(), reason.as_str()));
+    ///         }
+    ///     });
+    /// });
+    /// let server = TestServer::new(server).unwrap();
+    /// let (client, other) = (server.connect("/").unwrap(), server.connect("/").unwrap());
+    /// assert!(client.call("join", "lobby").is_some() && other.call("join", "lobby").is_some());
+    /// client.disconnect();
+    /// assert!(other.received().is_empty());
+    /// server.advance(Duration::from_secs(2));
+    /// assert_eq!(other.received()[0].name(), "left");
+    /// ```
+    pub fn on_disconnect_async<F>(&mut self, handler: impl Fn(Socket, CloseReason) -> F + 'static)
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        self.set_on_disconnect(Box::new(move |cx, reason| {
+            Farewell::Later(Box::pin(handler(cx.socket(), reason)))
+        }));
+    }
+
+    /// The same, outside the shard: `give` gives the ticket away. Until [`Post::let_go`](crate::Post::let_go), or the ticket's end, the
+    /// socket's rooms are there, within the bounds of [`on_disconnect_async`](Namespace::on_disconnect_async):
+    /// [`Post::ask`](crate::Post::ask) finds them.
+    pub fn on_disconnect_outside(
+        &mut self,
+        give: impl Fn(&mut Context<'_>, CloseReason, DisconnectTicket) + 'static,
+    ) {
+        self.set_on_disconnect(Box::new(move |cx, reason| {
+            let ticket = DisconnectTicket::new(cx);
+            give(cx, reason, ticket);
+            Farewell::Outside
+        }));
     }
 
     /// Called when a handler of this namespace failed: its arguments did not fit, or it returned an error.
@@ -501,6 +588,12 @@ impl<'e> Namespace<'e> {
     /// The same, for each room that has members on the shard.
     pub fn every_room(&mut self, period: Duration, handler: impl Fn(&Tick<'_>, &str) + 'static) {
         self.every(period, move |tick| tick.rooms().iter().for_each(|room| handler(tick, room)));
+    }
+
+    fn set_on_disconnect(&mut self, handler: app::DisconnectHandler) {
+        if self.handlers.disconnect.replace(handler).is_some() {
+            self.fault("disconnect");
+        }
     }
 
     fn set_on_connect(&mut self, handler: app::ConnectHandler) {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::protocol::http::method::Method;
-use crate::shard::user::site::{AfterFunction, Below, Check, Route, RouteHandler, Site};
+use crate::shard::user::site::{AfterFunction, Below, Check, Route, RouteHandler, Site, WaitingFunction};
 use crate::shard::user::websocket::WebSocketRoute;
 
 type WebSocketSetup = Arc<dyn Fn(&mut WebSocketRoute) + Send + Sync>;
@@ -16,6 +16,7 @@ pub(crate) struct Routes {
     pub(crate) websockets: Vec<(String, WebSocketSetup)>,
     pub(crate) before: Vec<Below<Check>>,
     pub(crate) after: Vec<Below<AfterFunction>>,
+    pub(crate) fallback: Option<WaitingFunction>,
 }
 
 impl Routes {
@@ -32,7 +33,12 @@ impl Routes {
             }
             route.methods.push((*method, handler.clone()));
         }
-        let mut site = Site { before: self.before.clone(), after: self.after.clone(), ..Site::default() };
+        let mut site = Site {
+            before: self.before.clone(),
+            after: self.after.clone(),
+            fallback: self.fallback.clone(),
+            ..Site::default()
+        };
         for (path, setup) in &self.websockets {
             let number = u16::try_from(site.websockets.len())
                 .map_err(|_| format!("WebSocket route {path}: a server has at most 65,536 of them"))?;

@@ -9,6 +9,7 @@ use crate::server::Server;
 use crate::shard::user::answering::{IntoAnswer, Verdict};
 use crate::shard::user::owned_request::OwnedRequest;
 use crate::shard::user::request::Request;
+use crate::shard::user::responder::{Responder, give_away};
 use crate::shard::user::site::{Below, Check, LocalAnswer, RouteHandler};
 use crate::shard::user::streamed::Streamed;
 use crate::shard::user::websocket::WebSocketRoute;
@@ -109,6 +110,57 @@ impl Server {
         self
     }
 
+    /// Gives away every request that nothing else answers (no route at its path, no folder, no endpoint), to be answered by any thread,
+    /// at any time: a pool of threads, a runtime, another language. `take` runs on the request's shard and only passes it on: it
+    /// copies what it needs of the request, and gives that away with the [`Responder`](crate::http::Responder).
+    ///
+    /// It is called once a body of at most `max_http_buffer_size` bytes is whole. A longer one, of up to `upload_bytes_max`, and one
+    /// without a length is read while it comes: [`Responder::body`](crate::http::Responder::body). Requests that wait here count with those
+    /// of asynchronous routes, in `routes_waiting_max`, and have `route_timeout`. Checks before routes are asked first. An upgrade to a
+    /// WebSocket where none is, and `CONNECT`, is answered 404 without it.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use shardcast::http::{Responder, Response};
+    /// use shardcast::testing::TestServer;
+    /// use shardcast::{Config, Server};
+    ///
+    /// let (jobs, pool) = mpsc::channel::<(String, Responder)>();
+    /// let server = Server::new(Config::default()).namespace("/", |_| {});
+    /// let server = server.fallback(move |request, responder| {
+    ///     // If nobody takes jobs any more, the responder is dropped, and the client is answered 500.
+    ///     let _ = jobs.send((request.path().to_owned(), responder));
+    /// });
+    /// // A thread of the pool answers.
+    /// let worker = std::thread::spawn(move || {
+    ///     for (path, responder) in pool {
+    ///         match path.as_str() {
+    ///             "/numbers" => {
+    ///                 let mut body = responder.begin(Response::text(""), None);
+    ///                 for number in 0..3 {
+    ///                     if body.write(format!("{number} ")).is_err() {
+    ///                         return; // The client has gone.
+    ///                     }
+    ///                 }
+    ///                 body.finish();
+    ///             }
+    ///             path => responder.respond(Response::text(format!("this is {path}"))),
+    ///         }
+    ///     }
+    /// });
+    /// let server = TestServer::new(server).unwrap();
+    /// let mut page = server.begin(shardcast::http::Method::Get, "/page", &[]);
+    /// let mut numbers = server.begin(shardcast::http::Method::Get, "/numbers", &[]);
+    /// server.settle_until(|| page.is_complete() && numbers.is_complete());
+    /// assert_eq!((page.text(), numbers.text()), ("this is /page".to_owned(), "0 1 2 ".to_owned()));
+    /// drop((page, numbers, server));
+    /// worker.join().unwrap();
+    /// ```
+    pub fn fallback(mut self, take: impl Fn(&Request<'_>, Responder) + Send + Sync + 'static) -> Server {
+        self.blueprint.routes.fallback = Some(Arc::new(move |request| give_away(request, &take)));
+        self
+    }
+
     /// Asks a check before each request to a path and to all below it: routes, folders, WebSockets, and what is not there. In the
     /// order of registration, until one answers. Socket.IO's own requests are not asked for; for these there are
     /// [`allow_request`](Server::allow_request) and [`on_connect`](crate::Namespace::on_connect). Preflights of CORS are not either.
@@ -200,7 +252,7 @@ impl Server {
     }
 }
 
-fn waiting<F>(
+pub(super) fn waiting<F>(
     handler: impl Fn(OwnedRequest) -> F + Send + Sync + 'static,
 ) -> Arc<dyn Fn(OwnedRequest) -> LocalAnswer<Streamed> + Send + Sync>
 where

@@ -7,7 +7,30 @@ pub(super) const SENTENCES: &[(&str, &str)] = &[
         "bind_shared",
         "Whether an address that another process of the same user serves is served beside it: for a hand-over to a new version.",
     ),
+    ("admin_bind", "Where operators are served, apart from clients: ADDR:PORT or unix:PATH."),
+    ("admin_token", "What operators send in Authorization: Bearer, for all but the probes."),
+    ("admin_user", "Name of the operator who logs in with a password, HTTP's basic authentication."),
+    ("admin_password", "The password of admin_user."),
+    ("admin_ui", "What Socket.IO's admin page is shown when it connects."),
+    ("admin_ui_auth", "Who may use that page."),
+    ("admin_ui_user", "The name to log in to that page with."),
+    (
+        "admin_ui_password",
+        "The password of admin_ui_user: a bcrypt hash of it, as Node's has it, or the password itself, of at least 8 characters.",
+    ),
+    ("admin_ui_read_only", "Whether that page only shows: what it asks to be done to sockets is not done."),
+    ("admin_ui_namespace", "The namespace that the page connects to."),
+    ("admin_ui_server_id", "What the page calls this process; two processes with one name are shown as one."),
+    (
+        "admin_tls",
+        "Whether admin_bind speaks TLS, with the certificates of tls_cert; a Unix socket never does.",
+    ),
+    (
+        "bus_required",
+        "Whether this server is of no use while a message queue is away: /readyz then says so, and a balancer sends clients to other processes.",
+    ),
     ("shards", "Shards, each a thread on a core of its own."),
+    ("pin_shards", "Whether each shard stays on its core, if there are as many cores."),
     ("io", "Which of the kernel's interfaces to use."),
     (
         "log",
@@ -26,13 +49,25 @@ pub(super) const SENTENCES: &[(&str, &str)] = &[
         "Lines of one kind that shardcast::log writes a second, ten times as many at once; a line says how many were left out.",
     ),
     ("path", "Path of the Engine.IO endpoint."),
+    (
+        "endpoint",
+        "Further endpoints: for each an entry with its path and what it has other than the main one, [[endpoint]] in a file.",
+    ),
     ("polling", "Whether clients may start with, or stay on, HTTP long-polling."),
     ("websocket", "Whether clients may use WebSocket."),
     ("allow_upgrades", "Whether a polling session is offered WebSocket."),
     ("ping_interval", "From one ping to the next."),
     ("ping_timeout", "How long a ping may go unanswered."),
+    (
+        "ping_grace",
+        "What clients are told beyond ping_interval: they wait so much longer for a ping before they give the connection up.",
+    ),
     ("upgrade_timeout", "How long an upgrade to WebSocket may take."),
     ("connect_timeout", "How long a session may stay without joining a namespace."),
+    (
+        "always_connect",
+        "Whether a client is told that it is connected before its connect handler is asked; one that is refused is disconnected then.",
+    ),
     (
         "max_http_buffer_size",
         "The largest message and the largest request body, in bytes, on either transport.",
@@ -95,6 +130,19 @@ pub(super) const SENTENCES: &[(&str, &str)] = &[
         "Bytes of messages that may wait for one broker while it is slow or away; beyond it they are refused, and an emit says so.",
     ),
     ("queue_message_bytes_max", "The largest message that a broker is sent, in bytes; it must take so much."),
+    (
+        "tls_cert",
+        "Certificates for TLS, PEM files, each with the chain that leads to a certificate that clients know.",
+    ),
+    ("tls_key", "The keys of the certificates, PEM files without a password, in the same order."),
+    (
+        "tls",
+        "Whether the TCP addresses of bind speak TLS only, or plain HTTP as well, told apart by a connection's first byte.",
+    ),
+    (
+        "tls_reload_interval",
+        "From one look at the files of tls_cert and tls_key to the next: those that have changed are read again.",
+    ),
     ("header_timeout", "How long a client may take for a request head, and for each part of a body."),
     ("head_bytes_max", "Bytes of a request's line and headers together; beyond it the answer is 431."),
     ("keep_alive_timeout", "How long an idle HTTP connection is kept."),
@@ -110,6 +158,23 @@ pub(super) const SENTENCES: &[(&str, &str)] = &[
         "routes_waiting_per_address_max",
         "The same on one shard for the clients of one address, an IPv6 network of 64 bits being one; those of this host and of Unix sockets are not counted, for they are a proxy's.",
     ),
+    (
+        "upload_bytes_max",
+        "Bytes of a request's body that a program's fallback may read while it comes; beyond it the answer is 413.",
+    ),
+    (
+        "api_tokens",
+        "Tokens of the HTTP API, each with what it may do: the token, of 32 characters at least, then the scopes emit, rooms, disconnect and read, then namespaces.",
+    ),
+    (
+        "api_bind",
+        "Where the HTTP API is served, at /api/v1/: admin, on admin_bind, or public, where clients connect.",
+    ),
+    (
+        "api_rate",
+        "Requests that one token of the HTTP API may make in a second, each request of a batch being one; beyond it the answer is 429 with Retry-After.",
+    ),
+    ("api_body_bytes_max", "Bytes of the body of a request to the HTTP API; beyond it the answer is 413."),
     ("ack_timeout", "How long the server waits for an acknowledgement unless the call says otherwise."),
     ("outbox_bytes_max", "Bytes one connection may be owed before it is closed as a slow consumer."),
     (
@@ -124,14 +189,52 @@ pub(super) const SENTENCES: &[(&str, &str)] = &[
         "flush_window",
         "How long messages may gather before they are sent: more throughput for later delivery.",
     ),
-    ("pending_bytes_max", "Bytes of events that may wait behind a socket's running asynchronous handler."),
+    (
+        "pending_bytes_max",
+        "Bytes of events that may wait behind a socket's running asynchronous handler; beyond it the session ends. The same for events of one client that handlers outside their shard have; beyond it the client is not read.",
+    ),
+    (
+        "outside_bytes_max",
+        "Bytes of events of all clients that handlers outside their shard may have, in the whole process; each shard has an equal part.",
+    ),
     (
         "concurrent_handlers_max",
         "Handlers of on_concurrent that run for one socket at a time; its later events wait then.",
     ),
     ("poll_packets_max", "Packets in one long-polling response."),
-    ("connections_max", "Connections one shard accepts; beyond it a new one is closed at once."),
+    (
+        "connections_max",
+        "Connections of clients in the whole process; beyond it a new one is closed at once.",
+    ),
+    (
+        "connections_per_address_max",
+        "Connections of one address, or of one IPv6 network of 64 bits, in the whole process; beyond it a new one is closed at once.",
+    ),
+    (
+        "handshakes_per_second_max",
+        "Sessions, and raw WebSockets, that one shard opens in a second, and as many at once; beyond it a handshake is answered 503 with Retry-After.",
+    ),
+    (
+        "lag_max",
+        "When what clients have sent waits for so long on a shard, or one turn of it takes so long, handshakes are answered 503 with Retry-After: newcomers wait before those who are here do.",
+    ),
+    (
+        "handoffs_per_second_max",
+        "Connections that one shard hands to others in a second, and as many at once: to the shard of their session, or that their shard_key chooses.",
+    ),
     ("sessions_max", "Sessions one shard opens; beyond it a handshake is answered 503 with Retry-After."),
+    (
+        "events_per_second_max",
+        "Messages that one client may send in a second, and as many at once after a pause: events, answers, packets that join and leave, frames of a raw WebSocket.",
+    ),
+    (
+        "bytes_per_second_max",
+        "The same in bytes; a message that is larger is taken, and the next waits for longer.",
+    ),
+    (
+        "rate_policy",
+        "What is done with a client that sends more than events_per_second_max or bytes_per_second_max.",
+    ),
     (
         "unjoined_sessions_max",
         "Sessions on one shard that have joined no namespace; beyond it, or beyond a quarter of sessions_max, the oldest of them are closed for newer ones.",
@@ -190,6 +293,10 @@ pub(super) const SENTENCES: &[(&str, &str)] = &[
     (
         "compression_threshold",
         "WebSocket payloads and HTTP bodies smaller than this many bytes are not compressed.",
+    ),
+    (
+        "drain_delay",
+        "How long a server that is asked to end by SIGTERM or [Handle::drain](crate::Handle::drain) goes on as before, while Handle::phase says that it drains: for a load balancer that has to notice first.",
     ),
     (
         "shutdown_spread",

@@ -1,6 +1,9 @@
 //! What tests and benches see and do inside a shard, past the seam. No release has any of it.
 
 #[cfg(test)]
+use std::collections::BTreeSet;
+
+#[cfg(test)]
 use crate::base::buffer::SharedFrame;
 #[cfg(test)]
 use crate::base::ids::Sid;
@@ -8,12 +11,19 @@ use crate::base::ids::Sid;
 use crate::base::slab::Key;
 #[cfg(test)]
 use crate::base::time::Time;
+#[cfg(test)]
+use crate::message::peer::Door;
 use crate::shard::run::Shard;
+#[cfg(test)]
+use crate::shard::value::connection::Kind;
 #[cfg(test)]
 use crate::shard::value::effect::Deferred;
 #[cfg(test)]
+use crate::shard::value::endpoint::MAIN;
+#[cfg(test)]
+use crate::shard::value::kinds::Speech;
+#[cfg(test)]
 use crate::shard::value::session::CloseReason;
-
 #[cfg(test)]
 impl Shard {
     /// How many entries each table has that belong to clients.
@@ -44,6 +54,19 @@ impl Shard {
         ]
     }
 
+    /// The sockets of the configuration's own endpoint that are let in: namespace, id and rooms, the own one among them.
+    pub(crate) fn open_sockets(&self) -> Vec<(String, String, BTreeSet<String>)> {
+        let core = self.core.borrow();
+        let tables = &core.tables;
+        let described = tables.sockets.keys().filter_map(|key| {
+            let socket = tables.sockets.get(key).filter(|socket| socket.state.is_told())?;
+            let namespace = &tables.namespaces[socket.namespace].namespace;
+            let rooms = tables.rooms_of(key).into_iter().collect();
+            (namespace.endpoint == MAIN).then(|| (namespace.name.to_string(), socket.sid.to_string(), rooms))
+        });
+        described.collect()
+    }
+
     /// Fails unless what is counted is what there is.
     pub(crate) fn check_counts(&self) {
         let core = self.core.borrow();
@@ -57,6 +80,79 @@ impl Shard {
             core.tables.intake.partial_bytes, partial,
             "bytes of what is not whole are counted otherwise"
         );
+        drop(core);
+        self.check_gauges();
+        self.check_sums();
+    }
+
+    /// Fails unless what is there now is what the gauges say.
+    fn check_gauges(&self) {
+        let core = self.core.borrow();
+        let (tables, counters) = (&core.tables, &core.tables.env.counters);
+        let meters = &counters.meters;
+        let connections = tables.connections.keys().filter_map(|key| tables.connections.get(key));
+        let public: Vec<_> = connections.filter(|connection| connection.door == Door::Public).collect();
+        assert_eq!(counters.connections.get(), public.len() as u64, "connections");
+        let websockets = public.iter().filter(|connection| matches!(connection.kind, Kind::WebSocket(_)));
+        assert_eq!(meters.connections_websocket.get(), websockets.count() as u64, "WebSockets");
+        let mut spoken = vec![0; Speech::LABELS.len()];
+        for session in tables.sessions.keys().filter_map(|key| tables.sessions.get(key)) {
+            spoken[session.speech() as usize] += u64::from(!session.is_over);
+        }
+        assert_eq!(meters.sessions.each().map(|(_, count)| count).collect::<Vec<_>>(), spoken, "sessions");
+        let sockets: Vec<_> = tables.sockets.keys().filter_map(|key| tables.sockets.get(key)).collect();
+        let open = sockets.iter().filter(|socket| socket.state.is_told()).count() as u64;
+        assert_eq!(counters.sockets.get(), open, "sockets");
+        let by_namespace = meters.namespaces.get().into_iter().flatten().map(|one| one.sockets.get());
+        assert_eq!(by_namespace.sum::<u64>(), open, "sockets of namespaces");
+        let waiting = sockets.iter().filter_map(|socket| Some(socket.extra.as_ref()?.waiting.len() as u64));
+        assert_eq!(meters.events_waiting.get(), waiting.sum::<u64>(), "events that wait");
+    }
+
+    /// Fails unless what came is what is there and what went, and what is told apart is what there is in all.
+    fn check_sums(&self) {
+        let core = self.core.borrow();
+        let counters = &core.tables.env.counters;
+        let meters = &counters.meters;
+        let namespaces = || meters.namespaces.get().into_iter().flatten();
+        for (what, one, other) in [
+            (
+                "connections: opened, and open, closed or given away",
+                meters.connections_opened.get(),
+                counters.connections.get() + meters.connections_closed.sum() + counters.handoffs.get(),
+            ),
+            ("sessions: all, by speech", counters.sessions.get(), meters.sessions.sum()),
+            (
+                "sessions: opened, and open or closed",
+                meters.sessions_opened.sum(),
+                counters.sessions.get() + counters.sessions_closed().map(|(_, count)| count).sum::<u64>(),
+            ),
+            (
+                "sockets: connected, and there or disconnected",
+                meters.sockets_connected.get(),
+                counters.sockets.get() + meters.sockets_disconnected.sum(),
+            ),
+            (
+                "sockets: connected, by namespace",
+                meters.sockets_connected.get(),
+                namespaces().map(|one| one.connected.get()).sum(),
+            ),
+            (
+                "events: received, and handled or waiting",
+                counters.events_received.get(),
+                meters.events.sum() + meters.events_waiting.get(),
+            ),
+            ("refused requests, by reason", counters.requests_refused.get(), meters.requests_refused.sum()),
+            (
+                "refused connections, by reason",
+                counters.connections_refused.get(),
+                meters.connections_refused.sum(),
+            ),
+            ("dropped messages, by policy", counters.messages_dropped.get(), meters.dropped.sum()),
+            ("slow clients closed, by bound", counters.slow_consumers_closed.get(), meters.kicks.sum()),
+        ] {
+            assert_eq!(one, other, "{what}");
+        }
     }
 
     /// Everything that a connection is owed.
@@ -130,7 +226,7 @@ impl Shard {
 #[cfg(feature = "bench-support")]
 impl Shard {
     /// Gives everybody a new share: what a turn's end does, without the rest of it.
-    pub(crate) fn begin_turn(&mut self) {
+    pub(crate) fn give_new_shares(&mut self) {
         self.core.borrow_mut().tables.new_turn();
     }
 
@@ -140,7 +236,7 @@ impl Shard {
         target: &crate::message::target::Target,
         frame: &crate::base::buffer::SharedFrame,
     ) -> u64 {
-        let event = crate::shard::table::delivery::Event { frame, offset: None, id: None };
+        let event = crate::shard::table::delivery::Event { frame, offset: None, id: None, published: 0 };
         let outcome = self.core.borrow_mut().tables.deliver_local(0, target, None, event);
         outcome.sent + outcome.queued
     }

@@ -31,7 +31,7 @@ mod table;
 pub(crate) mod user;
 pub(crate) mod value;
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,11 +40,10 @@ use std::time::Duration;
 use crate::base::guard::discard;
 use crate::base::slab::Key;
 use crate::base::time::Time;
-use crate::config::EndpointSettings;
 use crate::mesh::ShardMessage;
-use crate::message::peer::{Arrival, Peer};
-use crate::shard::core::Core;
+use crate::message::peer::{Arrival, Door};
 pub(crate) use crate::shard::core::CoreParts;
+use crate::shard::core::{Core, StaysOnTheThreadOfItsShard};
 use crate::shard::feature::states::StateTable;
 pub(crate) use crate::shard::run::Shard;
 use crate::shard::user::app::{self, App, EndpointHandlers, is_pattern};
@@ -66,11 +65,21 @@ impl Shard {
             app.endpoints.push(EndpointHandlers::new(parts.config.engine.clone()));
         }
         let watch = Watch::new(Arc::clone(&parts.clock), parts.config.slow_handler);
+        let stopwatch = Arc::clone(&parts.stopwatch);
         let mut tables: Vec<_> = app.endpoints.iter().map(|endpoint| endpoint.table(&parts.config)).collect();
-        let settings = EndpointSettings::new(&parts.config);
-        tables.extend(app.routes.drain(..).map(|options| EndpointTable::of_route(options, settings)));
+        let routes = app.routes.drain(..);
+        tables.extend(routes.map(|(options, settings)| EndpointTable::of_route(options, settings)));
+        let own_counters =
+            tables.iter().filter(|table| !table.is_route).map(|table| Arc::clone(&table.counters));
+        // A shard is made once, so nobody has set them before.
+        let _ = parts.counters.endpoints.set(own_counters.collect());
+        parts.counters.meters.name_namespaces(app.namespaces.iter().map(|handlers| {
+            let path = tables.get(usize::from(handlers.endpoint)).map(|table| table.options.path.as_str());
+            (path.unwrap_or_default(), handlers.name.as_str())
+        }));
         let mut core = Core::new(parts, tables);
         core.tables.partial_part();
+        core.tables.bound_outside();
         core.tables.env.signer = app.signer.clone().map(Rc::new);
         if core.recovery.is_on {
             core.tables.mesh.begin_relaying();
@@ -92,7 +101,7 @@ impl Shard {
                 }
             }
         }
-        let (core, app) = (Rc::new(RefCell::new(core)), Rc::new(app));
+        let (core, app) = (Rc::new(StaysOnTheThreadOfItsShard::new(core)), Rc::new(app));
         let mut shard = Shard {
             core,
             app,
@@ -100,6 +109,8 @@ impl Shard {
             due: Vec::new(),
             is_settling: false,
             watch,
+            stopwatch,
+            timed_at: Cell::new(Time::NEVER),
             running: None,
         };
         shard.start_tickers();
@@ -107,26 +118,28 @@ impl Shard {
     }
 
     /// A connection was accepted, and no wire is left that its place had before.
-    fn begin_connection(&mut self, peer: Peer, now: Time) -> Option<Key> {
+    fn begin_connection(&mut self, arrival: Arrival, now: Time) -> Option<Key> {
         let mut core = self.core.borrow_mut();
         core.tables.env.now = now;
-        if !core.tables.env.config.proxy_protocol {
-            return core.tables.open_connection(peer);
+        if core.tables.env.config.proxy_protocol && arrival.door == Door::Public {
+            return core.tables.open_proxied(arrival);
         }
-        core.tables.open_proxied(peer)
+        core.tables.accept_connection(arrival)
     }
 
     /// A connection came from another shard with what was read there. It is like one that was accepted and
     /// has already sent `unread`; `owed` is written first. Without either, it was just accepted, for this shard.
     fn adopt(&mut self, arrival: Arrival, owed: &[u8], unread: &[u8], now: Time) -> Option<Key> {
         if owed.is_empty() && unread.is_empty() {
-            return self.begin_connection(arrival.peer, now);
+            return self.begin_connection(arrival, now);
         }
         let mut core = self.core.borrow_mut();
         core.tables.env.now = now;
-        let key = core.tables.open_connection(arrival.peer)?;
+        // It has its place among those of the process: it was here before it was handed over.
+        let key = core.tables.open_within(arrival, usize::MAX)?;
+        core.tables.count_opened(key);
+        core.tables.hold(key, usize::MAX);
         if let Some(http) = core.tables.http_mut(key) {
-            http.moves = arrival.moves;
             http.has_moved = true;
         }
         if !owed.is_empty() {
@@ -135,9 +148,17 @@ impl Shard {
         Some(key)
     }
 
+    /// A connection's host speaks TLS on it: what comes from here on is as secure as `https`.
+    pub(crate) fn secured(&mut self, connection: Key) {
+        if let Some(connection) = self.core.borrow_mut().tables.connections.get_mut(connection) {
+            connection.is_secure = true;
+        }
+    }
+
     /// The peer closed a connection, or its wire broke.
     pub(crate) fn closed(&mut self, connection: Key, now: Time) {
         self.work(now, |shard| {
+            shard.core.borrow_mut().tables.note_peer_gone(connection);
             let is_postponed = shard.core.borrow_mut().tables.postpone_end(connection, WireEnd::Closed);
             if !is_postponed {
                 shard.connection_lost(connection);
@@ -148,6 +169,7 @@ impl Shard {
     /// The peer has said all it will. An HTTP client may still read the answer that it is owed.
     pub(crate) fn ended(&mut self, connection: Key, now: Time) {
         self.work(now, |shard| {
+            shard.core.borrow_mut().tables.note_peer_gone(connection);
             let is_postponed = shard.core.borrow_mut().tables.postpone_end(connection, WireEnd::Ended);
             if !is_postponed {
                 shard.connection_ended(connection);
@@ -196,8 +218,14 @@ impl Shard {
             ShardMessage::StateNews(news) => shard.core.borrow_mut().states().hear(news),
             ShardMessage::TellStates => shard.core.borrow_mut().states().tell_digests(),
             ShardMessage::Ack(answer) => shard.answer_ack(*answer),
+            ShardMessage::Errands(errands) => shard.run_errands(*errands),
             ShardMessage::File(answer) => shard.core.borrow_mut().tables.deliver_file(*answer),
             ShardMessage::Trace { sid, is_on } => shard.core.borrow_mut().tables.trace(&sid, is_on),
+            ShardMessage::Settings(config) => {
+                shard.watch.allow(config.slow_handler);
+                shard.core.borrow_mut().tables.renew(config);
+            }
+            ShardMessage::Pulse(pulse) => pulse.answer(shard.core.borrow().tables.env.id),
             ShardMessage::Shutdown => shard.ask_to_stop(),
             ShardMessage::StopInTurn(number) => shard.heed_stops(number),
             ShardMessage::Handoff(_) => {
@@ -236,12 +264,16 @@ impl Shard {
             .min(core.ticks.due)
             .min(core.states.next_flush())
             .min(core.recovery.next())
+            .min(core.tables.outside.leaving.front().map_or(Time::NEVER, |(until, _)| *until))
             .min(core.tables.next_owed_check())
     }
 
     /// Time passed: everything due is done.
     pub(crate) fn handle_timeout(&mut self, now: Time) {
         let late = now.since(self.next_timeout());
+        if self.next_timeout() <= now {
+            self.core.borrow().tables.meters().lag.record_nanos(late.as_nanos() as u64);
+        }
         let stall = if late > STALL_MIN { late } else { Duration::ZERO };
         self.work(now, |shard| {
             shard.run_ticks();
@@ -251,6 +283,7 @@ impl Shard {
             shard.core.borrow_mut().inquiries().walk_on();
             shard.core.borrow_mut().states().flush();
             shard.core.borrow_mut().expire_lost();
+            shard.core.borrow_mut().expire_leaving();
             shard.shed_if_due();
             let mut due = std::mem::take(&mut shard.due);
             shard.core.borrow_mut().tables.wheel.expire(now, &mut due);
@@ -258,6 +291,7 @@ impl Shard {
                 match owner {
                     TimerOwner::Connection(key) => shard.connection_timeout(key, deadline, stall),
                     TimerOwner::Session(key) => shard.session_timeout(key, deadline, stall),
+                    TimerOwner::Pace(key) => shard.core.borrow_mut().tables.let_on(key),
                     TimerOwner::Drain => shard.drain_timeout(),
                     TimerOwner::Expiry(key) => shard.expiry_timeout(key, deadline),
                     TimerOwner::Recovery(key) => shard.recovery_timeout(key),
@@ -277,13 +311,46 @@ impl Shard {
         self.core.borrow().tables.connections.len() == 0
     }
 
+    /// The host waits no longer: what is still there of connections is cut.
+    pub(crate) fn note_done(&self, cut: usize) {
+        let core = self.core.borrow();
+        let cut = cut + core.tables.connections.len();
+        core.tables.mesh.life.note_done(cut, core.tables.env.now);
+    }
+
     /// Whether the shard was asked to stop, and its sessions have ended.
     pub(crate) fn has_drained(&self) -> bool {
         self.core.borrow().tables.has_drained()
     }
 
-    /// The shard's thread has worked for so long since it last slept.
-    pub(crate) fn count_busy(&self, busy: Duration) {
-        self.core.borrow().tables.env.counters.busy_micros.add(busy.as_micros() as u64);
+    /// The shard's thread is awake: a turn begins at this time of the process' clock, which is finer than `now`.
+    pub(crate) fn begin_turn(&self, at: Duration) {
+        self.core.borrow_mut().tables.turn_times.began = at.as_nanos() as u64;
+    }
+
+    /// The turn's work is done.
+    pub(crate) fn count_busy(&self, at: Duration) {
+        let core = self.core.borrow();
+        let busy = (at.as_nanos() as u64).saturating_sub(core.tables.turn_times.began);
+        core.tables.env.counters.busy_micros.add(busy / 1000);
+        core.tables.meters().turn.record_nanos(busy);
+        drop(core);
+        self.note_held(Duration::from_nanos(busy));
+    }
+
+    /// A turn, or a part of it, took so long.
+    pub(crate) fn note_held(&self, busy: Duration) {
+        let mut core = self.core.borrow_mut();
+        // The time that the tables know is that of the turn's beginning.
+        let now = core.tables.env.now + busy;
+        core.tables.note_lag(busy, now);
+    }
+
+    /// What the turn has queued was sent, if no connection waits for that.
+    pub(crate) fn count_sent(&self, at: Duration) {
+        let mut core = self.core.borrow_mut();
+        if !core.tables.turn_times.fan_outs.is_empty() && self.unflushed.is_empty() {
+            core.tables.count_fan_outs(at.as_nanos() as u64);
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::mesh::{Handoff, InboxReceiver, ShardMessage};
 use crate::message::files::FileAnswer;
-use crate::message::peer::{Arrival, Peer};
+use crate::message::peer::Arrival;
 use crate::shard::core::Core;
 use crate::shard::run::Shard;
 use crate::shard::user::current::with_current;
@@ -135,9 +135,14 @@ fn with_many<const N: usize, R>(outbox: &Outbox, work: impl FnOnce(&[IoSlice<'_>
 // What comes in.
 impl Shard {
     /// A connection was accepted. `None`: there are too many, close it.
-    pub(crate) fn open(&mut self, peer: Peer, now: Time, wires: &mut impl Wires) -> Option<Key> {
+    pub(crate) fn open(
+        &mut self,
+        arrival: impl Into<Arrival>,
+        now: Time,
+        wires: &mut impl Wires,
+    ) -> Option<Key> {
         self.clear_places(wires);
-        self.begin_connection(peer, now)
+        self.begin_connection(arrival.into(), now)
     }
 
     /// Does what is noted for wires of connections that have ended, before a new one is given the place of one of them: a host
@@ -183,6 +188,7 @@ impl Shard {
 
     /// A message from the inbox. One that brings a connection is for this file, any other for the tables.
     pub(crate) fn take_message(&mut self, message: ShardMessage, now: Time, wires: &mut impl Wires) {
+        self.core.borrow().tables.meters().mesh_messages.add(1);
         let ShardMessage::Handoff(handoff) = message else { return self.deliver(message, now) };
         let Handoff { wire, arrival, owed, mut unread } = *handoff;
         self.clear_places(wires);
@@ -293,12 +299,16 @@ impl Shard {
         let mut core = self.core.borrow_mut();
         core.tables.env.counters.owed_bytes.set(core.tables.owed.bytes() as u64);
         core.tables.env.counters.partial_bytes.set(core.tables.intake.partial_bytes as u64);
+        if core.recovery.is_on {
+            core.tables.meters().lost_sockets.set(core.recovery.lost_now as u64);
+        }
         core.tables.new_turn();
         self.unflushed.extend(&core.tables.effects.dirty);
         core.tables.effects.dirty.clear();
     }
 
     fn ring_bells(&mut self, wires: &mut impl Wires) {
+        self.tell_turn_end();
         let mut core = self.core.borrow_mut();
         for shard in core.tables.bells.drain(..) {
             wires.ring_bell(shard);

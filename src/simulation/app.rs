@@ -1,12 +1,17 @@
 //! The handlers that the simulated clients talk to.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::base::ids::Sid;
 use crate::config::engine::EngineOptions;
+use crate::config::{Config, EndpointSettings};
 use crate::message::inquiry::AckError;
+use crate::protocol::http::method::Method;
 use crate::protocol::socketio::binary::Binary;
 use crate::protocol::socketio::event::{Args, ArgsError};
+use crate::server::Server;
+use crate::server::admin_ui::Apart;
 use crate::server::handle::Handle;
 use crate::server::namespace::Namespace;
 use crate::shard::user::ack::Ack;
@@ -15,13 +20,18 @@ use crate::shard::user::app::EndpointHandlers;
 use crate::shard::user::context::Context;
 use crate::shard::user::found::Found;
 use crate::shard::user::gathering::Answers;
+use crate::shard::user::owned_request::OwnedRequest;
+use crate::shard::user::request::Request;
 use crate::shard::user::servers::ServerContext;
 use crate::shard::user::shard_info::ShardInfo;
+use crate::shard::user::site::Site;
 use crate::shard::user::sleep::sleep;
 use crate::shard::user::socket::{Emitted, Socket};
+use crate::shard::user::streamed::Streamed;
 use crate::shard::value::answer::Answer;
 use crate::shard::value::endpoint::MAIN;
 use crate::shard::value::error::Refused;
+use crate::shard::value::route::BodyError;
 use crate::shard::value::state::StateRoom;
 
 /// The path of a second endpoint, for worlds that have one.
@@ -34,15 +44,61 @@ pub(super) fn app(shard: ShardInfo) -> App {
     app
 }
 
-/// The same namespaces at two endpoints.
-pub(super) fn app_at_two_endpoints(shard: ShardInfo, options: &EngineOptions) -> App {
+/// The settings of the second endpoint: it recovers its clients or does not, apart from the first.
+pub(super) fn settings_of_second(has_recovery: bool, config: &Config) -> EndpointSettings {
+    let recovery_max_disconnection = Duration::from_secs(if has_recovery { 30 } else { 0 });
+    EndpointSettings { recovery_max_disconnection, ..EndpointSettings::new(config) }
+}
+
+/// The same namespaces at two endpoints, of which the second has settings of its own, if it is given any.
+pub(super) fn app_at_two_endpoints(
+    shard: ShardInfo,
+    options: &EngineOptions,
+    second_settings: Option<EndpointSettings>,
+) -> App {
     let second = EngineOptions { path: SECOND_PATH.to_owned(), ..options.clone() };
-    let mut app = App::default();
-    for (number, options) in (MAIN..).zip([options.clone(), second]) {
-        app.endpoints.push(EndpointHandlers::new(options));
+    let mut app = App { site: site(shard), ..App::default() };
+    let endpoints = [(options.clone(), None), (second, second_settings)];
+    for (number, (options, settings)) in (MAIN..).zip(endpoints) {
+        app.endpoints.push(EndpointHandlers { settings, ..EndpointHandlers::new(options) });
         add_namespaces(&mut app, shard, number);
     }
     app
+}
+
+/// The namespace of Socket.IO's admin page beside them.
+pub(super) fn add_admin_ui(app: &mut App, shard: ShardInfo, admin_ui: &Apart) {
+    let build =
+        Namespace::build("/admin", shard, Handle::default(), |io: &mut Namespace<'_>| admin_ui.register(io));
+    app.add_namespace(build.expect("every handler is there once")).expect("no other has this name");
+}
+
+/// Routes that wait, and whose bodies come and go piece by piece.
+fn site(shard: ShardInfo) -> Rc<Site> {
+    let server = Server::new(Config::default())
+        .route_async("/later", |request: OwnedRequest| async move {
+            let millis = request.query("ms").and_then(|text| text.parse().ok());
+            sleep(Duration::from_millis(millis.unwrap_or_default())).await;
+            request.query("what").unwrap_or_default().into_owned()
+        })
+        .route("/lines", |request: &Request<'_>| {
+            let count = request.query("count").and_then(|text| text.parse::<usize>().ok());
+            Streamed::new("text/plain", move |mut body| async move {
+                for number in 0..count.unwrap_or_default() {
+                    body.send(format!("{number:0>99}\n")).await?;
+                }
+                Ok(())
+            })
+        })
+        .route_upload(Method::Post, "/upload", 1 << 20, |mut request: OwnedRequest| async move {
+            let mut bytes = 0;
+            while let Some(piece) = request.chunk().await? {
+                bytes += piece.len();
+            }
+            Ok::<_, BodyError>(bytes.to_string())
+        });
+    let parts = server.into_parts().expect("every route is there once");
+    (parts.app)(shard).expect("every route is there once").site
 }
 
 fn add_namespaces(app: &mut App, shard: ShardInfo, endpoint: u8) {
@@ -112,6 +168,18 @@ fn rooms(io: &mut Namespace) {
     });
     io.on_async("scatter", |socket: Socket, room: String| async move {
         Ok::<_, AckError>(socket.close_room(room).await?.is_complete())
+    });
+    io.on_async(
+        "move_and_wait",
+        |socket: Socket, room: String, hall: String, message: serde_json::Value| async move {
+            let moved = socket.to(room).join(&hall).await?;
+            socket.to(&hall).emit("news", message);
+            Ok::<_, AckError>((moved.is_complete(), socket.to(&hall).leave(&hall).await?.is_complete()))
+        },
+    );
+    io.on_async("throw_and_look", |socket: Socket, room: String| async move {
+        let thrown = socket.to(&room).disconnect().await?;
+        Ok::<_, AckError>((thrown.is_complete(), socket.to(room).ids().await?))
     });
     io.on_async("throw", |socket: Socket, room: String| async move {
         Ok::<_, AckError>(socket.to(room).disconnect().await?.is_complete())

@@ -639,7 +639,7 @@ fn a_shard_that_relays_and_is_stuck_keeps_nobody_from_stopping() {
 
 #[test]
 fn a_shutdown_may_be_spread_over_time() {
-    let config = Config { shutdown_spread: Duration::from_secs(10), ..Config::default() };
+    let config = Config { shutdown_spread: Some(Duration::from_secs(10)), ..Config::default() };
     let mut simulation = Simulation::new(5, Weather { config, ..weather(2) });
     let clients: Vec<usize> =
         (0..40).map(|number| simulation.connect(if number % 2 == 0 { WEBSOCKET } else { POLLING })).collect();

@@ -42,13 +42,14 @@ enum End {
     Reset,
 }
 
-const ENDS: [End; 11] = [
+const ENDS: [End; 12] = [
     End::Server(CloseReason::ServerDisconnect),
     End::Server(CloseReason::ForcedClose),
     End::Server(CloseReason::ParseError),
     End::Server(CloseReason::TransportError),
     End::Server(CloseReason::PingTimeout),
     End::Server(CloseReason::SlowConsumer),
+    End::Server(CloseReason::RateExceeded),
     End::Close,
     End::Kick,
     End::Shutdown,

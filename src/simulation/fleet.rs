@@ -1,7 +1,7 @@
 //! Several processes at one broker: worlds with a hub each, on one clock.
 //!
-//! The broker is the exchange in memory, seen through connections that delay what they carry, break with a batch half sent, stall,
-//! and lose the broker itself. What a broken connection had still under way may arrive later, as it does from a kernel's buffer.
+//! The broker (`broker`) is seen through connections that delay what they carry, break with a batch half sent, stall, and lose the
+//! broker itself. What a broken connection had still under way may arrive later, as it does from a kernel's buffer.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -12,12 +12,13 @@ use std::time::Duration;
 use crate::base::ids::NodeTag;
 use crate::base::time::Time;
 use crate::bus::hub::{Answering, Hub, HubParts, Identity};
-use crate::bus::memory::{Exchange, Link as Connection, SLOTS};
+use crate::bus::memory::{Link as Connection, SLOTS};
 use crate::bus::{Delivery, Fault, Post};
-use crate::mesh::link::{ROOM_SLOTS, Said};
+use crate::mesh::link::Said;
 use crate::message::inquiry::AckError;
 use crate::simulation::Simulation;
-use crate::simulation::app::{SECOND_PATH, app_at_two_endpoints};
+use crate::simulation::app::{SECOND_PATH, app_at_two_endpoints, settings_of_second};
+use crate::simulation::broker::{Broker, Reading};
 use crate::simulation::world::{Random, Weather};
 
 /// Messages that are sent at once, as by the companion thread.
@@ -34,6 +35,7 @@ pub(super) struct Node {
     pub(super) simulation: Simulation,
     pub(super) hub: Hub,
     connection: Option<Connection>,
+    reading: Reading,
     /// Taken from the hub and not acknowledged.
     batch: Vec<Post>,
     /// How many of the batch have reached the broker.
@@ -56,7 +58,7 @@ pub(super) struct Node {
 pub(super) struct Fleet {
     pub(super) now: Time,
     pub(super) nodes: Vec<Node>,
-    exchange: Exchange,
+    broker: Broker,
     random: Random,
     seed: u64,
     weather: Weather,
@@ -75,7 +77,10 @@ impl Node {
     fn new(seed: u64, number: usize, weather: &Weather) -> Node {
         let weather = Weather { node: Some(tag(number)), ..weather.clone() };
         let options = weather.config.engine.clone();
-        let app = move |shard| app_at_two_endpoints(shard, &options);
+        // As the first, or with a recovery of its own: all processes alike.
+        let mut choice = Random::new(seed ^ 0x2ec0);
+        let second = choice.chance(60).then(|| settings_of_second(choice.chance(50), &weather.config));
+        let app = move |shard| app_at_two_endpoints(shard, &options, second);
         let simulation = Simulation::with(seed ^ (number as u64) << 40, weather, app);
         let (link, _) = simulation.world.line.as_ref().expect("it is one of several");
         let hub = Hub::new(HubParts {
@@ -96,6 +101,7 @@ impl Node {
             simulation,
             hub,
             connection: None,
+            reading: Reading::default(),
             batch: Vec::new(),
             carried: 0,
             send_at: Time(0),
@@ -150,7 +156,7 @@ impl Fleet {
             nodes: (0..len).map(|number| Node::new(seed, number, weather)).collect(),
             seed,
             weather: weather.clone(),
-            exchange: Exchange::default(),
+            broker: Broker::default(),
             random: Random::new(seed ^ 0xf1ee7),
             delay_max,
             late: VecDeque::new(),
@@ -158,11 +164,21 @@ impl Fleet {
         }
     }
 
+    /// The same, at a broker that keeps what it was given.
+    pub(super) fn keeping(seed: u64, len: usize, weather: &Weather, delay_max: usize) -> Fleet {
+        Fleet { broker: Broker::keeping(), ..Fleet::new(seed, len, weather, delay_max) }
+    }
+
+    pub(super) fn keeps(&self) -> bool {
+        self.broker.keeps()
+    }
+
     /// Another process starts.
     pub(super) fn start(&mut self) -> usize {
         let number = self.nodes.len();
         let mut node = Node::new(self.seed, number, &self.weather);
         node.trouble(self.now);
+        node.reading = self.broker.at_the_end();
         self.nodes.push(node);
         number
     }
@@ -179,7 +195,7 @@ impl Fleet {
             let mut posts = node.batch.split_off(node.carried);
             posts.extend(node.hub.posts().drain(..));
             // A connection that is broken already takes nothing.
-            let _ = self.exchange.publish(connection, &posts);
+            let _ = self.broker.publish(connection, &posts);
         }
         if !says_so {
             self.cut(number);
@@ -243,16 +259,19 @@ impl Fleet {
     }
 
     fn connect(&mut self, number: usize) {
-        let Fleet { exchange, nodes, now, random, .. } = self;
+        let Fleet { broker, nodes, now, random, .. } = self;
         let node = &mut nodes[number];
         if node.connect_at.max(node.cut_off_until) > *now {
             return;
         }
         node.connect_at = *now + Duration::from_millis(25 + random.below(475) as u64);
-        let Ok(connection) = exchange.connect() else { return };
-        node.hub.has_missed_some();
+        let Ok(connection) = broker.connect() else { return };
+        if !broker.keeps() {
+            node.hub.has_missed_some();
+        }
         let channels = node.hub.connected(*now);
-        exchange.subscribe(connection, &channels, &[]).expect("it is up");
+        node.reading.wants_nothing();
+        broker.subscribe(connection, &mut node.reading, (&channels, &[])).expect("it is up");
         node.connection = Some(connection);
         node.set_up(true);
         node.trouble(*now);
@@ -261,14 +280,14 @@ impl Fleet {
 
     /// Takes what has arrived, or a part of it.
     fn hear(&mut self, number: usize, connection: Connection) -> Result<(), Fault> {
-        let Fleet { exchange, nodes, now, random, delay_max, .. } = self;
+        let Fleet { broker, nodes, now, random, delay_max, .. } = self;
         let node = &mut nodes[number];
         if node.read_at > *now {
             return Ok(());
         }
         let mut count = 1 + random.below(READ_AT_ONCE_MAX);
         while count > 0
-            && let Some(delivery) = exchange.take(connection)?
+            && let Some(delivery) = broker.take(connection, &mut node.reading)?
         {
             node.hub.receive(&delivery, *now);
             count -= 1;
@@ -279,13 +298,13 @@ impl Fleet {
 
     /// Sends what waits, or a part of it. As the companion thread, it does nothing else meanwhile.
     fn speak(&mut self, number: usize, connection: Connection) -> Result<(), Fault> {
-        let Fleet { exchange, nodes, now, random, delay_max, .. } = self;
+        let Fleet { broker, nodes, now, random, delay_max, .. } = self;
         let node = &mut nodes[number];
         if node.batch.is_empty() || node.hub.is_holding() {
             node.hear_answers();
             node.hub.handle_timeout(*now);
             if let Some(hello) = node.hub.take_hello() {
-                exchange.publish(connection, &[hello])?;
+                broker.publish(connection, &[hello])?;
             }
             let (_, said) = node.simulation.world.line.as_ref().expect("it is one of several");
             while !node.hub.is_holding()
@@ -295,7 +314,7 @@ impl Fleet {
                 node.hub.say(&said, *now);
             }
             let (add, remove) = node.hub.take_subscriptions(*now);
-            exchange.subscribe(connection, &add, &remove)?;
+            broker.subscribe(connection, &mut node.reading, (&add, &remove))?;
             if !node.hub.is_holding() && node.batch.is_empty() {
                 let count = node.hub.posts().len().min(BATCH_MAX);
                 node.batch.extend(node.hub.posts().drain(..count));
@@ -307,7 +326,7 @@ impl Fleet {
         }
         let left = node.batch.len() - node.carried;
         let count = if left > 0 { 1 + random.below(left) } else { 0 };
-        exchange.publish(connection, &node.batch[node.carried..node.carried + count])?;
+        broker.publish(connection, &node.batch[node.carried..node.carried + count])?;
         node.carried += count;
         node.send_at = *now + Duration::from_millis(random.below(*delay_max + 1) as u64);
         if node.carried == node.batch.len() && random.chance(80) {
@@ -319,10 +338,10 @@ impl Fleet {
 
     /// The connection is over. Its batch is sent again on the next, whatever the broker has of it.
     fn lose(&mut self, number: usize) {
-        let Fleet { exchange, nodes, now, .. } = self;
+        let Fleet { broker, nodes, now, .. } = self;
         let node = &mut nodes[number];
         if let Some(connection) = node.connection.take() {
-            exchange.disconnect(connection);
+            broker.disconnect(connection);
             node.hub.disconnected();
             node.answering.clear();
             node.set_up(false);
@@ -340,7 +359,7 @@ impl Fleet {
             let at = *now + Duration::from_millis(random.below(2000) as u64);
             late.extend(rest[..count].iter().map(|post| (at, post.clone())));
         }
-        self.exchange.cut(connection, "the simulation breaks it");
+        self.broker.cut(connection);
         self.nodes[number].trouble(self.now);
     }
 
@@ -367,15 +386,15 @@ impl Fleet {
 
     /// The broker goes away.
     pub(super) fn stop_broker(&mut self) {
-        self.exchange.stop();
+        self.broker.stop();
         self.late.clear();
         let now = self.now;
         self.nodes.iter_mut().filter(|node| node.is_alive()).for_each(|node| node.trouble(now));
     }
 
-    /// It is there again, and knows nothing.
+    /// It is there again, and knows nothing, unless it keeps what it was given.
     pub(super) fn start_broker(&mut self) {
-        self.exchange.start();
+        self.broker.start();
     }
 
     /// Something arrives at a process that nobody of the fleet has said.
@@ -390,12 +409,17 @@ impl Fleet {
         {
             let connection = match self.late_connection {
                 Some(connection) => Ok(connection),
-                None => self.exchange.connect(),
+                None => self.broker.connect(),
             };
             let Ok(connection) = connection else { continue };
-            let is_carried = self.exchange.publish(connection, &[post]).is_ok();
+            let is_carried = self.broker.publish(connection, &[post]).is_ok();
             self.late_connection = is_carried.then_some(connection);
         }
+    }
+
+    /// Whether all processes have a connection now, and nothing holds up what it carries.
+    pub(super) fn is_whole(&self) -> bool {
+        self.nodes.iter().all(|node| node.connection.is_some() && node.stalled_until <= self.now)
     }
 
     /// How many others each process knows.
@@ -411,8 +435,7 @@ impl Fleet {
             // Values of state rooms are compared every few seconds, so something of that may wait.
             let rest = std::iter::from_fn(|| said.next()).filter(|said| !matches!(said, Said::State(_)));
             assert_eq!((rest.count(), said.waiting_bytes()), (0, 0), "node {number} has said all");
-            let held = (0..ROOM_SLOTS).filter(|slot| link.interests.is_held(*slot as u16)).count();
-            let tables = (held, node.hub.subscriptions.heard(), node.hub.questions.len());
+            let tables = (link.interests.held(), node.hub.subscriptions.heard(), node.hub.questions.len());
             assert_eq!(tables, (0, 0, 0), "node {number} hears rooms or waits for answers");
             let stats = link.snapshot();
             assert_eq!((stats.lost, stats.unreadable, stats.refused), (0, 0, 0), "node {number}");

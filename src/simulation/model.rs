@@ -56,6 +56,10 @@ pub(super) enum Expected {
     Join(&'static str),
     Leave(&'static str),
     Publish(usize),
+    /// The same, once the verbs around it are done everywhere.
+    MovedAndPublished(usize),
+    /// These sockets, known to be in a room, are not there any more; who is there is the answer.
+    Thrown(&'static str, Vec<String>),
     /// The value with this number is in the state room.
     Put(u64),
     /// The client is a member of the state room from here on.

@@ -156,6 +156,7 @@ impl Bench {
                 now: Time(0),
                 unix_origin: 0,
                 clock: Arc::new(|| Time(0)),
+                stopwatch: Arc::new(|| 0),
             };
             Shard::new(parts, app(ShardInfo::new(id, shards)))
         });

@@ -16,6 +16,7 @@ use crate::message::address::Address;
 use crate::message::inquiry::{AckError, Ask, Request};
 use crate::message::target::Target;
 use crate::server::handle::{Handle, Shared};
+use crate::server::running::Reloads;
 use crate::shard::Shard;
 use crate::shard::user::found::Found;
 use crate::shard::user::gathering::{Answers, Gathering};
@@ -99,6 +100,10 @@ impl Crowd {
             mesh: Arc::clone(&self.simulation.world.mesh),
             counters: Vec::new(),
             io: "",
+            reloads: Reloads::new(Arc::default(), None),
+            certificate_ends: Box::new(Vec::new),
+            io_reason: String::new(),
+            started_unix_millis: 0,
         });
         handle
     }

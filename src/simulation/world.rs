@@ -15,12 +15,15 @@ use crate::base::ids::{NodeTag, ShardId};
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::config::Config;
+use crate::mesh::life::Phase;
 use crate::mesh::link::{Link, LinkBounds, LinkReceiver, Links};
 use crate::mesh::{Bell, INBOX_MESSAGES_MAX, InboxReceiver, Mesh, MeshOptions, ShardMessage};
 use crate::message::files::FileAnswer;
 use crate::message::peer::Peer;
 use crate::server::Shared;
+use crate::server::admin_ui::Apart;
 use crate::server::handle::Handle;
+use crate::server::running::Reloads;
 use crate::shard::CoreParts;
 use crate::shard::Shard;
 use crate::shard::seam::{Leaving, Unsent, Wires};
@@ -242,7 +245,16 @@ impl World {
         let config = Arc::new(weather.config.clone());
         let counters: Vec<_> = (0..weather.shards).map(|_| Arc::new(ShardCounters::default())).collect();
         let handle = Handle::new(&config.engine.path);
-        handle.connect(Shared { mesh: Arc::clone(&mesh), counters: counters.clone(), io: "simulation" });
+        mesh.life.reach(Phase::Ready);
+        handle.connect(Shared {
+            mesh: Arc::clone(&mesh),
+            counters: counters.clone(),
+            io: "simulation",
+            reloads: Reloads::new(Arc::clone(&config), None),
+            certificate_ends: Box::new(Vec::new),
+            io_reason: String::new(),
+            started_unix_millis: 0,
+        });
         let shards = counters.iter().enumerate().map(|(index, counters)| {
             let id = ShardId(index as u16);
             let parts = CoreParts {
@@ -254,6 +266,7 @@ impl World {
                 now: Time(1000),
                 unix_origin: 1_700_000_000_000,
                 clock: Arc::new(|| Time(0)),
+                stopwatch: Arc::new(|| 0),
             };
             Shard::new(parts, app(ShardInfo::new(id, weather.shards)))
         });
@@ -277,6 +290,13 @@ impl World {
             moment: 0,
             steps_in_instant: 0,
         }
+    }
+
+    /// Begins what runs on shards for Socket.IO's admin page.
+    pub(super) fn start_beside(&mut self, admin_ui: &Apart) {
+        let now = self.now;
+        self.shards.iter_mut().for_each(|shard| shard.spawn(admin_ui.beat(), now));
+        self.shards[0].spawn(admin_ui.stats(self.handle.clone()), now);
     }
 
     pub(super) fn weather(&self) -> &Weather {
@@ -501,8 +521,15 @@ impl World {
         }
     }
 
+    /// The shard has something to do: it wakes, unless it is awake.
+    fn wake(&mut self, shard: usize) {
+        if !std::mem::replace(&mut self.has_work[shard], true) {
+            self.shards[shard].begin_turn(Duration::from_millis(self.now.0));
+        }
+    }
+
     pub(super) fn work<R>(&mut self, shard: usize, work: impl FnOnce(&mut Shard, Time) -> R) -> R {
-        self.has_work[shard] = true;
+        self.wake(shard);
         work(&mut self.shards[shard], self.now)
     }
 
@@ -522,7 +549,7 @@ impl World {
         shard: usize,
         work: impl FnOnce(&mut Shard, Time, &mut ShardWires<'_>) -> R,
     ) -> R {
-        self.has_work[shard] = true;
+        self.wake(shard);
         let World { now, random, shards, mesh, wires, places, weather, .. } = self;
         work(&mut shards[shard], *now, &mut ShardWires { shard, random, mesh, wires, places, weather })
     }
@@ -532,6 +559,9 @@ impl World {
         let is_more = self.work_on_wires(shard, |shard, _, wires| shard.end_turn(wires));
         self.has_work[shard] = is_more;
         if !is_more {
+            let at = Duration::from_millis(self.now.0);
+            self.shards[shard].count_busy(at);
+            self.shards[shard].count_sent(at);
             self.shards[shard].check_counts();
         }
     }

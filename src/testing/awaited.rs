@@ -11,7 +11,11 @@ use crate::{AckError, Changed, Changing, Config, Context, Server, Socket};
 const SHARDS: usize = 3;
 
 fn serve(recovery: Duration) -> TestServer {
-    let config = Config { shards: SHARDS, recovery_max_disconnection: recovery, ..Config::default() };
+    serve_on(SHARDS, recovery)
+}
+
+fn serve_on(shards: usize, recovery: Duration) -> TestServer {
+    let config = Config { shards, recovery_max_disconnection: recovery, ..Config::default() };
     let server = Server::new(config).namespace("/", |io| {
         io.on("join", |cx: &mut Context<'_>, room: String| cx.join(room));
         io.on_async("gather", |socket: Socket| async move {
@@ -30,6 +34,24 @@ fn serve(recovery: Duration) -> TestServer {
                 let is_complete = changed.is_ok_and(|changed| changed.is_complete());
                 socket.to("hall").emit("begin", is_complete);
             });
+        });
+        let handle = io.handle();
+        // A handle's words go by the inbox of each shard, also of the one that it is used on.
+        io.on_async("by-handle", move |socket: Socket| {
+            let handle = handle.clone();
+            async move {
+                (0..3).for_each(|number| {
+                    handle.to("/", "red").emit("before", number);
+                });
+                let joined = handle.to("/", "red").join("hall").await?;
+                let (is_there, count) =
+                    (socket.rooms().contains(&"hall".to_owned()), handle.to("/", "hall").count());
+                let count = count.await?.into_inner();
+                let left = handle.to("/", "red").leave("hall").await?;
+                let is_gone = !socket.rooms().contains(&"hall".to_owned());
+                let is_complete = joined.is_complete() && left.is_complete();
+                Ok::<_, AckError>((is_complete, is_there, count, is_gone))
+            }
         });
         // The last word of a handler may be a change; nobody waits for it.
         io.on("close", |cx: &mut Context<'_>| cx.close_room("red"));
@@ -94,6 +116,22 @@ fn a_handle_awaits_what_it_changes_and_changes_what_it_does_not_await() {
         let _ = poll(&mut nowhere);
         server.advance(Duration::ZERO);
         assert!(matches!(poll(&mut nowhere), Poll::Ready(Ok(changed)) if changed.is_complete()));
+    }
+}
+
+/// Also where no other shard has to report, and other words of the handle wait in the inbox.
+#[test]
+fn what_a_handle_awaits_on_a_shards_own_thread_is_made_there_as_well() {
+    for (shards, recovery) in [(1, 0), (SHARDS, 0), (1, 60), (SHARDS, 60)] {
+        let server = serve_on(shards, Duration::from_secs(recovery));
+        let clients: Vec<TestClient> = (0..6)
+            .map(|number| server.client().shard(number % shards).connect("/").expect("everybody may"))
+            .collect();
+        clients.iter().for_each(|client| client.emit("join", "red"));
+        // The shard that asks is another one each time.
+        for client in clients.iter().chain(&clients[1..]).chain(&clients[2..]) {
+            assert_eq!(answer(client, "by-handle"), "true,true,6,true", "{shards} shards");
+        }
     }
 }
 

@@ -18,9 +18,11 @@ use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::driver::files::FileDesk;
 use crate::driver::setups_agree;
+use crate::mesh::life::Phase;
 use crate::mesh::{Bell, InboxReceiver, Mesh, ShardMessage};
 use crate::message::files::FileAnswer;
-use crate::message::peer::Peer;
+use crate::message::peer::Arrival;
+use crate::server::running::Reloads;
 use crate::server::{Parts, Shared};
 use crate::shard::CoreParts;
 use crate::shard::Shard;
@@ -29,7 +31,7 @@ use crate::shard::user::shard_info::ShardInfo;
 use crate::shard::value::files::FileWork;
 use crate::shard::value::outbox::Outbox;
 use crate::shard::value::stats::ShardCounters;
-use crate::shard::value::watch::ClockReader;
+use crate::shard::value::watch::{ClockReader, Stopwatch};
 use crate::testing::session::Session;
 use crate::testing::wire_places::WirePlaces;
 
@@ -67,6 +69,12 @@ pub fn spend(duration: Duration) {
 fn reader(clock: &Arc<AtomicU64>) -> ClockReader {
     let clock = Arc::clone(clock);
     Arc::new(move || Time(clock.load(Ordering::Relaxed)) + SPENT.get())
+}
+
+/// The same in nanoseconds.
+fn stopwatch(clock: &Arc<AtomicU64>) -> Stopwatch {
+    let reader = reader(clock);
+    Arc::new(move || reader().0 * 1_000_000)
 }
 
 /// A bell that does nothing: the host looks into every inbox.
@@ -137,7 +145,16 @@ impl Host {
         let bells = (0..shards).map(|_| Box::new(NoBell) as Box<dyn Bell>).collect();
         let (mesh, inboxes) = Mesh::new(bells);
         let counters: Vec<_> = (0..shards).map(|_| Arc::new(ShardCounters::default())).collect();
-        parts.handle.connect(Shared { mesh: Arc::clone(&mesh), counters: counters.clone(), io: "test" });
+        mesh.life.reach(Phase::Ready);
+        parts.handle.connect(Shared {
+            mesh: Arc::clone(&mesh),
+            counters: counters.clone(),
+            io: "test",
+            reloads: Reloads::new(Arc::clone(&parts.config), None),
+            certificate_ends: Box::new(Vec::new),
+            io_reason: String::new(),
+            started_unix_millis: 0,
+        });
         let (mut apps, mut words) = (Vec::new(), Vec::new());
         for id in (0..shards).map(|index| ShardId(index as u16)) {
             let built = (parts.app)(ShardInfo::new(id, shards));
@@ -157,6 +174,7 @@ impl Host {
                 now,
                 unix_origin: unix_millis - now.0,
                 clock: reader(&clock),
+                stopwatch: stopwatch(&clock),
             };
             let info = ShardInfo::new(id, shards);
             let mut shard = Shard::new(parts_of_shard, app);
@@ -241,9 +259,10 @@ impl Host {
     }
 
     /// Connects to a shard. A connection that the shard refuses is over at once.
-    pub(super) fn dial(&mut self, shard: usize, peer: Peer) -> WireId {
+    pub(super) fn dial(&mut self, shard: usize, arrival: impl Into<Arrival>) -> WireId {
         let id = WireId(self.lines.wires.len());
-        let at = self.shards[shard].open(peer, self.now, &mut self.lines.of(shard)).map(|key| (shard, key));
+        let at =
+            self.shards[shard].open(arrival, self.now, &mut self.lines.of(shard)).map(|key| (shard, key));
         if let Some(at) = at {
             self.lines.places.put(at.0, at.1, id);
         }
@@ -338,6 +357,8 @@ impl Host {
             // What handlers say that they took has passed for everybody.
             self.now = self.now + SPENT.take();
             self.clock.store(self.now.0, Ordering::Relaxed);
+            let at = Duration::from_millis(self.now.0);
+            self.shards.iter().for_each(|shard| shard.begin_turn(at));
             let mut has_worked = self.carry();
             for shard in 0..self.shards.len() {
                 has_worked |= self.run(shard);
@@ -389,8 +410,9 @@ impl Host {
             let wire = &mut self.lines.wires[index];
             let Some((shard, key)) = wire.at.filter(|_| !wire.is_unwanted) else { continue };
             if !wire.to_server.is_empty() {
-                let mut bytes = std::mem::take(&mut wire.to_server);
+                let (mut bytes, spent) = (std::mem::take(&mut wire.to_server), SPENT.get());
                 self.shards[shard].receive(key, &mut bytes, self.now, &mut self.lines.of(shard));
+                self.count_spent(shard, spent);
             } else if std::mem::take(&mut wire.is_ended) {
                 self.shards[shard].ended(key, self.now);
             } else if wire.is_dropped {
@@ -406,6 +428,7 @@ impl Host {
 
     /// One turn of a shard, in a driver's order: its mail, its timers, what waits for a share, and what they leave to do.
     fn run(&mut self, shard: usize) -> bool {
+        let spent = SPENT.get();
         let (now, wires) = (self.now, &mut self.lines.of(shard));
         let (shard_at, inbox) = (&mut self.shards[shard], &self.inboxes[shard]);
         let mut has_worked = !inbox.is_empty();
@@ -417,12 +440,24 @@ impl Host {
         has_worked |= shard_at.is_unfinished();
         shard_at.go_on(now, || false, wires);
         self.end_turn(shard);
+        self.count_spent(shard, spent);
         has_worked |= self.shards[shard].is_unfinished();
         std::mem::take(&mut self.lines.has_worked) || has_worked
     }
 
+    /// What handlers of a shard took has held it up, as a driver sees by its clock.
+    fn count_spent(&self, shard: usize, before: Duration) {
+        let spent = SPENT.get().saturating_sub(before);
+        if !spent.is_zero() {
+            self.shards[shard].note_held(spent);
+        }
+    }
+
     fn end_turn(&mut self, shard: usize) {
         while self.shards[shard].end_turn(&mut self.lines.of(shard)) {}
+        let at = Duration::from_millis(self.now.0);
+        self.shards[shard].count_busy(at);
+        self.shards[shard].count_sent(at);
     }
 }
 

@@ -3,11 +3,15 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::testing::{TestClient, TestServer};
-use crate::{Binary, ClassNamespace, Config, Context, HandlerError, Json, Methods, Server};
+use crate::{
+    Args, Binary, ClassNamespace, Config, Context, HandlerError, Json, Methods, OwnedArgs, Server, Socket,
+    ToArgs,
+};
 
 #[derive(serde::Deserialize)]
 struct Move<'a> {
@@ -46,11 +50,49 @@ impl ClassNamespace for Class {
     fn register(io: &mut Methods<'_, Self>) {
         io.on("echo", Self::echo);
         io.on("count", Self::count);
+        io.use_connect(|class: &Class, _: &mut Context, auth: Option<Login>| {
+            class.bytes.set(auth.map_or(0, |login| login.token.len()));
+        });
+        io.on_connect(Self::connected);
+        io.on_raw_async("relay", Self::relay);
+        io.on_echo("back", |class: &Class, _: &mut Context, _: Args<'_>| class.bytes.set(0));
+        io.on("own", |class: &Class, _: &mut Context| Total { bytes: class.bytes.get() });
         io.on("closure", |class: &Class, _: &mut Context, text: &str| class.bytes.get() + text.len());
     }
 }
 
+/// A value that a method returns as it is.
+#[derive(serde::Serialize)]
+struct Total {
+    bytes: usize,
+}
+
+impl ToArgs for Total {
+    fn to_args(&self) -> impl serde::Serialize + '_ {
+        (self,)
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Login<'a> {
+    token: &'a str,
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+}
+
 impl Class {
+    fn connected(&self, cx: &mut Context<'_>, auth: Option<Login<'_>>) -> Result<(), String> {
+        let Some(login) = auth else { return Ok(()) };
+        cx.emit("login", (login.token, login.name));
+        if login.token == "secret" { Ok(()) } else { Err(format!("{:?} is no token", login.token)) }
+    }
+
+    async fn relay(self: Rc<Self>, socket: Socket, args: OwnedArgs) -> OwnedArgs {
+        crate::sleep(Duration::from_millis(1)).await;
+        socket.emit("relayed", (self.bytes.get(), args.len()));
+        args
+    }
+
     fn echo<'a>(&self, _: &mut Context<'_>, text: &'a str) -> &'a str {
         text
     }
@@ -174,4 +216,48 @@ fn methods_of_a_class_are_lent_their_arguments() {
     assert_eq!(first(&client, "echo", "a\nb"), "a\nb");
     client.emit("count", (json!({ "player": "Ada", "to": [0, 0] }), Binary::from(vec![0; 10]), "100"));
     assert_eq!(first(&client, "closure", "four"), 20);
+}
+
+#[test]
+fn auth_is_lent_to_who_decides() {
+    let server = Server::new(Config::default())
+        .namespace("/", |io| {
+            io.use_connect(|cx: &mut Context, auth: Option<Login>| {
+                cx.set(auth.map_or(0, |login| login.token.len()));
+            });
+            io.on_connect(|cx: &mut Context, login: Login| match login.token {
+                "a\nb" => Ok(()),
+                text => Err(format!("{text} after {:?}", cx.get::<usize>())),
+            });
+        })
+        .namespace_class("/class", |_| Class::default());
+    let server = TestServer::new(server).unwrap();
+    let refused = |auth: Value| server.client().auth(&auth).connect("/").unwrap_err().message;
+    assert!(server.client().auth(&json!({ "token": "a\nb" })).connect("/").is_ok());
+    assert_eq!(refused(json!({ "token": "\u{e4}\t" })), "\u{e4}\t after Some(3)");
+    assert!(refused(json!({ "token": 7 })).contains("invalid type: integer `7`, expected a borrowed string"));
+    let without = server.client().connect("/").unwrap_err().message;
+    assert!(without.contains("missing field `token`") || without.contains("it is required"), "{without}");
+
+    let class = |auth: Value| server.client().auth(&auth).connect("/class");
+    assert!(class(json!({ "token": null })).is_ok() && server.connect("/class").is_ok());
+    assert_eq!(class(json!({ "token": "\"x\"" })).unwrap_err().message, r#""\"x\"" is no token"#);
+    let client = class(json!({ "token": "secret", "name": "A\u{7}da" })).unwrap();
+    assert_eq!(client.received().remove(0).args().raw(), r#""secret","A\u0007da""#);
+}
+
+#[test]
+fn methods_of_a_class_may_take_and_return_what_closures_may() {
+    let server = serve();
+    let client = server.client().auth(&json!({ "token": "secret" })).connect("/class").unwrap();
+    client.received();
+    assert_eq!(first(&client, "own", ()), json!({ "bytes": 6 }));
+    let asked = client.emit_with_ack("relay", ("a", Binary::from(vec![1])));
+    assert!(client.received().is_empty(), "it takes its time");
+    server.advance(Duration::from_millis(5));
+    assert_eq!(client.received().remove(0).args().raw(), "6,2");
+    let answer = client.answer(asked).expect("it came");
+    assert_eq!(answer.args().read::<Binary>(1).unwrap(), Binary::from(vec![1]));
+    assert_eq!(client.call("back", ("b", 2)).unwrap().args().raw(), r#""b",2"#);
+    assert_eq!(first(&client, "own", ()), json!({ "bytes": 0 }));
 }

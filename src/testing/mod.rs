@@ -36,10 +36,18 @@
 //! ```
 
 #[cfg(test)]
+mod admin_page;
+#[cfg(test)]
+mod admin_ui;
+#[cfg(test)]
 mod answers;
 #[cfg(test)]
 mod awaited;
 mod client;
+#[cfg(test)]
+mod drains;
+#[cfg(test)]
+mod early;
 #[cfg(test)]
 mod endpoints;
 #[cfg(test)]
@@ -47,8 +55,12 @@ mod ends;
 #[cfg(test)]
 mod expiries;
 #[cfg(test)]
+mod fallback;
+#[cfg(test)]
 mod handles;
 mod host;
+#[cfg(test)]
+mod http_api;
 #[cfg(test)]
 mod http_requests;
 #[cfg(test)]
@@ -58,16 +70,28 @@ mod lent_arguments;
 #[cfg(test)]
 mod old_clients;
 #[cfg(test)]
+mod operators;
+#[cfg(test)]
 mod origins;
+#[cfg(test)]
+mod outside;
 #[cfg(test)]
 mod own_options;
 #[cfg(test)]
+mod own_settings;
+#[cfg(test)]
+mod paces;
+#[cfg(test)]
 mod payloads;
+#[cfg(test)]
+mod protection;
 #[cfg(test)]
 mod reading;
 mod received;
 #[cfg(test)]
 mod recoveries;
+#[cfg(test)]
+mod reloads;
 mod requests;
 #[cfg(test)]
 mod route_bytes;
@@ -110,7 +134,7 @@ pub use host::spend;
 pub use received::{Received, RefusedConnection};
 pub use requests::TestRequest;
 
-use crate::message::peer::Peer;
+use crate::message::peer::{Arrival, Door, Peer};
 use crate::protocol::http::method::Method;
 use crate::server::handle::Handle;
 use crate::server::{Result, Server};
@@ -118,6 +142,9 @@ use host::{Host, SharedHost};
 
 /// When a test's clock begins: 14 November 2023, 22:13:20 UTC.
 const UNIX_MILLIS: u64 = 1_700_000_000_000;
+
+/// How long a test waits for other threads: longer than anything that ends takes on a busy machine.
+const SETTLING_MAX: Duration = Duration::from_secs(30);
 
 /// A server in this thread: no port, no waiting. See the [module](self).
 pub struct TestServer {
@@ -192,6 +219,34 @@ impl TestServer {
         self.host.borrow_mut().advance(duration);
     }
 
+    /// Lets everything happen that can happen now: what other threads have said to the server meanwhile, by its
+    /// [`handle`](TestServer::handle), by a [`Post`](crate::Post) or by a [`Responder`](crate::http::Responder), takes effect.
+    pub fn settle(&self) {
+        self.host.borrow_mut().settle();
+    }
+
+    /// The same until something holds that other threads bring about, in real time: the server's clock stands still meanwhile.
+    ///
+    /// See [`Server::fallback`](crate::Server::fallback) for an example.
+    ///
+    /// # Panics
+    /// When it does not hold after 30 s.
+    #[allow(clippy::disallowed_methods)] // Other threads have a time of their own.
+    pub fn settle_until(&self, mut holds: impl FnMut() -> bool) {
+        let started = std::time::Instant::now();
+        loop {
+            self.settle();
+            if holds() {
+                return;
+            }
+            assert!(
+                started.elapsed() < SETTLING_MAX,
+                "other threads have not brought it about in {SETTLING_MAX:?}"
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// The time that the server sees, in seconds since 1970.
     pub fn unix_time(&self) -> u64 {
         self.host.borrow().unix_millis() / 1000
@@ -221,17 +276,62 @@ impl TestServer {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> TestResponse {
-        let mut request = format!("{} {target} HTTP/1.1\r\nHost: localhost\r\n", method.as_str());
+        self.ask(Door::Public, (method, target), headers, body)
+    }
+
+    /// A GET request at the operators' listener. An answer may take its time.
+    #[cfg(test)]
+    pub(crate) fn get_as_operator(&self, target: &str, headers: &[(&str, &str)]) -> TestResponse {
+        self.ask_as_operator(Method::Get, target, headers)
+    }
+
+    /// A request at the operators' listener.
+    #[cfg(test)]
+    pub(crate) fn ask_as_operator(
+        &self,
+        method: Method,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> TestResponse {
+        self.ask(Door::Admin, (method, target), headers, b"")
+    }
+
+    /// A request with a body at the operators' listener.
+    #[cfg(test)]
+    pub(crate) fn post_as_operator(
+        &self,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> TestResponse {
+        self.ask(Door::Admin, (Method::Post, target), headers, body)
+    }
+
+    fn ask(
+        &self,
+        door: Door,
+        (method, target): (Method, &str),
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> TestResponse {
+        let mut request = format!("{} {target} HTTP/1.1\r\n", method.as_str());
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+            request.push_str("Host: localhost\r\n");
+        }
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
         request.push_str(&format!("Content-Length: {}\r\nConnection: close\r\n\r\n", body.len()));
         let mut host = self.host.borrow_mut();
         let shard = self.next_shard.replace(self.next_shard.get() + 1) % host.shards_len();
-        let wire = host.dial(shard, Peer::Tcp(([127, 0, 0, 1], 40_000).into()));
+        let peer = Peer::Tcp(([127, 0, 0, 1], 40_000).into());
+        let wire = host.dial(shard, Arrival::accepted(peer, door));
         host.write(wire, request.as_bytes());
         host.write(wire, body);
         host.settle();
+        if door == Door::Admin && host.arrived(wire).is_empty() {
+            host.advance(std::time::Duration::from_millis(10));
+        }
         let arrived = std::mem::take(host.arrived(wire));
         host.drop_wire(wire);
         TestResponse::parse(&arrived).expect("the server has answered")

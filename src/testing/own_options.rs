@@ -126,6 +126,10 @@ fn what_cannot_be_right_is_named_with_its_path() {
         route.options().message_bytes_max(0);
     }));
     assert!(said.contains("/own") && said.contains("max_http_buffer_size"), "{said}");
+    let said = none(main().websocket("/own", |route| {
+        route.options().inflate_ratio_max(0);
+    }));
+    assert!(said.contains("/own") && said.contains("inflate_ratio_max"), "{said}");
     let said = none(main().engine("/own.io/", |route| {
         route.options().subprotocols(["a b"]);
     }));

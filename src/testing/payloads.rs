@@ -6,8 +6,11 @@ use serde_json::{Value, json};
 use super::*;
 use crate::config::Config;
 use crate::config::engine::EngineOptions;
+use crate::protocol::socketio::any_value::AnyValue;
 use crate::protocol::socketio::binary::Binary;
 use crate::protocol::socketio::encode::EncodeError;
+use crate::protocol::socketio::given::Given;
+use crate::protocol::socketio::owned::OwnedArgs;
 use crate::protocol::socketio::raw_json::RawJson;
 use crate::shard::user::context::Context;
 use crate::shard::user::socket::{Emitted, Socket};
@@ -192,4 +195,49 @@ fn a_placeholder_in_a_state_room_or_a_refusal_is_data() {
     client.emit("watch", ());
     assert_eq!(client.received()[0].to_string(), format!(r#"["prices",{{"BTC":{poison}}},true]"#));
     assert_eq!(server.connect("/closed").expect_err("nobody may").data, poison);
+}
+
+#[test]
+fn values_of_any_shape_are_kept_and_sent_on_with_their_bytes() {
+    let server = server(EngineOptions::default(), |io| {
+        io.on("any", |cx: &mut Context<'_>, value: AnyValue, other: Given<AnyValue>| {
+            cx.set(value.clone());
+            let other = match other {
+                Given::Missing => "missing".into(),
+                Given::Null => "null".into(),
+                Given::Value(value) => value,
+            };
+            cx.emit("alone", &value);
+            (value, other)
+        });
+        io.on("last", |cx: &mut Context<'_>| cx.get::<AnyValue>());
+        io.on_raw_async("later", |socket: Socket, args: OwnedArgs| async move {
+            crate::sleep(std::time::Duration::from_millis(1)).await;
+            socket.emit("kept", &args);
+            args.read::<AnyValue>(0)
+        });
+    });
+    let client = server.connect("/").expect("everybody may");
+    let bytes = |byte: u8| AnyValue::from(bytes::Bytes::from(vec![byte]));
+    let list = AnyValue::from(vec![AnyValue::from(1), bytes(2), AnyValue::Null]);
+    let nested: AnyValue = [("a", list.clone()), ("b", bytes(3)), ("c", "text".into())].into_iter().collect();
+    for value in [nested, list, bytes(4), AnyValue::from("é"), AnyValue::from(-1.5)] {
+        let answer = client.call("any", (&value, AnyValue::Null)).expect("it answers");
+        let read = |index| answer.args().read::<AnyValue>(index).expect("any value is one");
+        assert_eq!((read(0), read(1)), (value.clone(), "null".into()));
+        assert_eq!(client.received().remove(0).first::<AnyValue>(), Ok(value.clone()));
+        assert_eq!(
+            client.call("any", &value).expect("it answers").args().read::<String>(1).as_deref(),
+            Ok("missing")
+        );
+        client.received();
+        assert_eq!(
+            client.call("last", ()).expect("it answers").first::<Option<AnyValue>>(),
+            Ok(Some(value.clone()))
+        );
+        let asked = client.emit_with_ack("later", &value);
+        server.advance(std::time::Duration::from_millis(2));
+        assert_eq!(client.received().remove(0).first::<AnyValue>(), Ok(value.clone()));
+        assert_eq!(client.answer(asked).expect("it came").first::<AnyValue>(), Ok(value));
+    }
 }

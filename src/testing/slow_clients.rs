@@ -124,6 +124,40 @@ fn rules_drop_the_newest_or_the_oldest() {
 }
 
 #[test]
+fn an_endpoint_has_a_rule_for_namespaces_that_say_nothing() {
+    const LARGE: usize = 1000;
+    fn loud(io: &mut Namespace<'_>) {
+        io.on_connect(|cx: &mut Context<'_>| cx.join("all"));
+        io.on("go", |cx: &mut Context<'_>, number: u64| {
+            cx.to("all").emit("n", (number, "x".repeat(LARGE)));
+        });
+    }
+    let rule = SlowConsumers::DropNewest { bytes_max: 2 * LARGE };
+    let server =
+        Server::new(Config::default()).namespace("/", loud).endpoint("/screens.io/", move |endpoint| {
+            endpoint.namespace("/", loud);
+            // It counts for those before it, too.
+            endpoint.slow_consumers(rule);
+            endpoint.namespace("/orders", |io| {
+                io.slow_consumers(SlowConsumers::Close);
+                loud(io);
+            });
+        });
+    let server = TestServer::new(server).expect("the server is sound");
+    for (path, namespace, is_whole) in
+        [("/socket.io/", "/", true), ("/screens.io/", "/", false), ("/screens.io/", "/orders", true)]
+    {
+        let connect = || server.client().at_path(path).connect(namespace).expect("everybody may");
+        let (speaker, slow) = (connect(), connect());
+        slow.set_reading(false);
+        (0..8).for_each(|number| speaker.emit("go", number));
+        slow.set_reading(true);
+        assert_eq!(slow.received().len() == 8, is_whole, "{path} {namespace}");
+        assert_eq!(speaker.received().len(), 8);
+    }
+}
+
+#[test]
 fn a_burst_in_one_turn_is_bounded_as_well() {
     let burst: Send = |cx, _, _| {
         for number in 100..200 {

@@ -26,6 +26,15 @@ impl ClassNamespace for Class {
     }
 }
 
+struct Deciding;
+
+impl ClassNamespace for Deciding {
+    fn register(io: &mut Methods<'_, Self>) {
+        io.on_connect(|_: &Deciding, _: &mut Context, token| KEPT.set(Some(token)));
+        //~ escapes
+    }
+}
+
 fn demands(_: &mut Context<'_>, _: &'static str) {}
 
 /// Whoever calls this would have to have a namespace that lasts for ever.
@@ -64,6 +73,21 @@ fn of_its_own(io: &mut Namespace<'_>) {
     let kept = Rc::new(RefCell::new(Vec::new()));
     io.on("of its own", move |_: &mut Context, text: &str| kept.borrow_mut().push(text));
     //~ escapes
+}
+
+fn of_a_decision(io: &mut Namespace<'_>) {
+    io.on_connect(|_: &mut Context, token| KEPT.set(Some(token)));
+    //~ escapes
+}
+
+fn of_what_is_asked_before(io: &mut Namespace<'_>) {
+    io.use_connect(|cx: &mut Context, step: Move| cx.spawn(async move { println!("{}", step.name) }));
+    //~ escapes
+}
+
+fn of_an_asynchronous_decision(io: &mut Namespace<'_>) {
+    io.on_connect_async(|_: Socket, token: &str| async move { !token.is_empty() });
+    //~ not general enough
 }
 
 fn asynchronous(io: &mut Namespace<'_>) {

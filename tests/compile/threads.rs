@@ -9,14 +9,14 @@ fn socket(io: &mut Namespace<'_>) {
     io.on("a thread", |cx: &mut Context| {
         let socket = cx.socket();
         std::thread::spawn(move || socket.emit("late", ()));
-        //~ because it appears within the type `Socket`
+        //~ StaysOnTheThreadOfItsShard>` cannot be sent between threads safely
     });
 }
 
 fn ack(io: &mut Namespace<'_>) {
     io.on("a thread", |_: &mut Context, ack: Ack| {
         std::thread::spawn(move || ack.send(1));
-        //~ because it appears within the type `Ack`
+        //~ StaysOnTheThreadOfItsShard>` cannot be sent between threads safely
     });
 }
 

@@ -111,9 +111,14 @@ impl BrokerProcess {
 
     /// A sentinel that watches this Redis under the name `mymaster`.
     pub(crate) fn sentinel(master: u16) -> BrokerProcess {
+        BrokerProcess::sentinel_of(master, 1)
+    }
+
+    /// One of several, of which so many have to agree that it is gone.
+    pub(crate) fn sentinel_of(master: u16, quorum: u16) -> BrokerProcess {
         BrokerProcess::start(Ready::Answer(b"PING\r\n", b""), move |port, folder| {
             let settings = format!(
-                "port {port}\nbind 127.0.0.1\nsentinel monitor mymaster 127.0.0.1 {master} 1\n\
+                "port {port}\nbind 127.0.0.1\nsentinel monitor mymaster 127.0.0.1 {master} {quorum}\n\
                  sentinel down-after-milliseconds mymaster 1000\n"
             );
             let file = folder.join("sentinel.conf");
@@ -210,6 +215,27 @@ impl BrokerProcess {
             }
             let mut command = java(&jars);
             command.arg("kafka.Kafka").arg(file);
+            command
+        })
+    }
+
+    /// nginx, which speaks TLS in front of a server on this machine: no broker, but a process of the same kind.
+    pub(crate) fn nginx_with_tls(authority: &Authority, port_behind: u16) -> BrokerProcess {
+        let Authority { server_certificate, server_key, .. } = authority.clone();
+        BrokerProcess::start(Ready::Accept, move |port, folder| {
+            let settings = format!(
+                "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log stderr;\nevents {{ worker_connections 512; }}\n\
+                 http {{\naccess_log off;\nclient_body_temp_path body;\nproxy_temp_path proxy;\nfastcgi_temp_path fastcgi;\n\
+                 uwsgi_temp_path uwsgi;\nscgi_temp_path scgi;\nserver {{\nlisten 127.0.0.1:{port} ssl;\n\
+                 ssl_certificate {};\nssl_certificate_key {};\nlocation / {{\nproxy_pass http://127.0.0.1:{port_behind};\n\
+                 proxy_http_version 1.1;\nproxy_set_header Upgrade $http_upgrade;\nproxy_set_header Connection $http_connection;\n\
+                 }}\n}}\n}}\n",
+                server_certificate.display(),
+                server_key.display()
+            );
+            std::fs::write(folder.join("nginx.conf"), settings).expect("the settings can be written");
+            let mut command = program_of("nginx");
+            command.arg("-p").arg(folder).args(["-c", "nginx.conf", "-e", "stderr"]);
             command
         })
     }

@@ -16,7 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("protocol", &["base"]),
     ("config", &["base", "protocol"]),
     ("message", &["base", "protocol"]),
-    ("mesh", &["base", "message"]),
+    ("mesh", &["base", "config", "message"]),
     ("bus", &["base", "protocol", "config", "message", "mesh"]),
     ("shard", &["base", "protocol", "config", "message", "mesh"]),
     ("driver", &["base", "protocol", "config", "message", "mesh", "bus", "shard"]),
@@ -360,6 +360,63 @@ pub(crate) fn named_tests(page: &str, is_there: impl Fn(&str) -> bool) -> Vec<&s
     shown.filter(is_name).filter(|name| !is_there(name)).collect()
 }
 
+/// Links by reference, `[text][label]`: each has a definition in its page, which leads to a file, and those to guides another one in the
+/// definitions for rustdoc.
+pub(crate) fn references(source: &Source, for_rustdoc: &str, exists: impl Fn(&str) -> bool) -> Vec<String> {
+    let folder = source.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let definition = |line: &str| {
+        let (label, target) = line.strip_prefix('[')?.split_once("]: ")?;
+        Some((label.to_owned(), target.to_owned()))
+    };
+    let defined: BTreeMap<String, String> = source.text.lines().filter_map(definition).collect();
+    let known: BTreeMap<String, String> = for_rustdoc.lines().filter_map(definition).collect();
+    let mut faults = Vec::new();
+    let mut is_code = false;
+    for (index, line) in source.text.lines().enumerate() {
+        let at = format!("{}:{}", source.path, index + 1);
+        if line.trim_start().starts_with("```") {
+            is_code = !is_code;
+        }
+        // Code in a line is between backticks.
+        let text: String = line.split('`').step_by(2).collect::<Vec<_>>().join("``");
+        for label in text.split("][").skip(1).filter_map(|rest| rest.split(']').next()).filter(|_| !is_code) {
+            match defined.get(label) {
+                None => faults.push(format!("{at}: [{label}] has no definition at the end of the page")),
+                Some(_) if known.contains_key(label) => {}
+                Some(_) => faults.push(format!("{at}: [{label}] has no definition in docs/rustdoc-links.md")),
+            }
+        }
+        if let Some((_, target)) = definition(line).filter(|(_, target)| !target.contains("::"))
+            && !exists(&resolve(folder, target.split('#').next().unwrap_or_default()))
+        {
+            faults.push(format!("{at}: nothing at {target}"));
+        }
+    }
+    faults
+}
+
+/// Links to files, `[text](file)`, which lead nowhere in a page that rustdoc includes.
+pub(crate) fn links_in_rustdoc(source: &Source) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut is_code = false;
+    for (index, line) in source.text.lines().enumerate() {
+        if line.trim_start().starts_with("```") {
+            is_code = !is_code;
+        }
+        for (at, _) in line.match_indices("](").filter(|_| !is_code) {
+            let target = line[at + 2..].split(')').next().unwrap_or_default();
+            if !target.contains("://") && !target.starts_with('#') {
+                faults.push(format!(
+                    "{}:{}: ({target}) leads nowhere within rustdoc: write [text][label], and define the label in both places",
+                    source.path,
+                    index + 1
+                ));
+            }
+        }
+    }
+    faults
+}
+
 /// Relative links of a page lead to a file or folder.
 pub(crate) fn links(source: &Source, exists: impl Fn(&str) -> bool) -> Vec<String> {
     let folder = source.path.rsplit_once('/').map_or("", |(folder, _)| folder);
@@ -633,6 +690,29 @@ mod tests {
             ("README.md", "```\n[a](nowhere)\n```\n[b](nowhere)", 1),
         ];
         check(|source| links(source, |path| there.contains(&path)), &rows);
+    }
+
+    #[test]
+    fn a_link_to_a_file_is_found_in_what_rustdoc_includes() {
+        let rows = [
+            ("docs/a.md", "[self](#part) [out](https://a.example/b) [b][b.md]", 0),
+            ("docs/a.md", "[b](b.md)", 1),
+            ("docs/a.md", "```\n[a](b.md)\n```\n[b](../c.rs)", 1),
+        ];
+        check(links_in_rustdoc, &rows);
+    }
+
+    #[test]
+    fn a_reference_that_leads_nowhere_is_found() {
+        let known = "[a.md]: crate::guides::a\n[b.md#x]: crate::guides::b#x\n";
+        let rows = [
+            ("docs/c.md", "[one][a.md] and [two][b.md#x]\n\n[a.md]: a.md\n[b.md#x]: b.md#x", 0),
+            ("docs/c.md", "[one][a.md] `x[0][1]`\n```\n[a][none]\n```", 1),
+            ("docs/c.md", "[one][c.md]\n\n[c.md]: c.md", 2),
+            ("tuning.md", "[one][a.md]\n\n[a.md]: docs/a.md", 0),
+        ];
+        let there = ["docs/a.md", "docs/b.md"];
+        check(|source| references(source, known, |path| there.contains(&path)), &rows);
     }
 
     #[test]

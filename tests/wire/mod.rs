@@ -1,6 +1,8 @@
 //! A client of Socket.IO by WebSocket, as little of one as tests of several servers need.
 #![allow(dead_code, reason = "each test uses some of it")]
 
+pub(crate) mod flow;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -109,10 +111,15 @@ impl Client {
 }
 
 /// Waits until something is so.
-pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, is_so: impl FnMut() -> bool) {
+    until_within(PATIENCE, what, is_so);
+}
+
+/// The same where more has to come about.
+pub(crate) fn until_within(patience: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
     let started = Instant::now();
     while !is_so() {
-        assert!(started.elapsed() < PATIENCE, "never came: {what}");
+        assert!(started.elapsed() < patience, "never came: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

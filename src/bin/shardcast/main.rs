@@ -3,8 +3,14 @@
 
 mod allocator;
 mod bench;
+mod bench_events;
+mod bench_games;
+mod bench_server;
+mod client;
 mod demo;
+mod doctor;
 mod emit;
+mod top;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -46,11 +52,14 @@ enum Command {
     Serve(ServeOptions),
     /// Load a Socket.IO server, check every message and report latencies
     Bench(bench::Options),
+    BenchServer(bench_server::ServerOptions),
+    Doctor(doctor::DoctorOptions),
     Emit(emit::EmitOptions),
     Join(emit::ChangeRoomOptions),
     /// Take clients out of a room, wherever they are connected
     Leave(emit::ChangeRoomOptions),
     Disconnect(emit::DisconnectOptions),
+    Top(top::TopOptions),
 }
 
 #[derive(Args, Debug, Default)]
@@ -58,6 +67,9 @@ struct ServeOptions {
     /// Where to listen: ADDR:PORT, [IPV6]:PORT or unix:PATH; may be given more than once [default: 127.0.0.1:5000]
     #[arg(long, value_name = "ADDR:PORT")]
     bind: Vec<String>,
+    /// Where operators are served, apart from clients: ADDR:PORT or unix:PATH, with /metrics, /livez and /readyz [default: nowhere]
+    #[arg(long, value_name = "ADDR:PORT")]
+    admin_bind: Option<String>,
     /// Shards, each on a core of its own [default: the CPUs this process may use]
     #[arg(long, value_name = "N")]
     shards: Option<usize>,
@@ -79,17 +91,24 @@ fn main() -> ExitCode {
         Some(Command::Bench(options)) => {
             bench::run(options).unwrap_or_else(|error| fail(&error, BENCH_FAILED))
         }
+        Some(Command::BenchServer(options)) => ended(bench_server::run(options)),
+        Some(Command::Doctor(options)) => doctor::run(&options).unwrap_or_else(|fault| fail(&fault, USAGE)),
         Some(Command::Emit(options)) => said(emit::emit(&options)),
         Some(Command::Join(options)) => said(emit::join(&options)),
         Some(Command::Leave(options)) => said(emit::leave(&options)),
         Some(Command::Disconnect(options)) => said(emit::disconnect(&options)),
+        Some(Command::Top(options)) => top::run(&options).unwrap_or_else(|fault| fail(&fault, 1)),
         Some(Command::Serve(options)) => run_server(options),
         None => run_server(cli.serve),
     }
 }
 
 fn run_server(options: ServeOptions) -> ExitCode {
-    match serve(options) {
+    ended(serve(options))
+}
+
+fn ended(outcome: shardcast::Result<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, 1),
     }
@@ -141,7 +160,10 @@ fn check_targets(filter: &str) -> shardcast::Result<()> {
 impl ServeOptions {
     fn load(self) -> shardcast::Result<Config> {
         let file = self.config.or_else(|| std::env::var_os("SHARDCAST_CONFIG").map(PathBuf::from));
-        let mut config = Config::load_with(file.as_deref(), std::env::vars())?;
+        // Credentials of the environment are refused where nothing is bound for operators, so the option is said with them.
+        let bound = self.admin_bind.map(|bind| ("SHARDCAST_ADMIN_BIND".to_owned(), bind));
+        let others = std::env::vars().filter(|(name, _)| bound.is_none() || name != "SHARDCAST_ADMIN_BIND");
+        let mut config = Config::load_with(file.as_deref(), others.chain(bound.clone()))?;
         if !self.bind.is_empty() {
             config.bind = self.bind;
         }

@@ -10,7 +10,8 @@ pub(crate) mod client;
 use super::names::{PREFIX, channel_of, name_of};
 use super::{Channel, Fault};
 
-/// Slots of rooms: each that has members is a binding, which RabbitMQ's nodes agree on one by one. 1,024 took half a second to make.
+/// Slots of rooms: each that has members is a binding, which RabbitMQ's nodes agree on one by one. When it comes back all processes make theirs
+/// at once, and want to be there within a second: one binding takes it a third of a millisecond, 16,384 take 5.4 s.
 pub(crate) const SLOTS: u32 = 512;
 
 /// The largest message: what RabbitMQ 4 takes unless it is told otherwise. Older versions take 128 MiB.

@@ -121,7 +121,8 @@ fn question_word<'a>(inquiry: &'a Inquiry, question: Asked, timeout_millis: u64)
         Ask::Ids => AskWord::Ids,
         Ask::Count | Ask::Census => AskWord::Count,
         Ask::Rooms => AskWord::Rooms,
-        Ask::Settled(None) => return None,
+        // A shard of this process is meant.
+        Ask::Overview(_) | Ask::Settled(None) => return None,
         Ask::Settled(Some(told)) => {
             // What was refused by the link was told nobody.
             let sequence = Some(told.sequence.load(Relaxed)).filter(|sequence| *sequence > 0)?;

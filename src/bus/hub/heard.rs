@@ -43,6 +43,7 @@ impl Hub {
                             offset: None,
                             id: None,
                             position: Position::default(),
+                            published: 0,
                         });
                     }
                 }

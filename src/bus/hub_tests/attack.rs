@@ -181,7 +181,7 @@ proptest! {
             let channel = match channel {
                 0 => Channel::All,
                 1 => Channel::Node(tag(0)),
-                2 => Channel::Slot(cut),
+                2 => Channel::Slot(u32::from(cut)),
                 3 => Channel::Python,
                 _ => Channel::Stream("s".into()),
             };

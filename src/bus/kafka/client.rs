@@ -356,7 +356,9 @@ impl KafkaReceiver {
                     self.tasks.spawn(read(part, self.fetched.clone()));
                 }
             }
-            Change::Unwant(channels) => self.wanted.retain(|channel| !channels.contains(channel)),
+            Change::Unwant(channels) => channels.iter().for_each(|channel| {
+                self.wanted.remove(channel);
+            }),
             Change::Read(parts) => self.waiting.extend(parts),
         }
     }

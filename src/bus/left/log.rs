@@ -15,7 +15,7 @@ use crate::bus::ids::event_id;
 use crate::bus::left::{LeftLimits, Record};
 use crate::bus::own::{self, ChangeWord, NodeId, To, Word};
 use crate::bus::{Body, Channel, Delivery, ReadBack};
-use crate::mesh::link::room_slot;
+use crate::mesh::slots::room_slot;
 use crate::message::address::Address;
 use crate::message::far::{FarKept, OffsetText};
 use crate::message::left::{LeftSocket, Passed};
@@ -67,7 +67,7 @@ enum What {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Place {
     All,
-    Slot(u16),
+    Slot(u32),
 }
 
 #[derive(Debug)]
@@ -75,7 +75,7 @@ pub(crate) struct Log {
     /// For the offsets of what is read again.
     tag: NodeTag,
     /// Slots of the broker: a power of two.
-    slots: usize,
+    slots: u32,
     /// Everything from here on is to be read; nothing while nobody needs any of it.
     from: Option<Position>,
     /// The first place that there was, and the last.
@@ -97,7 +97,7 @@ impl Log {
     pub(crate) fn new(tag: NodeTag, slots: u32) -> Log {
         Log {
             tag,
-            slots: slots as usize,
+            slots,
             from: None,
             first: None,
             last: None,
@@ -144,7 +144,7 @@ impl Log {
             numbers: self.numbers,
             used: self.used,
             bytes_max: self.bytes_max,
-            ..Log::new(self.tag, self.slots as u32)
+            ..Log::new(self.tag, self.slots)
         };
     }
 
@@ -297,7 +297,7 @@ impl Log {
         let passed = socket.passed.position.unwrap_or_default();
         let start = Position(passed.0.saturating_sub(ON_ITS_WAY), 0);
         let first = self.gone + self.entries.partition_point(|entry| entry.position < start) as u64;
-        let slot = |room| Place::Slot((usize::from(room_slot(&namespace, room)) & (self.slots - 1)) as u16);
+        let slot = |room| Place::Slot(room_slot(&namespace, room) & (self.slots - 1));
         let mut places = vec![Place::All, slot(None), slot(Some(socket.sid.as_str()))];
         places.extend(socket.rooms.iter().map(|room| slot(Some(room))));
         let mut numbers = Vec::new();

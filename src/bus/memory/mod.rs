@@ -29,7 +29,7 @@ pub(crate) const MEMORY_CHANNELS_MAX: usize = 2 * SLOTS as usize;
 pub(crate) const MEMORY_PATTERNS_MAX: usize = 64;
 
 /// Slots of rooms. A slot that is heard costs an entry in a table, so there are many.
-pub(crate) const SLOTS: u32 = 16_384;
+pub(crate) const SLOTS: u32 = 131_072;
 
 /// Messages that are kept to be read back, and their bytes; the oldest go.
 pub(crate) const MEMORY_KEPT_LEN_MAX: usize = 16 * 1024;

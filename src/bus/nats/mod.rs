@@ -13,8 +13,9 @@ use std::time::Duration;
 use super::names::{PREFIX, channel_of, name_of};
 use super::{Channel, Fault};
 
-/// Slots of rooms: each that has members is a subscription, for which the client has a queue of 6 KB, and the broker an entry.
-pub(crate) const SLOTS: u32 = 1024;
+/// Slots of rooms: each that has members is a subscription, for which the client has a queue (1 KB, and 6 KB once messages have come), and
+/// the broker an entry (some 500 bytes): with all of them 16 to 100 MB.
+pub(crate) const SLOTS: u32 = 16_384;
 
 /// Messages that wait for this process in one subscription. When there are more the connection is made anew.
 pub(crate) const NATS_QUEUE_MESSAGES_MAX: usize = 16_384;

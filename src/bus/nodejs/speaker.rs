@@ -146,7 +146,7 @@ impl Node {
             Ask::Sockets | Ask::Ids | Ask::Count => Question::Sockets,
             Ask::Servers(_) => Question::Server,
             // Node says which rooms there are, and not how many are in them; and not when a change is made.
-            Ask::Rooms | Ask::Census | Ask::Settled(_) => return Told::Nothing,
+            Ask::Rooms | Ask::Census | Ask::Overview(_) | Ask::Settled(_) => return Told::Nothing,
         };
         let deadline = match question {
             Question::Clients => now + inquiry.timeout,

@@ -2,7 +2,7 @@
 //!
 //! Two bytes `sc`, the version, then an [`Envelope`] in postcard's encoding, read without copying. An event travels as the frame that
 //! clients get, so nothing is parsed on the other side but its outline. A version that is not known is skipped and counted: a change to
-//! anything below, or to what it holds of [`message`](crate::message), is a new version.
+//! anything below, to what it holds of [`message`](crate::message), or to which slot a room has, is a new version.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use crate::message::inquiry::Findings;
 use crate::message::recovery::EventId;
 use crate::message::server_event::ServerEvent;
 use crate::message::state::StateWord;
-use crate::message::target::{Reach, SocketChange, Target, WhenBehind};
+use crate::message::target::{Reach, Receipt, SocketChange, Target, WhenBehind};
 
 /// Which process: chosen at random when it starts.
 pub(crate) type NodeId = [u8; 16];
@@ -20,7 +20,7 @@ pub(crate) type NodeId = [u8; 16];
 const MAGIC: [u8; 3] = [b's', b'c', VERSION];
 
 /// Of this format.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// One message.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -231,6 +231,7 @@ impl<'a> To<'a> {
                 BehindWord::Volatile => WhenBehind::Volatile,
                 BehindWord::Latest(key) => WhenBehind::Latest(key.to_owned()),
             },
+            receipt: Receipt::default(),
         }
     }
 }
@@ -387,7 +388,7 @@ mod tests {
             id: None,
         };
         let bytes = write(&Envelope { from: [0xab; 16], sequence: 128, word });
-        let mut expected = b"sc\x02".to_vec();
+        let mut expected = b"sc\x03".to_vec();
         expected.extend([0xab; 16]);
         expected.extend(b"\x80\x01\x00\x00\x05/chat\x00\x01\x01r\x00\x00\x00\x04\x81\x0242\x00");
         assert_eq!(bytes, expected);
@@ -407,7 +408,8 @@ mod tests {
             (&b""[..], Unreadable::Garbage),
             (b"sc", Unreadable::Garbage),
             (b"sc\x01anything", Unreadable::Version(1)),
-            (b"sc\x03anything", Unreadable::Version(3)),
+            (b"sc\x02anything", Unreadable::Version(2)),
+            (b"sc\x04anything", Unreadable::Version(4)),
             (b"{\"method\": \"emit\"}", Unreadable::Garbage),
         ] {
             assert_eq!(read(bytes), Err(expected), "{bytes:?}");

@@ -1,5 +1,5 @@
-//! The client of Redis and Valkey: for each node a connection that speaks, one that hears, and one for what is sent ahead; and one for
-//! each stream that is read.
+//! The client of Redis and Valkey: for each node a connection that speaks, one that hears, and one for what is sent ahead; one for
+//! each stream that is read; and one to the sentinel that has named the node.
 //!
 //! The crate neither reconnects nor repeats here: whatever breaks is a fault, for both halves. In a cluster a slot that moves is such
 //! a fault, too: the next connection asks where it is now.
@@ -17,7 +17,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::ahead::client::Ahead;
 use super::faults::client::{answer_fault, fault};
 use super::heard::Shared;
-use super::nodes::client::{Node, Nodes, REDIS_RESPONSE_TIMEOUT, ask_sentinel, connect, send};
+use super::nodes::client::{
+    Node, Nodes, REDIS_RESPONSE_TIMEOUT, ask_sentinel, connect, send, watch_sentinel,
+};
 use super::queue::client::{Event, Queue};
 use super::reading::client::{STREAM_WAIT, StreamReader};
 use super::streams::client::{bytes_of, newest, read_back, resume, take};
@@ -60,7 +62,11 @@ impl RedisBroker {
                 Some(sentinel) => {
                     let service = sentinel.service.as_deref().unwrap_or(self.names.channel_name());
                     match ask_sentinel(&self.address, &host, service).await {
-                        Ok(master) => Node::open_master(&self.address, master, queue).await,
+                        Ok(master) => {
+                            let watching = watch_sentinel(&self.address, &host, service, queue).await;
+                            let node = Node::open_master(&self.address, master, queue).await;
+                            node.map(|node| Node { watching, ..node })
+                        }
                         Err(fault) => Err(fault),
                     }
                 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::SLOTS;
 use super::client::RedisBroker;
 use crate::base::ids::NodeTag;
 use crate::bus::contract::process::BrokerProcess;
@@ -140,14 +141,17 @@ fn a_pattern_is_heard_by_the_names_that_it_fits() {
 }
 
 #[test]
-fn every_slot_can_be_heard_at_once() {
+fn the_slots_of_a_hundred_thousand_rooms_can_be_heard_at_once() {
     for mode in ["pubsub", "sharded", "streams"] {
         let venue = RedisVenue::plain(mode);
         run(async {
             let mut ends = Ends::of(&mut venue.client("c")).await;
-            let all: Vec<Channel> = (0..=u16::MAX).map(Channel::Slot).collect();
+            const APART: u32 = SLOTS / 100_000;
+            let all: Vec<Channel> = (0..SLOTS).step_by(APART as usize).map(Channel::Slot).collect();
+            assert!(all.len() >= 100_000);
             ends.subscribe(&all, &[]).await;
-            for slot in [0, 511, 512, 40_000, u16::MAX] {
+            for slot in [0, 511 * APART, 512 * APART, (all.len() as u32 - 1) * APART] {
+                ends.say(&Channel::Slot(slot + 1), "not here").await;
                 ends.say(&Channel::Slot(slot), "here").await;
                 ends.hears(&Channel::Slot(slot), "here").await;
             }
@@ -422,6 +426,105 @@ fn a_cluster_is_spoken_to_node_by_node_and_a_slot_that_moves_is_found_again() {
             ends.say(slot, "where it is now").await;
             ends.hears(slot, "where it is now").await;
         }
+    });
+}
+
+/// Four nodes, of which the last is a replica of the one that has our stream.
+fn cluster_of_three_and_a_replica() -> Vec<BrokerProcess> {
+    let mut nodes: Vec<BrokerProcess> = (0..4).map(|_| BrokerProcess::redis_cluster_node()).collect();
+    let key = nodes[0].command("CLUSTER KEYSLOT shardcast.c").replace(':', "");
+    let ranges = [(0, 5460), (5461, 10_922), (10_923, 16_383)];
+    let key: u16 = key.parse().expect("a slot");
+    let owner = ranges.iter().position(|(first, last)| (*first..=*last).contains(&key)).expect("one has it");
+    for (node, (first, last)) in nodes.iter().zip(ranges) {
+        assert_eq!(node.command(&format!("CLUSTER ADDSLOTSRANGE {first} {last}")), "+OK");
+    }
+    for node in &nodes {
+        assert_eq!(node.command("CONFIG SET cluster-node-timeout 1500"), "+OK");
+        assert_eq!(node.command("CONFIG SET cluster-require-full-coverage no"), "+OK");
+        let meet = format!("CLUSTER MEET 127.0.0.1 {} {}", nodes[0].port, nodes[0].port + 4_000);
+        assert_eq!(node.command(&meet), "+OK");
+    }
+    let knows_all = |node: &BrokerProcess| {
+        let info = node.command("CLUSTER INFO");
+        info.contains("cluster_slots_ok:16384") && info.contains("cluster_known_nodes:4")
+    };
+    wait_until("the nodes meet", || nodes.iter().all(knows_all));
+    let id = nodes[owner].command("CLUSTER MYID").lines().last().expect("an id").to_owned();
+    wait_until("the replica", || nodes[3].command(&format!("CLUSTER REPLICATE {id}")) == "+OK");
+    wait_until("the replica has all", || nodes[3].command("ROLE").contains("connected"));
+    nodes.swap(0, owner);
+    nodes
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < Duration::from_secs(40), "never came: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Connects and subscribes, as often as it takes.
+async fn connected(client: &mut RedisBroker, channels: &[Channel]) -> Ends<RedisBroker> {
+    let again = async {
+        loop {
+            let mut ends = Ends::of(client).await;
+            if ends.sender.subscribe(channels, &[]).await.is_ok() {
+                return ends;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    within("the cluster can be used", again).await
+}
+
+/// Both by sharded pub/sub and by streams, which read on where they were.
+#[test]
+fn a_cluster_that_loses_a_node_is_spoken_to_again_when_its_replica_has_taken_over() {
+    let mut nodes = cluster_of_three_and_a_replica();
+    // The first is the one that is lost.
+    let others = nodes[1].port;
+    let slots: Vec<Channel> = (0..64).map(Channel::Slot).chain([Channel::All]).collect();
+    let modes = ["sharded", "streams"];
+    let url = |mode: &str| format!("redis://127.0.0.1:{others}?mode={mode}");
+    run(async {
+        let mut clients = modes.map(|mode| client(&url(mode), "c"));
+        let mut speakers = modes.map(|mode| client(&url(mode), "c"));
+        let mut all = Vec::new();
+        for (client, speaker) in clients.iter_mut().zip(&mut speakers) {
+            let (mut ends, mut mouth) = (connected(client, &slots).await, Ends::of(speaker).await);
+            for slot in &slots {
+                mouth.say(slot, "before").await;
+                ends.hears(slot, "before").await;
+            }
+            all.push(ends);
+        }
+        assert_eq!(nodes[0].command("WAIT 1 10000"), ":1", "the replica has it");
+        nodes[0].kill();
+        for mut ends in all {
+            let fault = within("a fault", async {
+                loop {
+                    if let Err(fault) = ends.receiver.next().await {
+                        return fault;
+                    }
+                }
+            });
+            assert!(!fault.await.is_lasting);
+        }
+        for (mode, (client, speaker)) in modes.iter().zip(clients.iter_mut().zip(&mut speakers)) {
+            let mut mouth = connected(speaker, &slots[..1]).await;
+            mouth.say(&slots[1], "meanwhile").await;
+            let mut ends = connected(client, &slots).await;
+            if *mode == "streams" {
+                ends.hears(&slots[1], "meanwhile").await;
+            }
+            for slot in &slots {
+                mouth.say(slot, "after").await;
+                ends.hears(slot, "after").await;
+            }
+        }
+        assert!(nodes[3].command("ROLE").contains("master"));
     });
 }
 

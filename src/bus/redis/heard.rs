@@ -1,5 +1,6 @@
 //! What the two halves of a connection to Redis know of each other: how much waits, whether it is over, what of our stream is heard.
 
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
@@ -14,16 +15,8 @@ pub(super) struct Shared {
     /// Answers to our own SUNSUBSCRIBE that are still to come: one more is Redis' word that a slot has moved.
     pub(super) leaving: AtomicUsize,
     hears_all: AtomicBool,
-    hears_slots: HeardSlots,
-}
-
-/// A bit for each slot of rooms.
-struct HeardSlots(Box<[AtomicU64]>);
-
-impl Default for HeardSlots {
-    fn default() -> HeardSlots {
-        HeardSlots((0..SLOTS / 64).map(|_| AtomicU64::new(0)).collect())
-    }
+    /// A bit for each slot of rooms; 512 KiB, from the first one on.
+    hears_slots: OnceLock<Box<[AtomicU64]>>,
 }
 
 impl Shared {
@@ -32,10 +25,13 @@ impl Shared {
         match channel {
             Channel::All => self.hears_all.store(is_heard, Relaxed),
             Channel::Slot(slot) => {
-                let (word, bit) = self.place(*slot);
+                let words = self
+                    .hears_slots
+                    .get_or_init(|| (0..SLOTS / u64::BITS).map(|_| AtomicU64::new(0)).collect());
+                let (word, bit) = place(*slot);
                 match is_heard {
-                    true => word.fetch_or(bit, Relaxed),
-                    false => word.fetch_and(!bit, Relaxed),
+                    true => words[word].fetch_or(bit, Relaxed),
+                    false => words[word].fetch_and(!bit, Relaxed),
                 };
             }
             _ => {}
@@ -47,16 +43,18 @@ impl Shared {
         match channel {
             Channel::All => self.hears_all.load(Relaxed),
             Channel::Slot(slot) => {
-                let (word, bit) = self.place(*slot);
-                word.load(Relaxed) & bit != 0
+                let (word, bit) = place(*slot);
+                self.hears_slots.get().is_some_and(|words| words[word].load(Relaxed) & bit != 0)
             }
             _ => true,
         }
     }
+}
 
-    fn place(&self, slot: u16) -> (&AtomicU64, u64) {
-        (&self.hears_slots.0[usize::from(slot / 64)], 1 << (slot % 64))
-    }
+/// The word of a slot's bit, and the bit.
+fn place(slot: u32) -> (usize, u64) {
+    let slot = slot % SLOTS;
+    ((slot / u64::BITS) as usize, 1 << (slot % u64::BITS))
 }
 
 #[cfg(test)]
@@ -66,7 +64,7 @@ mod tests {
     #[test]
     fn each_slot_is_heard_by_itself() {
         let shared = Shared::default();
-        for slot in [0, 63, 64, 65_535] {
+        for slot in [0, 63, 64, 65_536, SLOTS - 1] {
             assert!(!shared.hears(&Channel::Slot(slot)));
             shared.set_heard(&Channel::Slot(slot), true);
             assert!(shared.hears(&Channel::Slot(slot)) && !shared.hears(&Channel::Slot(slot ^ 1)));

@@ -38,6 +38,8 @@ enum Mood {
     NoSubscriptions,
     /// What is published is not acknowledged, and the connection stays.
     Hangs,
+    /// What is sent ahead is taken, and never confirmed, as by a Redis that is stopped: its kernel takes it.
+    Mute,
     /// The connection breaks with every batch that has this message.
     Chokes(u32),
     /// The connection breaks with every batch.
@@ -47,6 +49,10 @@ enum Mood {
 #[derive(Default)]
 struct State {
     mood: Mood,
+    /// What all are told is delivered to the process itself, as real brokers do.
+    gives_back: bool,
+    /// Sent ahead and not confirmed.
+    unconfirmed: usize,
     done: Vec<Done>,
     incoming: Option<mpsc::UnboundedSender<Result<Delivery, Fault>>>,
 }
@@ -110,7 +116,9 @@ impl Broker for TestBroker {
             _ => {}
         }
         let (sender, receiver) = mpsc::unbounded_channel();
-        self.0.borrow_mut().incoming = Some(sender);
+        let mut state = self.0.borrow_mut();
+        (state.incoming, state.unconfirmed) = (Some(sender), 0);
+        drop(state);
         Ok((TestSender(self.clone()), TestReceiver(receiver)))
     }
 
@@ -141,8 +149,27 @@ impl Sender for TestSender {
             Mood::Hangs => std::future::pending().await,
             Mood::Down | Mood::Breaks => broken(),
             Mood::Chokes(number) if is_poisoned(number) => broken(),
+            _ if self.0.0.borrow().gives_back => {
+                let all = posts.iter().filter(|post| post.channel == Channel::All).cloned();
+                all.for_each(|Post { channel, body, .. }| {
+                    self.0.deliver(Ok(Delivery { channel, body, offset: None }));
+                });
+                Ok(())
+            }
             _ => Ok(()),
         }
+    }
+
+    async fn send_ahead(&mut self, posts: &[Post]) -> Result<(), Fault> {
+        if self.0.mood() != Mood::Mute {
+            return self.publish(posts).await;
+        }
+        self.0.0.borrow_mut().unconfirmed += posts.len();
+        Ok(())
+    }
+
+    fn unconfirmed(&mut self) -> Result<usize, Fault> {
+        Ok(self.0.0.borrow().unconfirmed)
     }
 }
 
@@ -313,9 +340,40 @@ async fn an_absence_of_ten_seconds_costs_no_message_below_the_bound() {
     .await;
 }
 
+/// However long it was away: no pause between two tries is so long.
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_is_back_is_connected_to_within_a_second() {
+    for (away, mood) in [
+        (0.1, Mood::Down),
+        (0.7, Mood::Down),
+        (3.0, Mood::Down),
+        (60.0, Mood::Down),
+        (3600.0, Mood::Down),
+        (10.0, Mood::NoSubscriptions),
+    ] {
+        with_process(1 << 20, |process| async move {
+            seconds(3.0).await;
+            process.broker.is_now(mood);
+            process.broker.deliver(broken());
+            seconds(away).await;
+            process.emit(0);
+            process.broker.is_now(Mood::Well);
+            process.broker.0.borrow_mut().done.clear();
+            let is_back = Instant::now();
+            while process.broker.published(is_number).is_empty() {
+                seconds(0.001).await;
+                assert!(is_back.elapsed() < Duration::from_millis(600), "{mood:?} for {away} s");
+            }
+            assert!(process.link.is_up());
+        })
+        .await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_not_known_to_have_arrived_is_sent_again_before_what_follows() {
     with_process(1 << 20, |process| async move {
+        process.broker.0.borrow_mut().gives_back = true;
         // Between two hellos.
         seconds(2.5).await;
         process.broker.is_now(Mood::Breaks);
@@ -371,42 +429,92 @@ async fn what_waited_is_held_until_who_was_known_is_back_while_hellos_go_out() {
 }
 
 #[test]
-fn what_may_not_be_repeated_is_lost_with_a_connection_only_if_it_was_tried() {
+fn what_a_broken_connection_costs_depends_on_what_was_tried_and_heard_on_it() {
     let post = |may_repeat| Post { channel: Channel::Python, body: Body::Bytes(Bytes::new()), may_repeat };
-    let rows = [(0, 4, 0, 0), (1, 2, 2, 1), (2, 2, 2, 2), (3, 0, 4, 0)];
-    for (attempts, left, lost, attempts_after) in rows {
+    // Whether the broker gave something, attempts and suspects before, what was tried; then what is left, lost, and the two after it.
+    let rows = [
+        (true, (0, 0), 0, (4, 0), (0, 0)),
+        (false, (0, 0), 4, (2, 2), (0, 2)),
+        (true, (0, 0), 4, (2, 2), (1, 2)),
+        (true, (1, 4), 1, (4, 0), (2, 4)),
+        (false, (2, 4), 1, (4, 0), (2, 4)),
+        (true, (2, 4), 0, (4, 0), (2, 4)),
+        (true, (2, 4), 1, (3, 1), (0, 3)),
+    ];
+    for (row, (is_heard, (attempts, suspects), tried, left, after)) in rows.into_iter().enumerate() {
         let stats = LinkStats::default();
         let posts = [true, false, false, true].map(post).to_vec();
-        let tried = if attempts > 0 { 4 } else { 0 };
-        let mut batch = Batch { posts, tried, attempts, ..Batch::default() };
-        batch.forget_what_may_not_repeat(&stats);
-        assert_eq!((batch.posts.len(), stats.lost.get()), (left, lost), "after {attempts} attempts");
-        assert_eq!(batch.attempts, attempts_after);
+        let mut batch = Batch { posts, tried, attempts, suspects, is_heard, ..Batch::default() };
+        batch.disconnected(&stats);
+        assert_eq!((batch.posts.len(), stats.lost.get()), left, "row {row}");
+        assert_eq!((batch.attempts, batch.suspects, batch.tried), (after.0, after.1, 0), "row {row}");
     }
     let stats = LinkStats::default();
-    let mut batch = Batch { posts: vec![post(false)], tried: 1, attempts: 1, ..Batch::default() };
-    batch.forget_what_may_not_repeat(&stats);
+    let mut batch = Batch { posts: vec![post(false)], tried: 1, ..Batch::default() };
+    batch.disconnected(&stats);
     batch.posts.push(post(false));
-    batch.forget_what_may_not_repeat(&stats);
+    batch.disconnected(&stats);
     assert_eq!((batch.posts.len(), stats.lost.get()), (1, 1), "what is new has not been tried");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_that_breaks_each_connection_is_given_up() {
+async fn a_message_that_breaks_each_connection_is_given_up_and_no_other() {
     with_process(1 << 20, |process| async move {
+        process.broker.0.borrow_mut().gives_back = true;
         seconds(3.0).await;
         process.broker.is_now(Mood::Chokes(1));
         (0..3).for_each(|number| process.emit(number));
         seconds(5.0).await;
         process.emit(3);
         seconds(1.0).await;
+        // Once with the others, and then alone.
         let published = process.broker.published(is_number);
         assert_eq!(published.iter().filter(|text| *text == "1").count(), ATTEMPTS_MAX as usize);
-        assert_eq!(published.last().map(String::as_str), Some("3"));
-        assert!((3..5).contains(&process.link.stats.lost.get()), "{:?}", process.link.stats);
+        assert_eq!(published[published.len() - 2..], ["2", "3"]);
+        assert_eq!(process.link.stats.lost.get(), 1, "{:?}", process.link.stats);
         assert_eq!(process.link.stats.connects.get(), 1 + u64::from(ATTEMPTS_MAX));
     })
     .await;
+}
+
+/// However often it does: it is the broker that is ill, and not what is sent.
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_breaks_before_it_says_a_word_costs_no_message() {
+    with_process(1 << 20, |process| async move {
+        seconds(2.5).await;
+        process.broker.is_now(Mood::Breaks);
+        (0..3).for_each(|number| process.emit(number));
+        seconds(30.0).await;
+        (3..500).for_each(|number| process.emit(number));
+        seconds(30.0).await;
+        assert!(process.link.stats.connects.get() > 20);
+        process.broker.is_now(Mood::Well);
+        process.broker.0.borrow_mut().done.clear();
+        seconds(2.5).await;
+        assert_eq!(process.broker.published(is_number), numbers(0..500));
+        assert_eq!(process.link.stats.lost.get(), 0);
+    })
+    .await;
+}
+
+/// What waits for the broker's first word does not wait when the process ends.
+#[tokio::test(start_paused = true)]
+async fn an_end_sends_also_what_may_have_broken_a_connection() {
+    let (process, line) = process(1 << 20);
+    let script = async {
+        seconds(2.5).await;
+        process.broker.is_now(Mood::Breaks);
+        (0..3).for_each(|number| process.emit(number));
+        seconds(0.001).await;
+        process.broker.is_now(Mood::Well);
+        process.broker.0.borrow_mut().done.clear();
+        seconds(0.2).await;
+        assert_eq!(process.broker.published(is_number), Vec::<String>::new(), "they wait for a word");
+        process.bell.stop();
+    };
+    tokio::join!(line.run(process.broker.clone()), script);
+    assert_eq!(process.broker.published(is_number), numbers(0..3));
+    assert_eq!(process.broker.published(|_| true).last().map(String::as_str), Some("bye"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -459,9 +567,18 @@ async fn a_stop_ends_within_a_second_and_says_goodbye_if_somebody_listens() {
     }
 }
 
+#[test]
+fn a_broker_has_the_time_for_a_connection_that_its_channels_take() {
+    let rows = [(0, 10), (1, 10), (100_000, 10), (100_001, 20), (4_194_304, 420)];
+    for (channels, seconds) in rows {
+        assert_eq!(time_to_subscribe(channels), Duration::from_secs(seconds), "{channels}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_hangs_is_replaced() {
     with_process(1 << 20, |process| async move {
+        process.broker.0.borrow_mut().gives_back = true;
         for is_broken in [true, false] {
             // Between two hellos.
             seconds(2.5).await;
@@ -484,6 +601,29 @@ async fn a_connection_that_hangs_is_replaced() {
         }
     })
     .await;
+}
+
+/// Whether this process has something to say or says hello only.
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_takes_all_and_confirms_nothing_is_left() {
+    for speaks in [true, false] {
+        with_process(1 << 20, |process| async move {
+            seconds(2.5).await;
+            let connects = || process.link.stats.connects.get();
+            process.broker.is_now(Mood::Mute);
+            if speaks {
+                process.emit(1);
+            }
+            seconds(SEND_TIMEOUT.as_secs_f64() / 2.0).await;
+            assert_eq!(connects(), 1, "it may be slow");
+            seconds(SEND_TIMEOUT.as_secs_f64()).await;
+            assert_eq!(connects(), 2, "{speaks}");
+            process.broker.is_now(Mood::Well);
+            seconds(2.0 * SEND_TIMEOUT.as_secs_f64()).await;
+            assert!(connects() <= 3 && process.link.is_up(), "{speaks}");
+        })
+        .await;
+    }
 }
 
 fn said(from: u8, sequence: u64, word: Word<'_>) -> Result<Delivery, Fault> {

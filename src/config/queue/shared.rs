@@ -1,5 +1,6 @@
 //! Which endpoints share a message queue: one connection to a broker serves all that are on one channel there.
 
+use crate::config::EndpointSettings;
 use crate::config::engine::EngineOptions;
 use crate::config::queue::MessageQueue;
 
@@ -15,6 +16,8 @@ pub(crate) struct SharedQueue {
 pub(crate) struct Queue {
     pub(crate) queue: MessageQueue,
     pub(crate) endpoints: Vec<Option<Box<str>>>,
+    /// What those have of their own.
+    pub(crate) settings: Vec<EndpointSettings>,
     /// The namespaces that were registered there by name.
     pub(crate) namespaces: Vec<String>,
 }

@@ -7,7 +7,7 @@
 
 mod buffers;
 mod demand;
-mod submission;
+pub(crate) mod submission;
 #[cfg(test)]
 mod tests;
 pub(crate) mod wires;
@@ -32,9 +32,10 @@ use crate::driver::ring::buffers::BufferRing;
 use crate::driver::ring::submission::{Completion, Kind, Ring, adopt_descriptor};
 use crate::driver::ring::wires::{RingWires, Surroundings};
 use crate::driver::stop::{close_listener, empty_queue};
+use crate::driver::tls::{Carried, Filter, Seat, Verdict};
 use crate::driver::{ShardParts, build_shard, place_connection, send_connection};
 use crate::mesh::{Handoff, InboxReceiver};
-use crate::message::peer::Peer;
+use crate::message::peer::{Arrival, Door};
 use crate::shard::Shard;
 use crate::shard::value::share::SHARE_EVENTS_MAX;
 
@@ -62,6 +63,8 @@ pub(crate) const RECEIVE_BYTES: usize = demand::BUFFERS_MAX as usize
 struct Listener {
     /// `None` once it is closed.
     descriptor: Option<OwnedFd>,
+    door: Door,
+    is_shared: bool,
     is_accepting: bool,
     is_cancelled: bool,
 }
@@ -81,9 +84,8 @@ struct Pump {
     wall: WallWatch,
     /// Connections are left that may be sent to.
     must_flush: bool,
-    /// Set once the shard is asked to stop: when it stops waiting for its clients.
+    /// Set once the sessions of the shard end: when it stops waiting for its clients.
     stop_by: Option<Time>,
-    shutdown_patience: Duration,
 }
 
 /// Runs a shard on this thread until it is asked to stop.
@@ -96,17 +98,24 @@ pub(crate) fn run(parts: ShardParts, ready: Sender<Result<(), String>>) {
             return;
         }
     };
-    let ShardParts { parts, app, start, inbox, bell, listeners, files, balance, clock } = parts;
+    let ShardParts { parts, app, start, inbox, bell, listeners, files, balance, clock, tls } = parts;
+    let tls = Seat::new(tls, Arc::clone(&parts.counters));
     let (id, mesh) = (parts.id, Arc::clone(&parts.mesh));
-    let (shutdown_patience, flush_window) = (start.config.shutdown_patience(), start.config.flush_window);
+    let flush_window = start.config.flush_window;
     let (shard, tasks) = build_shard(parts, app, &start);
     let listeners = listeners
         .into_iter()
-        .map(|one| Listener { descriptor: Some(one), is_accepting: false, is_cancelled: false })
+        .map(|one| Listener {
+            descriptor: Some(one.descriptor),
+            door: one.door,
+            is_shared: one.is_shared,
+            is_accepting: false,
+            is_cancelled: false,
+        })
         .collect();
     let mut pump = Pump {
         buffers: Rc::clone(&ring.buffers),
-        wires: RingWires::new(ring, Surroundings { id, mesh, files, balance, clock, flush_window }),
+        wires: RingWires::new(ring, Surroundings { id, mesh, files, balance, clock, flush_window, tls }),
         shard,
         listeners,
         accept_again: Time(0),
@@ -116,7 +125,6 @@ pub(crate) fn run(parts: ShardParts, ready: Sender<Result<(), String>>) {
         wall: WallWatch::default(),
         must_flush: false,
         stop_by: None,
-        shutdown_patience,
     };
     for task in tasks {
         let now = pump.wires.clock.now();
@@ -126,21 +134,36 @@ pub(crate) fn run(parts: ShardParts, ready: Sender<Result<(), String>>) {
     let _ = ready.send(Ok(()));
     drop(ready);
     pump.run();
+    pump.shard.note_done(pump.wires.dying.len());
     pump.shard.drop_tasks();
+}
+
+/// New clients would wait in the queue of a listener that nobody serves. Where another process has it they wait for that one.
+impl Drop for Pump {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.wires.mesh.life.leaves_listeners() {
+            for listener in &self.listeners {
+                if let Some(descriptor) = &listener.descriptor {
+                    close_listener(descriptor, listener.is_shared);
+                }
+            }
+        }
+    }
 }
 
 impl Pump {
     fn run(&mut self) {
-        let mut woken = self.wires.clock.elapsed();
+        self.shard.begin_turn(self.wires.clock.elapsed());
         loop {
             let clock = self.wires.clock;
+            self.go_on_with_handshakes();
             let is_more_mail = self.shard.take_mail(&self.inbox, || clock.now(), &mut self.wires);
             let now = clock.now();
-            if self.stop_by.is_none() && self.shard.is_asked_to_stop() {
-                self.stop_by = Some(now + self.shutdown_patience);
-            }
             if self.shard.next_timeout() <= now {
                 self.shard.handle_timeout(now);
+            }
+            if self.shard.is_asked_to_stop() {
+                self.stop_by = self.shard.stop_by();
             }
             self.close_listeners();
             self.arm_listeners(now);
@@ -148,10 +171,12 @@ impl Pump {
             if self.is_done(now) {
                 return;
             }
-            let busy = self.wires.clock.elapsed().saturating_sub(woken);
-            self.shard.count_busy(busy);
+            self.shard.count_busy(self.wires.clock.elapsed());
             let entered = self.enter(is_more_mail);
-            woken = self.wires.clock.elapsed();
+            let woken = self.wires.clock.elapsed();
+            // A send of this turn is done by now, and woke the shard if it slept.
+            self.shard.count_sent(woken);
+            self.shard.begin_turn(woken);
             if let Err(error) = entered {
                 tracing::error!(%error, "io_uring failed; the shard stops");
                 return;
@@ -167,7 +192,8 @@ impl Pump {
     /// Goes into the kernel: to sleep, unless there is something left to do.
     fn enter(&mut self, is_more_mail: bool) -> std::io::Result<()> {
         let ring_is_busy = self.wires.ring.completions() > 0;
-        let is_busy = self.must_flush || is_more_mail || self.shard.is_unfinished() || ring_is_busy;
+        let is_unfinished = self.shard.is_unfinished() || !self.wires.later.is_empty();
+        let is_busy = self.must_flush || is_more_mail || is_unfinished || ring_is_busy;
         if is_busy || !self.wires.mesh.fall_asleep(self.wires.id, &self.inbox) {
             return self.wires.ring.poll();
         }
@@ -183,9 +209,21 @@ impl Pump {
         timer.into_iter().chain(self.wires.until_flush()).min()
     }
 
+    /// A turn has its part of handshakes; first those that earlier turns have left.
+    fn go_on_with_handshakes(&mut self) {
+        self.wires.tls.begin_turn();
+        let now = self.wires.clock.now();
+        for key in std::mem::take(&mut self.wires.later) {
+            match self.wires.tls.is_used_up() {
+                true => self.wires.later.push(key),
+                false => receive(&mut self.shard, &mut self.wires, (key, &mut []), now),
+            }
+        }
+    }
+
     fn wake_by(&self) -> Time {
         let mut until = self.shard.next_timeout().min(self.buffers.borrow().demand.shrinks_at());
-        if self.listeners.iter().any(|listener| !listener.is_accepting) && !self.has_drained() {
+        if self.listeners.iter().any(|listener| !listener.is_accepting) && !self.must_close() {
             until = until.min(self.accept_again);
         }
         self.stop_by.map_or(until, |stop_by| until.min(stop_by))
@@ -197,17 +235,18 @@ impl Pump {
         self.stop_by.is_some_and(|stop_by| now >= stop_by || is_at_rest())
     }
 
-    /// Whether the shard was asked to stop and its sessions have ended.
-    fn has_drained(&self) -> bool {
-        self.stop_by.is_some() && self.shard.has_drained()
+    /// Whether nothing is accepted any more: the sessions of the shard have ended, or another process accepts.
+    fn must_close(&self) -> bool {
+        self.stop_by.is_some() && self.shard.has_drained() || self.wires.mesh.life.is_handed_over()
     }
 
     /// Closes what a shard listens on once its sessions have ended. Clients that the kernel holds in its queue are taken
-    /// first: closing resets them, and they have done nothing wrong.
+    /// first: closing resets them, and they have done nothing wrong. Where another process has the listener they are that one's.
     fn close_listeners(&mut self) {
-        if !self.has_drained() {
+        if !self.must_close() {
             return;
         }
+        let leaves = self.wires.mesh.life.leaves_listeners();
         for index in 0..self.listeners.len() {
             let listener = &mut self.listeners[index];
             if listener.is_accepting {
@@ -218,11 +257,15 @@ impl Pump {
                 continue;
             }
             let Some(descriptor) = listener.descriptor.take() else { continue };
+            if leaves {
+                continue;
+            }
+            let (door, is_shared) = (listener.door, listener.is_shared);
             for (connection, peer) in empty_queue(&descriptor) {
                 self.wires.balance.arrive(self.wires.id);
-                self.add_connection(connection, peer);
+                self.add_connection(connection, Arrival::accepted(peer, door));
             }
-            close_listener(&descriptor);
+            close_listener(&descriptor, is_shared);
         }
     }
 
@@ -230,7 +273,7 @@ impl Pump {
         if !std::mem::replace(&mut self.is_bell_watched, true) {
             self.wires.ring.watch_bell(self.bell.as_fd());
         }
-        if now < self.accept_again || self.has_drained() {
+        if now < self.accept_again || self.must_close() {
             return;
         }
         for (index, listener) in self.listeners.iter_mut().enumerate() {
@@ -281,27 +324,23 @@ impl Pump {
     }
 
     fn accepted(&mut self, completion: Completion, now: Time) {
-        if !completion.has_more
-            && let Some(listener) = self.listeners.get_mut(completion.token.index() as usize)
-        {
-            listener.is_accepting = false;
-        }
+        let Some(listener) = self.listeners.get_mut(completion.token.index() as usize) else { return };
+        listener.is_accepting &= completion.has_more;
+        let door = listener.door;
         if completion.result >= 0 {
             let descriptor = adopt_descriptor(completion.result);
             // Without an address it is reset already, whatever it has sent.
             let Ok(address) = getpeername(&descriptor) else { return };
-            let peer = peer_of(address);
+            let arrival = Arrival::accepted(peer_of(address), door);
             let RingWires { balance, mesh, id, .. } = &self.wires;
-            let place = place_connection(balance, mesh, *id);
+            let place = place_connection(balance, mesh, *id, door);
             if place == *id {
-                self.add_connection(descriptor, peer);
+                self.add_connection(descriptor, arrival);
             } else {
-                let handoff = Handoff {
-                    wire: Box::new(descriptor),
-                    arrival: peer.into(),
-                    owed: Vec::new(),
-                    unread: Vec::new(),
-                };
+                // Its handshake is for the shard where it lives.
+                let wire =
+                    Box::new(Carried { descriptor, filter: Filter::of_arrival(arrival, &self.wires.tls) });
+                let handoff = Handoff { wire, arrival, owed: Vec::new(), unread: Vec::new() };
                 send_connection(mesh, balance, place, handoff);
             }
             return;
@@ -309,7 +348,7 @@ impl Pump {
         let error = Errno::from_raw_os_error(-completion.result);
         // The client gave up while it waited in the queue, or we asked to stop.
         let is_expected = matches!(error, Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::CANCELED);
-        if !is_expected && !self.has_drained() {
+        if !is_expected && !self.must_close() {
             tracing::warn!(%error, pause_ms = ACCEPT_PAUSE.as_millis(), "accepting pauses");
             self.accept_again = now + ACCEPT_PAUSE;
         }
@@ -326,7 +365,7 @@ impl Pump {
             let mut buffers = self.buffers.borrow_mut();
             let bytes = buffers.bytes(buffer, len);
             match key {
-                Some(key) => self.shard.receive(key, bytes, now, &mut self.wires),
+                Some(key) => receive(&mut self.shard, &mut self.wires, (key, bytes), now),
                 None => self.wires.receive_dying(token, bytes),
             }
             buffers.give_back(buffer);
@@ -346,7 +385,14 @@ impl Pump {
         if has_failed || result < 0 && !is_interrupted {
             self.shard.closed(key, now);
         } else if result == 0 {
-            self.shard.ended(key, now);
+            let knows = self
+                .wires
+                .get_mut(key)
+                .and_then(|wire| wire.filter.as_ref())
+                .is_some_and(|filter| filter.is_end_known());
+            if !knows {
+                self.shard.ended(key, now);
+            }
         } else {
             self.wires.receive_if_wanted(key);
         }
@@ -356,14 +402,21 @@ impl Pump {
         let Completion { token, result, .. } = completion;
         let Some(wire) = self.wires.of_token(token) else {
             if let Some(dying) = self.wires.dying.get_mut(&token.owner()) {
-                self.shard.sent_at_last(&mut dying.outbox, usize::try_from(result).unwrap_or(0));
+                let count = usize::try_from(result).unwrap_or(0);
+                let count = dying.wire.filter.as_mut().map_or(count, |filter| filter.sent(count));
+                self.shard.sent_at_last(&mut dying.outbox, count);
             }
             return self.wires.dying_answered(token, Some(false), None);
         };
         let key = wire.key;
         self.wires.send_ended(key);
         match usize::try_from(result) {
-            Ok(count) => self.shard.sent(key, count, now),
+            Ok(count) => {
+                let filter = self.wires.get_mut(key).and_then(|wire| wire.filter.as_mut());
+                let count = filter.map_or(count, |filter| filter.sent(count));
+                self.shard.sent(key, count, now);
+                self.wires.send_flight(key);
+            }
             Err(_) => self.send_failed(key, now),
         }
     }
@@ -379,11 +432,37 @@ impl Pump {
     }
 
     /// Takes over a connection that was accepted.
-    fn add_connection(&mut self, descriptor: OwnedFd, peer: Peer) {
+    fn add_connection(&mut self, descriptor: OwnedFd, arrival: Arrival) {
         let now = self.wires.clock.now();
-        match self.shard.open(peer, now, &mut self.wires) {
-            Some(key) => self.wires.add(key, descriptor),
+        match self.shard.open(arrival, now, &mut self.wires) {
+            Some(key) => {
+                let filter = Filter::of_arrival(arrival, &self.wires.tls);
+                self.wires.add(key, descriptor, filter);
+            }
             None => self.wires.balance.leave(self.wires.id),
         }
+    }
+}
+
+/// Gives the shard what a connection brought, through its filter if it has one.
+fn receive(shard: &mut Shard, wires: &mut RingWires, (key, bytes): (Key, &mut [u8]), now: Time) {
+    let Some((verdict, is_secure, mut plain)) = wires.open(key, bytes) else {
+        return shard.receive(key, bytes, now, wires);
+    };
+    if is_secure {
+        shard.secured(key);
+    }
+    if !plain.is_empty() {
+        shard.receive(key, &mut plain, now, wires);
+    }
+    wires.tls.give_back(plain);
+    match verdict {
+        Verdict::Going | Verdict::Plain | Verdict::Later => wires.send_flight(key),
+        Verdict::Ended => {
+            wires.send_flight(key);
+            shard.ended(key, now);
+        }
+        // The close sends what the client is told.
+        Verdict::Failed => shard.closed(key, now),
     }
 }

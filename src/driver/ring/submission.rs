@@ -288,10 +288,11 @@ fn forgive(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// A descriptor that a completion brought.
+/// A descriptor that a completion brought, or that the process before this one opened.
 pub(crate) fn adopt_descriptor(result: i32) -> std::os::fd::OwnedFd {
     use std::os::fd::FromRawFd;
-    // SAFETY: the kernel opened this descriptor for us in an accept, and nobody else knows of it.
+    // SAFETY: the kernel opened this descriptor for us in an accept, and nobody else knows of it; or `driver/inherit.rs` has seen that it
+    // is open, and takes it once.
     unsafe { std::os::fd::OwnedFd::from_raw_fd(result) }
 }
 

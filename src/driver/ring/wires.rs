@@ -1,14 +1,17 @@
 //! The ring's wires: what the kernel does with each descriptor, and how a shard's wishes reach it.
 //!
 //! A send may end later, in the kernel, and reads the connection's outbox until then: pieces that are lent to it are locked,
-//! and a wire that its shard has given up stays with its outbox until everything under way has answered.
+//! and a wire that its shard has given up stays with its outbox until everything under way has answered. A flight of TLS is lent in
+//! the same way, and its filter stays with its wire.
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::io::IoSlice;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
 
 use crate::base::ids::ShardId;
@@ -20,6 +23,7 @@ use crate::driver::descriptor::send_now;
 use crate::driver::files::{FileJob, FileReader};
 use crate::driver::ring::submission::{Kind, PIECES_PER_SEND_MAX, Ring, SendPieces, Token};
 use crate::driver::send_connection;
+use crate::driver::tls::{Carried, Filter, NotReady, Seat, Verdict};
 use crate::mesh::Mesh;
 use crate::message::files::FileAnswer;
 use crate::message::peer::Arrival;
@@ -49,6 +53,8 @@ pub(super) struct Wire {
     is_sending: bool,
     /// Lent to the kernel while a send of several pieces is under way.
     pieces: Option<Box<SendPieces>>,
+    /// Its TLS, or what is still to find out whether it has any; none for a plain one.
+    pub(super) filter: Option<Box<Filter>>,
 }
 
 /// A wire that its shard has given up, until the kernel is done with it.
@@ -86,6 +92,9 @@ pub(super) struct RingWires {
     unflushed_since: Option<Duration>,
     /// Few connections wait to be sent to.
     is_direct: bool,
+    pub(super) tls: Seat,
+    /// Connections whose handshakes go on in a later turn.
+    pub(super) later: Vec<Key>,
 }
 
 /// What wires share with the rest of their thread.
@@ -96,11 +105,12 @@ pub(super) struct Surroundings {
     pub(super) balance: Balance,
     pub(super) clock: Clock,
     pub(super) flush_window: Duration,
+    pub(super) tls: Seat,
 }
 
 impl RingWires {
     pub(super) fn new(ring: Ring, surroundings: Surroundings) -> RingWires {
-        let Surroundings { id, mesh, files, balance, clock, flush_window } = surroundings;
+        let Surroundings { id, mesh, files, balance, clock, flush_window, tls } = surroundings;
         RingWires {
             ring,
             id,
@@ -114,6 +124,8 @@ impl RingWires {
             flush_window,
             unflushed_since: None,
             is_direct: false,
+            tls,
+            later: Vec::new(),
         }
     }
 
@@ -127,7 +139,7 @@ impl RingWires {
     }
 
     /// Begins to receive for a connection.
-    pub(super) fn add(&mut self, key: Key, descriptor: OwnedFd) {
+    pub(super) fn add(&mut self, key: Key, descriptor: OwnedFd, filter: Option<Box<Filter>>) {
         self.ring.receive(descriptor.as_fd(), key);
         let wire = Wire {
             key,
@@ -137,8 +149,11 @@ impl RingWires {
             is_wanted: true,
             is_sending: false,
             pieces: None,
+            filter,
         };
         self.places.put(key.index, wire);
+        // What its old shard had not sent yet.
+        self.send_flight(key);
     }
 
     pub(super) fn receive_if_wanted(&mut self, key: Key) {
@@ -157,10 +172,72 @@ impl RingWires {
     }
 
     /// What a wire that was given up still receives goes where it goes.
-    pub(super) fn receive_dying(&mut self, token: Token, bytes: &[u8]) {
-        if let Some(DyingWire { destination: Some(destination), .. }) = self.dying.get_mut(&token.owner()) {
-            destination.unread.extend_from_slice(bytes);
+    pub(super) fn receive_dying(&mut self, token: Token, bytes: &mut [u8]) {
+        if let Some(DyingWire { destination: Some(destination), wire, .. }) =
+            self.dying.get_mut(&token.owner())
+        {
+            match &mut wire.filter {
+                None => destination.unread.extend_from_slice(bytes),
+                // How it ends its new shard learns from the wire.
+                Some(filter) => drop(filter.take(bytes, &mut destination.unread, &mut self.tls)),
+            }
         }
+    }
+
+    /// Sends what a filter has ready, unless a send is under way; closes the sending half behind the last of it.
+    pub(super) fn send_flight(&mut self, key: Key) {
+        let Some(wire) = self.places.get_mut(key.index).filter(|wire| wire.key == key) else { return };
+        let Some(filter) = wire.filter.as_mut().filter(|_| !wire.is_sending) else { return };
+        if filter.has_flight() {
+            self.ring.send(wire.descriptor.as_fd(), key, filter.flight());
+            wire.is_sending = true;
+        } else if let Some(half) = filter.must_shut_down() {
+            let _ = shutdown(&wire.descriptor, half);
+        }
+    }
+
+    /// Opens what a connection brought; gives it its bytes as the shard is to have them, in a buffer that comes back with
+    /// [`Seat::give_back`]. `None`: it has no filter.
+    pub(super) fn open(&mut self, key: Key, bytes: &mut [u8]) -> Option<(Verdict, bool, Vec<u8>)> {
+        let wire = self.places.get_mut(key.index).filter(|wire| wire.key == key)?;
+        let filter = wire.filter.as_mut()?;
+        let mut plain = self.tls.take_plain();
+        let was_later = filter.is_later();
+        let verdict = filter.take(bytes, &mut plain, &mut self.tls);
+        let is_news = filter.take_news();
+        if verdict == Verdict::Plain {
+            wire.filter = None;
+        }
+        if verdict == Verdict::Later && !was_later {
+            self.later.push(key);
+        }
+        Some((verdict, is_news, plain))
+    }
+
+    /// Seals what a connection is owed and sends it: at once if few wait, or else in the ring.
+    fn flush_sealed(&mut self, key: Key, mut unsent: Unsent<'_>) {
+        let Some(wire) = self.places.get_mut(key.index) else { return };
+        let Wire { descriptor, filter: Some(filter), .. } = wire else { return };
+        let is_direct = self.is_direct;
+        while !filter.has_flight() {
+            let sealed = unsent.transmit::<PIECES_PER_SEND_MAX, Errno>(|slices| {
+                if filter.seal(slices, &mut self.tls) == Err(NotReady) {
+                    // There is nobody who could read it.
+                    return Ok(slices.iter().map(|slice| slice.len()).sum());
+                }
+                if !is_direct {
+                    return Ok(0);
+                }
+                let flight = IoSlice::new(filter.flight());
+                // What the kernel does not take now, and any error, is the ring's business below.
+                let count = send_now(descriptor.as_fd(), &[flight]).unwrap_or(0);
+                Ok(filter.sent(count))
+            });
+            if sealed != Ok(true) {
+                break;
+            }
+        }
+        self.send_flight(key);
     }
 
     /// A wire that was given up has one operation less under way.
@@ -230,17 +307,20 @@ impl RingWires {
         let Some(Destination { to, arrival, unread }) = destination else { return };
         self.balance.arrive(to);
         let leaving = Leaving { arrival, outbox, unread };
-        send_connection(&self.mesh, &self.balance, to, leaving.with_wire(Box::new(wire.descriptor)));
+        let carried = Carried { descriptor: wire.descriptor, filter: wire.filter };
+        send_connection(&self.mesh, &self.balance, to, leaving.with_wire(Box::new(carried)));
     }
 }
 
 impl Wires for RingWires {
     fn attach(&mut self, wire: Box<dyn Any + Send>, key: Option<Key>) -> bool {
-        let (Ok(descriptor), Some(key)) = (wire.downcast::<OwnedFd>(), key) else {
+        let (Ok(mut carried), Some(key)) = (wire.downcast::<Carried>(), key) else {
             self.balance.leave(self.id);
             return false;
         };
-        self.add(key, *descriptor);
+        carried.arrive();
+        let Carried { descriptor, filter } = *carried;
+        self.add(key, descriptor, filter);
         true
     }
 
@@ -263,6 +343,9 @@ impl Wires for RingWires {
         if wire.key != key || wire.is_sending {
             return;
         }
+        if wire.filter.is_some() {
+            return self.flush_sealed(key, unsent);
+        }
         let Wire { descriptor, pieces, .. } = wire;
         if self.is_direct {
             // What the kernel does not take now, and any error, is the ring's business below.
@@ -280,13 +363,24 @@ impl Wires for RingWires {
     }
 
     fn close_wire(&mut self, key: Key, outbox: Outbox) {
+        let RingWires { places, tls, .. } = self;
+        if let Some(wire) = places.get_mut(key.index).filter(|wire| wire.key == key)
+            && let Some(filter) = wire.filter.as_mut().filter(|_| !wire.is_sending)
+        {
+            let _ = send_now(wire.descriptor.as_fd(), &[IoSlice::new(filter.close(tls))]);
+        }
         self.give_up(key, outbox, None);
     }
 
     fn shut_down_write(&mut self, key: Key) {
-        if let Some(wire) = self.get_mut(key) {
+        let Some(wire) = self.get_mut(key) else { return };
+        match &mut wire.filter {
             // A peer that is gone already needs no word.
-            let _ = shutdown(&wire.descriptor, Shutdown::Write);
+            None => drop(shutdown(&wire.descriptor, Shutdown::Write)),
+            Some(filter) => {
+                filter.say_goodbye(true);
+                self.send_flight(key);
+            }
         }
     }
 

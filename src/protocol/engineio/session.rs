@@ -68,12 +68,29 @@ pub(crate) enum Beat {
     TimedOut,
 }
 
+/// When a ping left, in the milliseconds' lower half: it is answered within weeks, and each session has one.
+#[derive(Clone, Copy, Debug)]
+struct SentAt(u32);
+
+impl SentAt {
+    fn of(time: Time) -> SentAt {
+        SentAt(time.0 as u32)
+    }
+
+    fn since(self, now: Time) -> Duration {
+        Duration::from_millis(u64::from((now.0 as u32).wrapping_sub(self.0)))
+    }
+}
+
+// Each session has one.
+const _: () = assert!(size_of::<Heartbeat>() <= 16);
+
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     /// The next ping leaves at `at`.
     Resting { at: Time },
     /// A ping is out; without an answer the session ends at `until`.
-    Waiting { until: Time, has_refreshed: bool },
+    Waiting { until: Time, has_refreshed: bool, sent: SentAt },
     /// Revision 3: the client's ping is due by `until`.
     Listening { until: Time },
 }
@@ -89,13 +106,22 @@ pub(crate) struct Heartbeat {
 pub(crate) struct HeartbeatTimes {
     pub(crate) interval: Duration,
     pub(crate) timeout: Duration,
+    /// Clients are told so much more than the interval: those who ping keep to it.
+    pub(crate) grace: Duration,
+}
+
+impl HeartbeatTimes {
+    /// From one ping to the end of the wait for the next, as clients know it.
+    fn client_patience(self) -> Duration {
+        self.interval + self.grace + self.timeout
+    }
 }
 
 impl Heartbeat {
     /// The first ping, whoever sends it, comes one whole interval after the open packet.
     pub(crate) fn new(revision: Revision, times: HeartbeatTimes, now: Time) -> Heartbeat {
         let phase = match revision {
-            Revision::Three => Phase::Listening { until: now + times.interval + times.timeout },
+            Revision::Three => Phase::Listening { until: now + times.client_patience() },
             Revision::Four => Phase::Resting { at: now + times.interval },
         };
         Heartbeat { phase }
@@ -121,19 +147,24 @@ impl Heartbeat {
     /// revision 3 only a ping does, as there.
     #[inline]
     pub(crate) fn receive_packet(&mut self, times: HeartbeatTimes, now: Time) {
-        if let Phase::Waiting { has_refreshed: false, .. } = self.phase {
-            self.phase = Phase::Waiting { until: now + times.timeout, has_refreshed: true };
+        if let Phase::Waiting { has_refreshed: false, sent, .. } = self.phase {
+            self.phase = Phase::Waiting { until: now + times.timeout, has_refreshed: true, sent };
         }
     }
 
-    /// The answer: the interval starts again when it arrives.
-    pub(crate) fn receive_pong(&mut self, times: HeartbeatTimes, now: Time) {
+    /// The answer: the interval starts again when it arrives. How long it took, if a ping was out.
+    pub(crate) fn receive_pong(&mut self, times: HeartbeatTimes, now: Time) -> Option<Duration> {
+        let took = match self.phase {
+            Phase::Waiting { sent, .. } => Some(sent.since(now)),
+            Phase::Resting { .. } | Phase::Listening { .. } => None,
+        };
         self.phase = Phase::Resting { at: now + times.interval };
+        took
     }
 
     /// The client's ping: the next is due in time.
     pub(crate) fn receive_ping(&mut self, times: HeartbeatTimes, now: Time) {
-        self.phase = Phase::Listening { until: now + times.interval + times.timeout };
+        self.phase = Phase::Listening { until: now + times.client_patience() };
     }
 
     /// Time passed. `stall` is how late this shard itself was: a peer is not punished for our own pause.
@@ -142,14 +173,15 @@ impl Heartbeat {
             Phase::Resting { at } if at <= now => {
                 // What the clock's tick takes away from the deadline is not added to it.
                 let sent = at.max(now.before(LATENESS_MAX));
-                self.phase = Phase::Waiting { until: sent + times.timeout, has_refreshed: false };
+                let (until, sent) = (sent + times.timeout, SentAt::of(now));
+                self.phase = Phase::Waiting { until, has_refreshed: false, sent };
                 Beat::SendPing
             }
-            Phase::Waiting { until, has_refreshed } if until <= now => {
+            Phase::Waiting { until, has_refreshed, sent } if until <= now => {
                 if stall.is_zero() {
                     return Beat::TimedOut;
                 }
-                self.phase = Phase::Waiting { until: now + stall, has_refreshed };
+                self.phase = Phase::Waiting { until: now + stall, has_refreshed, sent };
                 Beat::NotYet
             }
             Phase::Listening { until } if until <= now => {
@@ -168,8 +200,11 @@ impl Heartbeat {
 mod tests {
     use super::*;
 
-    const TIMES: HeartbeatTimes =
-        HeartbeatTimes { interval: Duration::from_millis(300), timeout: Duration::from_millis(200) };
+    const TIMES: HeartbeatTimes = HeartbeatTimes {
+        interval: Duration::from_millis(300),
+        timeout: Duration::from_millis(200),
+        grace: Duration::ZERO,
+    };
 
     #[test]
     fn every_packet_has_one_step_on_each_way_in() {
@@ -213,8 +248,13 @@ mod tests {
     fn a_pong_starts_the_interval_again_when_it_arrives() {
         let mut beat = Heartbeat::new(Revision::Four, TIMES, Time(0));
         beat.handle_timeout(TIMES, Time(300), Duration::ZERO);
-        beat.receive_pong(TIMES, Time(410));
+        assert_eq!(beat.receive_pong(TIMES, Time(410)), Some(Duration::from_millis(110)));
         assert_eq!(beat.deadline(), Time(710));
+        assert_eq!(beat.receive_pong(TIMES, Time(420)), None, "no ping is out");
+        // The milliseconds' lower half begins anew after 49 days.
+        let mut beat = Heartbeat::new(Revision::Four, TIMES, Time((1 << 32) - 305));
+        beat.handle_timeout(TIMES, Time((1 << 32) - 5), Duration::ZERO);
+        assert_eq!(beat.receive_pong(TIMES, Time((1 << 32) + 7)), Some(Duration::from_millis(12)));
     }
 
     #[test]

@@ -81,6 +81,14 @@ impl CorsOrigins {
         CorsOrigins::Custom(Arc::new(rule))
     }
 
+    /// Whether two rules are one: the same origins, or the same function.
+    pub(crate) fn is_same(&self, other: &CorsOrigins) -> bool {
+        match (self, other) {
+            (CorsOrigins::Custom(one), CorsOrigins::Custom(other)) => Arc::ptr_eq(one, other),
+            _ => self.to_string() == other.to_string(),
+        }
+    }
+
     /// Whether the request may go on.
     pub(crate) fn decide(&self, request: &OriginView<'_>) -> Decision {
         match (request.origin, self.allows(request)) {

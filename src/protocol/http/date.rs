@@ -8,7 +8,12 @@ pub(crate) const HTTP_DATE_BYTES: usize = 29;
 /// The last second that four digits of year can name.
 const SECONDS_MAX: u64 = 253_402_300_799;
 
-const SECONDS_A_DAY: u64 = 86_400;
+pub(crate) const SECONDS_A_DAY: u64 = 86_400;
+
+/// The Gregorian calendar repeats itself after 400 years.
+pub(crate) const DAYS_AN_ERA: u64 = 146_097;
+pub(crate) const DAYS_FROM_MARCH_OF_YEAR_0_TO_1970: u64 = 719_468;
+
 const DAY_NAMES: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
 const MONTH_NAMES: [&[u8; 3]; 12] =
     [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
@@ -34,8 +39,6 @@ pub(crate) fn http_date(unix_seconds: u64, out: &mut [u8; HTTP_DATE_BYTES]) {
 /// Counts years from March, so that the leap day is the last of its year, and in eras of 400 years, which
 /// all have the same days.
 pub(crate) fn civil_date(days_since_1970: u64) -> (u64, u64, u64) {
-    const DAYS_FROM_MARCH_OF_YEAR_0_TO_1970: u64 = 719_468;
-    const DAYS_AN_ERA: u64 = 146_097;
     let days = days_since_1970 + DAYS_FROM_MARCH_OF_YEAR_0_TO_1970;
     let day_of_era = days % DAYS_AN_ERA;
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

@@ -90,7 +90,7 @@ impl HttpError {
         match self {
             HttpError::BadFirstByte => "the connection did not start with an HTTP request line",
             HttpError::TlsOnPlainPort => {
-                "the client speaks TLS to a plain HTTP port: use http:// or ws://, or put TLS in front"
+                "the client speaks TLS to a plain HTTP port: use http:// or ws://, set tls_cert and tls_key, or put TLS in front"
             }
             HttpError::EmptyLinesTooMany => "too many empty lines before the request line",
             HttpError::BareLineFeed => "a line ends in LF without CR",

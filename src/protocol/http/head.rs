@@ -41,6 +41,8 @@ pub(crate) enum BodyLength {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head<'a, 's> {
     pub(crate) method: Method,
+    /// Its name as it came.
+    pub(crate) method_name: &'a str,
     /// As received.
     pub(crate) target: &'a str,
     /// The target's path, not decoded: starts with `/`, or is `*` with OPTIONS, or is empty with CONNECT.
@@ -156,7 +158,7 @@ impl<'a, 's> Head<'a, 's> {
     /// The head as bytes that `decode_head` reads as the same, for what must outlive the buffer that it was read from.
     pub(crate) fn to_bytes(self) -> Vec<u8> {
         let version = if self.version == Version::Http10 { " HTTP/1.0\r\n" } else { " HTTP/1.1\r\n" };
-        let mut out = [self.method.as_str(), " ", self.target, version].concat().into_bytes();
+        let mut out = [self.method_name, " ", self.target, version].concat().into_bytes();
         for (name, value) in self.headers.iter_bytes() {
             out.extend_from_slice(&[name.as_bytes(), b": ", value, b"\r\n"].concat());
         }
@@ -176,7 +178,8 @@ impl<'a, 's> Head<'a, 's> {
         bytes: &'a [u8],
         lossy: &'s mut Vec<LossyValue>,
     ) -> Result<Head<'a, 's>, HttpError> {
-        let method = Method::from_name(request.method.ok_or(HttpError::MethodInvalid)?);
+        let method_name = request.method.ok_or(HttpError::MethodInvalid)?;
+        let method = Method::from_name(method_name);
         let target = request.path.ok_or(HttpError::TargetInvalid)?;
         let version = match request.version {
             Some(0) => Version::Http10,
@@ -194,7 +197,19 @@ impl<'a, 's> Head<'a, 's> {
         let keep_alive = fields.keep_alive(version);
         let expects_continue =
             fields.expects_continue && version == Version::Http11 && body != BodyLength::None;
-        Ok(Head { method, target, path, query, version, host, headers, body, keep_alive, expects_continue })
+        Ok(Head {
+            method,
+            method_name,
+            target,
+            path,
+            query,
+            version,
+            host,
+            headers,
+            body,
+            keep_alive,
+            expects_continue,
+        })
     }
 }
 

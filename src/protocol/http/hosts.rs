@@ -81,7 +81,7 @@ fn is_of_this_machine(place: &str) -> bool {
 }
 
 /// Whether a host is `localhost`, a name below it, or an address: no page can make those lead elsewhere than they do.
-fn is_own(host: &str) -> bool {
+pub(crate) fn is_own(host: &str) -> bool {
     let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
     let name = if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host };
     let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);

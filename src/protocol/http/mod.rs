@@ -3,12 +3,14 @@
 //! RFC 9110 (semantics) and RFC 9112 (messages); the folder's README maps sections to files. Nothing here
 //! reads a socket, a clock or a file, and the WebSocket handshake lives in `protocol/websocket`.
 
+pub(crate) mod authorization;
 pub(crate) mod chunked;
 pub(crate) mod coding;
 pub(crate) mod cookies;
 pub(crate) mod cors;
 pub(crate) mod cors_pattern;
 pub(crate) mod date;
+pub(crate) mod described;
 pub(crate) mod error;
 pub(crate) mod etag;
 pub(crate) mod events;

@@ -65,7 +65,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for AmongAttachments<T> {
 /// are read elsewhere.
 pub(super) struct Alone<'e, 't> {
     pub(super) num: usize,
-    pub(super) bytes: &'e [u8],
+    pub(super) bytes: &'e Bytes,
+    /// This is within [`with_incoming`](binary::with_incoming): what is kept and looked at later finds the attachment, too.
+    pub(super) is_surrounded: bool,
     /// Set when the attachment was asked for: a type that asks for nothing is read elsewhere, too.
     pub(super) is_taken: &'t mut bool,
 }
@@ -100,6 +102,9 @@ impl<'de> Deserializer<'de> for Alone<'de, '_> {
     type Error = NotBytes;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotBytes> {
+        if !self.is_surrounded {
+            return Err(NotBytes);
+        }
         *self.is_taken = true;
         visitor.visit_map(Marker { num: self.num, entries_left: 2 }).map_err(|_| NotBytes)
     }
@@ -132,7 +137,7 @@ impl<'de> Deserializer<'de> for Alone<'de, '_> {
             return Err(NotBytes);
         }
         *self.is_taken = true;
-        visitor.visit_u128(self.num as u128)
+        binary::hand_over(self.bytes.clone(), visitor)
     }
 }
 

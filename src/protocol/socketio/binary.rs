@@ -4,7 +4,7 @@
 //! surroundings to one nested type, so the attachments of the call that is running are thread-local; a
 //! guard puts back what was there before, also when a user's code panics. Does not read or write packets.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::LazyLock;
 use std::{fmt, mem};
 
@@ -25,6 +25,9 @@ use super::packet::PacketError;
 /// The member that makes an object a placeholder if it is `true`.
 pub(crate) const PLACEHOLDER_KEY: &str = "_placeholder";
 
+/// How an encoder writes the first attachment.
+pub(crate) const PLACEHOLDER_FIRST: &str = r#"{"_placeholder":true,"num":0}"#;
+
 /// The member that says which attachment it stands for.
 pub(crate) const NUM_KEY: &str = "num";
 
@@ -43,6 +46,8 @@ type Incoming = SmallVec<[Bytes; 1]>;
 thread_local! {
     /// The attachments of the `Args` that are being read; none outside.
     static INCOMING: RefCell<Incoming> = const { RefCell::new(SmallVec::new_const()) };
+    /// An attachment that is an argument as a whole, on its way to the `Binary` that asks for it; none outside.
+    static ALONE: Cell<Option<Bytes>> = const { Cell::new(None) };
     /// Where the running encoder collects attachments; `None` outside.
     static COLLECTOR: RefCell<Option<Collector>> = const { RefCell::new(None) };
 }
@@ -141,9 +146,9 @@ impl<'de> Visitor<'de> for BinaryVisitor {
         deserializer.deserialize_any(PlaceholderVisitor)
     }
 
-    /// From [`Alone`](super::attached::Alone), which knows the number. No JSON is read as one of 128 bits here.
+    /// From [`hand_over`]. No JSON is read as a number of 128 bits here.
     fn visit_u128<E: Error>(self, num: u128) -> Result<Binary, E> {
-        let bytes = usize::try_from(num).ok().and_then(incoming);
+        let bytes = ALONE.take();
         bytes.map(Binary).ok_or_else(|| E::custom(format_args!("no binary attachment {num}")))
     }
 }
@@ -166,6 +171,15 @@ impl<'de> Visitor<'de> for PlaceholderVisitor {
             .map(Binary)
             .ok_or_else(|| A::Error::custom(format_args!("no binary attachment {}", placeholder.num)))
     }
+}
+
+/// Gives an attachment to the visitor of a `Binary`, without the ceremony of [`with_incoming`].
+pub(super) fn hand_over<'de, V: Visitor<'de>, E: Error>(bytes: Bytes, visitor: V) -> Result<V::Value, E> {
+    ALONE.set(Some(bytes));
+    let read = visitor.visit_u128(0);
+    // Another visitor may not have asked for it.
+    drop(ALONE.take());
+    read
 }
 
 /// An attachment of the `Args` that are being read.
@@ -336,7 +350,7 @@ fn split_plain_placeholder(text: &str) -> Option<(usize, &str)> {
 }
 
 /// Bytes of such a placeholder.
-const PLAIN_PLACEHOLDER_BYTES: usize = r#"{"_placeholder":true,"num":0}"#.len();
+const PLAIN_PLACEHOLDER_BYTES: usize = PLACEHOLDER_FIRST.len();
 
 fn keys_in(payload: &str) -> usize {
     static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(PLACEHOLDER_KEY));

@@ -132,6 +132,56 @@ pub(crate) fn encode_ack<A: Serialize + ?Sized>(
     finish_with_args(out, (start, payload_start), args, attachments)
 }
 
+/// The same as [`encode_event`] for values in which there is no `Binary`.
+///
+/// # Errors
+/// As there.
+pub(crate) fn encode_plain_event<A: Serialize + ?Sized>(
+    out: &mut Vec<u8>,
+    namespace: &str,
+    id: Option<u64>,
+    name: &str,
+    args: &A,
+) -> Result<(), EncodeError> {
+    if is_reserved_event(name) {
+        return Err(EncodeError::ReservedEvent(name.to_owned()));
+    }
+    let start = out.len();
+    push_header(out, b'2', namespace, id);
+    out.push(b'[');
+    push_string(out, name);
+    finish_plain(out, start, args)
+}
+
+/// The same as [`encode_ack`] for values in which there is no `Binary`.
+///
+/// # Errors
+/// As there.
+pub(crate) fn encode_plain_ack<A: Serialize + ?Sized>(
+    out: &mut Vec<u8>,
+    namespace: &str,
+    id: u64,
+    args: &A,
+) -> Result<(), EncodeError> {
+    let start = out.len();
+    push_header(out, b'3', namespace, Some(id));
+    out.push(b'[');
+    finish_plain(out, start, args)
+}
+
+/// Appends arguments that are without attachments, and the bracket.
+#[inline]
+fn finish_plain<A: Serialize + ?Sized>(out: &mut Vec<u8>, start: usize, args: &A) -> Result<(), EncodeError> {
+    let mut writer = JsonWriter::new(out);
+    let result = args.serialize(ArgsSerializer { writer: &mut writer });
+    debug_assert_eq!(writer.placeholders, 0, "nobody collects what it stands for");
+    match result {
+        Ok(()) => out.push(b']'),
+        Err(_) => out.truncate(start),
+    }
+    result
+}
+
 /// Appends an acknowledgement whose arguments are valid JSON already.
 pub(crate) fn encode_ack_raw(out: &mut Vec<u8>, namespace: &str, id: u64, raw_args: &str) {
     push_header(out, b'3', namespace, Some(id));

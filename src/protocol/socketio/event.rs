@@ -178,9 +178,16 @@ impl<'a> Args<'a> {
     /// Reads a client's auth. Where an `Option` is asked for, a page that has nothing to say is `None`: besides `null` and no auth
     /// at all an object that has no members, or only such that are `null`. `{ token: localStorage.getItem("token") }` is one
     /// before the user has logged in.
-    pub(crate) fn read_auth<T: DeserializeOwned>(&self) -> Result<T, AuthError> {
+    /// What had to be unescaped is lent from `scratch`.
+    pub(crate) fn read_auth<T: Deserialize<'a>>(&self, scratch: &'a Scratch) -> Result<T, AuthError> {
         let element = self.get(0);
-        read_element(element, 0, self.attachments).or_else(|error| {
+        let read = match element {
+            Some(element) => {
+                read_lent(element, self.attachments, scratch).map_err(|error| mismatch(0, error))
+            }
+            None => read_missing(0),
+        };
+        read.or_else(|error| {
             let nothing: Option<T> = serde_json::from_str("null").ok();
             let may_be_none = nothing.is_some();
             match nothing.filter(|_| element.is_some_and(says_nothing)) {
@@ -248,10 +255,7 @@ impl<'a> ArgsReader<'a> {
     fn read_ahead<T: Deserialize<'a>>(&mut self) -> Option<T> {
         match self.attachments {
             [] => self.elements.read(),
-            attachments => {
-                let elements = &mut self.elements;
-                binary::with_incoming(attachments, || read_attached_ahead(elements, attachments))
-            }
+            attachments => read_attached_ahead(&mut self.elements, attachments),
         }
     }
 }
@@ -260,17 +264,24 @@ fn read_attached_ahead<'a, T: Deserialize<'a>>(
     elements: &mut Elements<'a>,
     attachments: &'a [Bytes],
 ) -> Option<T> {
-    if let Some((num, rest)) = binary::split_placeholder(elements.rest())
-        && let Some(bytes) = attachments.get(num)
-    {
+    let alone = binary::split_placeholder(elements.rest());
+    let alone = alone.and_then(|(num, rest)| Some((num, attachments.get(num)?, rest)));
+    let Some((num, bytes, rest)) = alone else {
+        return binary::with_incoming(attachments, || elements.read().map(|AmongAttachments(value)| value));
+    };
+    let read_alone = |is_surrounded| {
         let mut is_taken = false;
-        let read = T::deserialize(Alone { num, bytes, is_taken: &mut is_taken });
-        if let (Ok(value), true) = (read, is_taken) {
-            *elements = rest;
-            return Some(value);
-        }
-    }
-    elements.read().map(|AmongAttachments(value)| value)
+        let read = T::deserialize(Alone { num, bytes, is_surrounded, is_taken: &mut is_taken });
+        read.ok().filter(|_| is_taken)
+    };
+    // What takes bytes and nothing else needs no more than them.
+    let value = read_alone(false).or_else(|| {
+        binary::with_incoming(attachments, || {
+            read_alone(true).or_else(|| elements.read().map(|AmongAttachments(value)| value))
+        })
+    })?;
+    *elements = rest;
+    Some(value)
 }
 
 fn read_element<T: DeserializeOwned>(
@@ -463,8 +474,11 @@ mod tests {
         struct Login {
             token: String,
         }
-        let read =
-            |auth| Args::of_value(auth).read_auth::<Option<Login>>().map_err(|error| error.to_string());
+        let read = |auth| {
+            Args::of_value(auth)
+                .read_auth::<Option<Login>>(&Scratch::default())
+                .map_err(|error| error.to_string())
+        };
         for auth in
             ["", "{}", r#"{"token":null}"#, r#"{"a":null,"token":null}"#, r#"{"pid":"x","offset":"y"}"#]
         {
@@ -481,10 +495,21 @@ mod tests {
             assert!(error.starts_with("invalid auth: ") && error.contains(fault), "{auth}: {error}");
             assert!(error.ends_with("(or none: no auth, null, or an object whose members are all null)"));
         }
-        let required = |auth| Args::of_value(auth).read_auth::<Login>().map_err(|error| error.to_string());
+        let required = |auth| {
+            Args::of_value(auth).read_auth::<Login>(&Scratch::default()).map_err(|error| error.to_string())
+        };
         assert_eq!(required(""), Err("invalid auth: there is none, and it is required".to_owned()));
         assert!(required("{}").unwrap_err().contains("missing field `token`"));
-        assert_eq!(Args::of_value("{}").read_auth::<Value>().ok(), Some(serde_json::json!({})));
+        let scratch = Scratch::default();
+        assert_eq!(Args::of_value("{}").read_auth::<Value>(&scratch).ok(), Some(serde_json::json!({})));
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        struct Lent<'a> {
+            token: &'a str,
+        }
+        for (auth, token) in [(r#"{"token":"x"}"#, "x"), (r#"{"token":"\u0078\ny\ud83d"}"#, "x\ny\u{fffd}")] {
+            assert_eq!(Args::of_value(auth).read_auth::<Lent>(&scratch).ok(), Some(Lent { token }), "{auth}");
+        }
+        assert_eq!(Args::of_value(r#"{"token":null}"#).read_auth::<Option<Lent>>(&scratch).ok(), Some(None));
     }
 
     #[test]

@@ -52,6 +52,14 @@ pub(crate) fn frame_packet<E>(
     framed
 }
 
+/// Appends a packet that `encode` writes and that has no attachments.
+pub(crate) fn frame_plain<E>(
+    out: &mut Vec<u8>,
+    encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
+    frame_message(out, encode)
+}
+
 /// Appends a packet that `encode` writes and whose JSON names these attachments.
 pub(crate) fn frame_raw(
     out: &mut Vec<u8>,
@@ -202,6 +210,10 @@ impl<'a> FramedEvent<'a> {
     ///
     /// # Errors
     /// Whatever clients would hang up for.
+    #[cfg_attr(
+        not(test),
+        allow(dead_code, reason = "tests hold what is written to it; the bus looks at outlines only")
+    )]
     pub(crate) fn check(bytes: &'a [u8], namespace: &str) -> Result<FramedEvent<'a>, FramesError> {
         let framed = split_packet(bytes)?;
         packet::check(&framed.packet).map_err(FramesError::Packet)?;

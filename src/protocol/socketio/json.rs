@@ -369,6 +369,41 @@ pub(super) fn plain_len(bytes: &[u8]) -> usize {
     }
 }
 
+/// At most sixteen bytes as a number, the first being the lowest, if none of them is a quote, a backslash or a control character.
+#[inline]
+pub(super) fn short_plain(bytes: &[u8]) -> Option<u128> {
+    // Each is read by two loads that overlap, so that none is of a size which only the run knows.
+    let (number, words) = match bytes.len() {
+        8..=16 => {
+            let (first, last) =
+                (u64::from_le_bytes(*bytes.first_chunk()?), u64::from_le_bytes(*bytes.last_chunk()?));
+            let number = u128::from(first) | u128::from(last) << (8 * (bytes.len() - 8));
+            (number, [first, last])
+        }
+        4..=7 => {
+            let (first, last) =
+                (u32::from_le_bytes(*bytes.first_chunk()?), u32::from_le_bytes(*bytes.last_chunk()?));
+            let (first, last) = (u64::from(first), u64::from(last));
+            let word = first | last << 32;
+            (u128::from(first | last << (8 * (bytes.len() - 4))), [word, word])
+        }
+        2..=3 => {
+            let (first, last) =
+                (u16::from_le_bytes(*bytes.first_chunk()?), u16::from_le_bytes(*bytes.last_chunk()?));
+            let (first, last) = (u64::from(first), u64::from(last));
+            let word = (first | last << 16) * (1 | 1 << 32);
+            (u128::from(first | last << (8 * (bytes.len() - 2))), [word, word])
+        }
+        1 => {
+            let byte = u64::from(*bytes.first()?);
+            (u128::from(byte), [byte * ONES; 2])
+        }
+        0 => return Some(0),
+        _ => return None,
+    };
+    (special_bytes(words[0]) | special_bytes(words[1]) == 0).then_some(number)
+}
+
 fn long_plain_len(bytes: &[u8]) -> usize {
     let mut len = 0;
     while let Some(chunk) = bytes.get(len..).and_then(|rest| rest.first_chunk::<WIDE_STEP_BYTES>()) {
@@ -443,6 +478,26 @@ pub(crate) mod tests {
             "\u{a0}1", "\u{b}1", "\t\r\n 1\t\r\n ", "/**/1", "[1]//", "\"\u{2028}\"", "t", "tr", "n", "f",
         ];
         rows.into_iter().for_each(assert_agrees_with_serde_json);
+    }
+
+    #[test]
+    fn short_texts_are_plain_or_not_as_their_bytes_are() {
+        for len in 0..=17_usize {
+            let plain: Vec<u8> = (0..len as u8).map(|number| b'a' + number).collect();
+            let number =
+                |bytes: &[u8]| bytes.iter().rev().fold(0_u128, |sum, byte| sum << 8 | u128::from(*byte));
+            assert_eq!(short_plain(&plain), (len <= 16).then(|| number(&plain)), "{len}");
+            for (place, byte) in (0..len.min(16)).flat_map(|place| (0..=255).map(move |byte| (place, byte))) {
+                let mut bytes = plain.clone();
+                bytes[place] = byte;
+                let is_plain = plain_len_by_byte(&bytes) == len && len <= 16;
+                assert_eq!(
+                    short_plain(&bytes),
+                    is_plain.then(|| number(&bytes)),
+                    "{byte} at {place} of {len}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(crate) mod binary;
 mod each_method;
 pub(crate) mod encode;
 pub(crate) mod event;
-#[allow(dead_code, reason = "the formats of the bus come one by one")]
+#[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "the bus alone carries events of other servers"))]
 pub(crate) mod frames;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;

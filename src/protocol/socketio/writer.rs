@@ -12,10 +12,13 @@ use serde::ser::{
 
 use super::binary::{OWN_PLACEHOLDER, PLACEHOLDER_KEY};
 use super::encode::EncodeError;
-use super::json::plain_len;
+use super::json::{plain_len, short_plain};
 
 /// Structs in which serde_json hides text that is written as it is: raw values, and numbers with its `arbitrary_precision`.
 const HOLD_TEXT: [&str; 2] = ["$serde_json::private::RawValue", "$serde_json::private::Number"];
+
+/// Bytes that fit into 128 bits with two quotes.
+const SHORT_TEXT_BYTES: usize = 14;
 
 /// Digits of the largest `u64`.
 const DECIMAL_DIGITS_MAX: usize = 20;
@@ -56,7 +59,32 @@ impl<'a> JsonWriter<'a> {
 }
 
 /// Appends a text as a JSON string.
+#[inline]
 pub(super) fn push_string(out: &mut Vec<u8>, text: &str) {
+    match quoted_short(text.as_bytes()) {
+        Some((quoted, len)) => {
+            let end = out.len() + len;
+            out.extend_from_slice(&quoted.to_le_bytes());
+            out.truncate(end);
+        }
+        None => push_long_string(out, text),
+    }
+}
+
+/// A short text without escapes, in quotes: its bytes from the lowest on, and how many they are. Keys and most values are such: this
+/// way they are written by one store of constant size, where a copy of any size is a call.
+#[inline]
+fn quoted_short(bytes: &[u8]) -> Option<(u128, usize)> {
+    let len = bytes.len();
+    if len > SHORT_TEXT_BYTES {
+        return None;
+    }
+    let word = short_plain(bytes)?;
+    let quote = u128::from(b'"');
+    Some((quote | word << 8 | quote << (8 * (len + 1)), len + 2))
+}
+
+fn push_long_string(out: &mut Vec<u8>, text: &str) {
     out.reserve(text.len() + 2);
     out.push(b'"');
     let mut rest = text.as_bytes();
@@ -89,6 +117,9 @@ fn push_escape(out: &mut Vec<u8>, byte: u8) {
 
 /// Appends a number in digits.
 pub(super) fn push_decimal(out: &mut Vec<u8>, number: u64) {
+    if number < 10 {
+        return out.push(b'0' + number as u8);
+    }
     let mut digits = [0; DECIMAL_DIGITS_MAX];
     let mut rest = number;
     let mut start = DECIMAL_DIGITS_MAX;
@@ -148,7 +179,10 @@ impl<'w, 'a> Serializer for &'w mut JsonWriter<'a> {
     }
 
     fn serialize_bool(self, value: bool) -> Result<(), EncodeError> {
-        self.out.extend_from_slice(if value { b"true" } else { b"false" });
+        match value {
+            true => self.out.extend_from_slice(b"true"),
+            false => self.out.extend_from_slice(b"false"),
+        }
         Ok(())
     }
 
@@ -342,7 +376,10 @@ impl<'w, 'a> Parts<'w, 'a> {
 
     #[inline]
     fn finish(self) -> Result<(), EncodeError> {
-        self.writer.out.extend_from_slice(self.close);
+        match self.close {
+            [byte] => self.writer.out.push(*byte),
+            close => self.writer.out.extend_from_slice(close),
+        }
         Ok(())
     }
 }

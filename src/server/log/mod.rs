@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::base::shown::Shown;
@@ -36,7 +37,15 @@ const SHARD_THREAD: &str = "shard-";
 /// Clients of brokers. What matters of what they say the bus says in its own words; `log = "info,async_nats=debug"` shows the rest.
 const CLIENTS: [&str; 4] = ["async_nats", "lapin", "redis", "rskafka"];
 
-static LOG: OnceLock<(Lines, Arc<KindRates>)> = OnceLock::new();
+static LOG: OnceLock<Log> = OnceLock::new();
+
+/// The log of this process.
+struct Log {
+    lines: Lines,
+    rates: Arc<KindRates>,
+    /// Says which lines are written from now on.
+    filter: Box<dyn Fn(Targets) -> std::result::Result<(), reload::Error> + Send + Sync>,
+}
 
 /// The bucket of backtraces: each is many lines.
 static BACKTRACES: AtomicU64 = AtomicU64::new(0);
@@ -62,8 +71,7 @@ static BACKTRACES: AtomicU64 = AtomicU64::new(0);
 /// A filter that cannot be read; a subscriber that is there already.
 pub fn init(config: &Config) -> Result<()> {
     config.check_log().map_err(Error::new)?;
-    let filter =
-        LogFilter::parse(&config.log_filter()).map_err(|fault| Error::new(format!("log: {fault}")))?;
+    let targets = targets(config)?;
     if tracing::dispatcher::has_been_set() {
         return Err(Error::new(
             "the log has a subscriber already; shardcast::log::init comes first, or not at all",
@@ -74,10 +82,7 @@ pub fn init(config: &Config) -> Result<()> {
     let rates = Arc::new(KindRates::new(config.log_rate));
     let lines = Lines::start(Arc::clone(&rates), is_coloured)
         .map_err(|error| Error::new(format!("no thread for the log: {error}")))?;
-    let targets = Targets::new()
-        .with_default(filter.default)
-        .with_targets(CLIENTS.map(|name| (name, LevelFilter::OFF)))
-        .with_targets(filter.targets);
+    let (targets, filter) = reload::Layer::new(targets);
     let format = tracing_subscriber::fmt::layer()
         .with_ansi(is_coloured)
         .log_internal_errors(false)
@@ -88,9 +93,31 @@ pub fn init(config: &Config) -> Result<()> {
         .with(targets);
     // What may fail here is to hear the `log` crate as well, which a program can have given to another logger.
     let _ = subscriber.try_init();
-    let _ = LOG.set((lines, rates));
+    let filter = Box::new(move |targets| filter.reload(targets));
+    let _ = LOG.set(Log { lines, rates, filter });
     say_panics();
     Ok(())
+}
+
+/// Whether this process writes its log as [`init`] does.
+pub(crate) fn is_ours() -> bool {
+    LOG.get().is_some()
+}
+
+/// Writes the log as a newer configuration says.
+pub(crate) fn renew(config: &Config) -> Result<()> {
+    let Some(log) = LOG.get() else { return Ok(()) };
+    log.rates.allow(config.log_rate);
+    (log.filter)(targets(config)?).map_err(|error| Error::new(error.to_string()))
+}
+
+fn targets(config: &Config) -> Result<Targets> {
+    let filter =
+        LogFilter::parse(&config.log_filter()).map_err(|fault| Error::new(format!("log: {fault}")))?;
+    Ok(Targets::new()
+        .with_default(filter.default)
+        .with_targets(CLIENTS.map(|name| (name, LevelFilter::OFF)))
+        .with_targets(filter.targets))
 }
 
 /// [`init`], unless the program has a subscriber of its own.
@@ -101,7 +128,7 @@ pub(crate) fn init_if_none(config: &Config) -> Result<()> {
 /// Waits until what was said is written, but not for a reader that does not read: at most a quarter of a second. For the end of
 /// `main`; [`Server::run`](crate::Server::run) has done it when it returns.
 pub fn flush() {
-    if let Some((lines, _)) = LOG.get() {
+    if let Some(Log { lines, .. }) = LOG.get() {
         lines.flush(FLUSH_PATIENCE);
     }
 }
@@ -125,7 +152,7 @@ fn say_panic(thread: &str, info: &PanicHookInfo<'_>) {
         text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)");
     let place = info.location().map(ToString::to_string).unwrap_or_default();
     tracing::error!(target: "shardcast::log", thread, place, "panicked: {}", Shown(text));
-    if let Some((lines, rates)) = LOG.get()
+    if let Some(Log { lines, rates, .. }) = LOG.get()
         && rates.admits_now(&BACKTRACES)
     {
         let trace = Backtrace::capture();

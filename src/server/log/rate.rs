@@ -6,7 +6,7 @@
 use std::hash::{BuildHasher, BuildHasherDefault};
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use rustc_hash::FxHasher;
@@ -45,7 +45,7 @@ struct Kind {
 pub(super) struct KindRates {
     /// From a kind's hash on; the first that is empty ends the search.
     kinds: Box<[OnceLock<Kind>]>,
-    lines_a_second: u32,
+    lines_a_second: AtomicU32,
     started: Instant,
     has_left_out: AtomicBool,
 }
@@ -56,14 +56,19 @@ impl KindRates {
     pub(super) fn new(lines_a_second: u32) -> KindRates {
         KindRates {
             kinds: (0..KINDS_MAX).map(|_| OnceLock::new()).collect(),
-            lines_a_second,
+            lines_a_second: AtomicU32::new(lines_a_second),
             started: Instant::now(),
             has_left_out: AtomicBool::new(false),
         }
     }
 
     pub(super) fn lines_a_second(&self) -> u32 {
-        self.lines_a_second
+        self.lines_a_second.load(Ordering::Relaxed)
+    }
+
+    /// So many from now on.
+    pub(super) fn allow(&self, lines_a_second: u32) {
+        self.lines_a_second.store(lines_a_second, Ordering::Relaxed);
     }
 
     pub(super) fn has_left_out(&self) -> bool {
@@ -105,7 +110,7 @@ impl KindRates {
 
     /// Whether one more line of a kind may be written at this time.
     fn admits(&self, full_at: &AtomicU64, now: u64) -> bool {
-        let Some(interval) = NANOS.checked_div(u64::from(self.lines_a_second)) else { return true };
+        let Some(interval) = NANOS.checked_div(u64::from(self.lines_a_second())) else { return true };
         let take_one = |full_at: u64| {
             let next = full_at.max(now) + interval;
             (next - now <= BURST_SECONDS * NANOS).then_some(next)
@@ -147,7 +152,7 @@ impl RateLayer {
     }
 
     fn is_limited(&self, metadata: &Metadata<'_>) -> bool {
-        self.rates.lines_a_second != 0 && metadata.target() != TRACE
+        self.rates.lines_a_second() != 0 && metadata.target() != TRACE
     }
 }
 

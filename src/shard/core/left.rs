@@ -57,9 +57,14 @@ impl Core {
         true
     }
 
+    /// Whether the broker has room for another socket.
+    pub(crate) fn may_leave(&self) -> bool {
+        self.tables.mesh.links.iter().all(|link| !link.keeps_sockets || link.takes_sockets())
+    }
+
     /// Whether the end of this shard is to wait, because the broker has yet to take what was left. It waits for a while only.
     pub(crate) fn must_wait_to_leave(&mut self) -> bool {
-        if self.tables.mesh.links.iter().all(|link| !link.keeps_sockets || link.takes_sockets()) {
+        if self.may_leave() {
             return false;
         }
         let until = *self.stops.leaves_until.get_or_insert(self.tables.env.now + LEAVE_PATIENCE);

@@ -4,6 +4,7 @@
 
 use std::rc::Rc;
 
+use crate::base::limits::{FAREWELL_MAX, FAREWELLS_MAX};
 use crate::base::log::SOCKETIO;
 use crate::base::slab::Key;
 use crate::base::time::Time;
@@ -14,9 +15,11 @@ use crate::shard::table::Tables;
 use crate::shard::table::namespaces::NamespaceError;
 use crate::shard::value::effect::Deferred;
 use crate::shard::value::error::Refused;
+use crate::shard::value::kinds::{RecoveryOutcome, SocketRefused};
+use crate::shard::value::recovery::{Recovery, Stage};
 use crate::shard::value::room::JoinError;
 use crate::shard::value::session::{CloseReason, Left};
-use crate::shard::value::socket::{Change, NOWHERE, SocketEntry, SocketState};
+use crate::shard::value::socket::{Change, NOWHERE, SocketEntry, SocketState, state_of};
 
 /// What a client hears whose connect handler panicked, or that is disconnected before it has decided; the words are
 /// Flask-SocketIO's.
@@ -46,10 +49,14 @@ impl Core {
                 namespace = without_query(name),
                 "refused: a session may be in {namespaces_per_session_max} namespaces of patterns (namespaces_per_session_max)"
             );
+            self.tables.meters().sockets_refused.count(SocketRefused::OfSession);
             return Err(Refused::new("Too many namespaces"));
         }
-        self.tables.namespaces.open(endpoint, name).map_err(|error| match error {
+        let opened = self.tables.namespaces.open(endpoint, name);
+        let meters = self.tables.meters();
+        opened.map_err(|error| match error {
             NamespaceError::Unknown => {
+                meters.sockets_refused.count(SocketRefused::Unknown);
                 tracing::info!(
                     target: SOCKETIO,
                     namespace = without_query(name),
@@ -59,6 +66,7 @@ impl Core {
                 Refused::new("Invalid namespace")
             }
             NamespaceError::Full => {
+                meters.sockets_refused.count(SocketRefused::Namespaces);
                 let namespaces_max = self.tables.env.config.namespaces_max;
                 let namespace = without_query(name);
                 tracing::warn!(target: SOCKETIO, namespace, namespaces_max, "refused: namespaces_max is reached");
@@ -86,7 +94,11 @@ impl Core {
 
     /// Lets a socket in, now or once what it has missed is here.
     pub(crate) fn accept_socket(&mut self, key: Key) {
-        if !self.tables.must_await_missed(key) {
+        if let Some(socket) = self.tables.sockets.get_mut(key)
+            && socket.state == SocketState::Undecided
+        {
+            socket.state = SocketState::Open;
+        } else if !self.tables.must_await_missed(key) {
             self.open_socket(key);
         }
     }
@@ -117,7 +129,19 @@ impl Core {
             session.connect_by = Time::NEVER;
         }
         self.tables.leave_unjoined(session);
+        let setup = self.tables.namespaces[namespace].namespace.setup;
         self.tables.env.counters.sockets.add(1);
+        let endpoint = self.tables.namespaces[namespace].namespace.endpoint;
+        self.tables.endpoint(endpoint).counters.sockets.add(1);
+        self.tables.meters().sockets_connected.add(1);
+        if let Some(namespace) = self.tables.meters().namespace(setup) {
+            namespace.sockets.add(1);
+            namespace.connected.add(1);
+        }
+        self.count_recovered(key);
+        if self.tables.sightings.is_on {
+            self.tables.saw_opened(key);
+        }
         while let Some(front) = held.front() {
             let frames = front.to_vec();
             held.advance(frames.len(), &mut self.tables.pools.buffers);
@@ -125,11 +149,45 @@ impl Core {
         }
     }
 
-    pub(crate) fn refuse_socket(&mut self, key: Key, refused: &Refused) {
+    /// Counts a client that is again who it was.
+    fn count_recovered(&self, key: Key) {
+        if !self.recovery.is_on {
+            return;
+        }
+        let state = self.tables.sockets.get(key).and_then(state_of);
+        if state.is_some_and(|state| state.outcome == Recovery::Recovered) {
+            self.tables.meters().recoveries.count(RecoveryOutcome::Recovered);
+        }
+    }
+
+    /// Tells a client that it is connected before its connect handler is asked, where the endpoint says so (`always_connect`). Who comes
+    /// back for what it has missed waits for the handler as ever.
+    pub(crate) fn open_undecided(&mut self, key: Key) {
         let Some(socket) = self.tables.sockets.get(key) else { return };
-        let (session, namespace) = (socket.session, socket.namespace);
+        let endpoint = self.tables.namespaces[socket.namespace].namespace.endpoint;
+        if !self.tables.endpoint(endpoint).options.always_connect
+            || state_of(socket).is_some_and(|state| !matches!(state.stage, Stage::Present))
+        {
+            return;
+        }
+        self.open_socket(key);
+        if let Some(socket) = self.tables.sockets.get_mut(key).filter(|socket| socket.state.is_told()) {
+            socket.state = SocketState::Undecided;
+        }
+    }
+
+    /// Sends a client away. One that takes itself for connected is disconnected: its parser knows no reason there.
+    pub(crate) fn refuse_socket(&mut self, key: Key, refused: &Refused, why: SocketRefused) {
+        let Some(socket) = self.tables.sockets.get(key) else { return };
+        self.tables.meters().sockets_refused.count(why);
+        let (session, namespace, state) = (socket.session, socket.namespace, socket.state);
         let namespace = Rc::clone(&self.tables.namespaces[namespace].namespace);
-        self.send_connect_error(session, &namespace.name, refused);
+        if state == SocketState::Undecided {
+            self.count_undecided(key, CloseReason::ServerDisconnect);
+            self.send_disconnect(key);
+        } else {
+            self.send_connect_error(session, &namespace.name, refused);
+        }
         self.detach_socket(key);
         self.remove_socket(key);
     }
@@ -169,8 +227,13 @@ impl Core {
         }
         match state {
             SocketState::Closed => self.forget_lost(key),
-            SocketState::Connecting if must_tell => self.refuse_socket(key, &Refused::new(REFUSED)),
-            SocketState::Connecting => {
+            SocketState::Connecting | SocketState::Undecided if must_tell => {
+                self.refuse_socket(key, &Refused::new(REFUSED), SocketRefused::Disconnected);
+            }
+            SocketState::Connecting | SocketState::Undecided => {
+                if state == SocketState::Undecided {
+                    self.count_undecided(key, reason);
+                }
                 self.detach_socket(key);
                 if !self.tables.is_restored_here(key) || !self.lose(key, reason) {
                     self.remove_socket(key);
@@ -181,10 +244,19 @@ impl Core {
                     self.send_disconnect(key);
                 }
                 self.detach_socket(key);
+                self.tables.meters().sockets_disconnected.count(reason);
                 return true;
             }
         }
         false
+    }
+
+    /// A socket ends that was counted when its client was told, and that no disconnect handler hears of.
+    fn count_undecided(&mut self, key: Key, reason: CloseReason) {
+        self.tables.meters().sockets_disconnected.count(reason);
+        if self.tables.sightings.is_on {
+            self.tables.saw_closed(key, reason);
+        }
     }
 
     /// Tells the peer that a socket is over.
@@ -198,10 +270,17 @@ impl Core {
     /// From here on nothing reaches the socket's peer, and nothing of the peer's reaches the socket.
     pub(crate) fn detach_socket(&mut self, key: Key) {
         let Some(socket) = self.tables.sockets.get_mut(key) else { return };
-        let (sid, was_open) = (socket.sid, socket.state == SocketState::Open);
+        let (sid, was_open) = (socket.sid, socket.state.is_told());
         if was_open {
+            let setup = self.tables.namespaces[socket.namespace].namespace.setup;
             self.tables.env.counters.sockets.subtract(1);
-            self.tables.namespaces[socket.namespace].open_sockets -= 1;
+            let table = &mut self.tables.namespaces[socket.namespace];
+            table.open_sockets -= 1;
+            let endpoint = usize::from(table.namespace.endpoint);
+            self.tables.env.endpoints[endpoint].counters.sockets.subtract(1);
+            if let Some(namespace) = self.tables.env.counters.meters.namespace(setup) {
+                namespace.sockets.subtract(1);
+            }
         }
         socket.state = SocketState::Closed;
         socket.connection = NOWHERE;
@@ -212,11 +291,48 @@ impl Core {
         let (session, namespace) = (socket.session, socket.namespace);
         self.tables.forget_waiting(key);
         self.tables.forget_acks(key);
+        self.tables.close_account(key);
         if let Some(session) = self.tables.sessions.get_mut(session) {
             session.sockets.retain(|(_, socket)| *socket != key);
         }
         self.tables.forget_parked(session, namespace);
         self.inquiries().forget_receiver(key, sid, was_open);
+    }
+
+    /// Keeps the rooms of a socket that has ended until its disconnect handler has, within bounds.
+    pub(crate) fn keep_leaving(&mut self, key: Key) {
+        let Some(socket) = self.tables.sockets.get_mut(key) else { return };
+        socket.is_leaving = true;
+        for room in socket.rooms.clone() {
+            if let Some(room) = self.tables.rooms.get_mut(room) {
+                room.lost += 1;
+            }
+        }
+        let until = self.tables.env.now + FAREWELL_MAX;
+        self.tables.outside.leaving.push_back((until, key));
+        while self.tables.outside.leaving.len() > FAREWELLS_MAX {
+            self.let_oldest_go();
+        }
+    }
+
+    /// Its disconnect handler has ended.
+    pub(crate) fn let_go(&mut self, key: Key) {
+        if self.tables.sockets.get(key).is_some_and(|socket| socket.is_leaving) {
+            self.remove_socket(key);
+        }
+    }
+
+    /// Those go whose disconnect handlers take too long.
+    pub(crate) fn expire_leaving(&mut self) {
+        while self.tables.outside.leaving.front().is_some_and(|(until, _)| *until <= self.tables.env.now) {
+            self.let_oldest_go();
+        }
+    }
+
+    fn let_oldest_go(&mut self) {
+        if let Some((_, key)) = self.tables.outside.leaving.pop_front() {
+            self.let_go(key);
+        }
     }
 
     pub(crate) fn remove_socket(&mut self, key: Key) {

@@ -9,6 +9,7 @@ pub(crate) mod recover;
 pub(crate) mod revision3;
 
 use std::cell::RefCell;
+use std::ops::Deref;
 use std::rc::Rc;
 
 use crate::base::slab::Slab;
@@ -26,7 +27,26 @@ use crate::shard::value::endpoint::EndpointTable;
 use crate::shard::value::task::Task;
 
 /// The world, shared between the shard and the handles that user code holds on the same thread.
-pub(crate) type SharedCore = Rc<RefCell<Core>>;
+pub(crate) type SharedCore = Rc<StaysOnTheThreadOfItsShard>;
+
+/// A core and the note who has borrowed it. The compiler says this name to whoever takes a handle to another thread: what it finds there
+/// that cannot go is an `Rc<StaysOnTheThreadOfItsShard>`.
+pub(crate) struct StaysOnTheThreadOfItsShard(RefCell<Core>);
+
+impl StaysOnTheThreadOfItsShard {
+    pub(crate) fn new(core: Core) -> StaysOnTheThreadOfItsShard {
+        StaysOnTheThreadOfItsShard(RefCell::new(core))
+    }
+}
+
+impl Deref for StaysOnTheThreadOfItsShard {
+    type Target = RefCell<Core>;
+
+    #[inline]
+    fn deref(&self) -> &RefCell<Core> {
+        &self.0
+    }
+}
 
 /// One core's world: the tables, and the features that work on them.
 pub(crate) struct Core {
@@ -45,6 +65,8 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(parts: CoreParts, endpoints: Vec<EndpointTable>) -> Core {
+        let has_recovery =
+            endpoints.iter().any(|endpoint| !endpoint.is_route && endpoint.settings.has_recovery());
         Core {
             acks: Acks::default(),
             inquiries: Inquiries::default(),
@@ -52,7 +74,7 @@ impl Core {
             sleeps: Sleeps::default(),
             ticks: Ticks::default(),
             states: StateTables::default(),
-            recovery: RecoveryTable::new(&parts.config, parts.mesh.len()),
+            recovery: RecoveryTable::new(has_recovery, parts.mesh.len()),
             drain: None,
             stops: Stops::default(),
             tables: Tables::new(parts, endpoints),

@@ -20,6 +20,7 @@ use crate::shard::table::delivery::Event;
 use crate::shard::table::namespaces::NamespaceRef;
 use crate::shard::value::args::ToArgs;
 use crate::shard::value::encode::frame_event;
+use crate::shard::value::kinds::BroadcastOrigin;
 use crate::shard::value::parked::{Outcome, SlowConsumers};
 use crate::shard::value::pools::Pools;
 use crate::shard::value::session::CloseReason;
@@ -53,6 +54,7 @@ impl Core {
         frame: &SharedFrame,
     ) -> Result<Outcome, Unsent> {
         let here = self.tables.namespaces.resolve(namespace);
+        self.tables.meters().broadcasts.count(BroadcastOrigin::Here);
         self.publish_at(here, &namespace.address, target, (sender, frame, None, Position::default()))
     }
 
@@ -66,7 +68,7 @@ impl Core {
         (sender, plain, id, position): (Option<Key>, &SharedFrame, Option<EventId>, Position),
     ) -> Result<Outcome, Unsent> {
         let stamped;
-        let (frame, offset) = if self.recovery.is_on {
+        let (frame, offset) = if self.recovery.is_on && self.tables.has_recovery_at(here, address) {
             let setup = match here {
                 Some(number) => Some(self.tables.namespaces[number].namespace.setup),
                 None => self.tables.namespaces.setup_at(address),
@@ -77,14 +79,13 @@ impl Core {
             (plain, None)
         };
         let id = id.or(offset.map(|offset| offset.event_id()));
-        let outcome = here
-            .map(|number| self.tables.deliver_local(number, target, sender, Event { frame, offset, id }))
-            .unwrap_or_default();
+        let event = Event { frame, offset, id, published: self.tables.turn_times.began };
+        let outcome =
+            here.map(|number| self.tables.deliver_local(number, target, sender, event)).unwrap_or_default();
         let sent = match target.reach {
             Reach::Shard => Ok(()),
             Reach::Process | Reach::Everywhere => {
-                let event = (Event { frame, offset, id }, plain, position);
-                self.publish_elsewhere(address, target, sender, event)
+                self.publish_elsewhere(address, target, sender, (event, plain, position))
             }
         };
         if let Some(offset) = offset.filter(|offset| !offset.is_local) {
@@ -119,6 +120,7 @@ impl Core {
                 broadcast.offset = offset;
                 broadcast.id = event.id;
                 broadcast.position = position;
+                broadcast.published = event.published;
             })
         };
         let broadcast = share(event.frame, event.offset);
@@ -147,7 +149,12 @@ impl Core {
         self.recovery.note_passed(broadcast.position);
         if let Some(namespace) = self.tables.namespaces.find_address(&broadcast.namespace) {
             let Broadcast { frame, offset, id, .. } = broadcast;
-            let event = Event { frame, offset: *offset, id: *id };
+            self.tables.meters().broadcasts.count(BroadcastOrigin::Mesh);
+            let published = match broadcast.published {
+                0 => self.tables.turn_times.began,
+                published => published,
+            };
+            let event = Event { frame, offset: *offset, id: *id, published };
             self.tables.deliver_local(namespace, &broadcast.target, None, event);
         }
     }
@@ -210,7 +217,9 @@ impl Core {
 
     /// Applies a change to every local socket of a target.
     pub(crate) fn change_local(&mut self, namespace: u16, target: &Target, change: Change<'_>) {
-        for socket in self.tables.members_of(namespace, target) {
+        let sockets = self.tables.members_of(namespace, target);
+        target.receipt.add(sockets.len() as u64);
+        for socket in sockets {
             self.apply_change(socket, &change);
         }
     }
@@ -223,7 +232,10 @@ impl Core {
         mut frames: Vec<u8>,
         must_arrive: bool,
     ) -> Option<Outcome> {
-        if self.recovery.is_on && !must_arrive {
+        if self.tables.sightings.is_on {
+            self.tables.saw_sent(&[key], &frames, false);
+        }
+        if self.recovery.is_on && !must_arrive && self.tables.has_recovery(key) {
             frames = match self.recovery().stamp_for(key, frames) {
                 Stamped::Send(frames) => frames,
                 Stamped::Kept => return Some(Outcome { queued: 1, ..Outcome::default() }),
@@ -238,7 +250,7 @@ impl Core {
         };
         let mut outcome = Outcome::default();
         match socket.state {
-            SocketState::Open => {
+            SocketState::Open | SocketState::Undecided => {
                 if *has_slow_rules && !must_arrive {
                     let setup = namespaces[socket.namespace].namespace.setup;
                     if slow_rules[usize::from(setup)].namespace != SlowConsumers::Close {
@@ -246,7 +258,9 @@ impl Core {
                     }
                 }
                 let session = socket.session;
+                let endpoint = namespaces[socket.namespace].namespace.endpoint;
                 self.tables.env.counters.messages_sent.add(1);
+                self.tables.env.endpoints[usize::from(endpoint)].counters.messages_sent.add(1);
                 outcome.count(self.tables.send_frames(session, frames));
             }
             SocketState::Connecting => {
@@ -289,6 +303,7 @@ impl Core {
     pub(crate) fn relay(&mut self, broadcast: &Broadcast) {
         let here = self.tables.namespaces.find_address(&broadcast.namespace);
         self.recovery.note_passed(broadcast.position);
+        self.tables.meters().broadcasts.count(BroadcastOrigin::Outside);
         // Nobody waits for the outcome. What is lost is counted and logged where that happens.
         let event = (None, &broadcast.frame, broadcast.id, broadcast.position);
         let _ = self.publish_at(here, &broadcast.namespace, &broadcast.target, event);

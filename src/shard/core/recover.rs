@@ -35,6 +35,7 @@ impl Core {
                 | CloseReason::PingTimeout
                 | CloseReason::ForcedClose
                 | CloseReason::SlowConsumer
+                | CloseReason::RateExceeded
         );
         let is_stopping = self.tables.env.is_shutting_down || self.tables.env.is_draining;
         if is_stopping && (may_come_back || reason == CloseReason::ServerShutdown) {
@@ -61,9 +62,9 @@ impl Core {
                 room.lost += 1;
             }
         }
-        let until = self.tables.env.now + self.tables.env.config.recovery_max_disconnection;
-        self.recovery.lost.push_back((until, key));
-        self.recovery.lost_now += 1;
+        let Some(endpoint) = self.tables.endpoint_of_socket(key) else { return false };
+        let keep = self.tables.endpoint(endpoint).settings.recovery_max_disconnection;
+        self.recovery.push_lost(self.tables.env.now + keep, key);
         let sessions_max = self.tables.env.config.recovery_sessions_max;
         while self.recovery.lost_now > sessions_max {
             self.forget_oldest();

@@ -13,13 +13,12 @@ use crate::base::buffer::SharedFrame;
 use crate::base::ids::Sid;
 use crate::base::slab::Key;
 use crate::base::time::Time;
-use crate::config::Config;
 use crate::mesh::ShardMessage;
 use crate::message::recovery::{Kept, Offset, Position, RecoveryMessage};
 use crate::message::target::{Reach, Target, WhenBehind};
 use crate::protocol::socketio::frames::{ends_with_text, with_argument};
 use crate::shard::feature::Feature;
-use crate::shard::value::kept::Limits;
+use crate::shard::table::namespaces::NamespaceRef;
 use crate::shard::value::parked::SlowConsumers;
 use crate::shard::value::recovery::{RecoveryState, Stage};
 use crate::shard::value::seen::{LOOK_AGAIN_AFTER, Seen};
@@ -37,14 +36,14 @@ pub(crate) enum Stamped {
 /// A shard's part in recovery.
 #[derive(Debug)]
 pub(crate) struct RecoveryTable {
+    /// At one endpoint at least.
     pub(crate) is_on: bool,
-    pub(crate) limits: Limits,
     /// The number of the next event that all shards get, and of the next that only this one's sockets get.
     next: u64,
     next_local: u64,
     pub(crate) seen: Seen,
     pub(crate) by_pid: FxHashMap<Sid, Key>,
-    /// Lost sockets with the time when they are given up, oldest first; some have come back already.
+    /// Lost sockets with the time when they are given up, in its order; some have come back already.
     pub(crate) lost: VecDeque<(Time, Key)>,
     pub(crate) lost_now: usize,
     /// Lost sockets that wait for events on their way here.
@@ -64,10 +63,16 @@ impl RecoveryTable {
         self.passed = self.passed.max(position);
     }
 
-    pub(crate) fn new(config: &Config, shards: usize) -> RecoveryTable {
+    /// Another lost socket, which is given up at a time. Endpoints have times of their own, so that it need not be the last.
+    pub(crate) fn push_lost(&mut self, until: Time, key: Key) {
+        let place = self.lost.partition_point(|(other, _)| *other <= until);
+        self.lost.insert(place, (until, key));
+        self.lost_now += 1;
+    }
+
+    pub(crate) fn new(is_on: bool, shards: usize) -> RecoveryTable {
         RecoveryTable {
-            is_on: !config.recovery_max_disconnection.is_zero(),
-            limits: Limits::new(config),
+            is_on,
             next: 1,
             next_local: 1,
             seen: Seen::new(shards),
@@ -116,9 +121,9 @@ impl Feature<'_, RecoveryTable> {
     pub(crate) fn stamp_for(&mut self, key: Key, frames: Vec<u8>) -> Stamped {
         let target = Target { reach: Reach::Shard, ..Target::default() };
         let Some(socket) = self.tables.sockets.get(key) else { return Stamped::Gone };
-        let setup = self.tables.namespaces[socket.namespace].namespace.setup;
+        let NamespaceRef { setup, endpoint, .. } = *self.tables.namespaces[socket.namespace].namespace;
         let (frame, offset) = self.stamp(Some(setup), &target, &SharedFrame::new(frames));
-        let (at, limits) = (self.tables.env.now, self.own.limits);
+        let (at, limits) = (self.tables.env.now, self.tables.endpoint(endpoint).kept_limits);
         if let (Some(offset), Some(socket)) = (offset, self.tables.sockets.get_mut(key)) {
             let takes_part = state_of(socket).is_some();
             let (id, frame) = (offset.event_id(), frame.clone());
@@ -132,7 +137,7 @@ impl Feature<'_, RecoveryTable> {
     /// Lets a socket that is not open yet take part in recovery: it gets a private id.
     pub(crate) fn begin_keeping(&mut self, key: Key) {
         let Some(session) = self.tables.sockets.get(key).map(|socket| socket.session) else { return };
-        if !self.own.is_on || self.tables.is_revision_3(session) {
+        if !self.tables.has_recovery(key) || self.tables.is_revision_3(session) {
             return;
         }
         let pid = self.tables.new_sid();

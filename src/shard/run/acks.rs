@@ -27,6 +27,7 @@ impl Shard {
     pub(crate) fn ack_timeouts(&mut self) {
         loop {
             let Some(late) = self.core.borrow_mut().acks().take_late() else { return };
+            self.core.borrow().tables.meters().acks_timed_out.add(1);
             self.finish_ack(late, Err(AckError::Timeout));
             // What it asked for holds before the next one is called.
             self.settle();
@@ -76,7 +77,14 @@ impl Shard {
     /// One was dropped without an answer. If an error handler has not answered in its place, nobody will.
     pub(crate) fn ack_dropped(&mut self, key: Key) {
         let dropped = self.core.borrow_mut().tables.take_ack(key);
-        let Some(socket) = dropped.and_then(|ack| Socket::of(&self.core, ack.socket)) else { return };
+        if let Some(ack) = dropped {
+            self.answer_dropped(ack.socket);
+        }
+    }
+
+    /// A client of this socket waits for an answer that will not come.
+    pub(crate) fn answer_dropped(&mut self, socket: Key) {
+        let Some(socket) = Socket::of(&self.core, socket) else { return };
         let mut core = self.core.borrow_mut();
         core.tables.env.counters.acks_dropped.add(1);
         let now = core.tables.env.now;
@@ -86,8 +94,8 @@ impl Shard {
                 namespace = socket.namespace(),
                 sid = %socket.id().brief(),
                 left_out,
-                "an acknowledgement was dropped without an answer: its client waits until its timeout. Ack::withhold says that \
-                 it is meant"
+                "an acknowledgement was dropped without an answer: its client waits until its timeout. Ack::withhold, or \
+                 Post::finish, says that it is meant"
             );
         }
     }

@@ -11,10 +11,14 @@ use crate::shard::user::app::ConnectFlow;
 use crate::shard::user::context::Context;
 use crate::shard::user::socket::Socket;
 use crate::shard::value::error::Refused;
+use crate::shard::value::kinds::SocketRefused;
 use crate::shard::value::recovery::claimed_pid;
 use crate::shard::value::session::CloseReason;
 use crate::shard::value::socket::SocketState;
 use crate::shard::value::task::TaskOwner;
+
+/// What a client is told who comes while handlers outside have more than they may have.
+const BUSY_OUTSIDE: &str = "the server is busy, try again later";
 
 impl Shard {
     /// CONNECT: the handler decides.
@@ -57,6 +61,14 @@ impl Shard {
 
     /// Asks the connect handlers from `first` on, until one refuses or takes its time.
     pub(crate) fn ask_connect_handlers(&mut self, socket_key: Key, first: usize, auth: &str) {
+        if first == 0 {
+            self.core.borrow_mut().open_undecided(socket_key);
+            // Each client that comes and goes leaves tickets with who is behind already.
+            if self.core.borrow().tables.is_outside_full() {
+                let refused = Refused::new(BUSY_OUTSIDE);
+                return self.core.borrow_mut().refuse_socket(socket_key, &refused, SocketRefused::Handler);
+            }
+        }
         let Some(socket) = Socket::of(&self.core, socket_key) else { return };
         let handlers = self.handlers_of(&socket);
         let args = Args::of_value(auth);
@@ -71,20 +83,23 @@ impl Shard {
             match decided {
                 Ok(Ok(ConnectFlow::Done)) => {}
                 Ok(Ok(ConnectFlow::Later(future))) => {
-                    if step + 1 < handlers.connect.len() {
-                        let mut core = self.core.borrow_mut();
-                        if let Some(socket) = core.tables.sockets.get_mut(socket_key) {
-                            socket.extra_mut().connect_step = Some((step + 1, auth.to_owned()));
-                        }
-                        core.tables.count_waiting(socket_key);
-                    }
+                    self.keep_connect_step(socket_key, step + 1, (handlers.connect.len(), auth));
                     return self.start_task(future, TaskOwner::Connect(socket_key));
                 }
-                Ok(Err(refused)) => return self.core.borrow_mut().refuse_socket(socket_key, &refused),
+                Ok(Ok(ConnectFlow::Outside)) => {
+                    return self.keep_connect_step(socket_key, step + 1, (handlers.connect.len(), auth));
+                }
+                Ok(Err(refused)) => {
+                    return self.core.borrow_mut().refuse_socket(
+                        socket_key,
+                        &refused,
+                        SocketRefused::Handler,
+                    );
+                }
                 Err(panic) => {
                     tracing::error!(target: SOCKETIO, message = %panic, "a connect handler panicked; the client is refused");
                     let refused = Refused::new(REFUSED);
-                    return self.core.borrow_mut().refuse_socket(socket_key, &refused);
+                    return self.core.borrow_mut().refuse_socket(socket_key, &refused, SocketRefused::Panic);
                 }
             }
         }
@@ -96,14 +111,26 @@ impl Shard {
         self.run_waiting(socket_key);
     }
 
+    /// Notes which connect handler is asked once the present one has accepted, if one is left.
+    fn keep_connect_step(&mut self, socket: Key, next: usize, (handlers, auth): (usize, &str)) {
+        if next >= handlers {
+            return;
+        }
+        let mut core = self.core.borrow_mut();
+        if let Some(socket) = core.tables.sockets.get_mut(socket) {
+            socket.extra_mut().connect_step = Some((next, auth.to_owned()));
+        }
+        core.tables.count_waiting(socket);
+    }
+
     /// A connect handler that took its time has decided: ask the next, let the socket in, or send it away.
     pub(crate) fn decide(&mut self, socket_key: Key, decision: Result<(), Refused>) {
         let state = self.core.borrow().tables.sockets.get(socket_key).map(|socket| socket.state);
-        if state != Some(SocketState::Connecting) {
+        if state.is_none_or(SocketState::is_decided) {
             return;
         }
         if let Err(refused) = decision {
-            return self.core.borrow_mut().refuse_socket(socket_key, &refused);
+            return self.core.borrow_mut().refuse_socket(socket_key, &refused, SocketRefused::Handler);
         }
         let next = {
             let mut core = self.core.borrow_mut();

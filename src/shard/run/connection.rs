@@ -121,14 +121,15 @@ impl Shard {
             let step = if is_http { self.consume_http(key, rest) } else { self.consume_frame(key, rest) };
             match step {
                 Step::Used(count) => used += count,
-                step @ (Step::Wait | Step::Full) => {
+                step @ (Step::Wait | Step::Full | Step::Later) => {
                     if let Some(connection) = self.core.borrow_mut().tables.connections.get_mut(key) {
                         connection.share.give_back();
                     }
-                    if step == Step::Full {
-                        return (used, Some(Pause::Outbox));
+                    match step {
+                        Step::Full => return (used, Some(Pause::Outbox)),
+                        Step::Later => return (used, Some(Pause::Rate)),
+                        Step::Wait | Step::Used(_) => break,
                     }
-                    break;
                 }
             }
             // What a handler asked for holds before the next event of the same read.

@@ -15,8 +15,9 @@ use crate::shard::user::app::{Flow, NamespaceHandlers};
 use crate::shard::user::context::Context;
 use crate::shard::user::socket::Socket;
 use crate::shard::value::error::HandlerError;
+use crate::shard::value::kinds::EventOutcome;
 use crate::shard::value::session::CloseReason;
-use crate::shard::value::task::{EventName, TaskOwner};
+use crate::shard::value::task::{EventName, TaskOwner, Timed};
 
 impl Shard {
     /// Hands an event to its handler.
@@ -27,8 +28,11 @@ impl Shard {
         id: Option<u64>,
         attachments: &[Bytes],
     ) {
-        let Some(socket) = Socket::of(&self.core, socket_key) else { return };
+        let Some(socket) = Socket::of(&self.core, socket_key) else {
+            return self.core.borrow().tables.meters().events.count(EventOutcome::Dropped);
+        };
         let handlers = self.handlers_of(&socket);
+        let setup = socket.setup();
         let Ok(event) = Event::decode(payload, attachments) else {
             debug_assert!(false, "a payload is checked when its packet is decoded");
             return;
@@ -37,20 +41,58 @@ impl Shard {
         cx.keeps_args = handlers.error.is_some() || self.app.default_error.is_some();
         let name =
             |cx: &Context<'_>| format!("the handler of event {:?} of {}", Shown(cx.event()), cx.namespace());
+        let began = self.begin_timing();
         let done = self.call(&mut cx, |cx| handle_event(&handlers, cx), name);
+        self.count_handled(&done, began, setup);
         match done {
-            Ok(Ok(Flow::Done)) => {}
+            Ok(Ok(Flow::Done | Flow::Unhandled)) => {}
             Ok(Ok(Flow::Later(future))) => {
-                self.start_task(future, TaskOwner::Handler(socket_key, EventName::of(&event.name)))
+                let owner = TaskOwner::Handler(socket_key, EventName::of(&event.name));
+                self.start_timed(future, owner, began.map(|began| Timed { began, setup }));
             }
             Ok(Ok(Flow::Beside(future))) => {
-                self.start_task(future, TaskOwner::Beside(socket_key, EventName::of(&event.name)));
+                let owner = TaskOwner::Beside(socket_key, EventName::of(&event.name));
+                self.start_timed(future, owner, began.map(|began| Timed { began, setup }));
             }
             Ok(Err(error)) => {
                 self.handler_failed(&handlers, &mut cx, &error);
                 discard(error);
             }
             Err(panic) => self.handler_panicked(socket_key, &event.name, &panic),
+        }
+    }
+
+    /// Whether the handler that is called now is timed, and since when: the first of each millisecond is. A busy shard so reads the clock
+    /// for few of them, and an idle one for each.
+    #[inline]
+    fn begin_timing(&self) -> Option<u64> {
+        let now = self.core.borrow().tables.env.now;
+        (self.timed_at.replace(now) != now).then(|| (self.stopwatch)())
+    }
+
+    /// A handler has returned.
+    #[inline]
+    fn count_handled(
+        &self,
+        done: &Result<Result<Flow, HandlerError>, Caught>,
+        began: Option<u64>,
+        setup: usize,
+    ) {
+        let core = self.core.borrow();
+        let meters = core.tables.meters();
+        let outcome = match done {
+            Ok(Ok(Flow::Done)) => EventOutcome::Done,
+            Ok(Ok(Flow::Unhandled)) => EventOutcome::Unhandled,
+            Ok(Ok(Flow::Later(_) | Flow::Beside(_))) => EventOutcome::Later,
+            Ok(Err(_)) => EventOutcome::Failed,
+            Err(_) => EventOutcome::Panicked,
+        };
+        meters.events.count(outcome);
+        if let Some(began) = began
+            && !matches!(outcome, EventOutcome::Later | EventOutcome::Unhandled)
+            && let Some(namespace) = meters.namespace(setup as u16)
+        {
+            namespace.handler.record_nanos((self.stopwatch)().saturating_sub(began));
         }
     }
 
@@ -113,7 +155,7 @@ fn handle_event(handlers: &NamespaceHandlers, cx: &mut Context<'_>) -> Result<Fl
         None => {
             let (event, namespace) = (Shown(cx.event()), cx.namespace());
             tracing::debug!(?event, namespace, "no handler for this event");
-            Ok(Flow::Done)
+            Ok(Flow::Unhandled)
         }
     }
 }

@@ -15,10 +15,13 @@ use crate::message::inquiry::AckError;
 use crate::protocol::socketio::event::Args;
 use crate::protocol::socketio::packet::Packet;
 use crate::shard::run::Shard;
+use crate::shard::user::app::Farewell;
 use crate::shard::user::context::Context;
 use crate::shard::user::socket::Socket;
-use crate::shard::value::session::{CloseReason, Left};
+use crate::shard::value::kinds::Kick;
+use crate::shard::value::session::{CloseReason, Left, Link};
 use crate::shard::value::socket::SocketState;
+use crate::shard::value::task::TaskOwner;
 
 impl Shard {
     /// Tells the sockets of a session that their client has caught up.
@@ -102,14 +105,25 @@ impl Shard {
 
     /// Ends a session: its sockets, then its transport.
     pub(crate) fn close_session(&mut self, session: Key, reason: CloseReason) {
+        self.close_session_for(session, reason, Kick::Outbox);
+    }
+
+    /// The same, which says for which bound a slow client is closed.
+    pub(crate) fn close_session_for(&mut self, session: Key, reason: CloseReason, kick: Kick) {
         let (ended, is_raw) = {
             let mut core = self.core.borrow_mut();
             let Some(entry) = core.tables.sessions.get_mut(session) else { return };
             if std::mem::replace(&mut entry.is_over, true) {
                 return;
             }
-            let (endpoint, sid) = (entry.endpoint, entry.sid);
+            let (endpoint, sid, link) = (entry.endpoint, entry.sid, entry.link);
+            let speech = entry.speech();
             core.tables.env.counters.sessions.subtract(1);
+            let counters = &core.tables.endpoint(endpoint).counters;
+            counters.sessions.subtract(1);
+            counters.sessions_polling.subtract(u64::from(matches!(link, Link::Polling { .. })));
+            counters.sessions_closed.count(reason);
+            core.tables.meters().sessions.subtract(speech);
             core.tables.leave_unjoined(session);
             tracing::debug!(target: ENGINEIO, session = %sid.brief(), %reason, "session closed");
             let must_tell = reason == CloseReason::ServerDisconnect;
@@ -118,6 +132,8 @@ impl Shard {
                 sockets.filter(|socket| core.cut_off(*socket, reason, must_tell)).collect();
             if reason == CloseReason::SlowConsumer {
                 core.tables.env.counters.slow_consumers_closed.add(1);
+                core.tables.meters().kicks.count(kick);
+                core.tables.endpoint(endpoint).counters.slow_consumers_closed.add(1);
                 core.tables.abandon_outbox(session);
             }
             (ended, core.tables.endpoint(endpoint).is_raw)
@@ -128,6 +144,7 @@ impl Shard {
         if is_raw {
             self.engine_closed(session, reason);
         }
+        self.tell_connection_end(session);
         self.core.borrow_mut().tables.end_transport(session, reason);
     }
 
@@ -142,14 +159,20 @@ impl Shard {
     /// The second half of an end: the disconnect handler runs, with the rooms still there, and the socket is removed. A future of it
     /// that still runs goes on by itself.
     fn finish_socket(&mut self, socket_key: Key, reason: CloseReason) {
+        if self.core.borrow().tables.sightings.is_on {
+            self.core.borrow_mut().tables.saw_closed(socket_key, reason);
+        }
+        let mut farewell = Farewell::Done;
         if let Some(socket) = Socket::of(&self.core, socket_key) {
             let handlers = self.handlers_of(&socket);
             if let Some(on_disconnect) = &handlers.disconnect {
                 let mut cx = Context::new(socket, "disconnect", Args::default(), None);
                 let name = |cx: &Context<'_>| format!("the disconnect handler of {}", cx.namespace());
-                let done = self.call(&mut cx, |cx| on_disconnect(cx, reason), name);
-                if let Err(panic) = done {
-                    tracing::error!(target: SOCKETIO, message = %panic, "a disconnect handler panicked");
+                match self.call(&mut cx, |cx| on_disconnect(cx, reason), name) {
+                    Ok(done) => farewell = done,
+                    Err(panic) => {
+                        tracing::error!(target: SOCKETIO, message = %panic, "a disconnect handler panicked");
+                    }
                 }
             }
         }
@@ -158,8 +181,16 @@ impl Shard {
             self.fail_ack(ack, AckError::Disconnected);
         }
         let mut core = self.core.borrow_mut();
-        if !core.lose(socket_key, reason) {
+        if core.lose(socket_key, reason) {
+            // Its rooms are kept anyway.
+        } else if matches!(farewell, Farewell::Done) {
             core.remove_socket(socket_key);
+        } else {
+            core.keep_leaving(socket_key);
+        }
+        drop(core);
+        if let Farewell::Later(future) = farewell {
+            self.start_task(future, TaskOwner::Disconnect(socket_key));
         }
     }
 }

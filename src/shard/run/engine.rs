@@ -1,22 +1,30 @@
 //! Engine.IO requests: which session, which transport, and what the answer is
 //! (either revision; the order of the checks is that of engine.io 6).
 
+use std::rc::Rc;
+
 use crate::base::ids::{ShardId, Sid};
 use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
 use crate::protocol::engineio::polling::PollForm;
 use crate::protocol::engineio::request::{RequestError, RequestQuery, Transport};
 use crate::protocol::engineio::revision::Revision;
-use crate::protocol::http::head::Head;
+use crate::protocol::http::head::{Head, HeaderStorage, decode_head};
 use crate::protocol::http::method::Method;
 use crate::protocol::http::query;
 use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
 use crate::shard::run::Shard;
+use crate::shard::run::routes::Asked;
 use crate::shard::table::answer::Refusal;
 use crate::shard::table::switching::{Accepted, validate_handshake};
+use crate::shard::user::app::AllowRequest;
+use crate::shard::user::owned_request::OwnedRequest;
 use crate::shard::user::request::Request;
 use crate::shard::user::subprotocol::ChooseProtocol;
+use crate::shard::value::effect::Deferred;
+use crate::shard::value::kinds::RequestRefused;
+use crate::shard::value::route::Values;
 use crate::shard::value::session::Link;
 use crate::shard::value::shard_key::hash_of_key;
 
@@ -51,14 +59,78 @@ impl Shard {
         let query = self.engine_query(endpoint, head);
         self.look_at_deadline(&query);
         let admitted = self.admit(key, endpoint, head, &query);
-        match admitted.and_then(|admission| self.allow(key, endpoint, head, admission)) {
+        if matches!(admitted, Ok(Admission::OpenPolling(_) | Admission::OpenWebSocket(..)))
+            && self.allow_later(key, endpoint, head)
+        {
+            return;
+        }
+        let allowed = admitted.and_then(|admission| self.allow(key, endpoint, head, admission));
+        self.answer_admitted(key, endpoint, (head, body), allowed);
+    }
+
+    /// Begins to ask a rule that takes its time. True: the handshake waits for it, or is answered.
+    fn allow_later(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>) -> bool {
+        let handlers = self.app.endpoint(endpoint);
+        let Some(AllowRequest::Later(rule)) = handlers.and_then(|handlers| handlers.allow_request.as_ref())
+        else {
+            return false;
+        };
+        let rule = Rc::clone(rule);
+        let values = Values::default();
+        let asked = Asked { key, head, body: &[], params: &[], values: &values };
+        let Some(request) = self.keep_request(asked) else { return true };
+        let (route, core) = (request.route, Rc::clone(&self.core));
+        let mut subject = Some(request);
+        let name = |_: &Option<OwnedRequest>| "allow_request".to_owned();
+        match self.call(&mut subject, |request| request.take().map(|request| rule(request)), name) {
+            Ok(Some(verdict)) => {
+                let future = async move {
+                    let verdict = verdict.await;
+                    core.borrow_mut().tables.effects.deferred.push(Deferred::Allowed(route, verdict));
+                };
+                self.start_route_task(route, Box::pin(future));
+            }
+            Ok(None) => {}
+            Err(panic) => self.route_panicked(route, &panic),
+        }
+        true
+    }
+
+    /// A rule that took its time has decided about a handshake: it is looked at anew, as much may have changed meanwhile.
+    pub(crate) fn handshake_allowed(&mut self, route: Key, verdict: Result<(), String>) {
+        let found = {
+            let core = self.core.borrow();
+            let entry = core.tables.routes.entries.get(route);
+            entry.and_then(|entry| Some((entry.connection, Rc::clone(entry.kept.as_ref()?))))
+        };
+        let Some((key, kept)) = found else { return };
+        self.core.borrow_mut().tables.end_route(key);
+        let mut storage = HeaderStorage::new();
+        let Ok(Some((head, _))) = decode_head(&kept.head, kept.head.len(), &mut storage) else { return };
+        let query = self.engine_query(kept.endpoint, &head);
+        let allowed = verdict
+            .map_err(Refusal::Rule)
+            .and_then(|()| self.admit(key, kept.endpoint, &head, &query))
+            .and_then(|admission| self.allow(key, kept.endpoint, &head, admission));
+        self.answer_admitted(key, kept.endpoint, (&head, &[]), allowed);
+        // What a client has sent behind its handshake are frames now.
+        let mut core = self.core.borrow_mut();
+        if core.tables.websocket_mut(key).is_some() {
+            core.tables.effects.deferred.push(Deferred::Resume(key));
+        }
+    }
+
+    fn answer_admitted(
+        &mut self,
+        key: Key,
+        endpoint: u8,
+        (head, body): (&Head<'_, '_>, &[u8]),
+        allowed: Result<Admission, Refusal>,
+    ) {
+        match allowed {
             Err(refusal) => self.core.borrow_mut().tables.refuse_engine(key, head, &refusal),
             Ok(Admission::OpenPolling(_) | Admission::OpenWebSocket(..))
-                if self.core.borrow().tables.is_full(endpoint) =>
-            {
-                let mut core = self.core.borrow_mut();
-                core.tables.refuse_session(key, endpoint);
-            }
+                if self.core.borrow_mut().tables.refuses_session(key, endpoint, head) => {}
             Ok(Admission::OpenPolling(form)) => {
                 let session = self.core.borrow_mut().tables.open_polling(key, endpoint, head, form);
                 self.engine_opened(session);
@@ -83,7 +155,7 @@ impl Shard {
                 );
                 let response = Response::new(Status::INTERNAL_SERVER_ERROR);
                 let mut core = self.core.borrow_mut();
-                core.tables.env.counters.requests_refused.add(1);
+                core.tables.count_refused(RequestRefused::Method);
                 core.tables.respond(key, &response);
             }
         }
@@ -100,9 +172,11 @@ impl Shard {
     ) -> Result<Admission, Refusal> {
         let handlers = self.app.endpoint(endpoint);
         let rule = handlers.and_then(|handlers| handlers.allow_request.as_ref());
-        if let (Some(rule), Admission::OpenPolling(_) | Admission::OpenWebSocket(..)) = (rule, &admission) {
-            let peer = self.core.borrow().tables.peer_of(key);
-            let mut request = Request::of_handshake(head, peer, &self.core, endpoint);
+        if let (Some(AllowRequest::Now(rule)), Admission::OpenPolling(_) | Admission::OpenWebSocket(..)) =
+            (rule, &admission)
+        {
+            let via = self.core.borrow().tables.via(key);
+            let mut request = Request::of_handshake(head, via, &self.core, endpoint);
             let decided = self.call(&mut request, |request| rule(request), |_| "allow_request".to_owned());
             match decided {
                 Ok(outcome) => outcome.map_err(Refusal::Rule)?,
@@ -260,8 +334,8 @@ impl Shard {
         if rule.is_none() && head.headers.get("sec-websocket-protocol").is_none() {
             return Ok(None);
         }
-        let peer = self.core.borrow().tables.peer_of(key);
+        let via = self.core.borrow().tables.via(key);
         let served = handlers.map_or(&[][..], |handlers| &handlers.options.subprotocols);
-        self.ask_subprotocol(&Request::of_handshake(head, peer, &self.core, endpoint), rule, served)
+        self.ask_subprotocol(&Request::of_handshake(head, via, &self.core, endpoint), rule, served)
     }
 }

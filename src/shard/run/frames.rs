@@ -79,8 +79,9 @@ impl Shard {
         let (mut inflater, mut inflated, limits) = {
             let mut core = self.core.borrow_mut();
             let debt = core.tables.websocket_mut(key).map_or(0, |websocket| websocket.inflate_debt as usize);
-            let limits =
-                InflateLimits { bytes_max, ratio_max: core.tables.env.config.inflate_ratio_max, debt };
+            let endpoint = core.tables.endpoint_of_wire(key);
+            let ratio_max = core.tables.endpoint(endpoint).settings.inflate_ratio_max;
+            let limits = InflateLimits { bytes_max, ratio_max, debt };
             (std::mem::take(&mut core.tables.pools.inflater), core.tables.pools.buffers.take(), limits)
         };
         let message = inflater.get_or_insert_default().message(is_text, payload, limits, &mut inflated);
@@ -107,9 +108,24 @@ impl Shard {
     }
 
     fn receive_frame(&mut self, key: Key, whose: Whose, incoming: Incoming<'_>) {
-        match whose {
-            Whose::Raw => self.raw_seen(key),
-            Whose::Session(session) | Whose::Probe(session) => self.end_if_due(session),
+        let (len, is_message) = match &incoming {
+            Incoming::Text(text) => (text.len(), true),
+            Incoming::Binary(bytes) => (bytes.len(), true),
+            Incoming::Ping(payload) | Incoming::Pong(payload) => (payload.len(), false),
+            Incoming::Close(_) | Incoming::Fragment | Incoming::Compressed { .. } => (0, false),
+        };
+        let is_taken = match whose {
+            Whose::Raw => {
+                self.raw_seen(key);
+                self.pace_raw(key, len, is_message)
+            }
+            Whose::Session(session) | Whose::Probe(session) => {
+                self.end_if_due(session);
+                self.pace(key, session, len, is_message)
+            }
+        };
+        if !is_taken {
+            return;
         }
         match (incoming, whose) {
             (Incoming::Text(text), Whose::Session(session)) => self.receive_text(session, &text),

@@ -3,6 +3,7 @@
 use crate::base::ids::ShardId;
 use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
+use crate::message::peer::Door;
 use crate::protocol::http::chunked::ChunkedDecoder;
 use crate::protocol::http::coding::Coding;
 use crate::protocol::http::cors_pattern;
@@ -15,6 +16,7 @@ use crate::shard::run::Shard;
 use crate::shard::value::connection::{ChunkedBody, RequestFraming, Step};
 use crate::shard::value::effect::Deferred;
 use crate::shard::value::endpoint::MAIN;
+use crate::shard::value::kinds::RequestRefused;
 
 /// Who will answer a request.
 #[derive(Debug)]
@@ -77,12 +79,12 @@ impl Shard {
 
     /// A whole head is there: wait for the body, or answer.
     fn consume_request(&mut self, key: Key, head: &Head<'_, '_>, head_len: usize, input: &[u8]) -> Step {
-        let destination = self.destination(head);
+        let destination = self.destination(key, head);
         if let Destination::Foreign(to) = destination {
-            self.core.borrow_mut().tables.hand_off(key, to, input);
-            return Step::Used(input.len());
+            return self.core.borrow_mut().tables.hand_off_in_turn(key, to, input);
         }
         let framing = RequestFraming {
+            endpoint: destination.endpoint(),
             is_http10: head.version == Version::Http10,
             keep_alive: head.keep_alive,
             is_head: head.method == Method::Head,
@@ -97,7 +99,7 @@ impl Shard {
             http.framing = framing;
             body_bytes_max
         };
-        if !self.core.borrow().tables.env.allowed_hosts.allows(head.host) {
+        if !self.core.borrow().tables.allows_host(key, head.host) {
             tracing::warn!(
                 target: ENGINEIO,
                 host = cors_pattern::shown(head.host.unwrap_or_default()),
@@ -108,7 +110,7 @@ impl Shard {
         }
         if matches!(destination, Destination::Site)
             && head.body != BodyLength::None
-            && let Some(bytes_max) = self.upload_bytes_max(head)
+            && let Some(bytes_max) = self.upload_bytes_max(key, head)
         {
             return self.begin_upload(key, head, bytes_max, head_len);
         }
@@ -178,7 +180,7 @@ impl Shard {
                 self.core.borrow_mut().tables.count_partial(key);
                 let mut storage = HeaderStorage::new();
                 if let Ok(Some((head, _))) = decode_head(&chunked.head, chunked.head.len(), &mut storage) {
-                    let destination = self.destination(&head);
+                    let destination = self.destination(key, &head);
                     self.answer(key, &destination, &head, &chunked.body);
                 }
                 Step::Used(used)
@@ -186,10 +188,13 @@ impl Shard {
         }
     }
 
-    fn destination(&self, head: &Head<'_, '_>) -> Destination {
-        let Some(endpoint) = self.core.borrow().tables.endpoint_at(head.path) else {
-            return Destination::Site;
+    fn destination(&self, key: Key, head: &Head<'_, '_>) -> Destination {
+        let endpoint = {
+            let core = self.core.borrow();
+            // No session is reached by the operators' listener.
+            core.tables.endpoint_at(head.path).filter(|_| core.tables.door(key) == Door::Public)
         };
+        let Some(endpoint) = endpoint else { return Destination::Site };
         self.foreign_owner(head.query).map_or(Destination::Engine(endpoint), Destination::Foreign)
     }
 
@@ -240,7 +245,11 @@ impl Shard {
         let mut core = self.core.borrow_mut();
         let peer = core.tables.connections.get(key).map(|connection| connection.peer);
         tracing::info!(target: ENGINEIO, peer = peer.map(tracing::field::display), status = status.code(), reason, "request refused");
-        core.tables.env.counters.requests_refused.add(1);
+        core.tables.count_refused(match status {
+            Status::REQUEST_TIMEOUT => RequestRefused::Late,
+            Status::FORBIDDEN => RequestRefused::Host,
+            _ => RequestRefused::Malformed,
+        });
         let session = core.tables.http_mut(key).and_then(|http| http.session.take());
         core.tables.respond_and_close(key, &Response::text(reason).with_status(status));
         // What the POST carried is lost, so its session cannot go on: the client would never learn of the gap.

@@ -13,6 +13,8 @@ pub(crate) mod far;
 pub(crate) mod frames;
 pub(crate) mod guard;
 pub(crate) mod http;
+pub(crate) mod outside;
+pub(crate) mod pace;
 pub(crate) mod packets;
 pub(crate) mod polling;
 pub(crate) mod post;
@@ -29,6 +31,7 @@ pub(crate) mod turn;
 pub(crate) mod upgrade;
 pub(crate) mod waiting;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -36,7 +39,7 @@ use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::shard::core::SharedCore;
 use crate::shard::user::app::App;
-use crate::shard::value::watch::Watch;
+use crate::shard::value::watch::{Stopwatch, Watch};
 use crate::shard::value::wheel::TimerOwner;
 
 /// One core's world, with the user's handlers.
@@ -48,6 +51,10 @@ pub(crate) struct Shard {
     pub(in crate::shard) due: Vec<(TimerOwner, Time)>,
     pub(in crate::shard) is_settling: bool,
     pub(in crate::shard) watch: Watch,
+    /// Tells nanoseconds, for what is timed.
+    pub(in crate::shard) stopwatch: Stopwatch,
+    /// When a handler was last timed.
+    pub(in crate::shard) timed_at: Cell<Time>,
     /// The socket whose waiting events are being taken up: a handler that is done at once must not begin anew.
     pub(in crate::shard) running: Option<Key>,
 }

@@ -17,32 +17,44 @@ use crate::shard::table::Tables;
 use crate::shard::user::websocket::Message;
 use crate::shard::value::env::Env;
 use crate::shard::value::form::Form;
-use crate::shard::value::session::{CloseReason, Left};
+use crate::shard::value::session::{CloseReason, Left, Link};
 use crate::shard::value::socket::SocketState;
 use crate::shard::value::trace::{trace_received, trace_received_binary};
 
 impl Shard {
     /// One Engine.IO packet of a session's own transport.
-    pub(crate) fn receive_packet(&mut self, session: Key, packet: EnginePacket<'_>) {
+    pub(crate) fn receive_packet(&mut self, session_key: Key, packet: EnginePacket<'_>) {
         let step = {
             let mut core = self.core.borrow_mut();
-            let Tables { sessions, env: Env { endpoints, now, .. }, .. } = &mut core.tables;
-            let (Some(session), now) = (sessions.get_mut(session), *now) else { return };
+            let Tables { sessions, env: Env { endpoints, now, counters, .. }, .. } = &mut core.tables;
+            let (Some(session), now) = (sessions.get_mut(session_key), *now) else { return };
             if session.is_over || session.is_ending {
                 return;
             }
             let times = endpoints[usize::from(session.endpoint)].heartbeat_times();
             if session.is_traced {
-                trace_received(&session.sid, packet);
+                trace_received(&session.sid, now, packet);
             }
             let step = step(session.poll_form.revision, Via::Transport, packet);
+            let is_message = matches!(step, Step::Message(_) | Step::Base64(_) | Step::Binary(_));
+            let must_slow = !is_message && session.pace.is_beyond();
             match step {
-                Step::Pong => session.heartbeat.receive_pong(times, now),
+                Step::Pong => {
+                    let took = session.heartbeat.receive_pong(times, now);
+                    let is_websocket = matches!(session.link, Link::WebSocket(_));
+                    if let Some(took) = took {
+                        counters.meters.ping[usize::from(is_websocket)].record_nanos(took.as_nanos() as u64);
+                    }
+                }
                 Step::AnswerPing => session.heartbeat.receive_ping(times, now),
                 _ => session.heartbeat.receive_packet(times, now),
             }
+            if must_slow {
+                core.tables.slow_session(session_key);
+            }
             step
         };
+        let session = session_key;
         match step {
             Step::Message(text) => self.receive_message(session, text),
             Step::Base64(text) => match payload::decode_base64(text) {
@@ -68,7 +80,7 @@ impl Shard {
                 return;
             }
             if session.is_traced {
-                trace_received_binary(&session.sid, bytes);
+                trace_received_binary(&session.sid, now, bytes);
             }
             session.heartbeat.receive_packet(endpoints[usize::from(session.endpoint)].heartbeat_times(), now);
         }
@@ -103,6 +115,11 @@ impl Shard {
 
     /// A packet with all of its attachments, whichever parser's it was.
     fn receive_whole(&mut self, session: Key, packet: &Packet<'_>, attachments: &[Bytes]) {
+        if !matches!(packet.kind, PacketKind::Event | PacketKind::BinaryEvent)
+            && self.core.borrow().tables.is_beyond(session)
+        {
+            self.core.borrow_mut().tables.slow_session(session);
+        }
         match packet.kind {
             PacketKind::Connect => self.connect(session, packet),
             PacketKind::Disconnect => self.leave_namespace(session, packet),
@@ -198,15 +215,25 @@ impl Shard {
             let reason = "a packet came for a namespace that the client has not joined";
             return self.receive_stray(session, excused, reason);
         };
-        let is_waiting = {
+        if kind == PacketKind::Event && self.drops_event(session) {
+            return;
+        }
+        let (is_waiting, is_sighted) = {
             let core = self.core.borrow();
             let Some(socket) = core.tables.sockets.get(socket).filter(|socket| !socket.is_ending) else {
                 return;
             };
             if kind == PacketKind::Event && !packet.payload.is_empty() {
                 core.tables.env.counters.events_received.add(1);
+                let namespace = &core.tables.namespaces[socket.namespace].namespace;
+                core.tables.endpoint(namespace.endpoint).counters.events_received.add(1);
+                if let Some(namespace) = core.tables.meters().namespace(namespace.setup) {
+                    namespace.events_received.add(1);
+                }
             }
-            socket.is_busy || socket.is_full || socket.state != SocketState::Open || socket.has_waiting()
+            let is_waiting =
+                socket.is_busy || socket.is_full || socket.state != SocketState::Open || socket.has_waiting();
+            (is_waiting, core.tables.sightings.is_on)
         };
         if kind == PacketKind::Ack {
             if let Some(id) = packet.id {
@@ -216,6 +243,9 @@ impl Shard {
         }
         if packet.payload.is_empty() {
             return;
+        }
+        if is_sighted {
+            self.core.borrow_mut().tables.saw_received(socket, packet.payload, attachments);
         }
         if is_waiting {
             self.postpone(session, socket, packet, attachments);

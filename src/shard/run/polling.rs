@@ -8,6 +8,7 @@ use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
 use crate::shard::run::Shard;
 use crate::shard::run::engine::Admission;
+use crate::shard::value::kinds::RequestRefused;
 use crate::shard::value::session::{CloseReason, Link};
 
 impl Shard {
@@ -18,7 +19,7 @@ impl Shard {
         let Link::Polling { poll, post } = &mut session.link else { return };
         session.share.polls_beside |= post.is_some();
         if poll.is_some() {
-            core.tables.env.counters.requests_refused.add(1);
+            core.tables.count_refused(RequestRefused::Second);
             core.tables.respond(key, &Response::new(Status::BAD_REQUEST));
             // As Node and the protocol's own suite have it. No stock client comes here.
             core.tables.release_poll(session_key, "1");

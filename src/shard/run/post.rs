@@ -7,6 +7,7 @@ use crate::protocol::http::head::Head;
 use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
 use crate::shard::run::Shard;
+use crate::shard::value::kinds::RequestRefused;
 use crate::shard::value::post::PendingPost;
 use crate::shard::value::session::{CloseReason, Link};
 use crate::shard::value::share::Pause;
@@ -40,7 +41,7 @@ impl Shard {
                 "session closed: a POST's body is no text; Engine.IO 4 sends text/plain in UTF-8, binary in base64"
             );
             let mut core = self.core.borrow_mut();
-            core.tables.env.counters.requests_refused.add(1);
+            core.tables.count_refused(RequestRefused::Malformed);
             core.tables.respond(key, &Response::new(Status::BAD_REQUEST));
             drop(core);
             self.close_session(session_key, CloseReason::TransportError);
@@ -75,14 +76,23 @@ impl Shard {
                 return Received::UpTo(at, pause);
             }
             let Ok(packet) = packet else { return Received::Fault(CloseReason::ParseError) };
+            let len = next - at;
             at = next;
-            self.receive_packet(session_key, packet);
+            if self.pace_packet(session_key, len) {
+                self.receive_packet(session_key, packet);
+            }
             self.settle();
             let mut core = self.core.borrow_mut();
             if !core.tables.is_session_live(session_key) {
                 break;
             }
-            if !core.tables.take_packet(key) && posted.packet_at(at).is_some() {
+            if posted.packet_at(at).is_none() {
+                break;
+            }
+            if core.tables.is_slowed(key) {
+                return Received::UpTo(at, Pause::Rate);
+            }
+            if !core.tables.take_packet(key) {
                 core.tables.end_grant(session_key);
                 return Received::UpTo(at, Pause::Turn);
             }
@@ -123,10 +133,12 @@ impl Shard {
         {
             let mut core = self.core.borrow_mut();
             core.tables.release_post(session_key, key);
+            // The next request on it may be another client's, behind a proxy.
+            core.tables.let_on(key);
             core.tables.respond(key, &response);
         }
         if let Some(reason) = fault {
-            self.core.borrow().tables.env.counters.requests_refused.add(1);
+            self.core.borrow().tables.count_refused(RequestRefused::Malformed);
             tracing::info!(
                 target: ENGINEIO,
                 "session closed: a POST holds something that is no packet; the client must speak Engine.IO 4"
@@ -143,7 +155,7 @@ impl Shard {
         match *post {
             Some(other) if other != key => {
                 // The body may still be on its way: the connection is of no further use.
-                core.tables.env.counters.requests_refused.add(1);
+                core.tables.count_refused(RequestRefused::Second);
                 core.tables.respond_and_close(key, &Response::new(Status::BAD_REQUEST));
                 core.tables.drop_connection(other);
                 drop(core);

@@ -56,10 +56,10 @@ impl Shard {
     }
 
     /// The closing handshake has begun: the route hears of it now, once.
-    pub(crate) fn raw_ended(&mut self, connection: Key) {
+    pub(crate) fn raw_ended(&mut self, key: Key) {
         let state = {
             let mut core = self.core.borrow_mut();
-            let Some(connection) = core.tables.connections.get_mut(connection) else { return };
+            let Some(connection) = core.tables.connections.get_mut(key) else { return };
             match std::mem::replace(&mut connection.kind, Kind::Http(Default::default())) {
                 Kind::WebSocket(crate::shard::value::connection::WebSocketState {
                     role: Role::Raw(raw),
@@ -71,6 +71,7 @@ impl Shard {
                 }
             }
         };
+        self.core.borrow().tables.count_frames_over(key);
         self.raw_closed(*state);
     }
 

@@ -8,10 +8,11 @@ use crate::message::address::Address;
 use crate::message::recovery::{Offset, RecoveryMessage};
 use crate::protocol::surrogates::read_json;
 use crate::shard::run::Shard;
+use crate::shard::user::watching::Watcher;
+use crate::shard::value::kinds::RecoveryOutcome;
 use crate::shard::value::recovery::{Claim, Claimed, Recovery, Stage};
 use crate::shard::value::seen::LOOK_AGAIN_AFTER;
 use crate::shard::value::session::CloseReason;
-use crate::shard::value::socket::SocketState;
 
 impl Shard {
     /// A client connects: as the socket that it claims to have been, or anew.
@@ -59,13 +60,23 @@ impl Shard {
             let own = claimer.and_then(|key| core.tables.sockets.get(key)).map(|socket| socket.session);
             let socket = core.recovery.by_pid.get(&pid).and_then(|key| core.tables.sockets.get(*key));
             let socket = socket.filter(|socket| {
-                socket.state == SocketState::Open
+                socket.state.is_told()
                     && core.tables.namespaces[socket.namespace].namespace.address == *namespace
             });
             socket.map(|socket| socket.session).filter(|session| Some(*session) != own)
         };
         if let Some(session) = session {
             self.close_session(session, CloseReason::TransportClose);
+        }
+        if claimer.is_none() {
+            self.tell_what_was_seen();
+        }
+    }
+
+    /// Whoever watches hears what became of a socket here before another shard says that it is there again.
+    fn tell_what_was_seen(&self) {
+        if self.core.borrow().tables.sightings.is_on {
+            Watcher::of(&self.core).tell_sighted();
         }
     }
 
@@ -131,6 +142,7 @@ impl Shard {
         let session = self.core.borrow().tables.sockets.get(key).map(|socket| socket.session);
         if let Some(session) = session {
             tracing::info!(target: SOCKETIO, "a recovery failed half-way; the client connects again");
+            self.core.borrow().tables.meters().recoveries.count(RecoveryOutcome::Failed);
             self.close_session(session, CloseReason::TransportError);
         }
     }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::task::Waker;
 
+use crate::base::buffer::SharedFrame;
 use crate::base::guard::{Caught, discard};
 use crate::base::shown::Shown;
 use crate::base::slab::Key;
@@ -20,6 +21,7 @@ use crate::shard::user::site::{Check, LocalAnswer, RouteHandler};
 use crate::shard::user::streamed::Streamed;
 use crate::shard::value::connection::Step;
 use crate::shard::value::effect::Deferred;
+use crate::shard::value::endpoint::MAIN;
 use crate::shard::value::route::{
     Answered, BodyError, BodyIn, BodyRest, KeptRequest, RouteDue, RouteEnd, StreamParts, Values,
 };
@@ -38,10 +40,20 @@ pub(crate) struct Asked<'a> {
 // How a request begins to wait.
 impl Shard {
     /// How many bytes the route of a request takes piece by piece; `None` for one that wants its body whole.
-    pub(crate) fn upload_bytes_max(&self, head: &Head<'_, '_>) -> Option<usize> {
-        match self.app.site.routes.at(head.path).ok()?.value.handler(head.method)? {
-            RouteHandler::Upload(_, bytes_max) => Some(*bytes_max),
-            RouteHandler::Now(_) | RouteHandler::Later(_) => None,
+    pub(crate) fn upload_bytes_max(&self, key: Key, head: &Head<'_, '_>) -> Option<usize> {
+        let site = self.site_of(key);
+        match site.routes.at(head.path) {
+            Ok(found) => match found.value.handler(head.method)? {
+                RouteHandler::Upload(_, bytes_max) => Some(*bytes_max),
+                RouteHandler::Now(_) | RouteHandler::Later(_) => None,
+            },
+            Err(_) if site.fallback.is_some() && site.folder(head.path).is_none() => {
+                let core = self.core.borrow();
+                let whole_max = core.tables.endpoint(MAIN).options.max_http_buffer_size;
+                let is_small = matches!(head.body, BodyLength::Length(len) if len <= whole_max);
+                (!is_small).then_some(core.tables.env.config.upload_bytes_max)
+            }
+            Err(_) => None,
         }
     }
 
@@ -88,7 +100,7 @@ impl Shard {
     }
 
     /// A request that is to wait: its entry, which an upload has already. `None`: too many wait, and it is answered.
-    fn keep_request(&mut self, asked: Asked<'_>) -> Option<OwnedRequest> {
+    pub(crate) fn keep_request(&mut self, asked: Asked<'_>) -> Option<OwnedRequest> {
         let Asked { key, head, .. } = asked;
         let begun = {
             let mut core = self.core.borrow_mut();
@@ -102,9 +114,10 @@ impl Shard {
             return None;
         };
         let mut core = self.core.borrow_mut();
-        let peer = core.tables.peer_of(key);
+        let via = core.tables.via(key);
+        let endpoint = core.tables.http_mut(key).map_or(MAIN, |http| http.framing.endpoint);
         let entry = core.tables.routes.entries.get_mut(route)?;
-        let kept = entry.kept.get_or_insert_with(|| Rc::new(asked.keep(peer)));
+        let kept = entry.kept.get_or_insert_with(|| Rc::new(asked.keep(via, endpoint)));
         let kept = Rc::clone(kept);
         core.tables.count_partial(key);
         drop(core);
@@ -118,7 +131,7 @@ impl Shard {
         handler: &(dyn Fn(OwnedRequest) -> LocalAnswer<Streamed> + Send + Sync),
     ) {
         let Some(request) = self.keep_request(asked) else { return };
-        let (route, app) = (request.route, Rc::clone(&self.app));
+        let (route, site) = (request.route, self.site_of(asked.key));
         let mut subject = Some(request.clone());
         let name = |_: &Option<OwnedRequest>| format!("the asynchronous route {}", Shown(request.path()));
         let made = self.call(&mut subject, |request| request.take().map(handler), name);
@@ -129,7 +142,7 @@ impl Shard {
         };
         let future = async move {
             let answer = answer.await;
-            let answer = app.site.finish_later(&request, answer);
+            let answer = site.finish_later(&request, answer);
             answer_later(&request.core, route, answer);
         };
         self.start_route_task(route, Box::pin(future));
@@ -138,16 +151,16 @@ impl Shard {
     /// Asks the checks from a place on, of which one takes its time; if all let the request pass, it goes on.
     pub(crate) fn start_checks(&mut self, asked: Asked<'_>, from: usize) {
         let Some(request) = self.keep_request(asked) else { return };
-        let (route, app) = (request.route, Rc::clone(&self.app));
+        let (route, site) = (request.route, self.site_of(asked.key));
         let future = async move {
-            let checks = app.site.before[from..].iter().filter(|check| check.covers(request.path()));
+            let checks = site.before[from..].iter().filter(|check| check.covers(request.path()));
             for check in checks {
                 let verdict = match &check.item {
                     Check::Now(check) => request.with(|request| check(request)),
                     Check::Later(check) => check(request.clone()).await,
                 };
                 if let Some(answer) = verdict {
-                    let answer = app.site.finish_later(&request, answer);
+                    let answer = site.finish_later(&request, answer);
                     return answer_later(&request.core, route, answer);
                 }
             }
@@ -156,7 +169,7 @@ impl Shard {
         self.start_route_task(route, Box::pin(future));
     }
 
-    fn start_route_task(&mut self, route: Key, future: LocalFuture) {
+    pub(crate) fn start_route_task(&mut self, route: Key, future: LocalFuture) {
         self.start_task(future, TaskOwner::Route(route));
     }
 
@@ -187,16 +200,18 @@ fn answer_later(core: &SharedCore, route: Key, answer: Streamed) {
 }
 
 impl Asked<'_> {
-    fn keep(&self, peer: Peer) -> KeptRequest {
+    fn keep(&self, (peer, is_tls): (Peer, bool), endpoint: u8) -> KeptRequest {
         KeptRequest {
             head: self.head.to_bytes().into_boxed_slice(),
             method: self.head.method,
             path: self.head.path.to_owned(),
             query: self.head.query.to_owned(),
             params: self.params.to_vec(),
-            body: self.body.to_vec(),
+            body: SharedFrame::new(self.body.to_vec()),
             is_body_taken: std::cell::Cell::new(false),
             peer,
+            is_tls,
+            endpoint,
             values: self.values.share(),
         }
     }
@@ -240,12 +255,12 @@ impl Shard {
         let connection = self.core.borrow().tables.routes.entries.get(route).map(|entry| entry.connection);
         let Some(key) = connection else { return discard(answered) };
         let Answered { response, stream } = answered;
-        let Some(StreamParts { producer, keep_alive }) = stream else {
+        let Some(StreamParts { producer, len, keep_alive }) = stream else {
             let mut core = self.core.borrow_mut();
             core.tables.end_route(key);
             return core.tables.respond(key, &response);
         };
-        let has_body = self.core.borrow_mut().tables.begin_stream(key, &response, keep_alive);
+        let has_body = self.core.borrow_mut().tables.begin_stream(key, &response, (len, keep_alive));
         if has_body {
             self.start_route_task(route, producer);
         } else {

@@ -27,7 +27,7 @@ impl Shard {
     pub(crate) fn give_share(&mut self, now: Time) -> bool {
         let next = {
             let mut core = self.core.borrow_mut();
-            if core.tables.owed.is_turn_full() { None } else { core.tables.intake.unfinished.pop_front() }
+            if core.tables.owed.is_turn_full() { None } else { core.tables.next_in_line(now) }
         };
         match next {
             None => return false,

@@ -10,7 +10,7 @@ use crate::base::slab::Key;
 use crate::shard::core::lives::REFUSED;
 use crate::shard::run::Shard;
 use crate::shard::value::error::Refused;
-use crate::shard::value::task::{LocalFuture, Task, TaskOwner, TaskWake};
+use crate::shard::value::task::{LocalFuture, Task, TaskOwner, TaskWake, Timed};
 
 impl Shard {
     /// Wakes everybody whose time has come.
@@ -33,6 +33,11 @@ impl Shard {
 
     /// Starts a future; it runs until it first waits before this returns.
     pub(crate) fn start_task(&mut self, future: LocalFuture, owner: TaskOwner) {
+        self.start_timed(future, owner, None);
+    }
+
+    /// The same for the rest of a handler, which may be timed.
+    pub(crate) fn start_timed(&mut self, future: LocalFuture, owner: TaskOwner, timed: Option<Timed>) {
         let session = self.core.borrow().tables.session_of(owner);
         if let Some(session) = session
             && !self.core.borrow_mut().tables.count_task(session, owner)
@@ -52,8 +57,8 @@ impl Shard {
                 is_woken: AtomicBool::new(false),
             });
             let waker = Waker::from(Arc::clone(&wake));
-            let task =
-                Task { future: Some(future), owner, session, waker: Some(waker), wake: Arc::clone(&wake) };
+            let (future, waker, own_wake) = (Some(future), Some(waker), Arc::clone(&wake));
+            let task = Task { future, owner, session, waker, wake: own_wake, timed };
             let key = core.tasks.insert(task);
             if let TaskOwner::Route(route) = owner
                 && let Some(entry) = core.tables.routes.entries.get_mut(route)
@@ -100,6 +105,9 @@ impl Shard {
                         tracing::error!(target: SOCKETIO, message = %panic, "a connect handler panicked; the client is refused");
                         self.decide(socket, Err(Refused::new(REFUSED)));
                     }
+                    TaskOwner::Disconnect(_) => {
+                        tracing::error!(target: SOCKETIO, message = %panic, "a disconnect handler panicked");
+                    }
                     TaskOwner::Route(route) => self.route_panicked(route, &panic),
                     TaskOwner::Nobody => {
                         tracing::error!(message = %panic, "a background task panicked");
@@ -112,7 +120,13 @@ impl Shard {
 
     fn finish_task(&mut self, key: Key, owner: TaskOwner) {
         let mut core = self.core.borrow_mut();
-        let session = core.tasks.remove(key).and_then(|task| task.session);
+        let task = core.tasks.remove(key);
+        if let Some(Timed { began, setup }) = task.as_ref().and_then(|task| task.timed)
+            && let Some(namespace) = core.tables.meters().namespace(setup as u16)
+        {
+            namespace.handler_async.record_nanos((self.stopwatch)().saturating_sub(began));
+        }
+        let session = task.and_then(|task| task.session);
         if let Some(session) = session.and_then(|session| core.tables.sessions.get_mut(session)) {
             session.tasks -= 1;
         }
@@ -124,6 +138,8 @@ impl Shard {
             self.run_waiting(socket);
         } else if let TaskOwner::Beside(socket, _) = owner {
             core.tables.count_concurrent(socket, false);
+        } else if let TaskOwner::Disconnect(socket) = owner {
+            core.let_go(socket);
         }
     }
 }

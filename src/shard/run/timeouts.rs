@@ -21,6 +21,7 @@ use crate::shard::value::connection::{
 };
 use crate::shard::value::env::Env;
 use crate::shard::value::error::Refused;
+use crate::shard::value::kinds::{Kick, SocketRefused, UpgradeOutcome};
 use crate::shard::value::session::{CloseReason, Link};
 
 impl Shard {
@@ -50,7 +51,7 @@ impl Shard {
             self.connection_lost(key);
             return;
         }
-        if connection.share.is_queued {
+        if connection.share.is_queued || connection.share.is_slowed || connection.share.waits_outside {
             // It is not the peer that makes it wait.
             core.tables.arm_connection(key, FLUSH_PATIENCE);
             return;
@@ -139,6 +140,7 @@ impl Shard {
                 "closed: an answer was not taken at the pace that is asked for"
             );
             core.tables.env.counters.slow_consumers_closed.add(1);
+            core.tables.meters().kicks.count(Kick::Pace);
         }
         self.connection_lost(key);
     }
@@ -172,6 +174,7 @@ impl Shard {
                 session.upgrade.filter(|upgrade| now >= upgrade.until).map(|upgrade| upgrade.connection);
             if let Some(connection) = late_upgrade {
                 session.upgrade = None;
+                core.tables.meters().upgrades.count(UpgradeOutcome::TimedOut);
                 tracing::debug!(target: ENGINEIO, "upgrade given up: it took longer than upgrade_timeout");
                 core.tables.close_websocket(connection, None, "");
             }
@@ -191,7 +194,12 @@ impl Shard {
         };
         match verdict {
             Some(reason) => self.give_up_session(session_key, reason),
-            None => self.core.borrow_mut().tables.arm_session(session_key),
+            None => {
+                let mut core = self.core.borrow_mut();
+                core.tables.arm_session(session_key);
+                // In case that the word was lost that it may.
+                core.tables.go_on_outside(session_key);
+            }
         }
     }
 
@@ -230,7 +238,11 @@ impl Shard {
                 }
             }
             Due::Refuse => {
-                self.core.borrow_mut().refuse_socket(key, &Refused::new(CloseReason::Expired.as_str()));
+                self.core.borrow_mut().refuse_socket(
+                    key,
+                    &Refused::new(CloseReason::Expired.as_str()),
+                    SocketRefused::Expired,
+                );
             }
             Due::End => {
                 tracing::info!(target: SOCKETIO, sid = %socket.id().brief(), "disconnected: its token has expired");

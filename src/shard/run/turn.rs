@@ -14,6 +14,7 @@ use crate::shard::user::context::Context;
 use crate::shard::user::current::with_current;
 use crate::shard::user::socket::Socket;
 use crate::shard::value::effect::Deferred;
+use crate::shard::value::kinds::Kick;
 use crate::shard::value::session::CloseReason;
 use crate::shard::value::task::TaskOwner;
 
@@ -84,6 +85,7 @@ impl Shard {
             }
             Deferred::Answered(route, answered) => self.route_answered(route, *answered),
             Deferred::Passed(route) => self.route_passed(route),
+            Deferred::Allowed(route, verdict) => self.handshake_allowed(route, verdict),
             Deferred::RouteEnded(end) => self.route_ended(*end),
             Deferred::Wake(waker) => self.wake_waiter(waker),
             Deferred::Decided(socket, decision) => self.decide(socket, decision),
@@ -125,9 +127,14 @@ impl Shard {
         );
         for shed in closing {
             match shed {
-                Shed::Session(session) => self.close_session(session, CloseReason::SlowConsumer),
+                Shed::Session(session) => {
+                    self.close_session_for(session, CloseReason::SlowConsumer, Kick::Outboxes);
+                }
                 Shed::Connection(connection) => {
-                    self.core.borrow_mut().tables.env.counters.slow_consumers_closed.add(1);
+                    let core = self.core.borrow();
+                    core.tables.env.counters.slow_consumers_closed.add(1);
+                    core.tables.meters().kicks.count(Kick::Outboxes);
+                    drop(core);
                     self.connection_lost(connection);
                 }
             }

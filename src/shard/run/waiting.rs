@@ -23,6 +23,7 @@ impl Shard {
             extra.waiting.push_back(waiting);
             let is_over = extra.waiting_bytes > bytes_max;
             core.tables.count_waiting(socket);
+            core.tables.meters().events_waiting.add(1);
             is_over
         };
         if is_over {

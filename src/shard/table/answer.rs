@@ -16,9 +16,10 @@ use crate::protocol::http::status::Status;
 use crate::shard::table::Tables;
 use crate::shard::table::switching::validate_handshake;
 use crate::shard::value::connection::{ANSWER_PATIENCE, Connection, Ending, RequestFraming};
-use crate::shard::value::content::Content;
+use crate::shard::value::content::{Content, Follows};
 use crate::shard::value::effect::{Deferred, Output};
 use crate::shard::value::files::FileStream;
+use crate::shard::value::kinds::RequestRefused;
 use crate::shard::value::pools::Pools;
 use crate::shard::value::trace::url_without_secrets;
 
@@ -41,7 +42,15 @@ impl From<RequestError> for Refusal {
 
 impl Tables {
     pub(crate) fn refuse_engine(&mut self, key: Key, head: &Head<'_, '_>, refusal: &Refusal) {
-        self.env.counters.requests_refused.add(1);
+        self.count_refused(match refusal {
+            Refusal::Request(error) => (*error).into(),
+            Refusal::Elsewhere => RequestRefused::Elsewhere,
+            Refusal::Origin(_) => RequestRefused::Origin,
+            Refusal::Rule(_) => RequestRefused::Rule,
+        });
+        if let Some(endpoint) = self.http_mut(key).map(|http| http.framing.endpoint) {
+            self.endpoint(endpoint).counters.requests_refused.add(1);
+        }
         let peer = self.connections.get(key).map(|connection| connection.peer);
         let (error, message) = match refusal {
             Refusal::Request(error) => (*error, error.message()),
@@ -128,8 +137,8 @@ impl Tables {
     pub(crate) fn respond(&mut self, key: Key, response: &Response) {
         let Some(http) = self.http_mut(key) else { return };
         http.session = None;
-        let coding = http.framing.coding;
-        let is_negotiated = self.env.config.http_compression
+        let RequestFraming { coding, endpoint, .. } = http.framing;
+        let is_negotiated = self.endpoint(endpoint).settings.http_compression
             && response.may_be_coded(self.env.config.compression_threshold..=CODED_BODY_BYTES_MAX);
         let plain = Content::plain(response, is_negotiated);
         let Some(name) = coding.name().filter(|_| is_negotiated) else {
@@ -170,11 +179,10 @@ impl Tables {
         }
         http.framing.keep_alive &= may_go_on && !is_shutting_down;
         let RequestFraming { is_http10, keep_alive, is_head, .. } = http.framing;
-        let Content { body, len, coding, is_negotiated, rest, from, is_stream } = content;
+        let Content { body, len, coding, is_negotiated, rest, from, follows } = content;
         let is_body_sent = response.status().may_have_body() && !is_head;
-        let is_stream = is_stream.then_some(is_body_sent);
         let rest = rest.filter(|_| is_body_sent);
-        let is_whole = rest.is_none() && is_stream != Some(true);
+        let is_whole = rest.is_none() && (follows.is_none() || !is_body_sent);
         http.is_answering = !is_whole;
         http.stream = rest.map(|rest| Box::new(FileStream::new((rest, from), body.bytes().len(), len)));
         let framing = Framing {
@@ -184,10 +192,10 @@ impl Tables {
             grant: grant.as_deref(),
             is_negotiated,
             coding,
-            length: match is_stream {
-                None => Length::Bytes(len),
-                Some(_) if is_http10 => Length::UntilClose,
-                Some(_) => Length::Chunked,
+            length: match follows {
+                None | Some(Follows::Bytes) => Length::Bytes(len),
+                Some(Follows::Unknown) if is_http10 => Length::UntilClose,
+                Some(Follows::Unknown) => Length::Chunked,
             },
         };
         self.write_to(key, |out| response.encode_head(out, framing));
@@ -196,7 +204,7 @@ impl Tables {
         }
         if is_whole {
             self.finish_answer(key);
-        } else if is_stream.is_none() {
+        } else if follows.is_none() {
             self.arm_connection(key, ANSWER_PATIENCE);
             self.pump_file(key);
         }
@@ -237,17 +245,18 @@ impl Tables {
     /// Sends a connection to the shard that owns its session. Answers to earlier pipelined requests travel along.
     pub(crate) fn hand_off(&mut self, key: Key, to: ShardId, unread: &[u8]) {
         let Some(mut connection) = self.connections.remove(key) else { return };
+        self.let_go_of(&connection);
         self.owed.remove(connection.outbox.len());
         self.intake.partial_bytes -= connection.partial as usize;
-        self.env.counters.connections.subtract(1);
+        self.uncount_connection(connection.door);
         self.env.counters.handoffs.add(1);
         let mut moves = connection.http_mut().map(|http| http.moves).unwrap_or_default();
         let is_ours = connection.peer.ip().is_none_or(|address| address.to_canonical().is_loopback());
         if !is_ours && !self.env.trusted_proxies.trusts(connection.peer.ip()) {
             moves.spend(self.env.now);
         }
-        let Connection { outbox, peer, .. } = connection;
-        let arrival = Arrival { peer, moves };
+        let Connection { outbox, peer, door, is_secure, .. } = connection;
+        let arrival = Arrival { peer, door, moves, is_secure };
         self.effects.outputs.push(Output::Handoff {
             connection: key,
             to,

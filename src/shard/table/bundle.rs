@@ -11,6 +11,7 @@ use crate::protocol::http::response::Response;
 use crate::protocol::http::status::Status;
 use crate::shard::table::Tables;
 use crate::shard::value::files::FileRequest;
+use crate::shard::value::kinds::RequestRefused;
 
 /// The files of the bundle; nothing else of its folder is served.
 const FILES: [&str; 8] = [
@@ -103,7 +104,7 @@ impl Tables {
             "answered 404: the server has no copy of the browser client; build it with the feature client and leave serve_client on, let \
              client_bundle name a folder like npm's socket.io-client/dist, or load the client from elsewhere"
         );
-        self.env.counters.requests_refused.add(1);
+        self.count_refused(RequestRefused::NoClient);
         let response = Response::text(
             "this server has no copy of the browser client: set client_bundle to a folder like npm's \
              socket.io-client/dist, or load the client from elsewhere",

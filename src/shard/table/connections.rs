@@ -2,8 +2,9 @@
 
 use std::convert::Infallible;
 
+use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
-use crate::message::peer::Peer;
+use crate::message::peer::{Arrival, Door};
 use crate::protocol::websocket::close::{self, CloseCode};
 use crate::protocol::websocket::message::MessageDecoder;
 use crate::shard::table::Tables;
@@ -12,23 +13,62 @@ use crate::shard::value::connection::{
 };
 use crate::shard::value::effect::{Deferred, Output};
 use crate::shard::value::env::Env;
+use crate::shard::value::kinds::ConnectionRefused;
 use crate::shard::value::outbox::Outbox;
 use crate::shard::value::pools::Pools;
 
+/// Connections of operators that one shard has at a time: scrapers, probes and a few people.
+pub(crate) const ADMIN_CONNECTIONS_MAX: usize = 64;
+
 impl Tables {
-    /// A new connection; `None` when this shard holds `connections_max`.
-    pub(crate) fn open_connection(&mut self, peer: Peer) -> Option<Key> {
-        if self.connections.len() >= self.env.config.connections_max {
-            return None;
+    /// A new connection; `None` when this process holds `connections_max`.
+    pub(crate) fn open_connection(&mut self, arrival: Arrival) -> Option<Key> {
+        let max = self.env.config.connections_max;
+        self.open_within(arrival, max)
+    }
+
+    /// A new connection, unless this process holds so many.
+    pub(crate) fn open_within(&mut self, arrival: Arrival, max: usize) -> Option<Key> {
+        match arrival.door {
+            Door::Public if !self.mesh.held.try_connect(max) => {
+                self.env.counters.connections_refused.add(1);
+                self.meters().connections_refused.count(ConnectionRefused::Full);
+                tracing::warn!(
+                    target: ENGINEIO,
+                    peer = %arrival.peer,
+                    connections_max = max,
+                    "connection closed: this process holds connections_max; raise it, or add processes"
+                );
+                return None;
+            }
+            Door::Public => self.env.counters.connections.add(1),
+            // Operators are let in where clients no longer are.
+            Door::Admin if self.env.admin_connections >= ADMIN_CONNECTIONS_MAX => return None,
+            Door::Admin => self.env.admin_connections += 1,
         }
-        let key = self.connections.insert(Connection::new(peer));
-        self.env.counters.connections.add(1);
+        let key = self.connections.insert(Connection::new(arrival));
         let header_timeout = self.env.config.header_timeout;
         self.arm_connection(
             key,
             if self.env.is_shutting_down { FIRST_REQUEST_PATIENCE } else { header_timeout },
         );
         Some(key)
+    }
+
+    /// A connection is here no more.
+    pub(crate) fn uncount_connection(&mut self, door: Door) {
+        match door {
+            Door::Public => {
+                self.mesh.held.disconnect();
+                self.env.counters.connections.subtract(1);
+            }
+            Door::Admin => self.env.admin_connections -= 1,
+        }
+    }
+
+    /// Which listener a connection came by.
+    pub(crate) fn door(&self, key: Key) -> Door {
+        self.connections.get(key).map_or(Door::Public, |connection| connection.door)
     }
 
     /// Lets `write` append to what a connection is owed.
@@ -60,10 +100,15 @@ impl Tables {
     /// Forgets a connection and has its wire closed. Returns what it was.
     pub(crate) fn drop_connection(&mut self, key: Key) -> Option<Kind> {
         self.end_route(key);
-        let Connection { outbox, partial, kind, .. } = self.connections.remove(key)?;
+        let connection = self.connections.remove(key)?;
+        self.let_go_of(&connection);
+        if connection.door == Door::Public {
+            self.count_closed(&connection);
+        }
+        let Connection { outbox, partial, kind, door, .. } = connection;
         self.owed.remove(outbox.len());
         self.intake.partial_bytes -= partial as usize;
-        self.env.counters.connections.subtract(1);
+        self.uncount_connection(door);
         self.effects.outputs.push(Output::Close { connection: key, outbox });
         Some(kind)
     }

@@ -21,12 +21,13 @@ use crate::shard::value::connection::{Connection, Ending, clamped};
 use crate::shard::value::effect::Deferred;
 use crate::shard::value::form::{Form, Transcoder};
 use crate::shard::value::kept::Limits;
+use crate::shard::value::kinds::DropPolicy;
 use crate::shard::value::owed::Owed;
 use crate::shard::value::parked::{Lag, Outcome, ParkResult, SlowRules};
 use crate::shard::value::room::Room;
 use crate::shard::value::session::{CloseReason, Session};
 use crate::shard::value::socket::{NOWHERE, SocketEntry, SocketState, keep};
-use crate::shard::value::stats::ShardCounters;
+use crate::shard::value::stats::{EndpointCounters, ShardCounters};
 use crate::shard::value::trace::trace_sent;
 
 /// What is delivered.
@@ -37,6 +38,8 @@ pub(crate) struct Event<'a> {
     pub(crate) offset: Option<Offset>,
     /// What it is called in all processes, if it came from another; else its offset says it.
     pub(crate) id: Option<EventId>,
+    /// When the turn began in which it was published (`value/turn_times.rs`).
+    pub(crate) published: u64,
 }
 
 /// A broadcast under way: what it changes while it goes to its receivers, each once.
@@ -55,6 +58,8 @@ struct Delivery<'a> {
     is_uncompressed: bool,
     owed: &'a mut Owed,
     counters: &'a ShardCounters,
+    /// Those of the endpoint that all of its receivers belong to.
+    own_counters: &'a EndpointCounters,
     lag: Lag<'a>,
     /// The event can be recovered.
     offset: Option<Offset>,
@@ -87,10 +92,13 @@ impl Tables {
         event: Event<'_>,
     ) -> Outcome {
         let frame = event.frame;
+        if self.sightings.is_on {
+            self.saw_broadcast(namespace, target, sender, (frame, event.offset.is_some()));
+        }
         self.begin_mark();
         self.mark_except(namespace, target, sender);
         self.owed.made(frame.len());
-        let (mut delivery, lookup) = self.delivery(target);
+        let (mut delivery, lookup) = self.delivery(namespace, target);
         let table = &lookup.namespaces[namespace];
         let rules = &lookup.slow_rules[usize::from(table.namespace.setup)];
         delivery.lag = rules.lag(namespace, &target.when_behind, None);
@@ -114,7 +122,14 @@ impl Tables {
                 delivery.push(place, frame);
             }
         }
-        delivery.finish()
+        let outcome = delivery.finish();
+        target.receipt.add(outcome.sent + outcome.queued);
+        self.meters().receivers.record(outcome.sent + outcome.queued);
+        // What waits for a slow client, or for its next poll, is not sent in this turn.
+        if outcome.sent > 0 {
+            self.turn_times.note_fan_out(event.published);
+        }
+        outcome
     }
 
     /// Queues a frame for one open socket, as the rule of its namespace says.
@@ -122,28 +137,39 @@ impl Tables {
     pub(crate) fn deliver_by_rule(&mut self, socket: Key, frames: Vec<u8>) -> Outcome {
         self.begin_mark();
         let target = Target::default();
-        let (mut delivery, lookup) = self.delivery(&target);
-        let Some(namespace) = delivery.sockets.get(socket).map(|socket| socket.namespace) else {
+        let Some(namespace) = self.sockets.get(socket).map(|socket| socket.namespace) else {
             return Outcome::default();
         };
+        let (mut delivery, lookup) = self.delivery(namespace, &target);
         let setup = lookup.namespaces[namespace].namespace.setup;
         delivery.lag = lookup.slow_rules[usize::from(setup)].lag(namespace, &target.when_behind, None);
         delivery.push(socket.index, &Arc::new(frames));
         delivery.finish()
     }
 
-    /// Queues a frame for these local sockets of a target, which are listed once each.
+    /// Queues a frame for these local sockets of a target, which are listed once each, and are of one namespace.
     pub(crate) fn deliver_to(&mut self, sockets: &[Key], target: &Target, frame: &SharedFrame) {
+        let first = sockets.iter().find_map(|key| self.sockets.get(*key));
+        let Some(namespace) = first.map(|socket| socket.namespace) else { return };
+        if self.sightings.is_on {
+            self.saw_sent(sockets, frame, false);
+        }
         self.begin_mark();
-        let (mut delivery, _) = self.delivery(target);
+        let (mut delivery, _) = self.delivery(namespace, target);
         sockets.iter().for_each(|key| delivery.push(key.index, frame));
         delivery.finish();
     }
 
-    /// Queues a frame for some local sockets, by place.
+    /// Queues a frame for some local sockets of one namespace, by place.
     pub(crate) fn deliver_places(&mut self, places: &[u32], frame: &SharedFrame) {
+        let first = places.iter().find_map(|place| self.sockets.at(*place));
+        let Some(namespace) = first.map(|socket| socket.namespace) else { return };
+        if self.sightings.is_on {
+            let sockets: Vec<Key> = places.iter().filter_map(|place| self.sockets.key_at(*place)).collect();
+            self.saw_sent(&sockets, frame, false);
+        }
         self.begin_mark();
-        let (mut delivery, _) = self.delivery(&Target::default());
+        let (mut delivery, _) = self.delivery(namespace, &Target::default());
         places.iter().for_each(|&place| delivery.push(place, frame));
         delivery.finish();
     }
@@ -180,7 +206,9 @@ impl Tables {
     }
 
     /// What a delivery changes, beside the tables in which it looks up who is meant. It waits for whoever is slow.
-    fn delivery<'a>(&'a mut self, target: &Target) -> (Delivery<'a>, Lookup<'a>) {
+    fn delivery<'a>(&'a mut self, namespace: u16, target: &Target) -> (Delivery<'a>, Lookup<'a>) {
+        let endpoint = usize::from(self.namespaces[namespace].namespace.endpoint);
+        let endpoint = &self.env.endpoints[endpoint];
         let delivery = Delivery {
             sockets: &mut self.sockets,
             connections: &mut self.connections,
@@ -195,12 +223,13 @@ impl Tables {
             is_uncompressed: target.is_uncompressed,
             owed: &mut self.owed,
             counters: &self.env.counters,
+            own_counters: &endpoint.counters,
             lag: Lag::Wait,
             offset: None,
             id: None,
             is_in_stream: false,
             now: self.env.now,
-            recovery_limits: self.env.kept_limits,
+            recovery_limits: endpoint.kept_limits,
             mark: self.mark,
             outcome: Outcome::default(),
             parked: 0,
@@ -333,6 +362,7 @@ impl Delivery<'_> {
         let was_clean = !std::mem::replace(&mut connection.is_dirty, true);
         if was_clean {
             connection.behind = clamped(owed);
+            self.counters.meters.note_behind(connection.behind);
         }
         self.outcome.count(connection.behind > 0);
         connection.outbox.push_shared(frame, self.buffers);
@@ -340,7 +370,7 @@ impl Delivery<'_> {
         if connection.is_traced
             && let Some(session) = self.sessions.get(session)
         {
-            trace_sent(&session.sid, canonical);
+            trace_sent(&session.sid, self.now, canonical);
         }
         if was_clean {
             let key = self.connections.key_at(place).expect("the connection is there");
@@ -353,6 +383,7 @@ impl Delivery<'_> {
     #[cold]
     fn give_up(&mut self, place: u32, session: Key) {
         self.outcome.dropped += 1;
+        self.counters.meters.dropped.count(DropPolicy::Closing);
         let is_given_up = match self.connections.at_mut(place) {
             Some(connection) => &mut connection.is_given_up,
             None => match self.sessions.get_mut(session) {
@@ -374,13 +405,14 @@ impl Delivery<'_> {
         if !std::mem::replace(&mut session.is_poll_due, true) {
             self.polls_due.push(key);
             session.behind = clamped(owed);
+            self.counters.meters.note_behind(session.behind);
         }
         self.outcome.count(!session.has_poll());
         session.backlog.push_shared(frame, self.buffers);
         self.owed.add(frame.len());
         session.may_compress |= !self.is_uncompressed;
         if session.is_traced {
-            trace_sent(&session.sid, canonical);
+            trace_sent(&session.sid, self.now, canonical);
         }
     }
 
@@ -414,10 +446,14 @@ impl Delivery<'_> {
             self.parked += 1;
         } else {
             self.outcome.dropped += 1;
+            self.counters.meters.dropped.count(self.lag.policy());
         }
         match self.lag {
             Lag::Latest { .. } => self.counters.messages_conflated.add(parked.displaced),
-            _ => self.counters.messages_dropped.add(parked.displaced),
+            _ => {
+                self.counters.messages_dropped.add(parked.displaced);
+                self.counters.meters.dropped.add(self.lag.policy(), parked.displaced);
+            }
         }
         true
     }
@@ -426,6 +462,7 @@ impl Delivery<'_> {
     fn finish(self) -> Outcome {
         let Outcome { sent, queued, dropped } = self.outcome;
         self.counters.messages_sent.add(sent + queued - self.parked);
+        self.own_counters.messages_sent.add(sent + queued - self.parked);
         if dropped > 0 {
             self.counters.messages_dropped.add(dropped);
         }

@@ -93,12 +93,12 @@ impl Tables {
         let due = match state {
             SocketState::Closed => Due::Nothing,
             SocketState::Connecting if is_over => Due::Refuse,
-            SocketState::Open if is_over => Due::End,
+            SocketState::Open | SocketState::Undecided if is_over => Due::End,
             SocketState::Open if !expiry.has_asked && now >= expiry.deadline.before(grace) => Due::Ask,
             _ => Due::Nothing,
         };
         // While its connect handler decides there is nobody to ask.
-        expiry.has_asked |= due == Due::Ask || state == SocketState::Connecting;
+        expiry.has_asked |= due == Due::Ask || !state.is_decided();
         if !is_over && state != SocketState::Closed {
             self.arm_expiry(key);
         }

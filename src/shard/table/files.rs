@@ -24,7 +24,8 @@ impl Tables {
     /// Has a file opened; the answer comes as a message.
     pub(crate) fn await_file(&mut self, key: Key, mut request: FileRequest, path: &str, root: PathBuf) {
         let has_strong_tag = request.tag.as_ref().is_some_and(|tag| !tag.starts_with("W/"));
-        let may_be_coded = self.env.config.http_compression
+        let Some(endpoint) = self.http_mut(key).map(|http| http.framing.endpoint) else { return };
+        let may_be_coded = self.endpoint(endpoint).settings.http_compression
             && coding::is_text_like(&request.content_type)
             && !has_strong_tag;
         let coded_bytes_min = self.env.config.compression_threshold;
@@ -95,7 +96,7 @@ impl Tables {
                     .header("content-type", request.content_type.clone());
                 let FileContent { tag, coding, is_negotiated, len, start, rest, part, .. } = content;
                 let (body, from) = (Body::Shared(start), part.map_or(0, |part| part.from));
-                let content = Content { body, len, coding, is_negotiated, rest, from, is_stream: false };
+                let content = Content { body, len, coding, is_negotiated, rest, from, follows: None };
                 return self.send_answer(key, &finish(response, tag), content);
             }
             FileOutcome::NotInFile { tag, bytes } => {

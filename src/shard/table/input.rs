@@ -129,6 +129,9 @@ impl Tables {
                 if session.waits_for_poll(outbox_bytes_max) {
                     return Err(Pause::Outbox);
                 }
+                if session.share.waits_outside {
+                    return Err(Pause::Outside);
+                }
                 let spent = &mut session.share.spent;
                 spent.enter(turn);
                 if spent.is_used_up() {
@@ -150,6 +153,11 @@ impl Tables {
             (Link::WebSocket(key), Pause::Outbox) => self.pause(key),
             (Link::Polling { .. }, Pause::Turn) => self.queue_session(session_key),
             (Link::Polling { .. }, Pause::Outbox) => session.share.is_paused = true,
+            // Its share begins when its connection goes on.
+            (Link::WebSocket(_), Pause::Rate) => {}
+            (Link::Polling { .. }, Pause::Rate) => self.queue_session(session_key),
+            // It is taken up when it goes on.
+            (_, Pause::Outside) => {}
         }
     }
 
@@ -159,6 +167,7 @@ impl Tables {
             && !std::mem::replace(&mut session.share.is_queued, true)
         {
             self.intake.unfinished.push_back(Unfinished::Session(session_key));
+            self.intake.lag.join(self.env.now);
         }
     }
 
@@ -208,6 +217,8 @@ impl Tables {
         match pause {
             Pause::Turn => self.wait_turn(key),
             Pause::Outbox => self.pause(key),
+            // The time is set at which it goes on, or somebody will say when.
+            Pause::Rate | Pause::Outside => {}
         }
         self.bound_unread(key);
         self.count_partial(key);
@@ -226,6 +237,7 @@ impl Tables {
             && !std::mem::replace(&mut connection.share.is_queued, true)
         {
             self.intake.unfinished.push_back(Unfinished::Connection(key));
+            self.intake.lag.join(self.env.now);
         }
     }
 
@@ -285,6 +297,8 @@ impl Tables {
         // Nobody may take what it is owed any more: what came before the end is handled all the same.
         if !connection.still_reads() {
             connection.share.is_paused = false;
+            connection.share.is_slowed = false;
+            connection.share.waits_outside = false;
             self.wait_turn(key);
         }
         true

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 use crate::base::ids::{NodeTag, SID_RANDOM_BYTES, Sid};
 use crate::base::sid_index::SidIndex;
 use crate::base::slab::{Key, Slab};
+use crate::message::address::Address;
 use crate::shard::table::Tables;
 use crate::shard::value::endpoint::EndpointTable;
 use crate::shard::value::recovery::RecoveryState;
@@ -85,6 +86,26 @@ impl Tables {
         self.sessions.get(session).map(|session| session.endpoint)
     }
 
+    /// The endpoint in whose namespace a socket is.
+    pub(crate) fn endpoint_of_socket(&self, key: Key) -> Option<u8> {
+        self.sockets.get(key).map(|socket| self.namespaces[socket.namespace].namespace.endpoint)
+    }
+
+    /// Whether sockets of that one's endpoint may be recovered.
+    pub(crate) fn has_recovery(&self, socket: Key) -> bool {
+        self.endpoint_of_socket(socket)
+            .is_some_and(|endpoint| self.endpoint(endpoint).settings.has_recovery())
+    }
+
+    /// The same for the endpoint of a namespace, which may have no table here. It has no recovery if its endpoint is none of ours.
+    pub(crate) fn has_recovery_at(&self, here: Option<u16>, address: &Address) -> bool {
+        let endpoint = match here {
+            Some(number) => Some(self.namespaces[number].namespace.endpoint),
+            None => self.namespaces.endpoint_at(address),
+        };
+        endpoint.is_some_and(|endpoint| self.endpoint(endpoint).settings.has_recovery())
+    }
+
     /// The endpoint that a path belongs to: of several the one with the longest path.
     pub(crate) fn endpoint_at(&self, path: &str) -> Option<u8> {
         let endpoints = self.env.endpoints.iter().take_while(|endpoint| !endpoint.is_route);
@@ -93,6 +114,17 @@ impl Tables {
         found.max_by_key(|(_, prefix)| prefix.len()).map(|(number, _)| number as u8)
     }
 
+    /// Paths of the endpoints with namespaces; the first is the configuration's own.
+    pub(crate) fn socketio_paths(&self) -> Vec<String> {
+        let endpoints = self.env.endpoints.iter().filter(|endpoint| !endpoint.is_raw);
+        endpoints.map(|endpoint| endpoint.options.path.clone()).collect()
+    }
+
+    pub(crate) fn is_absent(&self, key: Key) -> bool {
+        self.is_lost(key) || self.sockets.get(key).is_some_and(|socket| socket.is_leaving)
+    }
+
+    /// Whether its client may come back.
     pub(crate) fn is_lost(&self, key: Key) -> bool {
         self.sockets.get(key).and_then(state_of).is_some_and(RecoveryState::is_lost)
     }

@@ -93,7 +93,7 @@ pub(crate) struct Namespaces {
     names: Vec<Names>,
     vacant: Vec<u16>,
     made: usize,
-    made_max: usize,
+    pub(crate) made_max: usize,
     hasher: ahash::RandomState,
 }
 
@@ -197,11 +197,14 @@ impl Namespaces {
 
     /// The same by what shards call it.
     pub(crate) fn refer_address(&self, address: &Address) -> Option<Rc<NamespaceRef>> {
-        let place = match address.endpoint() {
-            None => usize::from(MAIN),
-            Some(path) => self.names.iter().position(|names| *names.path == *path)?,
-        };
-        self.refer(u8::try_from(place).ok()?, address.name())
+        self.refer(self.endpoint_at(address)?, address.name())
+    }
+
+    /// The number of the endpoint of a namespace, by what shards call it.
+    pub(crate) fn endpoint_at(&self, address: &Address) -> Option<u8> {
+        let Some(path) = address.endpoint() else { return Some(MAIN) };
+        let place = self.names.iter().position(|names| *names.path == *path)?;
+        u8::try_from(place).ok()
     }
 
     /// The namespaces with these handlers: one that was registered, or those that a pattern has made.

@@ -1,4 +1,4 @@
-//! How a session begins, by either transport, and when a new one is refused.
+//! How a session begins, by either transport.
 
 use std::rc::Rc;
 
@@ -13,47 +13,19 @@ use crate::protocol::engineio::polling::PollForm;
 use crate::protocol::engineio::revision::Revision;
 use crate::protocol::engineio::session::Heartbeat;
 use crate::protocol::http::head::Head;
-use crate::protocol::http::response::Response;
-use crate::protocol::http::status::Status;
 use crate::shard::table::Tables;
 use crate::shard::table::polling::{one_packet, poll_response};
 use crate::shard::table::switching::Accepted;
 use crate::shard::value::connection::{Kind, Role};
 use crate::shard::value::form::Form;
 use crate::shard::value::handshake::Handshake;
+use crate::shard::value::kinds::Speech;
 use crate::shard::value::outbox::Outbox;
+use crate::shard::value::pace::Pace;
 use crate::shard::value::session::{Left, Link, Session};
 use crate::shard::value::share::SessionShare;
 
 impl Tables {
-    /// Whether no further session of an endpoint may open here.
-    pub(crate) fn is_full(&self, endpoint: u8) -> bool {
-        let has_room = self.sessions.len() < self.env.config.sessions_max || self.unjoined.len() > 0;
-        let (table, all_max) = (self.endpoint(endpoint), self.env.config.sessions_max);
-        // A bound that is no lower than that of all endpoints leaves it to that one, for which somebody may give way.
-        let is_own_full =
-            table.sessions >= table.settings.sessions_max && table.settings.sessions_max < all_max;
-        !has_room || is_own_full || self.env.is_draining
-    }
-
-    pub(crate) fn refuse_session(&mut self, key: Key, endpoint: u8) {
-        self.env.counters.requests_refused.add(1);
-        let reason = if self.env.is_draining {
-            tracing::info!(target: ENGINEIO, "session refused: the server is shutting down");
-            "shutting down"
-        } else {
-            tracing::warn!(
-                target: ENGINEIO,
-                sessions_max = self.env.config.sessions_max.min(self.endpoint(endpoint).settings.sessions_max),
-                endpoint = self.endpoint(endpoint).options.path,
-                "session refused: this shard holds sessions_max; raise it, or add shards"
-            );
-            "too many sessions"
-        };
-        let response = Response::text(reason).with_status(Status::SERVICE_UNAVAILABLE);
-        self.respond(key, &response.header("retry-after", "5"));
-    }
-
     pub(crate) fn open_polling(
         &mut self,
         key: Key,
@@ -110,11 +82,13 @@ impl Tables {
         (link, form): (Link, PollForm),
     ) -> Key {
         let sid = self.new_sid();
+        let speech = Speech::of(matches!(link, Link::WebSocket(_)), form.revision);
         let peer =
             self.connections.get(key).map_or(crate::message::peer::Peer::Unix, |connection| connection.peer);
         let address = self.client_address(peer, head.headers);
         let issued = self.env.unix_origin + self.env.now.0;
-        let handshake = Handshake::new(head.target, head.headers.iter_bytes(), (peer, address), issued);
+        let mut handshake = Handshake::new(head.target, head.headers.iter_bytes(), (peer, address), issued);
+        handshake.is_secure = self.is_secure(key);
         let table = self.endpoint(endpoint);
         // Raw endpoints have no namespaces to join.
         let connect_by =
@@ -147,6 +121,7 @@ impl Tables {
             is_sent_away: false,
             is_told: false,
             is_unjoined: false,
+            is_held: false,
             sockets: SmallVec::new(),
             share: SessionShare::default(),
             tasks: 0,
@@ -154,11 +129,20 @@ impl Tables {
             waiting_bytes: 0,
             partial: 0,
             handshake: Rc::new(handshake),
+            account: None,
+            pace: Pace::default(),
         });
         let Tables { session_ids, sessions, .. } = &mut *self;
         session_ids.insert(&sid, session_key.index, |place| sessions.at(place).map(|session| session.sid));
         self.env.counters.sessions.add(1);
+        let counters = &self.endpoint(endpoint).counters;
+        counters.sessions.add(1);
+        counters.sessions_opened.add(1);
+        counters.sessions_polling.add(u64::from(matches!(link, Link::Polling { .. })));
+        self.meters().sessions_opened.count(speech);
+        self.meters().sessions.count(speech);
         self.env.endpoints[usize::from(endpoint)].sessions += 1;
+        self.hold_session(session_key);
         self.make_room_for(session_key, connect_by != Time::NEVER);
         self.arm_session(session_key);
         tracing::debug!(target: ENGINEIO, session = %sid.brief(), %peer, "session opened");
@@ -171,7 +155,7 @@ impl Tables {
         Open {
             sid: session.sid.as_str(),
             can_upgrade,
-            ping_interval: options.ping_interval,
+            ping_interval: options.ping_interval + options.ping_grace,
             ping_timeout: options.ping_timeout,
             payload_bytes_max: options.max_http_buffer_size,
         }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::base::log::ENGINEIO;
 use crate::base::shown::Shown;
 use crate::base::slab::Key;
+use crate::message::peer::Door;
 use crate::protocol::http::cors::{
     CorsOrigins, Decision, Grant, OriginView, RefusedOrigin, preflight, scan_head,
 };
@@ -15,11 +16,12 @@ use crate::shard::table::Tables;
 use crate::shard::table::switching::joined;
 use crate::shard::value::connection::Kind;
 use crate::shard::value::endpoint::MAIN;
+use crate::shard::value::kinds::RequestRefused;
 
 impl Tables {
     /// Notes what the answer to a request says to the page that sent it, however late it comes and whoever gives it.
     pub(crate) fn note_origin(&mut self, key: Key, endpoint: u8, head: &Head<'_, '_>) {
-        let grant = head.headers.get("origin").and_then(|_| {
+        let grant = head.headers.get("origin").filter(|_| self.door(key) == Door::Public).and_then(|_| {
             let origin = origin(head)?;
             let is_allowed = self.rule(endpoint).allows(&self.view(key, head, Some(&origin))) == Some(true);
             is_allowed.then(|| self.grant(endpoint, &origin)).flatten()
@@ -32,7 +34,7 @@ impl Tables {
     /// The same for a request whose head never became whole: the page may read why it was refused.
     #[cold]
     pub(crate) fn note_origin_of_partial(&mut self, key: Key, input: &[u8]) {
-        let grant = scan_head(input).and_then(|(path, origin)| {
+        let grant = scan_head(input).filter(|_| self.door(key) == Door::Public).and_then(|(path, origin)| {
             let endpoint = self.endpoint_at(path).unwrap_or(MAIN);
             let view = OriginView { origin: Some(origin), ..OriginView::default() };
             let is_allowed = self.rule(endpoint).allows(&view) == Some(true);
@@ -46,9 +48,14 @@ impl Tables {
     /// Notes for which host a request is.
     #[inline]
     pub(crate) fn note_host(&mut self, key: Key, head: &Head<'_, '_>) {
-        if self.env.host_watch.is_foreign(head.host, self.env.now) {
+        if self.env.host_watch.is_foreign(head.host, self.env.now) && self.door(key) == Door::Public {
             self.warn_of_host(key, head);
         }
+    }
+
+    /// Whether a request may be for this host. The operators' listener has a rule of its own.
+    pub(crate) fn allows_host(&self, key: Key, host: Option<&str>) -> bool {
+        self.env.allowed_hosts.allows(host) || self.door(key) == Door::Admin
     }
 
     /// A server that only this machine can reach, and that checks no hosts, is asked for a name. A proxy that is known to pass
@@ -100,7 +107,7 @@ impl Tables {
         let response = match self.decide(key, endpoint, head, origin.as_deref()) {
             Err(refused) => {
                 tracing::warn!(target: ENGINEIO, "{refused}");
-                self.env.counters.requests_refused.add(1);
+                self.count_refused(RequestRefused::Origin);
                 Response::new(Status::BAD_REQUEST)
             }
             Ok(()) if self.has_grant(key) => {
@@ -127,6 +134,11 @@ impl Tables {
     /// Whether answers of an endpoint may differ by origin.
     pub(crate) fn heeds_origins(&self, endpoint: u8) -> bool {
         !matches!(self.rule(endpoint), CorsOrigins::Unchecked)
+    }
+
+    /// Whether this server speaks TLS on a connection.
+    pub(crate) fn is_secure(&self, key: Key) -> bool {
+        self.connections.get(key).is_some_and(|connection| connection.is_secure)
     }
 
     fn rule(&self, endpoint: u8) -> &CorsOrigins {
@@ -157,7 +169,7 @@ impl Tables {
         OriginView {
             origin,
             host: head.host,
-            is_tls: false,
+            is_tls: self.is_secure(key),
             forwarded_proto: forwarded("x-forwarded-proto"),
             forwarded_host: forwarded("x-forwarded-host"),
         }

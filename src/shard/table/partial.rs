@@ -8,6 +8,7 @@
 use crate::base::slab::Key;
 use crate::shard::table::Tables;
 use crate::shard::value::connection::{Connection, Kind, Role, clamped};
+use crate::shard::value::kinds::EventOutcome;
 
 /// A shard's part of `partial_bytes_max` is at least so many messages of the greatest size: with less, such a message could not arrive.
 const MESSAGES_MIN: usize = 4;
@@ -86,6 +87,9 @@ impl Tables {
     /// Drops what waits for a socket's handlers.
     pub(crate) fn forget_waiting(&mut self, key: Key) {
         if let Some(extra) = self.sockets.get_mut(key).and_then(|socket| socket.extra.as_mut()) {
+            let meters = &self.env.counters.meters;
+            meters.events.add(EventOutcome::Dropped, extra.waiting.len() as u64);
+            meters.events_waiting.subtract(extra.waiting.len() as u64);
             extra.waiting.clear();
             extra.waiting_bytes = 0;
             extra.connect_step = None;

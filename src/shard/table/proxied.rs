@@ -4,21 +4,25 @@ use std::net::IpAddr;
 
 use crate::base::log::ENGINEIO;
 use crate::base::slab::Key;
-use crate::message::peer::Peer;
+use crate::message::peer::{Arrival, Peer};
 use crate::protocol::http::headers::Headers;
 use crate::protocol::proxy::{self, ProxyHeader};
 use crate::shard::table::Tables;
 use crate::shard::value::connection::Step;
 use crate::shard::value::effect::Deferred;
+use crate::shard::value::kinds::ConnectionRefused;
 
 impl Tables {
     /// A new connection that must begin with a header of the PROXY protocol, from a proxy that is trusted.
-    pub(crate) fn open_proxied(&mut self, peer: Peer) -> Option<Key> {
+    pub(crate) fn open_proxied(&mut self, arrival: Arrival) -> Option<Key> {
+        let peer = arrival.peer;
         if !self.env.trusted_proxies.trusts(peer.ip()) {
             tracing::info!(target: ENGINEIO, %peer, "closed: with proxy_protocol only trusted_proxies may connect");
+            self.count_unproxied();
             return None;
         }
-        let key = self.open_connection(peer)?;
+        let key = self.open_connection(arrival)?;
+        self.count_opened(key);
         if let Some(http) = self.http_mut(key) {
             http.awaits_proxy = true;
         }
@@ -32,11 +36,15 @@ impl Tables {
         match proxy::decode(input) {
             ProxyHeader::Incomplete => Step::Wait,
             ProxyHeader::Whole { len, source } => {
-                if let Some(source) = source {
-                    connection.peer = Peer::tcp(source);
-                }
                 if let Some(http) = connection.http_mut() {
                     http.awaits_proxy = false;
+                }
+                if let Some(source) = source {
+                    connection.peer = Peer::tcp(source);
+                    if !self.hold_or_refuse(key) {
+                        self.effects.deferred.push(Deferred::Lost(key));
+                        return Step::Used(input.len());
+                    }
                 }
                 Step::Used(len)
             }
@@ -47,10 +55,17 @@ impl Tables {
                     %peer,
                     "closed: no header of the PROXY protocol came first; have the proxy send it, or set proxy_protocol = false"
                 );
+                self.count_unproxied();
                 self.effects.deferred.push(Deferred::Lost(key));
                 Step::Used(input.len())
             }
         }
+    }
+
+    /// A connection came past the proxy, or without its word.
+    fn count_unproxied(&self) {
+        self.env.counters.connections_refused.add(1);
+        self.meters().connections_refused.count(ConnectionRefused::Proxy);
     }
 
     /// The address of the client that a request is from.

@@ -32,7 +32,7 @@ impl Tables {
 
     /// Has a raw connection looked after once in a while.
     pub(crate) fn arm_raw(&mut self, connection: Key) {
-        let HeartbeatTimes { interval, timeout } =
+        let HeartbeatTimes { interval, timeout, .. } =
             self.endpoint(self.endpoint_of_wire(connection)).heartbeat_times();
         self.arm_connection(connection, interval.min(timeout));
     }

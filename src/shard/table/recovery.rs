@@ -12,6 +12,7 @@ use crate::message::address::Address;
 use crate::message::recovery::{Asker, Kept, LostSocket, NotKept, Offset, RecoveryMessage};
 use crate::message::target::Target;
 use crate::shard::table::Tables;
+use crate::shard::value::kinds::RecoveryOutcome;
 use crate::shard::value::recovery::{Recovery, RecoveryState, Reserved, Stage};
 use crate::shard::value::socket::{state_of, state_of_mut};
 use crate::shard::value::wheel::TimerOwner;
@@ -53,6 +54,10 @@ impl Tables {
         let sid = socket.sid;
         if let Some(state) = state_of_mut(socket) {
             state.outcome = outcome;
+            // Who is recovered is counted once it is let in.
+            if let Some(outcome) = RecoveryOutcome::of(outcome) {
+                self.env.counters.meters.recoveries.count(outcome);
+            }
             tracing::info!(target: SOCKETIO, sid = %sid.brief(), ?outcome, "a client asks for the recovery of its connection");
         }
         false

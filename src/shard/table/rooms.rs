@@ -10,7 +10,6 @@ use crate::mesh::interest::Slot;
 use crate::message::recovery::LostSocket;
 use crate::shard::table::{Tables, Target};
 use crate::shard::value::room::{JoinError, ROOM_NAME_BYTES_MAX, Room};
-use crate::shard::value::socket::SocketState;
 
 impl Tables {
     /// Puts a socket into a room, which exists from its first member on. False: it was there already.
@@ -53,11 +52,14 @@ impl Tables {
             room
         });
         socket.rooms.push(room);
-        let is_lost = self.is_lost(socket_key);
+        let is_lost = self.is_absent(socket_key);
         let entry = self.rooms.get_mut(room).expect("a room named in the table exists");
         let is_new = entry.members.insert(socket_key.index);
         debug_assert!(is_new, "whoever had the place before has left its rooms");
         entry.lost += usize::from(is_lost);
+        if self.sightings.is_on {
+            self.saw_room("room_joined", socket_key, Some(name));
+        }
         Ok(true)
     }
 
@@ -86,6 +88,9 @@ impl Tables {
         socket.rooms.retain(|joined| *joined != room);
         if socket.rooms.len() < before {
             self.remove_member(room, socket_key.index);
+            if self.sightings.is_on {
+                self.saw_room("room_left", socket_key, Some(name));
+            }
         }
     }
 
@@ -106,7 +111,7 @@ impl Tables {
     }
 
     fn remove_member(&mut self, key: Key, socket_index: u32) {
-        let is_lost = self.sockets.key_at(socket_index).is_some_and(|socket| self.is_lost(socket));
+        let is_lost = self.sockets.key_at(socket_index).is_some_and(|socket| self.is_absent(socket));
         let Some(room) = self.rooms.get_mut(key) else { return };
         room.members.remove(&socket_index);
         room.lost -= usize::from(is_lost);
@@ -205,7 +210,7 @@ impl Tables {
     pub(crate) fn open_sids(&mut self, namespace: u16, target: &Target) -> Vec<(Key, Sid)> {
         let keys = self.members_of(namespace, target);
         let sid_of = |key: Key| {
-            let socket = self.sockets.get(key).filter(|socket| socket.state == SocketState::Open)?;
+            let socket = self.sockets.get(key).filter(|socket| socket.state.is_told())?;
             Some((key, socket.sid))
         };
         keys.into_iter().filter_map(sid_of).collect()

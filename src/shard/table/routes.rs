@@ -15,9 +15,10 @@ use crate::shard::value::connection::{
 };
 use crate::shard::value::content::Content;
 use crate::shard::value::effect::Deferred;
+use crate::shard::value::kinds::RequestRefused;
 use crate::shard::value::route::{
-    BODY_QUEUED_BYTES_MAX, BodyError, BodyIn, BodyOut, BodyRest, HALF_CLOSED_ROUTE_PATIENCE, RouteDue,
-    RouteEnd, RouteEntry, STREAM_OWED_BYTES_MAX,
+    BODY_QUEUED_BYTES_MAX, BodyError, BodyIn, BodyOut, BodyRest, HALF_CLOSED_ROUTE_PATIENCE, OutFraming,
+    RouteDue, RouteEnd, RouteEntry, STREAM_OWED_BYTES_MAX,
 };
 use crate::shard::value::unjoined::holder;
 
@@ -39,7 +40,7 @@ impl Tables {
         let holder = holder(self.client_address(self.peer_of(connection), head.headers));
         let held = holder.and_then(|holder| self.routes.by_address.get(&holder)).copied().unwrap_or(0);
         if self.routes.entries.len() >= waiting_max || held >= config.routes_waiting_per_address_max {
-            self.env.counters.requests_refused.add(1);
+            self.count_refused(RequestRefused::Routes);
             tracing::warn!(
                 path = crate::base::shown::Shown(head.path).to_string(),
                 waiting = self.routes.entries.len(),
@@ -180,6 +181,10 @@ impl Tables {
             return Step::Full;
         }
         body.must_continue = false;
+        if entry.answer_by != Time::NEVER && !self.env.config.route_timeout.is_zero() {
+            // While its client sends, the route is not late.
+            entry.answer_by = now + self.env.config.route_timeout;
+        }
         let earned = Duration::from_millis(room as u64 * 1000 / BODY_BYTES_PER_SECOND_MIN);
         body.by = (body.by + earned).min(now + timeout);
         let (used, end) = match &mut body.rest {
@@ -261,16 +266,20 @@ impl Tables {
         &mut self,
         connection: Key,
         response: &Response,
-        keep_alive: Option<Duration>,
+        (len, keep_alive): (Option<usize>, Option<Duration>),
     ) -> bool {
         let Some(http) = self.http_mut(connection) else { return false };
         let Some(route) = http.route else { return false };
-        let (is_chunked, is_head) = (!http.framing.is_http10, http.framing.is_head);
+        let is_head = http.framing.is_head;
+        let framing = match len {
+            Some(len) => OutFraming::Length(len),
+            None if http.framing.is_http10 => OutFraming::UntilClose,
+            None => OutFraming::Chunked,
+        };
         let now = self.env.now;
         let is_missing = self.routes.entries.get(route).is_some_and(is_body_missing);
         if let Some(http) = self.http_mut(connection) {
-            // What a client of HTTP/1.0 gets ends with the connection.
-            http.framing.keep_alive &= is_chunked && !is_missing;
+            http.framing.keep_alive &= framing != OutFraming::UntilClose && !is_missing;
         }
         let has_body = !is_head && response.status().may_have_body();
         if !has_body {
@@ -278,9 +287,9 @@ impl Tables {
         } else if let Some(entry) = self.routes.entries.get_mut(route) {
             entry.answer_by = Time::NEVER;
             let keep_alive = keep_alive.map(|period| (period, now + period));
-            entry.answer = Some(BodyOut { is_chunked, taken_by: Time::NEVER, keep_alive, waker: None });
+            entry.answer = Some(BodyOut { framing, taken_by: Time::NEVER, keep_alive, waker: None });
         }
-        self.send_answer(connection, response, Content::stream(response));
+        self.send_answer(connection, response, Content::stream(response, len));
         if has_body {
             self.note_owed(connection);
         }
@@ -304,7 +313,8 @@ impl Tables {
         Poll::Pending
     }
 
-    /// Queues a piece of a stream. An empty one is none: as a chunk it would be the last.
+    /// Queues a piece of a stream. An empty one is none: as a chunk it would be the last. What is beyond the length that the client
+    /// was told would be the beginning of the next answer: it is dropped.
     pub(crate) fn send_part(&mut self, route: Key, bytes: &[u8]) {
         let now = self.env.now;
         let Some(entry) = self.routes.entries.get_mut(route) else { return };
@@ -313,7 +323,15 @@ impl Tables {
         if let Some((period, next)) = &mut out.keep_alive {
             *next = now + *period;
         }
-        let is_chunked = out.is_chunked;
+        let bytes = match &mut out.framing {
+            OutFraming::Length(left) => {
+                let count = bytes.len().min(*left);
+                *left -= count;
+                &bytes[..count]
+            }
+            OutFraming::Chunked | OutFraming::UntilClose => bytes,
+        };
+        let is_chunked = out.framing == OutFraming::Chunked;
         self.write_to(connection, |out| {
             if is_chunked {
                 out.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
@@ -369,10 +387,14 @@ impl Tables {
         let Some(entry) = self.routes.entries.get(route) else { return };
         let connection = entry.connection;
         let Some(out) = &entry.answer else { return };
-        if !is_complete {
+        let is_short = matches!(out.framing, OutFraming::Length(1..));
+        if is_short && is_complete {
+            tracing::error!("a streamed answer is shorter than its length says; its connection is cut");
+        }
+        if !is_complete || is_short {
             return self.cut_stream(connection);
         }
-        if out.is_chunked {
+        if out.framing == OutFraming::Chunked {
             self.write_to(connection, |out| out.extend_from_slice(b"0\r\n\r\n"));
         }
         self.end_route(connection);

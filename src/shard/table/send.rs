@@ -5,6 +5,7 @@ use crate::protocol::socketio::frames::{frame_packet, frame_text};
 use crate::shard::table::Tables;
 use crate::shard::value::connection::Ending;
 use crate::shard::value::effect::Effects;
+use crate::shard::value::env::Env;
 use crate::shard::value::pools::Pools;
 use crate::shard::value::session::{CloseReason, Link};
 use crate::shard::value::socket::NOWHERE;
@@ -38,6 +39,7 @@ impl Tables {
             owed,
             pools: Pools { buffers, transcoder, .. },
             effects: Effects { dirty, polls_due, .. },
+            env: Env { counters, now, .. },
             ..
         } = &mut *self;
         let Some(session) = sessions.get_mut(session_key) else {
@@ -45,7 +47,7 @@ impl Tables {
             return false;
         };
         if session.is_traced {
-            trace_sent(&session.sid, &frames);
+            trace_sent(&session.sid, *now, &frames);
         }
         let frames = if session.form.is_canonical() {
             frames
@@ -57,7 +59,7 @@ impl Tables {
         };
         let queue = match session.link {
             Link::Polling { poll, .. } => {
-                session.mark_poll_due(session_key, polls_due);
+                counters.meters.note_behind(session.mark_poll_due(session_key, polls_due));
                 session.may_compress = true;
                 Some((&mut session.backlog, poll.is_none(), &mut session.is_given_up))
             }
@@ -65,7 +67,7 @@ impl Tables {
                 .get_mut(key)
                 .filter(|connection| connection.ending == Ending::Open)
                 .map(|connection| {
-                    connection.mark_dirty(key, dirty);
+                    counters.meters.note_behind(connection.mark_dirty(key, dirty));
                     (&mut connection.outbox, connection.behind > 0, &mut connection.is_given_up)
                 }),
         };

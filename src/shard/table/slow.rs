@@ -76,6 +76,9 @@ impl Tables {
                 let mut frames = self.pools.buffers.take();
                 frames.extend_from_slice(&frame);
                 self.env.counters.messages_sent.add(1);
+                if let Some(endpoint) = self.endpoint_of(session_key) {
+                    self.endpoint(endpoint).counters.messages_sent.add(1);
+                }
                 self.send_frames(session_key, frames);
             }
         }

@@ -21,6 +21,13 @@ impl Tables {
         if session.waits_for_poll(self.env.config.outbox_bytes_max) {
             return Some(Pause::Outbox);
         }
+        if !self.wait_of_pace(session_key).is_zero() {
+            return Some(Pause::Rate);
+        }
+        if self.waits_outside(session_key) {
+            return Some(Pause::Outside);
+        }
+        let session = self.sessions.get(session_key)?;
         // What came before it, and still waits for a socket of the session, goes first.
         let must_wait = session.share.is_waiting();
         self.resume_input(session_key);
@@ -35,6 +42,11 @@ impl Tables {
         match pause {
             Pause::Turn => self.wait_turn(key),
             Pause::Outbox => self.pause_post(key, session_key),
+            Pause::Rate => {
+                let wait = self.wait_of_pace(session_key);
+                self.slow_client(key, wait);
+            }
+            Pause::Outside => self.wait_outside_at(key),
         }
     }
 

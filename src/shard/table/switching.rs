@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use crate::base::slab::Key;
 use crate::base::time::Time;
-use crate::message::peer::Peer;
+use crate::message::peer::{Door, Peer};
 use crate::protocol::http::head::{Head, Version};
 use crate::protocol::http::method::Method;
 use crate::protocol::websocket::extension;
@@ -57,6 +57,11 @@ impl Tables {
         self.connections.get(key).map_or(Peer::Unix, |connection| connection.peer)
     }
 
+    /// Who is at the other end of a connection, and whether this server speaks TLS with it.
+    pub(crate) fn via(&self, key: Key) -> (Peer, bool) {
+        (self.peer_of(key), self.is_secure(key))
+    }
+
     /// Answers 101: from here on the connection carries frames.
     pub(crate) fn become_websocket(
         &mut self,
@@ -82,6 +87,9 @@ impl Tables {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.kind = Kind::WebSocket(WebSocketState::new(form, role, endpoint));
             connection.deadline = Time::NEVER;
+            if connection.door == Door::Public {
+                self.env.counters.meters.connections_websocket.add(1);
+            }
         }
     }
 }

@@ -3,14 +3,14 @@
 use crate::base::limits::HANDLERS_LEFT_MAX;
 use crate::base::slab::Key;
 use crate::shard::table::Tables;
-use crate::shard::value::socket::SocketState;
 use crate::shard::value::task::TaskOwner;
 
 impl Tables {
     /// Whose handler a task is.
     pub(crate) fn session_of(&self, owner: TaskOwner) -> Option<Key> {
         match owner {
-            TaskOwner::Nobody | TaskOwner::Route(_) => None,
+            // The client is gone: bounded by the number of sockets whose rooms are kept.
+            TaskOwner::Nobody | TaskOwner::Route(_) | TaskOwner::Disconnect(_) => None,
             TaskOwner::Connect(socket) | TaskOwner::Handler(socket, _) | TaskOwner::Beside(socket, _) => {
                 self.sockets.get(socket).map(|socket| socket.session)
             }
@@ -34,7 +34,7 @@ impl Tables {
                 }
             }
             TaskOwner::Beside(socket, _) => self.count_concurrent(socket, true),
-            TaskOwner::Connect(_) | TaskOwner::Route(_) | TaskOwner::Nobody => {}
+            TaskOwner::Connect(_) | TaskOwner::Disconnect(_) | TaskOwner::Route(_) | TaskOwner::Nobody => {}
         }
         true
     }
@@ -43,7 +43,7 @@ impl Tables {
     fn running_of(&self, key: Key, new: TaskOwner) -> usize {
         let Some(socket) = self.sockets.get(key) else { return 0 };
         let is_new = matches!(new, TaskOwner::Connect(connecting) if connecting == key);
-        let connecting = socket.state == SocketState::Connecting && !is_new;
+        let connecting = !socket.state.is_decided() && !is_new;
         let concurrent = socket.extra.as_ref().map_or(0, |extra| extra.concurrent as usize);
         usize::from(socket.is_busy) + usize::from(connecting) + concurrent
     }

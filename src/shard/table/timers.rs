@@ -39,6 +39,9 @@ impl Tables {
                 connections.get(key).is_some_and(|connection| connection.armed == deadline)
             }
             TimerOwner::Session(key) => sessions.get(key).is_some_and(|session| session.armed == deadline),
+            TimerOwner::Pace(key) => {
+                connections.get(key).is_some_and(|connection| connection.share.is_slowed)
+            }
             TimerOwner::Expiry(key) | TimerOwner::Recovery(key) => sockets.get(key).is_some(),
             TimerOwner::Drain => true,
         });

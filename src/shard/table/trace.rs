@@ -4,6 +4,7 @@ use crate::base::ids::Sid;
 use crate::base::log::{ENGINEIO, TRACE};
 use crate::shard::table::Tables;
 use crate::shard::value::session::Link;
+use crate::shard::value::trace::capture;
 
 impl Tables {
     /// Starts or ends the trace of the session with this id, or of the one that a socket with this id belongs to.
@@ -24,6 +25,7 @@ impl Tables {
         {
             connection.is_traced = is_on;
         }
+        capture(*sid, session_id, is_on, self.env.unix_origin);
         tracing::info!(target: TRACE, session = %session_id.brief(), is_on, "trace");
     }
 }

@@ -47,6 +47,9 @@ impl Tables {
             CloseReason::ServerShutdown => {
                 self.close_websocket(key, Some(CloseCode::GOING_AWAY), reason.as_str());
             }
+            CloseReason::RateExceeded => {
+                self.close_websocket(key, Some(CloseCode::POLICY_VIOLATION), reason.as_str());
+            }
             _ => self.close_websocket(key, None, ""),
         }
     }
@@ -95,6 +98,8 @@ impl Tables {
     pub(crate) fn remove_session(&mut self, session_key: Key) {
         let Some(mut session) = self.sessions.remove(session_key) else { return };
         self.env.endpoints[usize::from(session.endpoint)].sessions -= 1;
+        self.let_session_go(&session);
+        self.forget_outside(session_key);
         if let Some(upgrade) = session.upgrade {
             self.close_websocket(upgrade.connection, None, "");
         }

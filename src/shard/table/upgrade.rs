@@ -7,6 +7,7 @@ use crate::protocol::socketio::frames::frame_text;
 use crate::shard::table::Tables;
 use crate::shard::table::switching::Accepted;
 use crate::shard::value::connection::{Connection, Kind, Role};
+use crate::shard::value::kinds::UpgradeOutcome;
 use crate::shard::value::session::{Link, Upgrade};
 
 impl Tables {
@@ -37,6 +38,7 @@ impl Tables {
             && session.upgrade.is_some_and(|upgrade| upgrade.connection == key)
         {
             session.upgrade = None;
+            self.env.counters.meters.upgrades.count(UpgradeOutcome::Failed);
             if session.is_over && session.backlog.is_empty() && !session.is_sent_away {
                 self.remove_session(session_key);
             }
@@ -73,9 +75,21 @@ impl Tables {
         }
         let is_over = session.is_over;
         self.resume_input(session_key);
+        self.move_outside(session_key, key);
         let Some(session) = self.sessions.get_mut(session_key) else { return };
+        let meters = &self.env.counters.meters;
+        if !is_over {
+            meters.sessions.subtract(session.speech());
+        }
         session.link = Link::WebSocket(key);
+        if !is_over {
+            self.env.endpoints[usize::from(session.endpoint)].counters.sessions_polling.subtract(1);
+        }
         session.behind = 0;
+        if !is_over {
+            meters.sessions.count(session.speech());
+            meters.upgrades.count(UpgradeOutcome::Done);
+        }
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.is_traced = session.is_traced;
         connection.awaits_drain = std::mem::take(&mut session.awaits_drain);
@@ -107,6 +121,9 @@ impl Tables {
             }
         }
         self.mark_dirty(key);
+        if self.sightings.is_on {
+            self.saw_upgraded(session_key);
+        }
         if is_over {
             self.end_switched(session_key, key);
         }

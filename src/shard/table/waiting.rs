@@ -40,6 +40,7 @@ impl Tables {
         let Some(extra) = extra else { return Next::Nothing };
         extra.waiting_bytes = extra.waiting_bytes.saturating_sub(len);
         let next = extra.waiting.pop_front().map_or(Next::Nothing, Next::Event);
+        self.env.counters.meters.events_waiting.subtract(1);
         self.count_waiting(key);
         next
     }

@@ -11,14 +11,16 @@ use crate::protocol::flask::signer::CookieSigner;
 use crate::protocol::socketio::event::Args;
 use crate::shard::user::context::Context;
 use crate::shard::user::engine_socket::EngineRoute;
+use crate::shard::user::owned_request::OwnedRequest;
 use crate::shard::user::request::Request;
 use crate::shard::user::servers::ServerHandler;
-use crate::shard::user::site::Site;
+use crate::shard::user::site::{LocalAnswer, Site};
 use crate::shard::user::subprotocol::ChooseProtocol;
 use crate::shard::user::tick::Ticker;
 use crate::shard::value::endpoint::EndpointTable;
 use crate::shard::value::error::HandlerError;
 pub(crate) use crate::shard::value::error::Refused;
+use crate::shard::value::outside::ConnectionId;
 use crate::shard::value::parked::SlowRules;
 use crate::shard::value::session::CloseReason;
 use crate::shard::value::state::StateRoom;
@@ -28,7 +30,7 @@ pub(crate) type EventHandler = Box<dyn Fn(&mut Context<'_>, Args<'_>) -> Result<
 
 pub(crate) type ConnectHandler = Box<dyn Fn(&mut Context<'_>, Args<'_>) -> Result<ConnectFlow, Refused>>;
 
-pub(crate) type DisconnectHandler = Box<dyn Fn(&mut Context<'_>, CloseReason)>;
+pub(crate) type DisconnectHandler = Box<dyn Fn(&mut Context<'_>, CloseReason) -> Farewell>;
 
 pub(crate) type Check = Box<dyn Fn(&mut Context<'_>, Args<'_>) -> Result<(), HandlerError>>;
 
@@ -41,6 +43,8 @@ pub(crate) type ErrorHandler = Box<dyn Fn(&mut Context<'_>, &HandlerError) -> Re
 pub enum Flow {
     /// Nothing is left to do.
     Done,
+    /// Nobody handles this event.
+    Unhandled,
     /// It goes on as a task; the socket's later events wait for it.
     Later(LocalFuture),
     /// It goes on as a task, beside later events and their handlers.
@@ -54,6 +58,17 @@ pub enum ConnectFlow {
     Done,
     /// The decision follows.
     Later(LocalFuture),
+    /// It follows from outside the shard.
+    Outside,
+}
+
+/// Whether a disconnect handler is done. Until it is, the socket's rooms are kept.
+pub(crate) enum Farewell {
+    Done,
+    /// It goes on as a task.
+    Later(LocalFuture),
+    /// It goes on outside the shard.
+    Outside,
 }
 
 /// Everything registered for one server, on one shard.
@@ -62,14 +77,23 @@ pub(crate) struct App {
     /// By the endpoint's number. An empty list means the one endpoint of the configuration.
     pub(crate) endpoints: Vec<EndpointHandlers>,
     /// What raw WebSocket routes have of their own; their numbers follow those of the endpoints.
-    pub(crate) routes: Vec<EngineOptions>,
+    pub(crate) routes: Vec<(EngineOptions, EndpointSettings)>,
     /// In the order of registration.
     pub(crate) namespaces: Vec<Rc<NamespaceHandlers>>,
     /// For each endpoint, from the names that are patterns to places in `namespaces`.
     pub(crate) patterns: Vec<matchit::Router<u16>>,
     pub(crate) default_error: Option<ErrorHandler>,
-    pub(crate) site: Site,
+    /// For clients.
+    pub(crate) site: Rc<Site>,
+    /// For operators.
+    pub(crate) admin: Rc<Site>,
     pub(crate) signer: Option<CookieSigner>,
+    /// Told that the server is asked to end.
+    pub(crate) on_drain: Vec<Box<dyn Fn()>>,
+    /// Told at the end of a turn in which something was given to handlers outside.
+    pub(crate) on_turn_end: Vec<Box<dyn Fn()>>,
+    /// Told that a connection has ended that somebody knows by its id.
+    pub(crate) on_connection_end: Vec<Box<dyn Fn(ConnectionId)>>,
 }
 
 impl App {
@@ -143,7 +167,15 @@ pub(crate) struct NamespaceHandlers {
 }
 
 /// Whether a session may open: the error is the message of the refusal.
-pub(crate) type AllowRequest = Box<dyn Fn(&Request<'_>) -> Result<(), String>>;
+pub(crate) enum AllowRequest {
+    Now(Box<AllowNow>),
+    /// It takes its time: the handshake waits as a request for a route does.
+    Later(Rc<AllowLater>),
+}
+
+pub(crate) type AllowNow = dyn Fn(&Request<'_>) -> Result<(), String>;
+
+pub(crate) type AllowLater = dyn Fn(OwnedRequest) -> LocalAnswer<Result<(), String>>;
 
 /// What the user registered for one endpoint, namespaces apart.
 pub(crate) struct EndpointHandlers {

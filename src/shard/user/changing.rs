@@ -3,20 +3,17 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::base::ids::ShardId;
-use crate::mesh::Mesh;
 use crate::message::address::Address;
 use crate::message::inquiry::{AckError, Ask, Findings};
 use crate::message::target::Target;
 use crate::shard::core::publish::Made;
 use crate::shard::user::current::spawn;
-use crate::shard::user::gathering::Gathering;
+use crate::shard::user::gathering::{Gathering, Home};
 use crate::shard::value::args::ToArgs;
 
 /// A change that is under way: what [`join`](crate::Recipients::join), [`leave`](crate::Recipients::leave),
@@ -65,7 +62,7 @@ impl Changed {
         self.shards_missing == 0 && self.processes_missing.is_empty()
     }
 
-    fn read(findings: Findings) -> Result<Changed, AckError> {
+    pub(crate) fn read(findings: Findings) -> Result<Changed, AckError> {
         Ok(Changed {
             shards_missing: findings.shards_unreached + findings.shards_late,
             processes_missing: findings.processes_missing,
@@ -74,14 +71,9 @@ impl Changed {
 }
 
 impl Changing {
-    pub(crate) fn new(
-        (mesh, home): (Arc<Mesh>, ShardId),
-        namespace: Address,
-        target: Target,
-        made: Made,
-    ) -> Changing {
+    pub(crate) fn new(home: Home, namespace: Address, target: Target, made: Made) -> Changing {
         let ask = Ask::Settled(made.told);
-        let gathering = Gathering::new((mesh, home), namespace, target, ask, Changed::read);
+        let gathering = Gathering::new(home, namespace, target, ask, Changed::read);
         Changing { gathering, shards_missing: made.shards_missing }
     }
 

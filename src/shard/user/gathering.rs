@@ -14,8 +14,10 @@ use crate::base::ids::{ShardId, Sid};
 use crate::mesh::{InboxError, Mesh, ShardMessage};
 use crate::message::address::Address;
 use crate::message::inquiry::{AckError, Ask, Findings, Request, SocketFacts};
+use crate::message::overview::Overview;
 use crate::message::target::Target;
 use crate::protocol::surrogates::read_json;
+use crate::shard::core::Core;
 use crate::shard::user::current::{current, spawn};
 use crate::shard::user::found::Found;
 use crate::shard::value::answer::Answer;
@@ -44,10 +46,35 @@ enum State {
     Failed(AckError),
 }
 
+/// The shard that asks all others, and awaits their reports.
+pub(crate) struct Home {
+    mesh: Arc<Mesh>,
+    shard: ShardId,
+    /// Who asks is that shard itself, whose own words are made at once. What is said by a handle goes by inboxes, and so must what is
+    /// asked by one, or it would overtake that.
+    is_itself: bool,
+}
+
+impl Home {
+    /// The shard that asks.
+    pub(crate) fn of_shard(core: &Core) -> Home {
+        Home { mesh: Arc::clone(&core.tables.mesh), shard: core.tables.env.id, is_itself: true }
+    }
+
+    /// A shard, for a thread that has asked it for something before.
+    pub(crate) fn at(mesh: &Arc<Mesh>, shard: ShardId) -> Home {
+        Home { mesh: Arc::clone(mesh), shard, is_itself: false }
+    }
+
+    /// Any shard, for a handle.
+    pub(crate) fn of_handle(mesh: &Arc<Mesh>) -> Home {
+        Home { mesh: Arc::clone(mesh), shard: mesh.asking_shard(), is_itself: false }
+    }
+}
+
 /// What is asked, and whom.
 pub(crate) struct Question {
-    mesh: Arc<Mesh>,
-    home: ShardId,
+    home: Home,
     namespace: Address,
     target: Target,
     ask: Ask,
@@ -56,13 +83,13 @@ pub(crate) struct Question {
 
 impl<T> Gathering<T> {
     pub(crate) fn new(
-        (mesh, home): (Arc<Mesh>, ShardId),
+        home: Home,
         namespace: Address,
         target: Target,
         ask: Ask,
         read: fn(Findings) -> Result<T, AckError>,
     ) -> Gathering<T> {
-        let question = Question { mesh, home, namespace, target, ask, timeout: None };
+        let question = Question { home, namespace, target, ask, timeout: None };
         Gathering { state: State::Ready(Box::new(question)), read }
     }
 
@@ -139,23 +166,23 @@ impl<T> Gathering<T> {
 }
 
 impl Question {
-    /// On the home's own thread at once, so that it keeps its place among other emits; else by the mesh.
+    /// At once if the home asks on its own thread, so that it keeps its place among other emits; else by the mesh.
     fn ask(self, reply: crate::message::inquiry::Reply) -> Result<(), AckError> {
-        let Question { mesh, home, namespace, target, ask, timeout } = self;
+        let Question { home: Home { mesh, shard, is_itself }, namespace, target, ask, timeout } = self;
         let request = Request { namespace, target, ask, timeout, reply };
-        if let Some(core) = current() {
+        if let Some(core) = current().filter(|_| is_itself) {
             let mut core = core.borrow_mut();
-            if core.tables.env.id == home && Arc::ptr_eq(&core.tables.mesh, &mesh) {
+            if core.tables.env.id == shard && Arc::ptr_eq(&core.tables.mesh, &mesh) {
                 core.inquiries().ask(request);
                 return Ok(());
             }
         }
-        let sent = mesh.send(home, ShardMessage::Request(Box::new(request)));
-        mesh.ring(home);
+        let sent = mesh.send(shard, ShardMessage::Request(Box::new(request)));
+        mesh.ring(shard);
         sent.map_err(|error| match error {
             InboxError::Gone => AckError::Stopped,
             InboxError::Full => {
-                tracing::error!(shard = home.0, "a shard's inbox is full: a question to it is not asked");
+                tracing::error!(shard = shard.0, "a shard's inbox is full: a question to it is not asked");
                 AckError::NotSent
             }
         })
@@ -163,7 +190,7 @@ impl Question {
 }
 
 /// Waits on this thread. `None`: nothing will be sent.
-fn block_on<T>(mut receiver: oneshot::AsyncReceiver<T>) -> Option<T> {
+pub(crate) fn block_on<T>(mut receiver: oneshot::AsyncReceiver<T>) -> Option<T> {
     let (wake, woken) = crossbeam_channel::bounded(1);
     let waker = Waker::from(Arc::new(WakeThread(wake)));
     let mut cx = Context::from_waker(&waker);
@@ -326,6 +353,15 @@ pub(crate) fn read_count(findings: Findings) -> Result<Found<u64>, AckError> {
 
 pub(crate) fn read_rooms(findings: Findings) -> Result<Found<BTreeMap<String, u64>>, AckError> {
     complete(findings).map(|findings| Found::new(findings.rooms, findings.processes_missing))
+}
+
+/// A shard that is silent is missing; what the others show is shown.
+pub(crate) fn read_overviews(findings: Findings) -> Result<Vec<Overview>, AckError> {
+    Ok(findings.overviews)
+}
+
+pub(crate) fn read_census(findings: Findings) -> Result<BTreeMap<(Option<String>, String), u64>, AckError> {
+    complete(findings).map(|findings| findings.census)
 }
 
 /// A list that lacks what a shard of this process has would be taken for the whole: it is an error, as in Node. Other processes

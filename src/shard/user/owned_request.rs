@@ -5,8 +5,10 @@ use std::fmt;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use crate::base::slab::Key;
+use crate::message::address::Address;
 use crate::protocol::flask::session::Session;
 use crate::protocol::http::head::{HeaderStorage, decode_head};
 use crate::protocol::http::method::Method;
@@ -15,7 +17,6 @@ use crate::protocol::http::response::Response;
 use crate::shard::core::SharedCore;
 use crate::shard::user::recipients::Recipients;
 use crate::shard::user::request::{Request, read_body};
-use crate::shard::value::endpoint::MAIN;
 use crate::shard::value::route::{BodyError, KeptRequest};
 
 /// One HTTP request, as a route that waits keeps it: [`Server::route_async`](crate::Server::route_async) and its relatives are
@@ -116,14 +117,22 @@ impl OwnedRequest {
     pub async fn chunk(&mut self) -> Result<Option<Vec<u8>>, BodyError> {
         if !self.kept.body.is_empty() {
             let is_taken = self.kept.is_body_taken.replace(true);
-            return Ok((!is_taken).then(|| self.kept.body.clone()));
+            return Ok((!is_taken).then(|| self.kept.body.to_vec()));
         }
-        poll_fn(|cx| {
-            // A waker may be user code: it is cloned, and the one before dropped, while nothing is borrowed.
-            let mut waker = Some(cx.waker().clone());
-            self.core.borrow_mut().tables.poll_body(self.route, &mut waker)
-        })
-        .await
+        poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    /// The next piece of a body that comes piece by piece.
+    pub(crate) fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Vec<u8>>, BodyError>> {
+        // A waker may be user code: it is cloned, and the one before dropped, while nothing is borrowed.
+        let mut waker = Some(cx.waker().clone());
+        self.core.borrow_mut().tables.poll_body(self.route, &mut waker)
+    }
+
+    /// Whether its body comes piece by piece.
+    pub(crate) fn is_upload(&self) -> bool {
+        let core = self.core.borrow();
+        core.tables.routes.entries.get(self.route).is_some_and(|entry| entry.body.is_some())
     }
 
     /// The client's address; see [`Request::address`].
@@ -143,14 +152,38 @@ impl OwnedRequest {
 
     /// Everybody in a namespace: to emit from a route. `None` when there is no such namespace.
     pub fn broadcast(&self, namespace: &str) -> Option<Recipients<'_>> {
-        let namespace = self.core.borrow().tables.namespaces.refer(MAIN, namespace)?;
+        let namespace = self.core.borrow().tables.namespaces.refer(self.kept.endpoint, namespace)?;
+        Some(Recipients::everyone(&self.core, namespace, None))
+    }
+
+    /// Everybody in a namespace of the further endpoint at this path, or of the main one; `None` when there is no such endpoint either.
+    pub(crate) fn everybody_of(&self, endpoint: Option<&str>, namespace: &str) -> Option<Recipients<'_>> {
+        let address = Address::new(endpoint, namespace);
+        let namespace = self.core.borrow().tables.namespaces.refer_address(&address)?;
         Some(Recipients::everyone(&self.core, namespace, None))
     }
 
     /// The members of a room of a namespace. `None` when there is no such namespace.
     pub fn to(&self, namespace: &str, room: &str) -> Option<Recipients<'_>> {
-        let namespace = self.core.borrow().tables.namespaces.refer(MAIN, namespace)?;
+        let namespace = self.core.borrow().tables.namespaces.refer(self.kept.endpoint, namespace)?;
         Some(Recipients::rooms(&self.core, namespace, None).to(room))
+    }
+
+    /// The members of a room of a namespace there.
+    pub(crate) fn members_of(
+        &self,
+        endpoint: Option<&str>,
+        namespace: &str,
+        room: &str,
+    ) -> Option<Recipients<'_>> {
+        let address = Address::new(endpoint, namespace);
+        let namespace = self.core.borrow().tables.namespaces.refer_address(&address)?;
+        Some(Recipients::rooms(&self.core, namespace, None).to(room))
+    }
+
+    /// Where the server speaks Socket.IO, the configuration's own endpoint first.
+    pub(crate) fn endpoint_paths(&self) -> Vec<String> {
+        self.core.borrow().tables.socketio_paths()
     }
 
     /// Notes a value about the request, by its type; see [`Request::set`].
@@ -175,8 +208,9 @@ impl OwnedRequest {
             params: Cow::Borrowed(&self.kept.params),
             body: &self.kept.body,
             peer: self.kept.peer,
+            is_tls: self.kept.is_tls,
             core: &self.core,
-            endpoint: MAIN,
+            endpoint: self.kept.endpoint,
             values: self.kept.values.share(),
         })
     }

@@ -14,19 +14,23 @@ use crate::mesh::interest::Audience;
 use crate::mesh::link::{LinkError, Said};
 use crate::mesh::{InboxError, Mesh, ShardMessage};
 use crate::message::address::Address;
+use crate::message::errand::{Errand, Publication};
 use crate::message::inquiry::{AckError, Ask, Findings};
+use crate::message::overview::{Look, Overview};
 use crate::message::recovery::Position;
-use crate::message::target::{Broadcast, Reach, SocketCommand, Target, ToldChange, WhenBehind};
+use crate::message::target::{Broadcast, Reach, Receipt, SocketCommand, Target, ToldChange, WhenBehind};
 use crate::protocol::socketio::encode::EncodeError;
 use crate::shard::core::publish::{Made, Unsent};
 use crate::shard::core::{Core, SharedCore};
 use crate::shard::table::namespaces::NamespaceRef;
-use crate::shard::user::changing::Changing;
+use crate::shard::user::changing::{Changed, Changing};
 use crate::shard::user::found::Found;
 use crate::shard::user::gathering::{
-    Answers, Gathering, RemoteSocket, read_count, read_ids, read_one, read_rooms, read_sockets,
+    Answers, Gathering, Home, RemoteSocket, read_census, read_count, read_ids, read_one, read_overviews,
+    read_rooms, read_sockets,
 };
 use crate::shard::user::socket::{Emitted, Socket};
+use crate::shard::user::ticket::Addressee;
 use crate::shard::value::answer::Answer;
 use crate::shard::value::args::ToArgs;
 use crate::shard::value::encode::frame_event;
@@ -57,8 +61,21 @@ pub struct Recipients<'a> {
 
 /// Where the call is made.
 enum Origin<'a> {
-    Shard { core: &'a SharedCore, namespace: Rc<NamespaceRef>, sender: Option<Key> },
-    Outside { mesh: &'a Arc<Mesh>, namespace: Address },
+    Shard {
+        core: &'a SharedCore,
+        namespace: Rc<NamespaceRef>,
+        sender: Option<Key>,
+    },
+    Outside {
+        mesh: &'a Arc<Mesh>,
+        namespace: Address,
+    },
+    /// By a handler outside the shard: what it does is gathered for the shard of its socket.
+    Post {
+        outgoing: &'a mut dyn Outgoing,
+        from: Addressee,
+        namespace: Address,
+    },
 }
 
 impl std::fmt::Debug for Origin<'_> {
@@ -66,6 +83,7 @@ impl std::fmt::Debug for Origin<'_> {
         formatter.write_str(match self {
             Origin::Shard { .. } => "Shard",
             Origin::Outside { .. } => "Outside",
+            Origin::Post { .. } => "Post",
         })
     }
 }
@@ -93,6 +111,17 @@ impl<'a> Recipients<'a> {
     pub(crate) fn outside(mesh: &'a Arc<Mesh>, namespace: Address, is_everyone: bool) -> Recipients<'a> {
         let target = Target { is_everyone, ..Target::default() };
         Recipients { origin: Origin::Outside { mesh, namespace }, target, includes_sender: true }
+    }
+
+    pub(crate) fn of_post(
+        outgoing: &'a mut dyn Outgoing,
+        from: &Addressee,
+        namespace: Address,
+        is_everyone: bool,
+    ) -> Recipients<'a> {
+        let target = Target { is_everyone, ..Target::default() };
+        let origin = Origin::Post { outgoing, from: from.clone(), namespace };
+        Recipients { origin, target, includes_sender: true }
     }
 
     /// Also the members of this room. A socket's id is a room.
@@ -173,11 +202,18 @@ impl<'a> Recipients<'a> {
     }
 
     /// Sends them an event, encoded once.
-    pub fn emit(self, event: &str, args: impl ToArgs) -> Emitted {
+    pub fn emit(mut self, event: &str, args: impl ToArgs) -> Emitted {
         let frame = match self.encode(event, None, &args) {
             Ok(frame) => frame,
             Err(error) => return Emitted::Refused(error),
         };
+        if let Origin::Post { outgoing, from, namespace } = &mut self.origin {
+            let (namespace, target) = (std::mem::take(namespace), std::mem::take(&mut self.target));
+            let but = Some(from.account().key).filter(|_| !self.includes_sender);
+            let publication = Publication { namespace, target, frame, but };
+            outgoing.add(from, Errand::Publish(Box::new(publication)));
+            return Emitted::Here(Outcome::default());
+        }
         match &self.origin {
             Origin::Shard { core, namespace, sender } => {
                 let except = sender.filter(|_| !self.includes_sender);
@@ -188,6 +224,7 @@ impl<'a> Recipients<'a> {
                 }
             }
             Origin::Outside { .. } if self.target.reach == Reach::Shard => Emitted::Nobody,
+            Origin::Post { .. } => Emitted::Nobody,
             Origin::Outside { mesh, namespace } => {
                 let broadcast = Arc::new(Broadcast {
                     namespace: namespace.clone(),
@@ -196,6 +233,7 @@ impl<'a> Recipients<'a> {
                     offset: None,
                     id: None,
                     position: Position::default(),
+                    published: 0,
                 });
                 let Some(relay) = mesh.relay() else {
                     let is_said = say(mesh, namespace, &self.target, || Said::Emit(Arc::clone(&broadcast)));
@@ -366,6 +404,35 @@ impl<'a> Recipients<'a> {
         self.change(Change::Disconnect { close_session: true })
     }
 
+    /// Counts the sockets of this process that what follows reaches.
+    pub(crate) fn counted_by(mut self, receipt: &Receipt) -> Self {
+        self.target.receipt = receipt.clone();
+        self
+    }
+
+    /// Whether other processes may have some of them, and if so whether the message queue is connected now.
+    pub(crate) fn has_queue(&self) -> Option<bool> {
+        let Origin::Shard { core, namespace, .. } = &self.origin else { return None };
+        let core = core.borrow();
+        let link = core.tables.mesh.links.of(&namespace.address)?;
+        link.concerns(&self.target).then(|| link.is_up())
+    }
+
+    /// Asks the shards of this process that may have some of them to say when all is done that was said before.
+    pub(crate) fn done_here(self) -> Gathering<Changed> {
+        self.local().gather(Ask::Settled(None), Changed::read)
+    }
+
+    /// How many sockets each namespace has in this process, whoever is meant.
+    pub(crate) fn census(self) -> Gathering<BTreeMap<(Option<String>, String), u64>> {
+        self.local().gather(Ask::Census, read_census)
+    }
+
+    /// What each shard of this process shows operators, whoever is meant.
+    pub(crate) fn overviews(self, look: Look) -> Gathering<Vec<Overview>> {
+        self.local().gather(Ask::Overview(look), read_overviews)
+    }
+
     /// The rooms of the namespace, whoever is meant.
     pub(crate) fn rooms_by_size(self) -> Gathering<Found<BTreeMap<String, u64>>> {
         self.gather(Ask::Rooms, read_rooms)
@@ -376,7 +443,7 @@ impl<'a> Recipients<'a> {
             Origin::Shard { core, namespace, .. } => {
                 Core::share_frame(core, &namespace.name, id, event, args)
             }
-            Origin::Outside { namespace, .. } => {
+            Origin::Outside { namespace, .. } | Origin::Post { namespace, .. } => {
                 let mut bytes = Vec::new();
                 frame_event(&mut bytes, namespace.name(), id, event, args).map(|()| Arc::new(bytes))
             }
@@ -393,6 +460,7 @@ impl<'a> Recipients<'a> {
         let id = match &self.origin {
             Origin::Shard { core, .. } => core.borrow().tables.mesh.next_broadcast_ack_id(),
             Origin::Outside { mesh, .. } => mesh.next_broadcast_ack_id(),
+            Origin::Post { from, .. } => from.account().session.book.mesh.next_broadcast_ack_id(),
         };
         match self.encode(event, Some(id), &args) {
             Ok(frame) => self.gather(Ask::Answers { id, frame }, read),
@@ -403,28 +471,32 @@ impl<'a> Recipients<'a> {
     fn gather<T>(mut self, ask: Ask, read: fn(Findings) -> Result<T, AckError>) -> Gathering<T> {
         self.except_sender();
         let mut target = std::mem::take(&mut self.target);
-        match &self.origin {
+        match &mut self.origin {
+            Origin::Post { outgoing, from, namespace } => {
+                // The question comes behind what was done before.
+                outgoing.send();
+                Gathering::new(home_of(from), std::mem::take(namespace), target, ask, read)
+            }
             Origin::Shard { core, namespace, .. } => {
-                let core = core.borrow();
-                Gathering::new(
-                    (Arc::clone(&core.tables.mesh), core.tables.env.id),
-                    namespace.address.clone(),
-                    target,
-                    ask,
-                    read,
-                )
+                let home = Home::of_shard(&core.borrow());
+                Gathering::new(home, namespace.address.clone(), target, ask, read)
             }
             Origin::Outside { mesh, namespace } => {
                 if target.reach == Reach::Shard {
                     target.clear();
                 }
-                Gathering::new((Arc::clone(mesh), mesh.asking_shard()), namespace.clone(), target, ask, read)
+                Gathering::new(Home::of_handle(mesh), namespace.clone(), target, ask, read)
             }
         }
     }
 
     /// Names the sender among the exceptions, for what does not take it apart.
     fn except_sender(&mut self) {
+        if let Origin::Post { from, .. } = &self.origin
+            && !self.includes_sender
+        {
+            self.target.except.push(from.account().sid.as_str());
+        }
         if let Origin::Shard { core, sender: Some(sender), .. } = &self.origin
             && !self.includes_sender
             && let Some(socket) = core.borrow().tables.sockets.get(*sender)
@@ -436,20 +508,42 @@ impl<'a> Recipients<'a> {
     fn change(mut self, change: Change<'_>) -> Changing {
         self.except_sender();
         let target = std::mem::take(&mut self.target);
-        match &self.origin {
+        match &mut self.origin {
+            Origin::Post { outgoing, from, namespace } => {
+                let (namespace, change) = (std::mem::take(namespace), change.to_message());
+                let command = SocketCommand { namespace: namespace.clone(), target: target.clone(), change };
+                let told = ToldChange::new(command);
+                outgoing.add(from, Errand::Change(Arc::clone(&told)));
+                let made = Made { shards_missing: 0, told: Some(told) };
+                Changing::new(home_of(from), namespace, target, made)
+            }
             Origin::Shard { core, namespace, .. } => {
                 let made = core.borrow_mut().change(namespace, &target, change);
-                let mesh = Arc::clone(&core.borrow().tables.mesh);
-                let home = core.borrow().tables.env.id;
-                Changing::new((mesh, home), namespace.address.clone(), target, made)
+                let home = Home::of_shard(&core.borrow());
+                Changing::new(home, namespace.address.clone(), target, made)
             }
             Origin::Outside { mesh, namespace } => {
                 let made = change_outside(mesh, namespace, &target, change);
                 let target = if target.reach == Reach::Shard { Target::default() } else { target };
-                Changing::new((Arc::clone(mesh), mesh.asking_shard()), namespace.clone(), target, made)
+                Changing::new(Home::of_handle(mesh), namespace.clone(), target, made)
             }
         }
     }
+}
+
+/// Where a handler outside asks: at the shard of its socket, behind what it has done before.
+fn home_of(from: &Addressee) -> Home {
+    let book = &from.account().session.book;
+    Home::at(&book.mesh, book.shard)
+}
+
+/// What handlers outside have done, as it is gathered.
+pub(crate) trait Outgoing {
+    /// Adds something for the shard of a socket.
+    fn add(&mut self, to: &Addressee, errand: Errand);
+
+    /// Sends everything. False when a shard's inbox was full.
+    fn send(&mut self) -> bool;
 }
 
 impl Drop for Recipients<'_> {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::message::peer::Peer;
-use crate::protocol::http::head::Head;
+use crate::protocol::http::head::{Head, Version};
 use crate::protocol::http::headers::Headers;
 use crate::protocol::http::method::Method;
 use crate::protocol::http::{cookies, query};
@@ -22,6 +22,8 @@ pub struct Request<'a> {
     pub(crate) params: Cow<'a, [(String, String)]>,
     pub(crate) body: &'a [u8],
     pub(crate) peer: Peer,
+    /// This server speaks TLS on the connection.
+    pub(crate) is_tls: bool,
     pub(crate) core: &'a SharedCore,
     pub(crate) endpoint: u8,
     pub(crate) values: Values,
@@ -37,7 +39,7 @@ impl<'a> Request<'a> {
     /// The request that would open a session of an endpoint.
     pub(crate) fn of_handshake(
         head: &'a Head<'a, 'a>,
-        peer: Peer,
+        (peer, is_tls): (Peer, bool),
         core: &'a SharedCore,
         endpoint: u8,
     ) -> Request<'a> {
@@ -46,6 +48,7 @@ impl<'a> Request<'a> {
             params: Cow::Borrowed(&[]),
             body: &[],
             peer,
+            is_tls,
             core,
             endpoint,
             values: Values::default(),
@@ -57,9 +60,29 @@ impl<'a> Request<'a> {
         self.head.method
     }
 
+    /// The method's name as it came, which [`Method`] does not keep of those that it does not know.
+    pub fn method_name(&self) -> &str {
+        self.head.method_name
+    }
+
     /// The path as it came: not decoded, without the query.
     pub fn path(&self) -> &str {
         self.head.path
+    }
+
+    /// What follows the `?`, as it came: not decoded.
+    pub fn query_string(&self) -> &str {
+        self.head.query
+    }
+
+    /// The request's version of HTTP.
+    pub fn version(&self) -> Version {
+        self.head.version
+    }
+
+    /// Who has connected: a client or a proxy, with its port.
+    pub fn peer(&self) -> Peer {
+        self.peer
     }
 
     /// What stands in the place of `{name}` in the route's pattern.
@@ -136,15 +159,13 @@ impl<'a> Request<'a> {
         self.core.borrow().tables.unix_seconds()
     }
 
-    /// Whether the page came over https, by the word of the proxy: one of the `trusted_proxies` if there are any, or else of
-    /// any with `trust_forwarded`.
+    /// Whether the page came over https: to this server itself, or by the word of the proxy, one of the `trusted_proxies` if there are
+    /// any, or else any with `trust_forwarded`.
     pub fn is_secure(&self) -> bool {
-        self.core.borrow().tables.believes(self.peer)
-            && self
-                .head
-                .headers
-                .get("x-forwarded-proto")
-                .is_some_and(|proto| proto.eq_ignore_ascii_case("https"))
+        let forwarded = || self.head.headers.get("x-forwarded-proto");
+        self.is_tls
+            || self.core.borrow().tables.believes(self.peer)
+                && forwarded().is_some_and(|proto| proto.eq_ignore_ascii_case("https"))
     }
 
     /// Everybody in a namespace: to emit from a route. `None` when there is no such namespace.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::EndpointSettings;
 use crate::config::engine::EngineOptions;
 use crate::protocol::http::cors::CorsOrigins;
 
@@ -19,6 +20,7 @@ use crate::protocol::http::cors::CorsOrigins;
 ///         .message_bytes_max(4_096)
 ///         .ping(Duration::from_secs(10), Duration::from_secs(5))
 ///         .subprotocols(["feed.v2", "feed.v1"])
+///         .inflate_ratio_max(20)
 ///         .origins(origins.clone());
 ///     route.on_message(|ws, message| ws.send(message));
 /// });
@@ -30,6 +32,7 @@ pub struct RouteOptions {
     ping: Option<(Duration, Duration)>,
     subprotocols: Option<Vec<String>>,
     origins: Option<CorsOrigins>,
+    inflate_ratio_max: Option<usize>,
 }
 
 impl RouteOptions {
@@ -58,14 +61,25 @@ impl RouteOptions {
         self
     }
 
+    /// Bytes that a client's compressed messages may inflate to for each byte of them, in place of `inflate_ratio_max` of the
+    /// configuration. A client beyond it is closed with code 1009.
+    pub fn inflate_ratio_max(&mut self, ratio: usize) -> &mut Self {
+        self.inflate_ratio_max = Some(ratio);
+        self
+    }
+
     pub(crate) fn is_set(&self) -> bool {
         self.message_bytes_max.is_some()
             || self.ping.is_some()
             || self.subprotocols.is_some()
             || self.origins.is_some()
+            || self.inflate_ratio_max.is_some()
     }
 
-    pub(crate) fn apply(&self, options: &mut EngineOptions) {
+    pub(crate) fn apply(&self, options: &mut EngineOptions, settings: &mut EndpointSettings) {
+        if let Some(ratio) = self.inflate_ratio_max {
+            settings.inflate_ratio_max = ratio;
+        }
         if let Some(bytes) = self.message_bytes_max {
             options.max_http_buffer_size = bytes;
         }

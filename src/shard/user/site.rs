@@ -19,7 +19,7 @@ use crate::shard::user::websocket::WebSocketRoute;
 pub(crate) type LocalAnswer<T> = Pin<Box<dyn Future<Output = T>>>;
 
 type RouteFunction = Arc<dyn Fn(&Request<'_>) -> Streamed + Send + Sync>;
-type WaitingFunction = Arc<dyn Fn(OwnedRequest) -> LocalAnswer<Streamed> + Send + Sync>;
+pub(crate) type WaitingFunction = Arc<dyn Fn(OwnedRequest) -> LocalAnswer<Streamed> + Send + Sync>;
 type CheckFunction = Arc<dyn Fn(&Request<'_>) -> Option<Streamed> + Send + Sync>;
 type WaitingCheck = Arc<dyn Fn(OwnedRequest) -> LocalAnswer<Option<Streamed>> + Send + Sync>;
 pub(crate) type AfterFunction = Arc<dyn Fn(&Request<'_>, Response) -> Response + Send + Sync>;
@@ -79,9 +79,19 @@ pub(crate) struct Site {
     /// In the order of registration.
     pub(crate) before: Vec<Below<Check>>,
     pub(crate) after: Vec<Below<AfterFunction>>,
+    /// Answers what nothing else does.
+    pub(crate) fallback: Option<WaitingFunction>,
 }
 
 impl Site {
+    /// The folder that a path is in, and the rest of the path.
+    pub(crate) fn folder<'p>(&self, path: &'p str) -> Option<(&'p str, &PathBuf)> {
+        self.folders.iter().find_map(|(prefix, root)| {
+            let rest = path.strip_prefix(prefix.trim_end_matches('/'))?;
+            rest.starts_with('/').then_some((rest, root))
+        })
+    }
+
     /// A WebSocket route by the number that its path has.
     pub(crate) fn websocket(&self, number: u16) -> &WebSocketRoute {
         &self.websockets[usize::from(number)]

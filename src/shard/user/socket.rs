@@ -151,12 +151,7 @@ impl Socket {
 
     /// Whether the client can still be reached through this socket.
     pub fn is_connected(&self) -> bool {
-        self.core
-            .borrow()
-            .tables
-            .sockets
-            .get(self.key)
-            .is_some_and(|socket| socket.state == SocketState::Open)
+        self.core.borrow().tables.sockets.get(self.key).is_some_and(|socket| socket.state.is_told())
     }
 
     /// What the client said when its session opened: address, headers, query, cookies. `None` once it is gone.
@@ -363,8 +358,12 @@ impl Socket {
                 format!("a socket's data has at most {DATA_BYTES_MAX} bytes, this has {}", text.len());
             return Err(serde::ser::Error::custom(message));
         }
-        if let Some(socket) = self.core.borrow_mut().tables.sockets.get_mut(self.key) {
+        let mut core = self.core.borrow_mut();
+        if let Some(socket) = core.tables.sockets.get_mut(self.key) {
             socket.extra_mut().data = Some(text.into());
+            if core.tables.sightings.is_on {
+                core.tables.saw_data(self.key);
+            }
         }
         Ok(())
     }
@@ -427,7 +426,7 @@ impl Socket {
             Asked::Kept(_) | Asked::Taken => {
                 if !args.is_unit() {
                     let namespace = self.namespace();
-                    tracing::warn!(target: SOCKETIO, namespace, "a handler that takes an Ack has returned a value, too: it is not sent");
+                    tracing::warn!(target: SOCKETIO, namespace, "a handler that takes an Ack or a Ticket has returned a value, too: it is not sent");
                 }
                 return Ok(());
             }

@@ -51,6 +51,7 @@ type Producer = Box<dyn FnOnce(BodySender) -> LocalFuture>;
 pub struct Streamed {
     response: Response,
     producer: Option<Producer>,
+    len: Option<usize>,
     keep_alive: Option<Duration>,
 }
 
@@ -71,7 +72,7 @@ impl Streamed {
     {
         let response = Response::new(Status::OK).header("content-type", content_type.into());
         let producer: Producer = Box::new(|body| Box::pin(run(body, produce)));
-        Streamed { response, producer: Some(producer), keep_alive: None }
+        Streamed { response, producer: Some(producer), len: None, keep_alive: None }
     }
 
     /// Server-sent events: what `new EventSource(url)` in a browser listens to. A comment every 15 s while there is no event keeps
@@ -115,6 +116,32 @@ impl Streamed {
         self
     }
 
+    /// Says how many bytes the body has: the client gets `Content-Length` rather than chunks, and can show how far it is. If the
+    /// future sends more, the rest is dropped. If it ends with less, the connection is cut, and the log says so.
+    ///
+    /// ```
+    /// use shardcast::http::Streamed;
+    /// use shardcast::testing::TestServer;
+    /// use shardcast::{Config, Server};
+    ///
+    /// let server = Server::new(Config::default()).namespace("/", |_| {}).route("/ten", |_| {
+    ///     Streamed::new("text/plain", |mut body| async move {
+    ///         for digit in 0..10 {
+    ///             body.send(digit.to_string()).await?;
+    ///         }
+    ///         Ok(())
+    ///     })
+    ///     .length(10)
+    /// });
+    /// let answer = TestServer::new(server).unwrap().get("/ten");
+    /// assert_eq!((answer.header("content-length"), answer.text()), (Some("10"), "0123456789".to_owned()));
+    /// ```
+    #[must_use]
+    pub fn length(mut self, bytes: usize) -> Streamed {
+        self.len = Some(bytes);
+        self
+    }
+
     /// Replaces the status.
     #[must_use]
     pub fn with_status(self, status: Status) -> Streamed {
@@ -127,9 +154,22 @@ impl Streamed {
         Streamed { response: self.response.header(name.into(), value.into()), ..self }
     }
 
+    /// A stream with this head, whose producer says itself how it ends.
+    pub(crate) fn with_head<F>(
+        response: Response,
+        len: Option<usize>,
+        produce: impl FnOnce(BodySender) -> F + 'static,
+    ) -> Streamed
+    where
+        F: Future<Output = Result<(), StreamError>> + 'static,
+    {
+        let producer: Producer = Box::new(|body| Box::pin(run(body, produce)));
+        Streamed { response, producer: Some(producer), len, keep_alive: None }
+    }
+
     /// An answer that is whole already.
     pub(crate) fn whole(response: Response) -> Streamed {
-        Streamed { response, producer: None, keep_alive: None }
+        Streamed { response, producer: None, len: None, keep_alive: None }
     }
 
     /// Lets what comes after routes change the head. The body of a stream is not its affair.
@@ -148,10 +188,10 @@ impl Streamed {
     /// The answer to a request that waits.
     pub(crate) fn begin(self, core: &SharedCore, route: Key) -> Answered {
         let is_whole = self.is_whole();
-        let Streamed { response, producer, keep_alive } = self;
+        let Streamed { response, producer, len, keep_alive } = self;
         let sender = BodySender { core: SharedCore::clone(core), route };
         let producer = producer.filter(|_| !is_whole);
-        let stream = producer.map(|producer| StreamParts { producer: producer(sender), keep_alive });
+        let stream = producer.map(|producer| StreamParts { producer: producer(sender), len, keep_alive });
         Answered { response, stream }
     }
 }

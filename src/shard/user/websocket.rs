@@ -10,6 +10,7 @@ use crate::shard::user::request::Request;
 use crate::shard::user::route_options::RouteOptions;
 use crate::shard::user::subprotocol::{self, ChooseProtocol};
 use crate::shard::value::connection::{Kind, Role, WebSocketState};
+use crate::shard::value::kinds::Kick;
 use crate::shard::value::raw::RawState;
 
 type OpenHandler = Box<dyn Fn(&WebSocket)>;
@@ -122,6 +123,7 @@ impl WebSocket {
             core.tables.connections.get(self.connection).map_or(0, |connection| connection.outbox.len());
         if owed > outbox_bytes_max {
             core.tables.env.counters.slow_consumers_closed.add(1);
+            core.tables.meters().kicks.count(Kick::Outbox);
             core.tables.close_websocket(self.connection, Some(CloseCode::POLICY_VIOLATION), "too slow");
         }
     }

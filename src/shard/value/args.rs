@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::base::arity::each_arity;
 use crate::base::ids::Sid;
 use crate::protocol::socketio::any_value::AnyValue;
-use crate::protocol::socketio::binary::Binary;
+use crate::protocol::socketio::binary::{Binary, PLACEHOLDER_FIRST};
 use crate::protocol::socketio::event::Args;
 use crate::protocol::socketio::given::Given;
 use crate::protocol::socketio::owned::OwnedArgs;
@@ -47,6 +47,13 @@ pub trait ToArgs {
     #[doc(hidden)]
     fn raw(&self) -> Option<(&str, &[Bytes])> {
         None
+    }
+
+    /// Whether there can be no [`Binary`] in it, so that nobody needs to look for any.
+    #[doc(hidden)]
+    #[inline]
+    fn is_without_bytes(&self) -> bool {
+        false
     }
 
     /// Whether this is `()`: an error handler that returns it gives no answer.
@@ -221,10 +228,40 @@ macro_rules! one_argument {
     };
 }
 
+macro_rules! without_bytes {
+    ($($type:ty),+ $(,)?) => {
+        $(impl ToArgs for $type {
+            fn to_args(&self) -> impl Serialize + '_ {
+                (self,)
+            }
+
+            #[inline]
+            fn is_without_bytes(&self) -> bool {
+                true
+            }
+        })+
+    };
+}
+
+without_bytes! {
+    bool, i8, i16, i32, i64, u8, u16, u32, u64, usize, isize, f32, f64, char, String, std::borrow::Cow<'_, str>,
+    Sid, RawJson, serde_json::Value,
+}
+
+/// An attachment alone needs no encoder: its text is known.
+impl ToArgs for Binary {
+    fn to_args(&self) -> impl Serialize + '_ {
+        (self,)
+    }
+
+    #[inline]
+    fn raw(&self) -> Option<(&str, &[Bytes])> {
+        Some((PLACEHOLDER_FIRST, std::slice::from_ref(&self.0)))
+    }
+}
+
 one_argument! {
-    [] bool, [] i8, [] i16, [] i32, [] i64, [] u8, [] u16, [] u32, [] u64, [] usize, [] isize,
-    [] f32, [] f64, [] char, [] String, [] std::borrow::Cow<'_, str>,
-    [] Sid, [] AnyValue, [] Binary, [] RawJson, [] serde_json::Value,
+    [] AnyValue,
     [T] Vec<T>, [T] Option<T>, [T] Given<T>, [T] Box<T>, [K V] BTreeMap<K, V>,
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::base::slab::Key;
 use crate::base::time::Time;
-use crate::message::peer::{Moves, Peer};
+use crate::message::peer::{Arrival, Door, Moves, Peer};
 use crate::protocol::http::chunked::ChunkedDecoder;
 use crate::protocol::http::coding::Coding;
 use crate::protocol::http::cors::Grant;
@@ -52,6 +52,8 @@ pub(crate) enum Step {
     Wait,
     /// What came before is not taken yet: the rest waits, and so does its sender.
     Full,
+    /// The time is set at which it goes on.
+    Later,
 }
 
 /// One TCP or Unix connection.
@@ -67,6 +69,8 @@ pub(crate) struct Connection {
     pub(crate) is_given_up: bool,
     /// A WebSocket whose session's packets are shown in the log.
     pub(crate) is_traced: bool,
+    /// Its host speaks TLS on it.
+    pub(crate) is_secure: bool,
     pub(crate) ending: Ending,
     pub(crate) kind: Kind,
     /// Bytes of something incomplete; empty, and without memory, most of the time.
@@ -78,6 +82,11 @@ pub(crate) struct Connection {
     /// The earliest entry of this connection in the wheel.
     pub(crate) armed: Time,
     pub(crate) peer: Peer,
+    pub(crate) door: Door,
+    /// It is counted among those of its address.
+    pub(crate) is_held: bool,
+    /// The peer has said all it will, or the wire broke.
+    pub(crate) is_peer_gone: bool,
 }
 
 // Every client has one, and a fan-out goes through all of them.
@@ -136,12 +145,16 @@ pub(crate) struct HttpState {
     pub(crate) has_served: bool,
     /// The request at hand has brought the connection here from another shard.
     pub(crate) has_moved: bool,
+    /// The request at hand has waited until it may go to another shard.
+    pub(crate) may_move: bool,
     pub(crate) moves: Moves,
 }
 
 /// What of a request its answer must know.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RequestFraming {
+    /// The endpoint whose rules hold for it.
+    pub(crate) endpoint: u8,
     pub(crate) is_http10: bool,
     pub(crate) keep_alive: bool,
     pub(crate) is_head: bool,
@@ -190,7 +203,7 @@ pub(crate) enum Role {
 }
 
 impl Connection {
-    pub(crate) fn new(peer: Peer) -> Connection {
+    pub(crate) fn new(Arrival { peer, door, moves, is_secure }: Arrival) -> Connection {
         Connection {
             outbox: Outbox::default(),
             is_dirty: false,
@@ -198,14 +211,18 @@ impl Connection {
             behind: 0,
             is_given_up: false,
             is_traced: false,
+            is_secure,
             ending: Ending::Open,
-            kind: Kind::Http(Box::default()),
+            kind: Kind::Http(Box::new(HttpState { moves, ..HttpState::default() })),
             inbound: Vec::new(),
             share: Share::default(),
             partial: 0,
             deadline: Time::NEVER,
             armed: Time::NEVER,
             peer,
+            door,
+            is_held: false,
+            is_peer_gone: false,
         }
     }
 
@@ -240,13 +257,16 @@ impl Connection {
 }
 
 impl Connection {
-    /// What `Tables::mark_dirty` does, for those who have the connection at hand.
+    /// What `Tables::mark_dirty` does, for those who have the connection at hand. How much earlier turns have left, if these are the first
+    /// bytes of this one.
     #[inline]
-    pub(crate) fn mark_dirty(&mut self, key: Key, dirty: &mut Vec<Key>) {
-        if !std::mem::replace(&mut self.is_dirty, true) {
-            self.behind = clamped(self.outbox.len());
-            dirty.push(key);
+    pub(crate) fn mark_dirty(&mut self, key: Key, dirty: &mut Vec<Key>) -> u32 {
+        if std::mem::replace(&mut self.is_dirty, true) {
+            return 0;
         }
+        self.behind = clamped(self.outbox.len());
+        dirty.push(key);
+        self.behind
     }
 }
 
@@ -263,6 +283,12 @@ impl Connection {
         self.share.spent.enter(turn);
         if self.share.spent.is_used_up() || self.share.is_queued {
             return Err(Pause::Turn);
+        }
+        if self.share.is_slowed {
+            return Err(Pause::Rate);
+        }
+        if self.share.waits_outside {
+            return Err(Pause::Outside);
         }
         if self.outbox.len() > outbox_bytes_max / 2 && (self.share.end.is_none() || self.still_reads()) {
             return Err(Pause::Outbox);

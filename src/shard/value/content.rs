@@ -3,6 +3,15 @@
 use crate::message::files::FileHandle;
 use crate::protocol::http::response::{Body, Response};
 
+/// How a client will know where a body ends that follows piece by piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Follows {
+    /// It has the length of the content.
+    Bytes,
+    /// By what comes last: a chunk, or the end of the connection.
+    Unknown,
+}
+
 /// The body of an answer, as it goes out.
 #[derive(Debug)]
 pub(crate) struct Content {
@@ -18,8 +27,8 @@ pub(crate) struct Content {
     pub(crate) rest: Option<FileHandle>,
     /// Where in the file the body begins.
     pub(crate) from: u64,
-    /// The body follows piece by piece, and its length is not known.
-    pub(crate) is_stream: bool,
+    /// The body follows piece by piece.
+    pub(crate) follows: Option<Follows>,
 }
 
 impl Content {
@@ -33,12 +42,14 @@ impl Content {
             is_negotiated,
             rest: None,
             from: 0,
-            is_stream: false,
+            follows: None,
         }
     }
 
     /// A body that follows piece by piece. It is not compressed: what was sent so far must be of use at once.
-    pub(crate) fn stream(response: &Response) -> Content {
-        Content { body: Body::Static(&[]), len: 0, is_stream: true, ..Content::plain(response, false) }
+    /// Its length may be known.
+    pub(crate) fn stream(response: &Response, len: Option<usize>) -> Content {
+        let follows = Some(if len.is_some() { Follows::Bytes } else { Follows::Unknown });
+        Content { body: Body::Static(&[]), len: len.unwrap_or(0), follows, ..Content::plain(response, false) }
     }
 }

@@ -76,6 +76,8 @@ pub(crate) enum Deferred {
     Answered(Key, Box<Answered>),
     /// The checks before a route have let a request pass.
     Passed(Key),
+    /// A rule that took its time has decided whether a session may open; an error is its message.
+    Allowed(Key, Result<(), String>),
     /// A request that waited is over.
     RouteEnded(Box<RouteEnd>),
     /// Wake whoever waits for the body of a request, or for room in the body of an answer: a waker may be user code.

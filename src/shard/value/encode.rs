@@ -2,7 +2,7 @@
 
 use crate::message::inquiry::AnswerText;
 use crate::protocol::socketio::encode::{self, EncodeError};
-use crate::protocol::socketio::frames::{frame_packet, frame_raw};
+use crate::protocol::socketio::frames::{frame_packet, frame_plain, frame_raw};
 use crate::protocol::socketio::owned::OwnedArgs;
 use crate::shard::value::args::ToArgs;
 
@@ -21,6 +21,9 @@ pub(crate) fn frame_event(
         Some((raw, attachments)) => {
             frame_raw(out, attachments, |out| encode::encode_event_raw(out, namespace, id, name, raw));
             Ok(())
+        }
+        None if args.is_without_bytes() => {
+            frame_plain(out, |out| encode::encode_plain_event(out, namespace, id, name, &args.to_args()))
         }
         None => frame_packet(out, |out, attachments| {
             encode::encode_event(out, namespace, id, name, &args.to_args(), attachments)
@@ -69,6 +72,9 @@ pub(crate) fn frame_ack(
         Some((raw, attachments)) => {
             frame_raw(out, attachments, |out| encode::encode_ack_raw(out, namespace, id, raw));
             Ok(())
+        }
+        None if args.is_without_bytes() => {
+            frame_plain(out, |out| encode::encode_plain_ack(out, namespace, id, &args.to_args()))
         }
         None => frame_packet(out, |out, attachments| {
             encode::encode_ack(out, namespace, id, &args.to_args(), attachments)

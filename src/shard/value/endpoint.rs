@@ -3,6 +3,7 @@
 //! The first is the one of the configuration.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::base::log::ENGINEIO;
 use crate::config::EndpointSettings;
@@ -10,6 +11,8 @@ use crate::config::engine::EngineOptions;
 use crate::protocol::engineio::session::HeartbeatTimes;
 use crate::protocol::flask::signer::CookieSigner;
 use crate::protocol::http::cookies::CookieTemplate;
+use crate::shard::value::kept::Limits;
+use crate::shard::value::stats::EndpointCounters;
 
 /// Endpoints of one server; their number is a byte in every session.
 pub(crate) const ENDPOINTS_MAX: usize = 255;
@@ -31,6 +34,9 @@ pub(crate) struct EndpointTable {
     pub(crate) settings: EndpointSettings,
     /// How many sessions it has on this shard.
     pub(crate) sessions: usize,
+    /// What each of its sockets keeps for its recovery.
+    pub(crate) kept_limits: Limits,
+    pub(crate) counters: Arc<EndpointCounters>,
 }
 
 impl EndpointTable {
@@ -42,6 +48,8 @@ impl EndpointTable {
     ) -> EndpointTable {
         EndpointTable {
             is_route: false,
+            kept_limits: Limits::new(&options, &settings),
+            counters: Arc::new(EndpointCounters::new(&options.path)),
             settings,
             sessions: 0,
             cookie: options.cookie_template().unwrap_or_else(|fault| {
@@ -61,7 +69,11 @@ impl EndpointTable {
 
     #[inline]
     pub(crate) fn heartbeat_times(&self) -> HeartbeatTimes {
-        HeartbeatTimes { interval: self.options.ping_interval, timeout: self.options.ping_timeout }
+        HeartbeatTimes {
+            interval: self.options.ping_interval,
+            timeout: self.options.ping_timeout,
+            grace: self.options.ping_grace,
+        }
     }
 }
 

@@ -10,7 +10,6 @@ use crate::config::Config;
 use crate::protocol::http::forwarded::TrustedProxies;
 use crate::protocol::http::hosts::{AllowedHosts, HostWatch};
 use crate::shard::value::endpoint::{EndpointTable, SharedSigner};
-use crate::shard::value::kept::Limits;
 use crate::shard::value::stats::ShardCounters;
 
 /// What everything in a shard may ask. It changes seldom, but for the time.
@@ -30,13 +29,13 @@ pub(crate) struct Env {
     pub(crate) host_watch: HostWatch,
     /// When a request for a session of another process is next told of.
     pub(crate) stray_due: Time,
-    /// What a socket keeps for its recovery.
-    pub(crate) kept_limits: Limits,
     /// Believes cookie sessions, if the server has any.
     pub(crate) signer: Option<SharedSigner>,
     pub(crate) random: ChaCha12Rng,
     /// No session opens any more: the shard was asked to stop.
     pub(crate) is_draining: bool,
+    /// Connections that came by the operators' listener.
+    pub(crate) admin_connections: usize,
     /// Every session was ended.
     pub(crate) is_shutting_down: bool,
 }

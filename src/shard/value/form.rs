@@ -111,6 +111,11 @@ impl Transcoder {
         }
     }
 
+    /// Payloads smaller than this are not compressed from now on.
+    pub(crate) fn set_threshold(&mut self, compression_threshold: usize) {
+        self.compression_threshold = compression_threshold;
+    }
+
     /// Appends another form of whole packets: each with all of its attachments.
     pub(crate) fn transcode(&mut self, frames: &[u8], form: Form, out: &mut Vec<u8>) {
         if form.has(Form::MSGPACK) {

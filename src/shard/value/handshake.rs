@@ -27,6 +27,7 @@ pub struct Handshake {
     peer: Peer,
     address: Option<IpAddr>,
     issued_unix_millis: u64,
+    pub(crate) is_secure: bool,
     pub(crate) fork: Fork,
 }
 
@@ -52,7 +53,14 @@ impl Handshake {
             }
         }
         text.push_str(&raw);
-        Handshake { text: text.into_boxed_str(), peer, address, issued_unix_millis, fork: Fork::default() }
+        Handshake {
+            text: text.into_boxed_str(),
+            peer,
+            address,
+            issued_unix_millis,
+            is_secure: false,
+            fork: Fork::default(),
+        }
     }
 
     /// A handshake that was taken apart, on another shard perhaps.
@@ -62,7 +70,7 @@ impl Handshake {
         address: Option<IpAddr>,
         issued_unix_millis: u64,
     ) -> Handshake {
-        Handshake { text, peer, address, issued_unix_millis, fork: Fork::default() }
+        Handshake { text, peer, address, issued_unix_millis, is_secure: false, fork: Fork::default() }
     }
 
     pub(crate) fn parts(&self) -> (&str, Peer, u64) {
@@ -151,6 +159,12 @@ impl Handshake {
     /// the PROXY protocol.
     pub fn peer(&self) -> Peer {
         self.peer
+    }
+
+    /// Whether the client came over TLS that this server itself speaks (`tls_cert`), as Node's `handshake.secure`. A proxy in front that
+    /// speaks it says so in `X-Forwarded-Proto`. Of a [`RemoteSocket`](crate::RemoteSocket) it is not known, and false.
+    pub fn is_secure(&self) -> bool {
+        self.is_secure
     }
 
     /// When the session opened, in milliseconds since 1970.

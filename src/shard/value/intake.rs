@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::shard::value::lag::Lag;
 use crate::shard::value::share::Unfinished;
 
 /// What clients have sent that is not handled yet.
@@ -18,4 +19,6 @@ pub(crate) struct Intake {
     pub(crate) turn: u32,
     /// Whose input waits for their next share, longest first. Some may be gone.
     pub(crate) unfinished: VecDeque<Unfinished>,
+    /// How long they wait.
+    pub(crate) lag: Lag,
 }

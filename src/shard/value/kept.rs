@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::base::time::Time;
-use crate::config::Config;
+use crate::config::EndpointSettings;
+use crate::config::engine::EngineOptions;
 use crate::message::recovery::{EventId, Kept, Offset};
 
 /// The last events of a socket, oldest first.
@@ -25,13 +26,13 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    pub(crate) fn new(config: &Config) -> Limits {
+    pub(crate) fn new(options: &EngineOptions, settings: &EndpointSettings) -> Limits {
         // A lost connection is noticed one interval and one timeout after its last sign of life.
-        let unnoticed = config.engine.ping_interval + config.engine.ping_timeout;
+        let unnoticed = options.ping_interval + options.ping_timeout + options.ping_grace;
         Limits {
-            events_max: config.recovery_events_max,
-            bytes_max: config.recovery_bytes_max,
-            age_max: config.recovery_max_disconnection + unnoticed,
+            events_max: settings.recovery_events_max,
+            bytes_max: settings.recovery_bytes_max,
+            age_max: settings.recovery_max_disconnection + unnoticed,
         }
     }
 }

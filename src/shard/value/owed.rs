@@ -15,6 +15,11 @@ pub(crate) const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 /// offered to the kernel: otherwise many who ask for much at once could be owed a multiple of the bound before anybody is slow.
 pub(crate) const MADE_PER_TURN_MAX: usize = 16 * 1024 * 1024;
 
+/// A shard's part of `outboxes_bytes_max`. Zero is no bound: a driver has put the machine's in its place.
+pub(crate) fn owed_part(bytes_max: usize, shards: usize) -> usize {
+    if bytes_max == 0 { usize::MAX } else { bytes_max / shards.max(1) }
+}
+
 /// What the clients of a shard are owed.
 #[derive(Debug)]
 pub(crate) struct Owed {
@@ -35,6 +40,11 @@ impl Owed {
     pub(crate) fn new(bytes_max: usize) -> Owed {
         let (turns, made_max) = (usize::MAX / CHECKED_PER_TURN, MADE_PER_TURN_MAX.min(bytes_max / 8));
         Owed { bytes: 0, bytes_max, made: 0, made_max, turns, next_check: Time::NEVER }
+    }
+
+    /// All together may be owed `bytes_max` from now on.
+    pub(crate) fn bound(&mut self, bytes_max: usize) {
+        (self.bytes_max, self.made_max) = (bytes_max, MADE_PER_TURN_MAX.min(bytes_max / 8));
     }
 
     /// Whether all together are owed more than they may be.

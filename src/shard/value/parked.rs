@@ -14,6 +14,7 @@ use crate::message::target::WhenBehind;
 use crate::protocol::socketio::event::Event;
 use crate::protocol::socketio::packet;
 use crate::protocol::websocket::frame::server_frames;
+use crate::shard::value::kinds::DropPolicy;
 
 /// Keys whose latest event one session keeps; an event with another key is dropped.
 const LATEST_KEYS_MAX: usize = 1024;
@@ -108,6 +109,20 @@ pub(crate) enum Lag<'a> {
         namespace: u16,
         key: Option<&'a str>,
     },
+}
+
+impl Lag<'_> {
+    /// Under which name drops are counted.
+    pub(crate) fn policy(&self) -> DropPolicy {
+        match self {
+            // Who waits is not dropped, but closed.
+            Lag::Wait => DropPolicy::Closing,
+            Lag::DropNewest { .. } => DropPolicy::Newest,
+            Lag::Volatile => DropPolicy::Volatile,
+            Lag::DropOldest { .. } => DropPolicy::Oldest,
+            Lag::Latest { .. } => DropPolicy::Latest,
+        }
+    }
 }
 
 impl SlowRules {

@@ -17,3 +17,18 @@ pub(crate) struct Pools {
     pub(crate) inflater: Option<Inflater>,
     pub(crate) body_encoder: BodyEncoder,
 }
+
+impl Pools {
+    /// Nothing is in them yet. Messages of `compression_threshold` bytes and more are compressed.
+    pub(crate) fn new(compression_threshold: usize) -> Pools {
+        Pools {
+            buffers: BufferPool::default(),
+            frames: SharedPool::default(),
+            broadcasts: SharedPool::default(),
+            spare_targets: Vec::new(),
+            transcoder: Transcoder::new(compression_threshold),
+            inflater: None,
+            body_encoder: BodyEncoder::default(),
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::protocol::engineio::session::HeartbeatTimes;
+use crate::shard::value::pace::Pace;
 
 /// A raw connection's route.
 pub(crate) struct RawState {
@@ -13,6 +14,8 @@ pub(crate) struct RawState {
     pub(crate) last_seen: Time,
     /// The subprotocol that both sides have agreed on.
     pub(crate) protocol: Option<Box<str>>,
+    /// What its peer has sent of what it may.
+    pub(crate) pace: Pace,
 }
 
 impl RawState {

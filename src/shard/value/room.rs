@@ -25,7 +25,7 @@ impl Room {
         !self.is_alias && self.present() > 0
     }
 
-    /// How many members there are that are not lost.
+    /// How many members there are whose clients are there.
     pub(crate) fn present(&self) -> u64 {
         (self.members.len() - self.lost) as u64
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
+use crate::base::buffer::SharedFrame;
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
 use crate::message::peer::Peer;
@@ -115,10 +116,13 @@ pub(crate) struct KeptRequest {
     pub(crate) path: String,
     pub(crate) query: String,
     pub(crate) params: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: SharedFrame,
     /// The whole body was asked for as a piece of a stream.
     pub(crate) is_body_taken: Cell<bool>,
     pub(crate) peer: Peer,
+    pub(crate) is_tls: bool,
+    /// The endpoint that it is for.
+    pub(crate) endpoint: u8,
     pub(crate) values: Values,
 }
 
@@ -132,6 +136,8 @@ pub(crate) struct Answered {
 /// What makes a body that is not whole.
 pub(crate) struct StreamParts {
     pub(crate) producer: LocalFuture,
+    /// Bytes of the body, if that is known.
+    pub(crate) len: Option<usize>,
     /// How often a stream of events that is silent gets a comment.
     pub(crate) keep_alive: Option<Duration>,
 }
@@ -172,10 +178,20 @@ impl BodyIn {
     }
 }
 
+/// How a client knows where a streamed answer ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OutFraming {
+    Chunked,
+    /// So many bytes are still to come.
+    Length(usize),
+    /// With the connection.
+    UntilClose,
+}
+
 /// A streamed answer on its way to the client.
 #[derive(Debug)]
 pub(crate) struct BodyOut {
-    pub(crate) is_chunked: bool,
+    pub(crate) framing: OutFraming,
     /// When the client must have taken more of what it is owed.
     pub(crate) taken_by: Time,
     /// For a stream of events: how often it gets a comment while it is silent, and when next.

@@ -1,6 +1,7 @@
 //! An Engine.IO session: one client, whatever transport it is on.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
@@ -14,17 +15,22 @@ use crate::shard::value::connection::clamped;
 use crate::shard::value::form::Form;
 use crate::shard::value::handshake::Handshake;
 use crate::shard::value::outbox::Outbox;
+use crate::shard::value::outside::SessionAccount;
+use crate::shard::value::pace::Pace;
 use crate::shard::value::parked::Parked;
 use crate::shard::value::share::SessionShare;
 
 impl Session {
-    /// What `Tables::mark_poll_due` does, for those who have the session at hand.
+    /// What `Tables::mark_poll_due` does, for those who have the session at hand. How much earlier turns have left, if these are the first
+    /// bytes of this one.
     #[inline]
-    pub(crate) fn mark_poll_due(&mut self, key: Key, polls_due: &mut Vec<Key>) {
-        if !std::mem::replace(&mut self.is_poll_due, true) {
-            self.behind = clamped(self.backlog.len());
-            polls_due.push(key);
+    pub(crate) fn mark_poll_due(&mut self, key: Key, polls_due: &mut Vec<Key>) -> u32 {
+        if std::mem::replace(&mut self.is_poll_due, true) {
+            return 0;
         }
+        self.behind = clamped(self.backlog.len());
+        polls_due.push(key);
+        self.behind
     }
 }
 
@@ -52,9 +58,26 @@ pub enum CloseReason {
     Expired,
     /// The client did not read, and the server was owed more than `outbox_bytes_max`.
     SlowConsumer,
+    /// The client sent more than `events_per_second_max` or `bytes_per_second_max`, and `rate_policy` is to close.
+    RateExceeded,
 }
 
 impl CloseReason {
+    /// Every reason, in the order of the declaration.
+    pub(crate) const ALL: [CloseReason; 11] = [
+        CloseReason::ClientDisconnect,
+        CloseReason::ServerDisconnect,
+        CloseReason::ServerShutdown,
+        CloseReason::PingTimeout,
+        CloseReason::TransportClose,
+        CloseReason::TransportError,
+        CloseReason::ParseError,
+        CloseReason::ForcedClose,
+        CloseReason::Expired,
+        CloseReason::SlowConsumer,
+        CloseReason::RateExceeded,
+    ];
+
     /// The reason in the words of Socket.IO's `disconnect` event.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -68,6 +91,7 @@ impl CloseReason {
             CloseReason::ForcedClose => "forced close",
             CloseReason::Expired => "token expired",
             CloseReason::SlowConsumer => "slow consumer",
+            CloseReason::RateExceeded => "rate exceeded",
         }
     }
 }
@@ -148,6 +172,8 @@ pub(crate) struct Session {
     pub(crate) is_told: bool,
     /// It has not joined a namespace yet, and may have to give way: see `unjoined`.
     pub(crate) is_unjoined: bool,
+    /// It is counted among those of its address.
+    pub(crate) is_held: bool,
     /// The endpoint that it opened at.
     pub(crate) endpoint: u8,
     /// Its backlog is more than `outbox_bytes_max`: its close is noted, and what is emitted to it is dropped.
@@ -166,6 +192,10 @@ pub(crate) struct Session {
     /// What of it is counted in `Intake::partial_bytes`.
     pub(crate) partial: u32,
     pub(crate) handshake: Rc<Handshake>,
+    /// Of its events that are handled outside the shard, if any were.
+    pub(crate) account: Option<Arc<SessionAccount>>,
+    /// What its client has sent of what it may.
+    pub(crate) pace: Pace,
 }
 
 impl Session {

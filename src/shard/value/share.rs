@@ -54,6 +54,8 @@ pub(crate) struct SessionShare {
     pub(crate) is_queued: bool,
     /// What it sends goes on when a poll has taken some of its backlog.
     pub(crate) is_paused: bool,
+    /// What it sends goes on when enough of its events is done that handlers outside the shard have.
+    pub(crate) waits_outside: bool,
     /// It has been paused for long: it gets one share, however much its backlog is.
     pub(crate) is_granted: bool,
     /// Its client has been seen to poll while a POST of it was under way.
@@ -65,7 +67,7 @@ pub(crate) struct SessionShare {
 impl SessionShare {
     /// Whether what has waited behind its handlers waits for the next share.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.is_queued || self.is_paused
+        self.is_queued || self.is_paused || self.waits_outside
     }
 }
 
@@ -84,6 +86,10 @@ pub(crate) struct Share {
     pub(crate) is_queued: bool,
     /// It goes on when its outbox is less than half full; one with a POST, when a poll has taken enough.
     pub(crate) is_paused: bool,
+    /// It goes on at a time that is set, because its peer has sent more than it may in a second.
+    pub(crate) is_slowed: bool,
+    /// It goes on when enough of its client's events is done that handlers outside the shard have.
+    pub(crate) waits_outside: bool,
     /// The driver was told to read no more.
     pub(crate) is_stopped: bool,
     /// While it was paused, its peer has taken something: it is alive, although nothing of it is read.
@@ -111,12 +117,16 @@ pub(crate) enum Pause {
     /// Its peer is owed more than half of what it may be: the connection's own outbox, or the backlog for its polls. Or what came of
     /// a streamed body is not taken.
     Outbox,
+    /// Its peer has sent more than it may in a second (`pace`).
+    Rate,
+    /// Too much of what its client has sent is with handlers outside the shard (`outside`).
+    Outside,
 }
 
 impl Share {
     /// Whether something waits for this connection's next share.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.is_queued || self.is_paused
+        self.is_queued || self.is_paused || self.is_slowed || self.waits_outside
     }
 
     /// What was looked at last was not whole: its event is given back to the share.
@@ -126,7 +136,7 @@ impl Share {
 
     /// Whether the peer is alive although it is not heard: its input waits for us, or it takes what it is owed.
     pub(crate) fn take_sign_of_life(&mut self) -> bool {
-        std::mem::take(&mut self.has_progress) || self.is_queued
+        std::mem::take(&mut self.has_progress) || self.is_queued || self.is_slowed || self.waits_outside
     }
 
     /// Its peer has taken something, on whichever connection.

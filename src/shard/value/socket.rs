@@ -20,6 +20,7 @@ use crate::shard::value::expiry::Expiry;
 use crate::shard::value::form::Form;
 use crate::shard::value::kept::Limits;
 use crate::shard::value::outbox::Outbox;
+use crate::shard::value::outside::SocketAccount;
 use crate::shard::value::recovery::RecoveryState;
 
 /// No place in a table.
@@ -30,9 +31,24 @@ pub(crate) const NOWHERE: u32 = u32::MAX;
 pub(crate) enum SocketState {
     /// The connect handler has not decided: what is sent to the socket is held back.
     Connecting,
+    /// The client has been told that it is connected, and the connect handler has not decided (`always_connect`): what is sent to the
+    /// socket reaches it, and its events wait.
+    Undecided,
     Open,
     /// Ended: its disconnect handler is about to run, or its client may come back.
     Closed,
+}
+
+impl SocketState {
+    /// Whether the client takes itself for connected.
+    pub(crate) fn is_told(self) -> bool {
+        matches!(self, SocketState::Undecided | SocketState::Open)
+    }
+
+    /// Whether the connect handler has still to decide.
+    pub(crate) fn is_decided(self) -> bool {
+        !matches!(self, SocketState::Connecting | SocketState::Undecided)
+    }
 }
 
 /// One session in one namespace. The fields that a broadcast touches come first.
@@ -56,6 +72,8 @@ pub(crate) struct SocketEntry {
     pub(crate) is_full: bool,
     /// Its end is noted: nothing reaches its handlers any more.
     pub(crate) is_ending: bool,
+    /// It has ended, and its rooms are kept until its disconnect handler has.
+    pub(crate) is_leaving: bool,
     /// The session's: here, because every broadcast asks.
     pub(crate) form: Form,
     pub(crate) sid: Sid,
@@ -87,6 +105,8 @@ pub(crate) struct SocketExtra {
     pub(crate) expiry: Option<Expiry>,
     /// What a client needs that comes back.
     pub(crate) recovery: Option<Box<RecoveryState>>,
+    /// What threads outside the shard know of it, if they do.
+    pub(crate) account: Option<Arc<SocketAccount>>,
     /// JSON that other shards may see.
     pub(crate) data: Option<Box<str>>,
     /// The user's values, by type; each is in a `RefCell`.
@@ -168,6 +188,7 @@ impl SocketEntry {
             is_busy: false,
             is_full: false,
             is_ending: false,
+            is_leaving: false,
             form: Form::default(),
             sid,
             rooms: SmallVec::new(),

@@ -26,6 +26,17 @@ pub(crate) struct Task {
     pub(crate) session: Option<Key>,
     pub(crate) waker: Option<Waker>,
     pub(crate) wake: Arc<TaskWake>,
+    /// The handler whose rest it is, if that is timed.
+    pub(crate) timed: Option<Timed>,
+}
+
+/// A handler that is timed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timed {
+    /// When it was called, in nanoseconds of the process' clock.
+    pub(crate) began: u64,
+    /// The place of its namespace's handlers.
+    pub(crate) setup: usize,
 }
 
 /// Who waits for a task.
@@ -34,6 +45,8 @@ pub(crate) enum TaskOwner {
     Nobody,
     /// A client waits to be let in.
     Connect(Key),
+    /// The rooms of a socket that has ended are kept.
+    Disconnect(Key),
     /// A socket's events wait until its handler is done.
     Handler(Key, EventName),
     /// A request waits for its answer, or for more of it.
@@ -49,6 +62,7 @@ impl TaskOwner {
             TaskOwner::Nobody => "a background task".to_owned(),
             TaskOwner::Route(_) => "an asynchronous route".to_owned(),
             TaskOwner::Connect(_) => "an asynchronous connect handler".to_owned(),
+            TaskOwner::Disconnect(_) => "an asynchronous disconnect handler".to_owned(),
             TaskOwner::Handler(_, event) | TaskOwner::Beside(_, event) => {
                 format!("the asynchronous handler of event {:?}", Shown(event.as_str()))
             }

@@ -2,9 +2,14 @@
 //!
 //! The switch is a flag in the session, and one in its WebSocket for broadcasts, which touch no session.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
+
 use crate::base::ids::Sid;
 use crate::base::log::TRACE;
 use crate::base::shown::{UNQUOTED, safe};
+use crate::base::time::Time;
+use crate::message::overview::{Traced, TracedPacket};
 use crate::protocol::engineio::packet::Packet;
 use crate::protocol::http::head::Head;
 use crate::protocol::http::query;
@@ -16,9 +21,75 @@ const EXCERPT_BYTES_MAX: usize = 200;
 /// Packets of one piece of output that the log shows.
 const PACKETS_MAX: usize = 64;
 
+/// Packets of a traced client that a shard keeps for the admin page, the last ones.
+pub(crate) const TRACED_PACKETS_MAX: usize = 500;
+
+thread_local! {
+    /// The last trace that was begun on this thread's shard.
+    static CAPTURE: RefCell<Option<Capture>> = const { RefCell::new(None) };
+}
+
+/// What the admin page shows of one client.
+struct Capture {
+    /// The id by which the trace was asked for.
+    client: Sid,
+    session: Sid,
+    is_on: bool,
+    /// Unix time of `Time(0)`, in milliseconds.
+    unix_origin: u64,
+    left_out: u64,
+    packets: VecDeque<TracedPacket>,
+}
+
+/// A trace begins or ends.
+pub(crate) fn capture(client: Sid, session: Sid, is_on: bool, unix_origin: u64) {
+    CAPTURE.with_borrow_mut(|capture| match capture {
+        Some(capture) if !is_on && capture.session == session => capture.is_on = false,
+        _ if !is_on => {}
+        capture => {
+            let packets = VecDeque::new();
+            *capture = Some(Capture { client, session, is_on, unix_origin, left_out: 0, packets });
+        }
+    });
+}
+
+/// What is kept of a client's packets, if it was the last to be traced.
+pub(crate) fn captured(client: &Sid) -> Option<Traced> {
+    CAPTURE.with_borrow(|capture| {
+        let capture = capture.as_ref().filter(|capture| capture.client == *client)?;
+        let packets = capture.packets.iter().cloned().collect();
+        let (is_on, left_out) = (capture.is_on, capture.left_out);
+        Some(Traced { client: *client, is_on, left_out, packets })
+    })
+}
+
+/// Says it in the log, and keeps it for the admin page.
+fn show(session: &Sid, now: Time, bytes: usize, (is_sent, packet): (bool, String)) {
+    match is_sent {
+        true => tracing::info!(target: TRACE, session = %session.brief(), bytes, packet, "sent"),
+        false => tracing::info!(target: TRACE, session = %session.brief(), bytes, packet, "received"),
+    }
+    CAPTURE.with_borrow_mut(|capture| {
+        let Some(capture) = capture.as_mut().filter(|capture| capture.is_on && capture.session == *session)
+        else {
+            return;
+        };
+        if capture.packets.len() >= TRACED_PACKETS_MAX {
+            capture.packets.pop_front();
+            capture.left_out += 1;
+        }
+        capture.packets.push_back(TracedPacket {
+            unix_millis: capture.unix_origin + now.0,
+            is_sent,
+            bytes,
+            packet,
+        });
+    });
+}
+
 /// Shows one packet that came.
 #[cold]
-pub(crate) fn trace_received(session: &Sid, packet: Packet<'_>) {
+pub(crate) fn trace_received(session: &Sid, now: Time, packet: Packet<'_>) {
     let (kind, rest) = match packet {
         Packet::Open => ("0", ""),
         Packet::Close => ("1", ""),
@@ -26,24 +97,23 @@ pub(crate) fn trace_received(session: &Sid, packet: Packet<'_>) {
         Packet::Pong(rest) => ("3", rest),
         Packet::Message(rest) => ("4", rest),
         Packet::Base64(rest) => ("b", rest),
-        Packet::Binary(bytes) => return trace_received_binary(session, bytes),
+        Packet::Binary(bytes) => return trace_received_binary(session, now, bytes),
         Packet::Upgrade => ("5", ""),
         Packet::Noop => ("6", ""),
     };
     let shown = format!("{kind}{}", excerpt(without_secrets(kind, rest.as_bytes())));
-    tracing::info!(target: TRACE, session = %session.brief(), bytes = rest.len() + 1, packet = shown, "received");
+    show(session, now, rest.len() + 1, (false, shown));
 }
 
 /// Shows one binary message that came.
 #[cold]
-pub(crate) fn trace_received_binary(session: &Sid, bytes: &[u8]) {
-    let shown = excerpt_of_binary(bytes);
-    tracing::info!(target: TRACE, session = %session.brief(), bytes = bytes.len(), packet = shown, "received");
+pub(crate) fn trace_received_binary(session: &Sid, now: Time, bytes: &[u8]) {
+    show(session, now, bytes.len(), (false, excerpt_of_binary(bytes)));
 }
 
 /// Shows the packets of canonical frames, whatever form they go out in.
 #[cold]
-pub(crate) fn trace_sent(session: &Sid, frames: &[u8]) {
+pub(crate) fn trace_sent(session: &Sid, now: Time, frames: &[u8]) {
     for (opcode, payload) in server_frames(frames).take(PACKETS_MAX) {
         let shown = match (opcode, payload) {
             (Opcode::Binary, _) => excerpt_of_binary(payload),
@@ -51,7 +121,7 @@ pub(crate) fn trace_sent(session: &Sid, frames: &[u8]) {
             (_, [b'0', ..]) => excerpt(b"0"),
             _ => excerpt(payload),
         };
-        tracing::info!(target: TRACE, session = %session.brief(), bytes = payload.len(), packet = shown, "sent");
+        show(session, now, payload.len(), (true, shown));
     }
 }
 

@@ -13,6 +13,9 @@ use crate::base::time::Time;
 /// Tells the time while a shard works. A coarse clock will do, and costs a few nanoseconds.
 pub(crate) type ClockReader = Arc<dyn Fn() -> Time + Send + Sync>;
 
+/// Tells nanoseconds of the process' clock. It costs some 50 of them, so it is asked seldom.
+pub(crate) type Stopwatch = Arc<dyn Fn() -> u64 + Send + Sync>;
+
 /// The log has at most one line about it in so long, from each shard; the next one says how many were left out.
 const LINE_PERIOD: Duration = Duration::from_secs(1);
 
@@ -37,6 +40,11 @@ impl Watch {
             next_line: Cell::default(),
             left_out: Cell::default(),
         }
+    }
+
+    /// User code may take so long from now on.
+    pub(crate) fn allow(&mut self, held_max: Duration) {
+        self.held_max = held_max;
     }
 
     /// The shard is called.

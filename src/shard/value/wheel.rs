@@ -35,6 +35,8 @@ const STALE_MAX: usize = 4096;
 pub(crate) enum TimerOwner {
     Connection(Key),
     Session(Key),
+    /// A connection whose peer has sent more than it may in a second: when it goes on.
+    Pace(Key),
     /// A socket that is not open yet: other shards are asked whether it was lost there.
     Recovery(Key),
     /// A socket whose token expires.

@@ -70,7 +70,7 @@ impl Scenario {
         let index = self.said.len();
         self.by_name.insert((published.publisher, published.sequence), index);
         let acked = published.is_acknowledged.then_some(published.sent);
-        self.said.push(Said { published, node, acked, is_to_servers });
+        self.said.push(Said { published, node, acked, is_to_servers, is_question: false });
         index
     }
 
@@ -183,6 +183,7 @@ impl Scenario {
         if self.choice.chance(50) {
             handle.emit_to_servers(namespace, "tell", message);
         } else {
+            self.said[index].is_question = true;
             let sent = self.said[index].published.sent;
             let gathering = handle.emit_to_servers_with_ack(namespace, "tell", message);
             self.server_questions.push(ServerQuestion { gathering, node, sent });

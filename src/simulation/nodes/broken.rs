@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::bus::own::{self, AskWord, Asked, ChangeWord, Envelope, Hello, Raw, To, Word};
 use crate::bus::{Body, Channel, Delivery};
 use crate::config::{Config, Parser};
+use crate::mesh::slots::ROOM_SLOTS;
 use crate::message::address::Address;
 use crate::message::target::Target;
 use crate::protocol::socketio::encode::encode_event_raw;
@@ -111,8 +112,11 @@ fn broken_messages_from_the_broker_break_no_wire() {
                 let [byte] = random.bytes();
                 bytes[place] = byte;
             }
-            let channel =
-                if random.chance(50) { Channel::All } else { Channel::Slot(random.below(1 << 16) as u16) };
+            let channel = if random.chance(50) {
+                Channel::All
+            } else {
+                Channel::Slot(random.below(ROOM_SLOTS as usize) as u32)
+            };
             let delivery = Delivery { channel, body: Body::Bytes(Bytes::from(bytes)), offset: None };
             fleet.inject(0, &delivery);
             if random.chance(10) {

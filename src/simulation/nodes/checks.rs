@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
+use crate::base::time::Time;
 use crate::simulation::model::{EVERYONE, Expected, Stay};
 use crate::simulation::nodes::{KEYS, PLACES, ROOMS, Said, Scenario};
 
@@ -43,13 +44,21 @@ impl Scenario {
                 let must_hear = said.acked.is_some() && self.must_hear(id, said);
                 assert!(!must_hear || seen.contains(&index), "client {id} missed {said:?}");
                 self.crossed += usize::from(must_hear && self.home(id).node != said.node);
+                let is_late = || !self.is_quiet(said.node, id, said.published.sent, self.until(said.acked));
+                self.kept += usize::from(must_hear && is_late());
             }
         }
     }
 
     fn must_hear(&self, id: usize, said: &Said) -> bool {
-        let (Said { published, node, .. }, actor) = (said, &self.actors[id]);
         let until = self.until(said.acked);
+        let is_quiet = || self.is_quiet(said.node, id, said.published.sent, until);
+        self.is_for(id, said, until) && is_quiet() || self.is_kept_for(id, said)
+    }
+
+    /// It is for somebody who was known where it was said, and stayed until a time.
+    fn is_for(&self, id: usize, said: &Said, until: Time) -> bool {
+        let (Said { published, node, .. }, actor) = (said, &self.actors[id]);
         let covers = |room: &str| self.covers(*node, (id, room), published.sent, until);
         let is_meant =
             |(to, sid): &(usize, String)| *to == id && actor.sid.as_ref() == Some(sid) && covers(EVERYONE);
@@ -62,12 +71,27 @@ impl Scenario {
             let homes: Vec<usize> = self.homes_in(id, from, until).collect();
             homes.len() == 1 && homes[0] != *node
         };
-        published.place == actor.place
-            && is_in
-            && !is_out
-            && !is_own
-            && is_elsewhere
-            && self.is_quiet(*node, id, published.sent, until)
+        published.place == actor.place && is_in && !is_out && !is_own && is_elsewhere
+    }
+
+    /// A broker that keeps messages has what a process said to all and to rooms, if that lived to say it, whatever happened on the way;
+    /// and gives it to a client that has stayed at its process, which had the room heard in a quiet moment.
+    fn is_kept_for(&self, id: usize, said: &Said) -> bool {
+        let (Said { published, node, .. }, now) = (said, self.fleet.now);
+        let (home, from) = (self.home(id).node, self.moments[published.sent].before(self.steady));
+        let is_heard = |room: &&str| {
+            let joined = self.actors[id].stays.get(*room).and_then(|stays| stays.last()?.joined);
+            joined.map(|joined| self.moments[joined]).is_some_and(|joined| {
+                self.fleet.nodes[home].is_quiet(joined.before(self.steady), joined + self.steady)
+            })
+        };
+        self.fleet.keeps()
+            && published.to.is_none()
+            && !said.is_to_servers
+            && self.fleet.nodes[*node].is_alive()
+            && self.homes_in(id, from, now).all(|at| at == home)
+            && published.rooms.iter().all(is_heard)
+            && self.is_for(id, said, now)
     }
 
     /// Whoever watches a state room shows its values: of each key the last that was put, where it is known which was.

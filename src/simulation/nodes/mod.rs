@@ -1,7 +1,8 @@
 //! Random clients of several processes against the model.
 //!
 //! Clients of one process hear each other whatever becomes of the broker. Between processes, what is said while both have been
-//! connected for a moment, and stay so, arrives; everything else arrives once at most. Always it arrives in the publisher's order.
+//! connected for a moment, and stay so, arrives; everything else arrives once at most, unless the broker keeps messages: then it arrives
+//! once, late. Always it arrives in the publisher's order.
 //! Clients lose their connections and come back to any process, processes end and start, the broker goes away and forgets all.
 //! `acts` is what clients do, `hears` what they get, `checks` what must have come in the end.
 
@@ -10,6 +11,7 @@ mod broken;
 mod checks;
 mod directed;
 mod hears;
+mod keeps;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -59,6 +61,9 @@ const SERVERS: usize = 950;
 /// Events and answers that had to come from other processes, and came, in all seeds together.
 pub(super) static CROSSED: AtomicUsize = AtomicUsize::new(0);
 
+/// Events that had to come although something broke on their way, since the broker keeps them.
+pub(super) static KEPT: AtomicUsize = AtomicUsize::new(0);
+
 /// Sockets that were given over from one process to another.
 pub(super) static RECOVERED: AtomicUsize = AtomicUsize::new(0);
 
@@ -87,6 +92,8 @@ struct Said {
     acked: Option<usize>,
     /// It goes by way of the servers of the other processes.
     is_to_servers: bool,
+    /// The servers are to answer it.
+    is_question: bool,
 }
 
 /// A client's stay at a process.
@@ -168,6 +175,7 @@ struct Scenario {
     /// Nothing takes so long that a process gives up waiting for another that is there.
     is_prompt: bool,
     crossed: usize,
+    kept: usize,
     /// Clients that came back to another process as the socket that they were.
     recovered: usize,
     beaten: Time,
@@ -192,10 +200,14 @@ pub(super) fn run(seed: u64) {
         ..Weather::default()
     };
     let (len, delay_max) = (2 + choice.below(2), choice.pick(&[0, 20, 150]));
+    let is_keeping = choice.chance(40);
     let is_prompt = delay_max < 100 && !weather.has_slow_mesh;
     let patience = Duration::from_millis(if is_prompt { 2000 } else { 4000 });
     let mut scenario = Scenario {
-        fleet: Fleet::new(seed, len, &weather, delay_max),
+        fleet: match is_keeping {
+            true => Fleet::keeping(seed, len, &weather, delay_max),
+            false => Fleet::new(seed, len, &weather, delay_max),
+        },
         actors: Vec::new(),
         guests: Vec::new(),
         said: Vec::new(),
@@ -210,6 +222,7 @@ pub(super) fn run(seed: u64) {
         delivery: patience,
         is_prompt,
         crossed: 0,
+        kept: 0,
         recovered: 0,
         beaten: Time(0),
         choice,
@@ -223,6 +236,7 @@ pub(super) fn run(seed: u64) {
     scenario.fleet.run(LONG_AFTER, Duration::from_millis(500));
     scenario.fleet.assert_empty();
     CROSSED.fetch_add(scenario.crossed, Ordering::Relaxed);
+    KEPT.fetch_add(scenario.kept, Ordering::Relaxed);
     RECOVERED.fetch_add(scenario.recovered, Ordering::Relaxed);
 }
 

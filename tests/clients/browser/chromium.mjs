@@ -11,15 +11,17 @@ const { chromium } = createRequire(new URL("../js/package.json", import.meta.url
 /** Where screenshots are kept for whoever wants to look. */
 export const SCREENSHOTS = process.env.SCREENSHOTS ?? fileURLToPath(new URL("../../../target/screenshots/", import.meta.url));
 
-export async function startBrowser() {
+/** Starts it; `args` are more arguments of Chromium, the other `options` those of a context, such as `hasTouch`. */
+export async function startBrowser({ args = [], ...options } = {}) {
   await mkdir(SCREENSHOTS, { recursive: true });
   const profile = await mkdtemp(path.join(tmpdir(), "shardcast-chromium-"));
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     headless: true,
     viewport: { width: 1200, height: 800 },
+    ...options,
     // No sandbox as root; the rest keeps it from calling home.
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", ...args],
   });
   context.setDefaultTimeout(20_000);
   const stop = async () => {

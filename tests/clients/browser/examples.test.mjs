@@ -1,71 +1,20 @@
 // Each example as its user sees it: started, its page opened, its buttons pressed.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { readFile } from "node:fs/promises";
-import net from "node:net";
 import path from "node:path";
 import { after, before, test } from "node:test";
-import { next, until } from "../js/lib/wait.mjs";
-import { SCREENSHOTS, startBrowser, watch } from "./chromium.mjs";
+import { until } from "../js/lib/wait.mjs";
+import { SCREENSHOTS, startBrowser } from "./chromium.mjs";
+import { PATIENCE_MS, startExample } from "./examples.mjs";
 
-const FOLDER = process.env.EXAMPLES_DIR ?? "target/release/examples";
-const BUNDLE = new URL("../js/node_modules/socket.io-client/dist/socket.io.min.js", import.meta.url);
-/** How long a busy machine may take to start an example, to end it, or to fill a table. */
-const PATIENCE_MS = 20_000;
 let browser;
 
-before(async () => {
-  browser = await startBrowser();
-  // The pages load the client from where everybody does; the tests have no network.
-  const body = await readFile(BUNDLE, "utf8");
-  await browser.context.route("https://cdn.socket.io/**", (route) => route.fulfill({ contentType: "text/javascript", body }));
-});
+before(async () => { browser = await startBrowser(); });
 after(() => browser?.stop());
 
-/** Starts an example for as long as a test runs; gives a function that opens its page. */
-async function start(t, name) {
-  const port = await freePort();
-  const env = { ...process.env, SHARDCAST_BIND: `127.0.0.1:${port}`, SHARDCAST_SHARDS: "2" };
-  const child = spawn(path.join(FOLDER, name), { stdio: ["ignore", "ignore", "inherit"], env });
-  const pages = [];
-  t.after(async () => {
-    // Pages first: one that is left behind asks in vain for the server that has gone.
-    await Promise.all(pages.map((page) => page.close()));
-    const ended = next(child, "exit", PATIENCE_MS);
-    child.kill("SIGTERM");
-    const [code] = await ended;
-    assert.equal(code, 0, `${name} ended with ${code}`);
-  });
-  const url = `http://127.0.0.1:${port}/`;
-  await until(`${name} listens`, () => fetch(url).then((response) => response.ok, () => false), PATIENCE_MS);
-  return async () => {
-    const page = await browser.context.newPage();
-    pages.push(page);
-    const errors = watch(page, isOfSession);
-    t.after(() => assert.deepEqual(errors, []));
-    await page.goto(url);
-    return page;
-  };
-}
-
-/**
- * A client that is refused polls again and closes at the same moment, over two connections: where the close is first, that poll has no
- * session. Who loses a session otherwise does not see what its test waits for.
- */
-const isOfSession = (url) => new URL(url).searchParams.has("sid");
-
-function freePort() {
-  return new Promise((resolve) => {
-    const server = net.createServer().listen(0, "127.0.0.1", () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
-}
-
+const start = (t, name) => startExample(t, browser, name);
 const press = (page, button) => page.getByRole("button", { name: button }).click();
-const fill = (page, placeholder, text) => page.getByPlaceholder(placeholder, { exact: true }).fill(text);
+const fill = (page, label, text) => page.getByLabel(label, { exact: true }).fill(text);
 const sees = (page, text) => page.getByText(text, { exact: true }).waitFor();
 
 test("echo", async (t) => {
@@ -74,6 +23,19 @@ test("echo", async (t) => {
   await press(page, "Send");
   await sees(page, "hello");
   await sees(page, "HELLO");
+});
+
+test("first steps", async (t) => {
+  const open = await start(t, "first_steps");
+  const [first, second] = [await open(), await open()];
+  const lines = (page) => page.locator("#lines").textContent();
+  const hears = (page, line) => until(line, async () => (await lines(page)).split("\n").includes(line), PATIENCE_MS);
+  await hears(second, "Ada says hello");
+  await fill(first, "Say", "tea is ready");
+  await press(first, "Send");
+  for (const page of [first, second]) await hears(page, "Ada says tea is ready");
+  await second.close();
+  await hears(first, "Ada has gone: transport close");
 });
 
 test("chat", async (t) => {

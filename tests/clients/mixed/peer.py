@@ -43,6 +43,7 @@ def say(**line):
 def make():
     """What emits, and how to serve with it; nothing to serve for a process that only emits."""
     mend_kafka()
+    mend_kombu()
     if KIND.startswith("flask"):
         from flask import Flask
         from flask_socketio import SocketIO
@@ -75,6 +76,20 @@ def mend_kafka():
     socketio.KafkaManager = Kafka
 
 
+def mend_kombu():
+    """With RabbitMQ python-socketio publishes on one connection from all threads, and two at once may wait for ever for each other's answers."""
+    import socketio
+
+    class Kombu(socketio.KombuManager):
+        one_at_a_time = threading.Lock()
+
+        def _publish(self, data):
+            with self.one_at_a_time:
+                return super()._publish(data)
+
+    socketio.KombuManager = Kombu
+
+
 def serve(app):
     from socketserver import ThreadingMixIn
     from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -103,6 +118,8 @@ def do(sio, command):
         if command.get("callback"):
             options["callback"] = lambda *args: say(called=number, args=write(args))
         return sio.emit(command["event"], *data, **options)
+    if verb == "send":
+        return server.send(read(command["args"][0]), room=command.get("to"), namespace="/")
     place = {name: command[name] for name in ("sid", "room") if name in command}
     return getattr(server, verb)(namespace="/", **place)
 

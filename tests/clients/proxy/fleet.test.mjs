@@ -1,5 +1,5 @@
 // Three processes that are one server, over a Redis, behind nginx: stock clients, sticky by address and by cookie; clients that come back to
-// another process; one process killed; and, where recovery survives that, one that is stopped.
+// another process; one process killed; and, where recovery survives that, one that is stopped; and one that is killed there.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -294,5 +294,37 @@ describe("three processes over streams of Redis, behind nginx", only, () => {
     await talk(sockets, room, 5);
     const kinds = new Set(own.map((socket) => socket.io.engine.transport.name));
     t.diagnostic(`${own.length} clients came back, by ${[...kinds]}`);
+  });
+
+  test("one process is killed: it leaves nothing, and its clients come back as new sockets, to whom nothing of before is said", async (t) => {
+    const coming = { reconnection: true, reconnectionDelay: 20, reconnectionDelayMax: 200 };
+    const sockets = await clients(t, "cookie", 12, coming);
+    const room = "killed among streams";
+    for (const socket of sockets) assert.equal(await ask(socket, "join", room), true);
+    await meet(sockets, room);
+    const one = processOf(await settled(t, urlOf(servers[1]), VARIANTS.websocket));
+    const own = sockets.filter((socket) => processOf(socket) === one);
+    const [other] = sockets.filter((socket) => processOf(socket) !== one);
+    assert.ok(own.length > 0 && other, `${own.length} of ${sockets.length} are its own`);
+    const ids = own.map((socket) => socket.id);
+    const seen = own.map((socket) => collect(socket, "room-event"));
+    const recovered = own.map(() => []);
+    own.forEach((socket, index) => socket.on("connect", () => recovered[index].push(socket.recovered)));
+    const say = (count) => numbers(count).forEach((number) => other.emit("room", room, { number }));
+    say(20);
+    await Promise.all(seen.map((list) => list.reaches(20)));
+    servers[1].kill("SIGKILL");
+    say(20);
+    await until("all are back", () => own.every((socket) => socket.connected && processOf(socket) !== one), 15_000);
+    await ask(other, "message-with-ack", "over");
+    await pause(200);
+    assert.ok(recovered.every((list) => list.length === 1 && !list[0]), JSON.stringify(recovered));
+    assert.ok(own.every((socket, index) => socket.id !== ids[index]));
+    // What was on its way when it was killed may have come; nothing comes to the new sockets, which are in no room.
+    for (const list of seen) assert.deepEqual(list.map(([event]) => event.number), [...numbers(20), ...numbers(list.length - 20)]);
+    own.forEach((socket) => socket.off("room-event"));
+    for (const socket of own) assert.equal(await ask(socket, "join", room), true);
+    await meet(sockets, room);
+    await talk(sockets, room, 5);
   });
 });

@@ -20,7 +20,7 @@ export async function startProxy(program, template, args, { stdout = "inherit", 
   const folder = await mkdtemp(path.join(tmpdir(), `shardcast-${program}-`));
   await chmod(folder, 0o755); // the workers run as another user
   const text = await readFile(new URL(template, import.meta.url), "utf8");
-  const config = path.join(folder, template.replace(".template", ""));
+  const config = path.join(folder, path.basename(template, ".template"));
   const addresses = { LISTEN: `127.0.0.1:${port}`, UPSTREAM: upstream, ...places };
   await writeFile(config, text.replace(/@(\w+)@/g, (_, name) => addresses[name]));
   const child = spawn(program, args(folder, config), { stdio: ["ignore", stdout, "inherit"] });

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use super::client::Incoming;
 use super::clock::Moment;
+use super::error::Fault;
 use super::ledger::{Ledger, Slot};
-use super::limits::SENDS_PER_TURN_MAX;
 use super::options::Loop;
 use super::packet::EventKind;
 use super::payload::{PayloadError, Stamp};
-use super::workload::{Command, Cx, Outcome, Pacer, Verdict, Workload};
+use super::schedule::Drive;
+use super::workload::{Command, Cx, Driven, Outcome, Special, Verdict, Workload};
 
 /// Who is with whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +35,7 @@ pub(super) struct Layout {
 /// Messages of which each has many receivers.
 pub(super) struct Broadcast {
     layout: Layout,
-    pace: Loop,
-    pacer: Option<Pacer>,
+    drive: Drive,
     senders: Vec<Sender>,
     ledger: Ledger,
     joined: u32,
@@ -103,11 +103,10 @@ impl Layout {
 
 impl Broadcast {
     /// For these clients.
-    pub(super) fn new(layout: Layout, pace: Loop) -> Self {
+    pub(super) fn new(layout: Layout, pace: Loop, ramp: Duration) -> Self {
         Self {
             layout,
-            pace,
-            pacer: None,
+            drive: Drive::new(pace, ramp, layout.senders()),
             senders: (0..layout.senders()).map(|_| Sender::default()).collect(),
             ledger: Ledger::new(layout.clients, layout.senders_heard()),
             joined: 0,
@@ -115,19 +114,6 @@ impl Broadcast {
             delivered: 0,
             slow_closed: 0,
             stalling: Stalling::Before,
-        }
-    }
-
-    fn send(&mut self, client: u32, due: Moment, cx: &mut Cx<'_>) {
-        let room = self.layout.room(client);
-        let kind = if self.layout.rooms.is_some() { EventKind::Room(room) } else { EventKind::Broadcast };
-        let Some(sender) = self.senders.get_mut(client as usize) else { return };
-        let readers = self.layout.readers(room);
-        cx.commands.push(Command::Emit { client, kind, sequence: sender.sent, due });
-        sender.sent += 1;
-        self.owed += u64::from(readers);
-        if matches!(self.pace, Loop::Closed(_)) {
-            sender.waiting.push_back((readers, due));
         }
     }
 
@@ -147,7 +133,7 @@ impl Broadcast {
         }
         cx.measure.note_received(stamp.moment, cx.now);
         self.delivered += 1;
-        if matches!(self.pace, Loop::Closed(_)) {
+        if self.drive.is_closed() {
             self.complete(stamp, cx);
         }
     }
@@ -188,14 +174,33 @@ impl Broadcast {
     }
 }
 
+impl Driven for Broadcast {
+    fn drive(&mut self) -> &mut Drive {
+        &mut self.drive
+    }
+
+    fn send(&mut self, client: u32, due: Moment, cx: &mut Cx<'_>) {
+        let room = self.layout.room(client);
+        let kind = if self.layout.rooms.is_some() { EventKind::Room(room) } else { EventKind::Broadcast };
+        let Some(sender) = self.senders.get_mut(client as usize) else { return };
+        let readers = self.layout.readers(room);
+        cx.commands.push(Command::Emit { client, kind, sequence: sender.sent, due });
+        sender.sent += 1;
+        self.owed += u64::from(readers);
+        if self.drive.is_closed() {
+            sender.waiting.push_back((readers, due));
+        }
+    }
+}
+
 impl Workload for Broadcast {
     fn handle_incoming(&mut self, client: u32, incoming: &Incoming<'_>, cx: &mut Cx<'_>) {
         match *incoming {
-            Incoming::Connected if self.layout.rooms.is_some() => {
+            Incoming::Connected { .. } if self.layout.rooms.is_some() => {
                 let kind = EventKind::Join(self.layout.room(client));
                 cx.commands.push(Command::Emit { client, kind, sequence: 0, due: cx.now });
             }
-            Incoming::Connected => {}
+            Incoming::Connected { .. } | Incoming::Event(_) => {}
             Incoming::Ack(..) => self.joined += 1,
             Incoming::Message(payload) => match cx.payloads.decode(payload) {
                 Ok(stamp) => self.receive(client, stamp, cx),
@@ -206,29 +211,15 @@ impl Workload for Broadcast {
     }
 
     fn handle_start(&mut self, cx: &mut Cx<'_>) {
-        match self.pace {
-            Loop::Open(rate) => self.pacer = Some(Pacer::new(rate, cx.now, cx.measure.until)),
-            Loop::Closed(in_flight) => {
-                for _ in 0..in_flight {
-                    for client in 0..self.layout.senders() {
-                        self.send(client, cx.now, cx);
-                    }
-                }
-            }
-        }
+        self.begin(cx);
     }
 
     fn handle_tick(&mut self, cx: &mut Cx<'_>) -> Moment {
         let stall_due = self.stall(cx);
-        let Some(mut pacer) = self.pacer.take() else { return stall_due };
-        for _ in 0..SENDS_PER_TURN_MAX {
-            let Some((number, due)) = pacer.take(cx.now) else { break };
-            self.send((number % self.senders.len() as u64) as u32, due, cx);
-        }
-        self.pacer.insert(pacer).next_due().min(stall_due)
+        self.send_due(cx).min(stall_due)
     }
 
-    fn handle_fault(&mut self, client: u32, _cx: &mut Cx<'_>) -> Verdict {
+    fn handle_fault(&mut self, client: u32, _fault: &Fault, _cx: &mut Cx<'_>) -> Verdict {
         if self.stalling == Stalling::Before || !self.layout.is_slow(client) {
             return Verdict::Fatal;
         }
@@ -268,6 +259,7 @@ impl Workload for Broadcast {
             slow_clients: self.layout.slow,
             slow_closed: self.slow_closed,
             slow_missing,
+            special: Special::None,
         }
     }
 }
@@ -288,7 +280,7 @@ mod tests {
 
     impl World {
         fn new(layout: Layout, pace: Loop) -> Self {
-            let broadcast = Broadcast::new(layout, pace);
+            let broadcast = Broadcast::new(layout, pace, Duration::ZERO);
             let (measure, commands) = (Measure::new(), Vec::new());
             Self { broadcast, payloads: Payloads::new(1, 64, false), measure, commands, now: Moment(1) }
         }
@@ -322,7 +314,9 @@ mod tests {
     #[test]
     fn a_room_hears_its_members_only() {
         let mut world = World::new(Layout::of_rooms(5, 2), Loop::Closed(1));
-        let joins = world.call(|broadcast, cx| broadcast.handle_incoming(4, &Incoming::Connected, cx));
+        let joins = world.call(|broadcast, cx| {
+            broadcast.handle_incoming(4, &Incoming::Connected { is_recovered: false }, cx)
+        });
         assert!(matches!(joins[..], [Command::Emit { kind: EventKind::Join(1), .. }]));
         world.call(|broadcast, cx| broadcast.handle_start(cx));
         // Five clients in three rooms: 0 and 3, 1 and 4, and 2 alone.
@@ -340,7 +334,7 @@ mod tests {
     fn the_slow_share_stops_at_the_window_and_resumes_after_its_stall() {
         let layout = Layout { clients: 4, rooms: None, slow: 2, stall: Some(Duration::from_secs(1)) };
         let mut world = World::new(layout, Loop::Closed(1));
-        world.measure.begin(Moment(100), Duration::from_secs(9));
+        world.measure.begin(Moment(100), Duration::from_secs(9), &[]);
         let muted = |commands: &[Command]| {
             commands.iter().filter(|c| matches!(c, Command::Mute { is_muted: true, .. })).count()
         };

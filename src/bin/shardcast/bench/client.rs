@@ -9,13 +9,16 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use std::time::Duration;
+
 use super::clock::Moment;
 use super::error::{Fault, quote};
 use super::http;
 use super::limits::MESSAGE_BYTES_MAX;
-use super::options::Transport;
-use super::packet::{self, Codec, EventKind, Packet};
-use super::polling::{Polling, SEPARATOR};
+use super::msgpack;
+use super::options::{Parser, Revision, Transport};
+use super::packet::{self, Claim, Codec, EventKind, Packet};
+use super::polling::{self, Polling, SEPARATOR};
 use super::target::Target;
 use super::websocket::{self, Frame, Mask, Opcode};
 use super::wire::{Net, Token, Wire, WireKind};
@@ -32,6 +35,14 @@ pub(super) struct Io {
     pub(super) mask: Mask,
     /// How sessions are opened.
     pub(super) transport: Transport,
+    /// The form of Socket.IO's packets.
+    pub(super) parser: Parser,
+    /// The revision of Engine.IO.
+    pub(super) revision: Revision,
+    /// Clients come back as who they were.
+    pub(super) recovers: bool,
+    /// How often the server wants clients of revision 3 to ping; none before the first handshake, and in revision 4.
+    pub(super) ping_interval: Option<Duration>,
     /// Where a packet is put together before its frame, whose header needs the length.
     pub(super) scratch: Vec<u8>,
 }
@@ -40,11 +51,16 @@ pub(super) struct Io {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Incoming<'a> {
     /// The session is open, upgraded if that was asked for.
-    Connected,
+    Connected {
+        /// The server knows it as the one that it was before.
+        is_recovered: bool,
+    },
     /// An acknowledgement and its argument.
     Ack(u64, &'a [u8]),
     /// The event `msg` and its argument.
     Message(&'a [u8]),
+    /// Another event: the whole array.
+    Event(&'a [u8]),
 }
 
 /// Who hears of it.
@@ -74,10 +90,14 @@ pub(super) struct Client {
     is_switched: bool,
     /// Boxed: at a million WebSocket clients, every word here counts.
     polling: Option<Box<Polling>>,
-    /// The acknowledgement whose attachment comes next.
+    /// How many attachments still come, and of which acknowledgement: of an event they are passed over.
+    attachments: u32,
     attachment_of: Option<u64>,
     /// A fragmented message so far (RFC 6455 §5.4).
     fragments: Option<Box<(Opcode, Vec<u8>)>>,
+    /// Who it was, for `--recover`.
+    claim: Option<Box<Claim>>,
+    is_recovered: bool,
     /// When the session was meant to be begun.
     pub(super) begun: Moment,
 }
@@ -91,19 +111,24 @@ impl Client {
             websocket: None,
             is_switched: false,
             polling: None,
+            attachments: 0,
             attachment_of: None,
             fragments: None,
+            claim: None,
+            is_recovered: false,
             begun: Moment::default(),
         }
     }
 
     /// Begins a session that was due at `begun`.
     pub(super) fn open(&mut self, io: &mut Io, begun: Moment) -> Result<(), Fault> {
-        *self = Self { stage: Stage::Opening, begun, ..Self::new(self.id) };
+        *self = Self { stage: Stage::Opening, begun, ..self.anew() };
         if io.transport == Transport::Websocket {
             self.open_websocket(io, None)?;
         } else {
-            self.polling.insert(Box::new(Polling::new(self.id))).poll(&mut io.net, &io.target)?;
+            self.polling
+                .insert(Box::new(Polling::new(self.id, io.revision)))
+                .poll(&mut io.net, &io.target)?;
         }
         self.flush(io)
     }
@@ -116,7 +141,23 @@ impl Client {
             // When even this fails, the heartbeat has to do.
             let _ = polling.say_goodbye(&mut io.net, &io.target);
         }
-        *self = Self::new(self.id);
+        *self = self.anew();
+    }
+
+    /// The place without its session: all that is left is who it was.
+    fn anew(&mut self) -> Self {
+        Self { claim: self.claim.take(), ..Self::new(self.id) }
+    }
+
+    /// Drops the session's connections without a word, as a network does that fails.
+    pub(super) fn lose(&mut self) {
+        *self = self.anew();
+    }
+
+    /// Sends the ping of revision 3.
+    pub(super) fn ping(&mut self, io: &mut Io, now: Moment) -> Result<(), Fault> {
+        self.send_text(io, b"2");
+        self.finish_turn(io, now)
     }
 
     /// True when events can be emitted.
@@ -153,11 +194,8 @@ impl Client {
         let mut text = std::mem::take(&mut io.scratch);
         text.clear();
         io.codec.encode_event(&mut text, kind, ack, payload);
-        self.send_text(io, &text);
+        self.send_packet(io, &text, Some(payload).filter(|_| kind == EventKind::Bin));
         io.scratch = text;
-        if kind == EventKind::Bin {
-            self.send_binary(io, payload);
-        }
     }
 
     /// Sends what is queued.
@@ -232,7 +270,7 @@ impl Client {
                 self.receive_packet(io, payload, sink)?;
             }
             Frame { opcode: Opcode::Binary, is_final: true, payload } if self.fragments.is_none() => {
-                self.receive_attachment(payload, sink)?;
+                self.receive_binary(io, payload, sink)?;
             }
             Frame { opcode: Opcode::Close, payload, .. } => {
                 return Err(Fault::Closed(websocket::close_code(payload)));
@@ -257,7 +295,7 @@ impl Client {
         match (frame.is_final, fragments.0) {
             (false, _) => self.fragments = Some(fragments),
             (true, Opcode::Text) => self.receive_packet(io, &fragments.1, sink)?,
-            (true, _) => self.receive_attachment(&fragments.1, sink)?,
+            (true, _) => self.receive_binary(io, &fragments.1, sink)?,
         }
         Ok(())
     }
@@ -266,17 +304,20 @@ impl Client {
         let Some((response, len)) = http::decode_response(bytes)? else { return Ok(None) };
         let Some(polling) = &mut self.polling else { return Ok(None) };
         if response.status != 200 || !polling.is_polling {
-            return Err(Fault::Status(response.status, quote(&response.body)));
+            return Err(Fault::Status(response.status, quote(&response.body), response.hint.clone()));
         }
         polling.is_polling = false;
         if response.is_last {
             polling.get = None;
         }
-        for packet in response.body.split(|&byte| byte == SEPARATOR) {
-            match packet.strip_prefix(b"b") {
+        let revision = io.revision;
+        for packet in polling::packets(&response.body, revision) {
+            let packet = packet?;
+            let prefix: &[u8] = if revision == Revision::Three { b"b4" } else { b"b" };
+            match packet.strip_prefix(prefix) {
                 Some(text) => {
                     let bytes = BASE64.decode(text).map_err(|_| Fault::Packet(quote(packet)))?;
-                    self.receive_attachment(&bytes, sink)?;
+                    self.receive_binary(io, &bytes, sink)?;
                 }
                 None => self.receive_packet(io, packet, sink)?,
             }
@@ -293,7 +334,7 @@ impl Client {
         let Some((response, len)) = http::decode_response(bytes)? else { return Ok(None) };
         let Some(polling) = &mut self.polling else { return Ok(None) };
         if response.status != 200 || !polling.is_posting {
-            return Err(Fault::Status(response.status, quote(&response.body)));
+            return Err(Fault::Status(response.status, quote(&response.body), response.hint.clone()));
         }
         polling.is_posting = false;
         if response.is_last {
@@ -307,29 +348,64 @@ impl Client {
 
     fn receive_packet(&mut self, io: &mut Io, text: &[u8], sink: Sink<'_>) -> Result<(), Fault> {
         match io.codec.decode(text)? {
+            Packet::Message(payload) if io.recovers => {
+                let (payload, offset) = packet::split_offset(payload);
+                if let (Some(offset), Some(claim)) = (offset, &mut self.claim) {
+                    claim.offset = String::from_utf8_lossy(offset).into_owned();
+                }
+                sink(Incoming::Message(payload));
+            }
             Packet::Message(payload) => sink(Incoming::Message(payload)),
             Packet::Ack(id, payload) => sink(Incoming::Ack(id, payload)),
-            Packet::BinaryAck(id) => self.attachment_of = Some(id),
+            Packet::Event(array) => sink(Incoming::Event(array)),
+            Packet::Binary(count, id) => {
+                (self.attachments, self.attachment_of) = (count, id);
+                if count == 0 {
+                    id.into_iter().for_each(|id| sink(Incoming::Ack(id, b"")));
+                }
+            }
             Packet::Ping => self.send_text(io, b"3"),
             Packet::Noop | Packet::Other => {}
             Packet::Open(json) if self.stage == Stage::Opening => self.handle_open(io, json)?,
-            Packet::Connected if self.stage == Stage::Connecting => self.handle_connected(io, sink)?,
+            Packet::Connected(json) if self.stage == Stage::Connecting => {
+                if io.recovers {
+                    self.learn_claim(json);
+                }
+                self.handle_connected(io, sink)?;
+            }
             Packet::ProbePong if self.stage == Stage::Probing => {
                 self.stage = Stage::Draining;
                 self.finish_upgrade(io, sink);
             }
             Packet::Refused(reason) => return Err(Fault::Refused(quote(reason))),
             Packet::Close | Packet::Disconnected => return Err(Fault::Disconnected),
-            Packet::Open(_) | Packet::Connected | Packet::ProbePong => {
+            Packet::Open(_) | Packet::Connected(_) | Packet::ProbePong => {
                 return Err(Fault::Packet(quote(text)));
             }
         }
         Ok(())
     }
 
+    /// Bytes: an attachment, or a packet of the other parser.
+    fn receive_binary(&mut self, io: &mut Io, bytes: &[u8], sink: Sink<'_>) -> Result<(), Fault> {
+        if io.parser == Parser::Json {
+            return self.receive_attachment(bytes, sink);
+        }
+        let Some(packet) = msgpack::decode(bytes) else { return Err(Fault::Packet(quote(bytes))) };
+        self.receive_packet(io, &packet.text, sink)?;
+        packet.attachments.iter().try_for_each(|bytes| self.receive_attachment(bytes, sink))
+    }
+
     fn receive_attachment(&mut self, bytes: &[u8], sink: Sink<'_>) -> Result<(), Fault> {
-        let id = self.attachment_of.take();
-        sink(Incoming::Ack(id.ok_or_else(|| Fault::Packet("an attachment of nothing".to_owned()))?, bytes));
+        let Some(left) = self.attachments.checked_sub(1) else {
+            return Err(Fault::Packet("an attachment of nothing".to_owned()));
+        };
+        self.attachments = left;
+        if left == 0
+            && let Some(id) = self.attachment_of.take()
+        {
+            sink(Incoming::Ack(id, bytes));
+        }
         Ok(())
     }
 
@@ -339,11 +415,25 @@ impl Client {
             polling.sid = open.sid;
             polling.payload_bytes_max = open.payload_bytes_max;
         }
+        if io.revision == Revision::Three && open.ping_interval > 0 {
+            io.ping_interval = Some(Duration::from_millis(u64::from(open.ping_interval)));
+        }
         self.stage = Stage::Connecting;
         let mut text = Vec::new();
-        io.codec.encode_connect(&mut text);
-        self.send_text(io, &text);
+        io.codec.encode_connect(&mut text, self.id, self.claim.as_deref());
+        if !text.is_empty() {
+            self.send_packet(io, &text, None);
+        }
         Ok(())
+    }
+
+    /// What the server says of who this is: the same as before, or somebody new.
+    fn learn_claim(&mut self, json: &[u8]) {
+        let pid = packet::decode_pid(json).unwrap_or_default();
+        self.is_recovered = self.claim.as_ref().is_some_and(|claim| !pid.is_empty() && claim.pid == pid);
+        if !self.is_recovered {
+            self.claim = Some(Box::new(Claim { pid, offset: String::new() }));
+        }
     }
 
     fn handle_connected(&mut self, io: &mut Io, sink: Sink<'_>) -> Result<(), Fault> {
@@ -353,7 +443,7 @@ impl Client {
             return self.open_websocket(io, Some(&sid));
         }
         self.stage = Stage::Open;
-        sink(Incoming::Connected);
+        sink(Incoming::Connected { is_recovered: self.is_recovered });
         Ok(())
     }
 
@@ -368,13 +458,26 @@ impl Client {
             self.frame(io, Opcode::Text, packet);
         }
         self.stage = Stage::Open;
-        sink(Incoming::Connected);
+        sink(Incoming::Connected { is_recovered: self.is_recovered });
     }
 
     fn open_websocket(&mut self, io: &mut Io, sid: Option<&str>) -> Result<(), Fault> {
         let wire = Wire::open(&mut io.net, Token { client: self.id, kind: WireKind::WebSocket })?;
-        io.target.encode_websocket(self.websocket.insert(wire).out(), sid);
+        io.target.encode_websocket(self.websocket.insert(wire).out(), self.id, sid);
         Ok(())
+    }
+
+    /// A Socket.IO packet, in the form of its parser.
+    fn send_packet(&mut self, io: &mut Io, text: &[u8], attachment: Option<&[u8]>) {
+        if io.parser == Parser::Msgpack {
+            let mut bytes = Vec::new();
+            msgpack::encode(&mut bytes, text, attachment);
+            return self.send_binary(io, &bytes);
+        }
+        self.send_text(io, text);
+        if let Some(bytes) = attachment {
+            self.send_binary(io, bytes);
+        }
     }
 
     fn send_text(&mut self, io: &mut Io, text: &[u8]) {

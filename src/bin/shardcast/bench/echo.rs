@@ -2,18 +2,17 @@
 
 use super::client::Incoming;
 use super::clock::Moment;
+use super::error::Fault;
 use super::ledger::{Ledger, Slot};
-use super::limits::SENDS_PER_TURN_MAX;
-use super::options::Loop;
 use super::packet::EventKind;
 use super::payload::PayloadError;
-use super::workload::{Command, Cx, Outcome, Pacer, Verdict, Workload};
+use super::schedule::Drive;
+use super::workload::{Command, Cx, Driven, Outcome, Verdict, Workload};
 
 /// Round trips of one kind of event.
 pub(super) struct Echo {
     kind: EventKind,
-    pace: Loop,
-    pacer: Option<Pacer>,
+    drive: Drive,
     /// The next sequence number of each client.
     sent: Vec<u64>,
     ledger: Ledger,
@@ -22,9 +21,15 @@ pub(super) struct Echo {
 
 impl Echo {
     /// For so many clients.
-    pub(super) fn new(kind: EventKind, clients: u32, pace: Loop) -> Self {
+    pub(super) fn new(kind: EventKind, clients: u32, drive: Drive) -> Self {
         let sent = vec![0; clients as usize];
-        Self { kind, pace, pacer: None, sent, ledger: Ledger::new(clients, 1), outstanding: 0 }
+        Self { kind, drive, sent, ledger: Ledger::new(clients, 1), outstanding: 0 }
+    }
+}
+
+impl Driven for Echo {
+    fn drive(&mut self) -> &mut Drive {
+        &mut self.drive
     }
 
     fn send(&mut self, client: u32, due: Moment, cx: &mut Cx<'_>) {
@@ -60,35 +65,21 @@ impl Workload for Echo {
         }
         if is_first {
             self.outstanding = self.outstanding.saturating_sub(1);
-            if cx.is_sending && matches!(self.pace, Loop::Closed(_)) {
+            if cx.is_sending && self.drive.is_closed() {
                 self.send(client, cx.now, cx);
             }
         }
     }
 
     fn handle_start(&mut self, cx: &mut Cx<'_>) {
-        match self.pace {
-            Loop::Open(rate) => self.pacer = Some(Pacer::new(rate, cx.now, cx.measure.until)),
-            Loop::Closed(in_flight) => {
-                for _ in 0..in_flight {
-                    for client in 0..self.clients_held() {
-                        self.send(client, cx.now, cx);
-                    }
-                }
-            }
-        }
+        self.begin(cx);
     }
 
     fn handle_tick(&mut self, cx: &mut Cx<'_>) -> Moment {
-        let Some(mut pacer) = self.pacer.take() else { return Moment::NEVER };
-        for _ in 0..SENDS_PER_TURN_MAX {
-            let Some((number, due)) = pacer.take(cx.now) else { break };
-            self.send((number % self.sent.len() as u64) as u32, due, cx);
-        }
-        self.pacer.insert(pacer).next_due()
+        self.send_due(cx)
     }
 
-    fn handle_fault(&mut self, _client: u32, _cx: &mut Cx<'_>) -> Verdict {
+    fn handle_fault(&mut self, _client: u32, _fault: &Fault, _cx: &mut Cx<'_>) -> Verdict {
         Verdict::Fatal
     }
 
@@ -110,8 +101,11 @@ impl Workload for Echo {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::bench::measure::Measure;
+    use crate::bench::options::Loop;
     use crate::bench::payload::Payloads;
 
     /// One client that sends three; what its ledger says of these acknowledgements: number, and whose
@@ -122,7 +116,7 @@ mod tests {
         let (now, is_sending) = (Moment(9), false);
         let mut cx =
             Cx { now, is_sending, payloads: &payloads, measure: &mut measure, commands: &mut commands };
-        let mut echo = Echo::new(EventKind::Echo, 1, Loop::Closed(3));
+        let mut echo = Echo::new(EventKind::Echo, 1, Drive::new(Loop::Closed(3), Duration::ZERO, 1));
         echo.handle_start(&mut cx);
         assert_eq!((cx.commands.len(), echo.outstanding()), (3, 3));
         for &(id, sequence) in acks {

@@ -14,14 +14,19 @@ use rustix::event::epoll;
 use super::client::{Client, Io};
 use super::clock::{Clock, Moment};
 use super::error::{BenchError, Fault};
-use super::limits::{EVENTS_PER_TURN_MAX, READ_BUFFER_BYTES, SURVEY_INTERVAL};
-use super::measure::Measure;
+use super::interrupt::Interrupt;
+use super::limits::{EVENTS_PER_TURN_MAX, INTERRUPTED_DRAIN, READ_BUFFER_BYTES, SURVEY_INTERVAL};
+use super::measure::{Measure, Quantiles};
 use super::options::Options;
+use super::packet::EventKind;
 use super::payload::Payloads;
 use super::process::{Process, Usage, own_cpu};
 use super::progress::Progress;
+use super::report;
+use super::schedule::{Pacer, Schedule};
+use super::template::Template;
 use super::wire::Token;
-use super::workload::{Command, Cx, Outcome, Pacer, Verdict, Workload};
+use super::workload::{Command, Cx, Outcome, Verdict, Workload};
 
 /// A run under way.
 pub(super) struct Generator {
@@ -31,11 +36,15 @@ pub(super) struct Generator {
     clients: Vec<Client>,
     workload: Box<dyn Workload>,
     payloads: Payloads,
+    event: Option<Template>,
     measure: Measure,
     commands: Vec<Command>,
     is_sending: bool,
+    interrupt: Interrupt,
     /// Sessions by the time they were begun, for their time-out: the place, what it was due, when it began.
     begun: VecDeque<(u32, Moment, Moment)>,
+    /// When clients of revision 3 ping next, and which session of theirs it is for, by when it was begun.
+    pings: VecDeque<(Moment, u32, Moment)>,
     opening: u32,
     open: u32,
     broken: u64,
@@ -49,6 +58,14 @@ pub(super) struct Generator {
     survey_due: Moment,
     buffer: Vec<u8>,
     payload: Vec<u8>,
+}
+
+/// What messages carry.
+pub(super) struct Content {
+    /// Payloads that can be checked.
+    pub(super) payloads: Payloads,
+    /// The array of `--event`.
+    pub(super) event: Option<Template>,
 }
 
 /// Looks at the server and at the generator, at the edges of the run's phases.
@@ -70,6 +87,10 @@ pub(super) struct Samples {
     pub(super) window: Duration,
     /// How long it took to open all sessions.
     pub(super) connecting: Duration,
+    /// How many these were.
+    pub(super) opened: u64,
+    /// How long each took.
+    pub(super) connect_us: Option<Quantiles>,
 }
 
 /// A run that is over.
@@ -80,22 +101,34 @@ pub(super) struct Run {
     pub(super) outcome: Outcome,
     /// CPU and memory.
     pub(super) samples: Samples,
-    /// The window was not cut short.
+    /// Seconds since 1970 at its beginning.
+    pub(super) started_unix_seconds: u64,
+    /// The run was not given up.
     pub(super) is_whole: bool,
+    /// Somebody ended it before its time.
+    pub(super) is_interrupted: bool,
     /// Sessions that were open when traffic began.
     pub(super) open: u32,
 }
 
 impl Generator {
     /// A run that has not begun.
-    pub(super) fn new(options: Options, io: Io, workload: Box<dyn Workload>, payloads: Payloads) -> Self {
+    pub(super) fn new(
+        options: Options,
+        io: Io,
+        workload: Box<dyn Workload>,
+        content: Content,
+        interrupt: Interrupt,
+    ) -> Self {
         Self {
             clock: Clock::start(),
             clients: (0..options.connections).map(Client::new).collect(),
             measure: Measure::new(),
             commands: Vec::new(),
             is_sending: true,
+            interrupt,
             begun: VecDeque::new(),
+            pings: VecDeque::new(),
             opening: 0,
             open: 0,
             broken: 0,
@@ -110,12 +143,14 @@ impl Generator {
             options,
             io,
             workload,
-            payloads,
+            payloads: content.payloads,
+            event: content.event,
         }
     }
 
     /// Runs it to its end.
     pub(super) fn run(mut self) -> Result<Run, BenchError> {
+        let started_unix_seconds = report::unix_seconds();
         self.samples.before = self.look();
         if self.process.is_some() && self.samples.before.is_none() {
             return Err(BenchError::Usage("--pid: there is no such process".to_owned()));
@@ -126,24 +161,30 @@ impl Generator {
             client.close(&mut self.io);
         }
         result.map_err(|error| BenchError::Io("epoll", error))?;
-        if self.measure.from == Moment::NEVER {
-            return Err(BenchError::Connect(self.first_fault.unwrap_or_default()));
+        let is_interrupted = self.interrupt.is_asked();
+        if self.measure.from == Moment::NEVER && !is_interrupted {
+            return Err(BenchError::Connect(self.options.url, self.first_fault.unwrap_or_default()));
         }
-        let mut outcome = self.workload.finish(!self.is_failed);
+        // What was still on its way when the run was cut short is not lost.
+        let is_settled =
+            !is_interrupted || (self.measure.from != Moment::NEVER && self.workload.outstanding() == 0);
+        let mut outcome = self.workload.finish(!self.is_failed && is_settled);
         outcome.findings.broken = self.broken;
         // The broken session explains the messages that are lost with it.
         outcome.findings.first = self.first_fault.or(outcome.findings.first);
         let is_whole = !self.is_failed;
-        Ok(Run { measure: self.measure, outcome, is_whole, samples: self.samples, open: self.open })
+        let Self { measure, samples, open, .. } = self;
+        Ok(Run { measure, outcome, samples, started_unix_seconds, is_whole, is_interrupted, open })
     }
 
     fn connect(&mut self) -> io::Result<()> {
         let held = self.workload.clients_held();
         let start = self.clock.now();
-        let mut pacer = self.options.connect_rate.map(|rate| Pacer::new(rate, start, Moment::NEVER));
+        let mut pacer =
+            self.options.connect_rate.map(|rate| Pacer::new(Schedule::constant(rate), start, Moment::NEVER));
         let mut next = 0;
         let mut deadline = Moment::NEVER;
-        while !self.is_failed {
+        while !self.is_failed && !self.interrupt.is_asked() {
             let now = self.clock.now();
             while next < held && self.opening < self.options.connect_window && !self.is_failed {
                 let due = match &mut pacer {
@@ -162,7 +203,10 @@ impl Generator {
                 deadline = deadline.min(now.after(self.options.connect_timeout));
             }
             if now > deadline {
-                self.fail("the server did not acknowledge `join` within --connect-timeout".to_owned());
+                let event = self.workload.prepared_by();
+                self.fail(format!(
+                    "the server did not acknowledge `{event}` within --connect-timeout: does it have this event, and this --hz?"
+                ));
             }
             let may_open = next < held && self.opening < self.options.connect_window;
             let due = pacer.as_ref().filter(|_| may_open).map_or(Moment::NEVER, Pacer::next_due);
@@ -170,17 +214,20 @@ impl Generator {
             self.progress.show_sessions(self.open, held);
         }
         self.samples.connecting = self.clock.now().since(start);
+        self.samples.opened = self.measure.connect.len();
+        self.samples.connect_us = Quantiles::of(&self.measure.connect);
         self.samples.connected = self.look();
         Ok(())
     }
 
     fn transmit(&mut self) -> io::Result<()> {
-        if self.is_failed {
+        if self.is_failed || self.interrupt.is_asked() {
             return Ok(());
         }
         let start = self.clock.now();
-        let from = start.after(self.options.warmup);
-        self.measure.begin(from, self.options.duration);
+        let from = start.after(self.options.warmup());
+        let stages: Vec<Duration> = self.options.stages.iter().map(|stage| stage.0).collect();
+        self.measure.begin(from, self.options.window(), &stages);
         self.call(start, |workload, cx| workload.handle_start(cx));
         let mut edge = from;
         let mut own_before = own_cpu();
@@ -196,9 +243,16 @@ impl Generator {
             if now >= self.measure.until {
                 break;
             }
+            if self.interrupt.is_asked() || self.workload.is_over() {
+                // A window that had not begun is of no length.
+                self.measure.from = self.measure.from.min(now);
+                self.measure.end_early(now);
+                break;
+            }
             let due = self.tick(now);
             self.turn(due.min(edge))?;
         }
+        self.measure.end_early(self.clock.now());
         self.samples.until = self.look();
         self.samples.own_cpu = own_cpu().saturating_sub(own_before);
         self.samples.window = self.clock.now().since(opened_at);
@@ -207,8 +261,9 @@ impl Generator {
 
     fn drain(&mut self) -> io::Result<()> {
         self.is_sending = false;
-        let deadline = self.clock.now().after(self.options.drain);
-        while !self.is_failed {
+        let patience = if self.interrupt.is_asked() { INTERRUPTED_DRAIN } else { self.options.drain };
+        let deadline = self.clock.now().after(patience.min(self.options.drain));
+        while !self.is_failed && self.measure.from != Moment::NEVER {
             let now = self.clock.now();
             let due = self.tick(now);
             if now > deadline || (self.workload.outstanding() == 0 && due == Moment::NEVER) {
@@ -292,6 +347,9 @@ impl Generator {
         }
         if !was_open && client.is_open() {
             measure.note_connected(client.begun, now);
+            if let Some(interval) = io.ping_interval {
+                self.pings.push_back((now.after(interval), token.client, client.begun));
+            }
             self.open += 1;
             self.opening -= 1;
         }
@@ -330,7 +388,11 @@ impl Generator {
             Command::Emit { kind, sequence, due, client: id } => {
                 if client.is_open() {
                     self.payload.clear();
-                    self.payloads.encode(&mut self.payload, id, sequence, due);
+                    match self.event.as_ref().filter(|_| matches!(kind, EventKind::Own | EventKind::Unasked))
+                    {
+                        Some(event) => event.render(&mut self.payload, id, sequence),
+                        None => self.payloads.encode(&mut self.payload, id, sequence, due),
+                    }
                     client.emit(&mut self.io, kind, sequence, &self.payload);
                     self.measure.note_sent(due, now);
                 }
@@ -343,6 +405,10 @@ impl Generator {
             Command::Close { .. } => {
                 self.open -= u32::from(client.is_open());
                 client.close(&mut self.io);
+            }
+            Command::Lose { .. } => {
+                self.open -= u32::from(client.is_open());
+                client.lose();
             }
             Command::Mute { is_muted, .. } => client.mute(&self.io, is_muted)?,
         }
@@ -361,9 +427,10 @@ impl Generator {
         }
         client.close(&mut self.io);
         let now = self.clock.now();
+        self.measure.note_broken(now);
         let Self { workload, payloads, measure, commands, is_sending, .. } = self;
         let mut cx = Cx { now, is_sending: *is_sending, payloads, measure, commands };
-        match workload.handle_fault(id, &mut cx) {
+        match workload.handle_fault(id, fault, &mut cx) {
             Verdict::Fatal => self.fail(format!("client {id}: {fault}")),
             Verdict::Counted => {
                 self.broken += 1;
@@ -393,19 +460,37 @@ impl Generator {
             }
         }
         self.execute(now);
+        self.ping(now);
         self.look();
         if self.measure.from == Moment::NEVER {
             return;
         }
         let (phase, start, whole) = match now {
             _ if !self.is_sending => ("drain", self.measure.until, self.options.drain),
-            now if now < self.measure.from => ("warm up", Moment::default(), self.options.warmup),
-            _ => ("measure", self.measure.from, self.options.duration),
+            now if now < self.measure.from => ("warm up", Moment::default(), self.options.warmup()),
+            _ => ("measure", self.measure.from, self.options.window()),
         };
         let elapsed = now.since(start).min(whole);
         let count = (self.measure.received + self.measure.sessions) as f64;
         let rate = count / now.since(self.measure.from).as_secs_f64().max(1e-3);
         self.progress.show_traffic(phase, elapsed, whole, rate);
+    }
+
+    /// Sends the pings of revision 3 that are due. All have one interval, so they are in order.
+    fn ping(&mut self, now: Moment) {
+        let Some(interval) = self.io.ping_interval else { return };
+        while let Some(&(_, id, begun)) = self.pings.front().filter(|ping| ping.0 <= now) {
+            self.pings.pop_front();
+            let Some(client) = self.clients.get_mut(id as usize) else { continue };
+            if !client.is_open() || client.begun != begun {
+                continue;
+            }
+            self.pings.push_back((now.after(interval), id, begun));
+            if let Err(fault) = client.ping(&mut self.io, now) {
+                self.handle_fault(id, &fault);
+                self.execute(now);
+            }
+        }
     }
 
     fn look(&mut self) -> Option<Usage> {
@@ -420,6 +505,7 @@ fn client_of(command: Command) -> u32 {
         Command::Emit { client, .. }
         | Command::Open { client, .. }
         | Command::Close { client }
+        | Command::Lose { client }
         | Command::Mute { client, .. } => client,
     }
 }

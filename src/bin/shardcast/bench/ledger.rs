@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 /// What the server did wrong, counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Findings {
     /// Messages that were right.
     pub(super) checked: u64,
@@ -55,13 +55,47 @@ const SKIPPED_KEPT_MAX: usize = 4096;
 impl Findings {
     /// True when nothing was wrong.
     pub(super) fn is_clean(&self) -> bool {
-        self.lost + self.duplicated + self.reordered + self.altered + self.unexpected + self.broken == 0
+        self.errors() == 0
     }
 
     /// Counts a message with other bytes.
     pub(super) fn note_altered(&mut self, receiver: u32) {
         self.altered += 1;
         self.note(|| format!("client {receiver} received a message with altered bytes"));
+    }
+
+    /// Counts an acknowledgement that came again.
+    pub(super) fn note_duplicated(&mut self, receiver: u32, id: u64) {
+        self.duplicated += 1;
+        self.note(|| format!("client {receiver} received the acknowledgement of its message {id} twice"));
+    }
+
+    /// Counts a message that came again.
+    pub(super) fn note_again(&mut self, receiver: u32, number: u64) {
+        self.duplicated += 1;
+        self.note(|| format!("client {receiver} received message {number} twice"));
+    }
+
+    /// Counts a message that came after a later one.
+    pub(super) fn note_reordered(&mut self, receiver: u32, number: u64) {
+        self.reordered += 1;
+        self.note(|| format!("client {receiver} received message {number} after a later one"));
+    }
+
+    /// Keeps in words what is no fault, to be told if nothing worse comes first.
+    pub(super) fn remember(&mut self, text: impl FnOnce() -> String) {
+        self.note(text);
+    }
+
+    /// Counts messages that did not come.
+    pub(super) fn note_lost(&mut self, count: u64, text: impl FnOnce() -> String) {
+        self.lost += count;
+        self.note(text);
+    }
+
+    /// Everything that was wrong, summed.
+    pub(super) fn errors(&self) -> u64 {
+        self.lost + self.duplicated + self.reordered + self.altered + self.unexpected + self.broken
     }
 
     /// Counts a message that nobody waits for.

@@ -40,6 +40,12 @@ pub(super) const LATENCY_MAX: Duration = Duration::from_secs(600);
 pub(super) const KEPT_BUFFER_BYTES: usize = 16 * 1024;
 /// What is quoted of a response or a refusal in a fault.
 pub(super) const QUOTE_BYTES_MAX: usize = 200;
+/// Stages of one run: each has a histogram of its own.
+pub(super) const STAGES_MAX: usize = 64;
+/// Viewers times keys of a dashboard: 8 bytes each.
+pub(super) const VIEWED_MAX: u64 = 50_000_000;
+/// How long a run that Ctrl-C ended waits for its last messages.
+pub(super) const INTERRUPTED_DRAIN: Duration = Duration::from_secs(1);
 
 // The largest message must be readable, or a legal `--payload` could never come back.
 const _: () = assert!(PAYLOAD_BYTES_MAX < MESSAGE_BYTES_MAX);

@@ -4,25 +4,35 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::error::BenchError;
-use super::limits::PAYLOAD_BYTES_MAX;
-use super::payload::STAMP_BYTES;
+use super::schedule::Schedule;
+use super::threshold::Threshold;
 
 /// Load a Socket.IO server, check every message and report latencies.
 ///
-/// The server must implement, in the namespace: `echo` (acknowledges its argument), `bin` (acknowledges its
-/// attachment as one), `broadcast` (emits `msg` with the argument to all), `join` (joins the room,
-/// acknowledges) and `room` (emits `msg` with the second argument to the room). Senders hear themselves.
+/// For a first try: `shardcast bench-server` in one terminal, `shardcast bench echo` in another. It has the events of all scenarios.
 ///
-/// Exit code 0: every message arrived once, in order and whole. 1: not so. 2: the run could not be made.
+/// A server of your own needs, in the namespace: `echo` (acknowledges its argument), `bin` (acknowledges its attachment as one),
+/// `broadcast` (emits `msg` with the argument to all), `join` (joins the room, acknowledges) and `room` (emits `msg` with the second
+/// argument to the room); `connect`, `idle` and `storm` need nothing; docs/benchmarking.md has those of `dashboard` and `ticks`. With
+/// `--event`, `echo` sends an event of your own.
+///
+/// Exit code 0: every message arrived once, in order and whole, and no --fail-if is true. 1: a message was lost, doubled, reordered or
+/// altered, or a session broke. 2: the run could not be made. 3: a --fail-if is true. 130: Ctrl-C; the first shows what was measured so
+/// far, a second ends at once.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// What the clients do
-    #[arg(value_enum)]
-    pub(super) scenario: Scenario,
+    #[arg(value_enum, required_unless_present = "compare")]
+    pub(super) scenario: Option<Scenario>,
     /// The server
     #[arg(default_value = "http://127.0.0.1:5000")]
     pub(super) url: String,
+    /// https and wss: believe the certificates that this authority has signed (a PEM file), in place of the system's
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub(super) ca: Option<PathBuf>,
+    /// https and wss: believe every certificate
+    #[arg(long)]
+    pub(super) insecure: bool,
     /// How sessions are opened
     #[arg(long, value_enum, default_value = "websocket")]
     pub(super) transport: Transport,
@@ -46,16 +56,24 @@ pub(crate) struct Options {
     /// Open loop: messages per second by each client [`rooms` without a loop: 20]
     #[arg(long, value_name = "R", conflicts_with = "in_flight")]
     pub(super) rate_per_client: Option<f64>,
-    /// `rooms`: clients in a room
+    /// Part of an open loop's rate, in turn: over this time it climbs or falls evenly to this many a second, from --rate or 0
+    /// (`--stage 10s:1000 --stage 30s:1000 --stage 0s:5000 --stage 5s:5000`). Together they are the measurement
+    #[arg(long = "stage", value_name = "TIME:RATE", value_parser = stage)]
+    #[arg(conflicts_with_all = ["duration", "in_flight", "rate_per_client", "ramp"])]
+    pub(super) stages: Vec<(Duration, f64)>,
+    /// In place of --warmup: in this time the load grows evenly from nothing: the rate of an open loop, or the clients of a closed one
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "warmup")]
+    pub(super) ramp: Option<Duration>,
+    /// `rooms`, `ticks`: clients in a room
     #[arg(short = 'k', long, default_value_t = 10, value_name = "K")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) room_size: u32,
     /// How long to measure
     #[arg(short, long, default_value = "10s", value_parser = duration)]
     pub(super) duration: Duration,
-    /// Traffic before the measurement
-    #[arg(short, long, default_value = "2s", value_parser = duration)]
-    pub(super) warmup: Duration,
+    /// Traffic before the measurement [default: 2s; none with --stage]
+    #[arg(short, long, value_parser = duration)]
+    pub(super) warmup: Option<Duration>,
     /// How long to wait for the last messages before they count as lost
     #[arg(long, default_value = "5s", value_parser = duration)]
     pub(super) drain: Duration,
@@ -74,6 +92,28 @@ pub(crate) struct Options {
     /// `stalled`: after how long these clients resume
     #[arg(long, default_value = "2s", value_parser = duration)]
     pub(super) stall: Duration,
+    /// `dashboard`: keys whose values change, in turn, --rate times a second [default rate: keys x hz]
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(super) keys: u32,
+    /// `dashboard`, `ticks`: how often a second viewers are told of changes, and games tick: 1, 5, 10, 20, 30 or 60 with `bench-server`
+    #[arg(long, default_value_t = 20, value_name = "HZ", value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub(super) hz: u16,
+    /// `storm`: how often all sessions are lost at once; the run ends when they are back, or after --duration
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(super) storms: u32,
+    /// `storm`: the time within which the clients come back first; stock clients spread over 500ms to 1500ms
+    #[arg(long, default_value = "0s", value_name = "TIME", value_parser = duration)]
+    pub(super) spread: Duration,
+    /// `storm`: the rest between two storms
+    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = duration)]
+    pub(super) pause: Duration,
+    /// `storm`: clients come back as who they were, as stock clients do at a server with recovery. Before each storm all receive a
+    /// `broadcast`, and the first that is back sends another one, which each that is recovered must receive once
+    #[arg(long)]
+    pub(super) recover: bool,
+    /// `storm`: who is refused comes back as early as a page's client, which does not see the header `Retry-After`
+    #[arg(long)]
+    pub(super) ignore_retry_after: bool,
     /// Source addresses, used in turn: each has some 28,000 ports (127.0.0.2,127.0.0.3,... need no set-up)
     #[arg(long, value_delimiter = ',', value_name = "ADDRESS")]
     pub(super) source: Vec<IpAddr>,
@@ -83,6 +123,32 @@ pub(crate) struct Options {
     /// The Socket.IO namespace
     #[arg(long, default_value = "/")]
     pub(super) namespace: String,
+    /// A header of every request; may be given more than once. May hold placeholders, as --data
+    #[arg(short = 'H', long, value_name = "NAME: VALUE")]
+    pub(super) header: Vec<String>,
+    /// A part of every request's query, as handlers read it at the handshake; may be given more than once. May hold placeholders, as --data
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(super) query: Vec<String>,
+    /// JSON that each session sends when it connects, as the `auth` of the stock client. May hold placeholders, as --data
+    #[arg(long, value_name = "JSON")]
+    pub(super) auth: Option<String>,
+    /// `echo`: send this event of yours in place of `echo`
+    #[arg(long, value_name = "NAME")]
+    pub(super) event: Option<String>,
+    /// What answers --event: `ack`, an acknowledgement; `event:NAME`, an event to the sender; or `none`, which needs a rate
+    #[arg(long, value_name = "ANSWER", value_parser = answer, default_value = "ack", requires = "event")]
+    pub(super) answer: Answer,
+    /// An argument of --event; may be given more than once. Placeholders: {{client}} the client's number, {{n}} the number of its message,
+    /// {{count}} a number of this message alone, {{random}} or {{random 1 6}} a number, {{text 100}} or {{text 10 2000}} so many letters,
+    /// {{pick red green}} one of these words, {{now}} milliseconds since 1970: '{"room":"r-{{client}}","text":"{{text 10 2000}}"}'
+    #[arg(long, value_name = "JSON", requires = "event", conflicts_with = "payload")]
+    pub(super) data: Vec<String>,
+    /// The form of packets: that of socket.io-parser, or of socket.io-msgpack-parser, which costs the generator more
+    #[arg(long, value_enum, default_value = "json")]
+    pub(super) parser: Parser,
+    /// The revision of Engine.IO: 3 is spoken by clients of Socket.IO 2.x and by servers that allow them
+    #[arg(long, value_enum, default_value = "4")]
+    pub(super) revision: Revision,
     /// WebSocket mask keys. A key of 0 is legal and saves the generator a pass over its payloads; the
     /// server's work is the same unless it looks for 0
     #[arg(long, value_enum, default_value = "zero")]
@@ -96,10 +162,21 @@ pub(crate) struct Options {
     /// Write the result as JSON to this file, or to standard output (`-`) in place of the table
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
+    /// Write the result as a page with plots to this file
+    #[arg(long, value_name = "FILE")]
+    pub(super) html: Option<PathBuf>,
+    /// End with 3 if this is true, as 'p99>5ms', 'rate<1000/s', 'errors>0.1%'; may be given more than once. One about errors takes the
+    /// place of exit code 1 for messages that were wrong
+    #[arg(long = "fail-if", value_name = "CONDITION", value_parser = Threshold::parse)]
+    pub(super) fail_if: Vec<Threshold>,
+    /// Compare with the result of an earlier run (--json), and say which differences are more than noise; two files are compared
+    /// without a run
+    #[arg(long, value_name = "BEFORE.json", num_args = 1..=2)]
+    pub(super) compare: Vec<PathBuf>,
 }
 
 /// What the clients do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Scenario {
     /// Every client sends `echo` and waits for the acknowledgement
@@ -118,10 +195,27 @@ pub(super) enum Scenario {
     Slow,
     /// Fan-out while a share of the clients neither reads nor writes for --stall, then resumes
     Stalled,
+    /// All sessions are lost at once and come back at once
+    Storm,
+    /// One client changes --keys of a board, all see them --hz times a second
+    Dashboard,
+    /// Games in rooms of --room-size, to which the server sends --hz ticks a second
+    Ticks,
+}
+
+/// What answers an event of one's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// An acknowledgement.
+    Ack,
+    /// Nothing.
+    None,
+    /// An event of this name, to the sender.
+    Event(String),
 }
 
 /// How sessions are opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Transport {
     /// A WebSocket from the first byte
@@ -132,8 +226,39 @@ pub(super) enum Transport {
     Upgrade,
 }
 
+/// The revision of Engine.IO.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Revision {
+    /// That of Socket.IO 2.x
+    #[value(name = "3")]
+    Three,
+    /// That of Socket.IO 3 and 4
+    #[value(name = "4")]
+    Four,
+}
+
+impl Revision {
+    /// As it stands in a query.
+    pub(super) fn digit(self) -> u8 {
+        match self {
+            Self::Three => 3,
+            Self::Four => 4,
+        }
+    }
+}
+
+/// The form of packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Parser {
+    /// Text, as all clients do that are told nothing else
+    Json,
+    /// Bytes
+    Msgpack,
+}
+
 /// Where WebSocket mask keys come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum MaskKind {
     /// Always 0
@@ -143,87 +268,33 @@ pub(super) enum MaskKind {
 }
 
 /// When the next message is sent.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Loop {
     /// When one of this many has come back.
     Closed(u32),
-    /// This many times a second, by all clients together.
-    Open(f64),
+    /// So many times a second, by all clients together.
+    Open(Schedule),
 }
 
-/// What `rooms` does when no loop is asked for: a usual game server's tick.
-const ROOM_EVENTS_PER_SECOND: f64 = 20.0;
-
-impl Scenario {
-    /// One publisher, all receive.
-    pub(super) fn is_fanout(self) -> bool {
-        matches!(self, Self::Fanout | Self::Slow | Self::Stalled)
+/// Reads `30s:1000`: a time, and the rate at its end.
+fn stage(text: &str) -> Result<(Duration, f64), String> {
+    let (time, rate) = text.split_once(':').ok_or("write TIME:RATE, as 30s:1000")?;
+    let time = duration(time)?;
+    let rate: f64 =
+        rate.trim_end_matches("/s").parse().map_err(|_| format!("{rate} is no rate; write 30s:1000"))?;
+    if !(0.0..=1e9).contains(&rate) {
+        return Err("the rate must be 0 to 1,000,000,000 per second".to_owned());
     }
-
-    /// A share of the clients misbehaves.
-    pub(super) fn has_slow(self) -> bool {
-        matches!(self, Self::Slow | Self::Stalled)
-    }
+    Ok((time, rate))
 }
 
-impl Options {
-    /// Refuses what makes no sense, before anything is opened.
-    pub(super) fn check(&self) -> Result<(), BenchError> {
-        let refuse = |text: String| Err(BenchError::Usage(text));
-        if !(STAMP_BYTES..=PAYLOAD_BYTES_MAX).contains(&self.payload) {
-            return refuse(format!("--payload must be {STAMP_BYTES} to {PAYLOAD_BYTES_MAX} bytes"));
-        }
-        let rates = [
-            ("--rate", self.rate),
-            ("--rate-per-client", self.rate_per_client),
-            ("--connect-rate", self.connect_rate),
-        ];
-        for (name, rate) in rates {
-            if rate.is_some_and(|rate| !(1e-3..=1e9).contains(&rate)) {
-                return refuse(format!("{name} must be 0.001 to 1,000,000,000 per second"));
-            }
-        }
-        if !(0.0..1.0).contains(&self.slow_share) {
-            return refuse(
-                "--slow-share must be at least 0 and below 1: the publisher is never slow".to_owned(),
-            );
-        }
-        if self.duration.is_zero() {
-            return refuse("--duration must be longer than nothing".to_owned());
-        }
-        if !self.namespace.starts_with('/') || self.namespace.contains([',', '"', '\\', '?']) {
-            return refuse(format!(
-                "--namespace {} must start with a slash and hold no comma",
-                self.namespace
-            ));
-        }
-        if self.in_flight.is_some() && self.scenario.is_fanout() {
-            return refuse("use --publish-in-flight: only one client publishes".to_owned());
-        }
-        Ok(())
-    }
-
-    /// The loop that the options ask for.
-    pub(super) fn pace(&self) -> Loop {
-        let senders = if self.scenario.is_fanout() { 1.0 } else { f64::from(self.connections) };
-        let is_bare_rooms = self.scenario == Scenario::Rooms && self.in_flight.is_none();
-        let per_client = self.rate_per_client.or(is_bare_rooms.then_some(ROOM_EVENTS_PER_SECOND));
-        match (self.rate, per_client) {
-            (Some(rate), _) => Loop::Open(rate),
-            (None, Some(rate)) => Loop::Open(rate * senders),
-            (None, None) if self.scenario.is_fanout() => Loop::Closed(self.publish_in_flight),
-            (None, None) => Loop::Closed(self.in_flight.unwrap_or(1)),
-        }
-    }
-
-    /// How many clients, of the highest numbers, stop reading.
-    pub(super) fn slow_clients(&self) -> u32 {
-        if !self.scenario.has_slow() {
-            return 0;
-        }
-        // At least one when a share was asked for, and never the publisher, which is client 0.
-        let slow = (f64::from(self.connections) * self.slow_share).ceil() as u32;
-        slow.min(self.connections - 1)
+/// Reads `ack`, `none` or `event:NAME`.
+fn answer(text: &str) -> Result<Answer, String> {
+    match text.split_once(':') {
+        None if text == "ack" => Ok(Answer::Ack),
+        None if text == "none" => Ok(Answer::None),
+        Some(("event", name)) if !name.is_empty() => Ok(Answer::Event(name.to_owned())),
+        _ => Err("write ack, none or event:NAME".to_owned()),
     }
 }
 
@@ -250,17 +321,6 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
 
-    #[derive(clap::Parser)]
-    struct Cli {
-        #[command(flatten)]
-        options: Options,
-    }
-
-    fn parse(arguments: &str) -> Options {
-        use clap::Parser as _;
-        Cli::try_parse_from(["bench"].into_iter().chain(arguments.split(' '))).unwrap().options
-    }
-
     #[test]
     fn durations_have_units() {
         for (text, millis) in
@@ -274,37 +334,15 @@ mod tests {
     }
 
     #[test]
-    fn the_loop_follows_the_scenario() {
-        let rows = [
-            ("echo", Loop::Closed(1)),
-            ("echo -i 4", Loop::Closed(4)),
-            ("echo --rate 500", Loop::Open(500.0)),
-            ("echo --connections 10 --rate-per-client 5", Loop::Open(50.0)),
-            ("fanout --publish-in-flight 3", Loop::Closed(3)),
-            ("fanout --connections 10 --rate-per-client 5", Loop::Open(5.0)),
-            ("rooms --connections 10", Loop::Open(200.0)),
-            ("rooms --in-flight 2", Loop::Closed(2)),
-        ];
-        for (arguments, expected) in rows {
-            assert_eq!(parse(arguments).pace(), expected, "{arguments}");
+    fn stages_and_answers_are_read() {
+        assert_eq!(stage("30s:1000"), Ok((Duration::from_secs(30), 1_000.0)));
+        assert_eq!(stage("0s:2.5/s"), Ok((Duration::ZERO, 2.5)));
+        for text in ["30s", "30s:", "30s:-1", "x:5", "30s:NaN", "30s:1e12"] {
+            assert!(stage(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_refused() {
-        let rows = [
-            "echo -p 27",
-            "echo --rate 0",
-            "slow --slow-share 1",
-            "echo --duration 0s",
-            "echo --namespace a",
-            "fanout -i 2",
-        ];
-        for arguments in rows {
-            assert!(parse(arguments).check().is_err(), "{arguments}");
+        assert_eq!(answer("event:done"), Ok(Answer::Event("done".to_owned())));
+        for text in ["", "event", "event:", "acks"] {
+            assert!(answer(text).is_err(), "{text}");
         }
-        assert!(parse("slow -c 1").check().is_ok());
-        assert_eq!(parse("slow -c 1").slow_clients(), 0);
-        assert_eq!(parse("slow -c 100").slow_clients(), 10);
     }
 }

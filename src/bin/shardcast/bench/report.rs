@@ -1,165 +1,248 @@
-//! The result: what is written as JSON, the table, and the warnings that belong to the numbers.
+//! The result: what is written as JSON, and the warnings that belong to the numbers. The table is in `table.rs`.
 //!
-//! Times are in microseconds. Server CPU is what the kernel charged to the process; on a virtual machine
-//! whose core is shared, long system calls may be charged to others, so compare two servers only by runs in
-//! the same minute.
+//! Every number's name ends with its unit, or is a count; docs/benchmarking.md has them all. [`SCHEMA`] changes when one gets another
+//! meaning or name or goes away, not when one is added. Server CPU is what the kernel charged to the process; on a virtual machine whose
+//! core is shared, long system calls may be charged to others, so compare two servers only by runs in the same minute.
 
-use std::fmt::{self, Display, Write as _};
+use serde::{Deserialize, Serialize};
 
-use hdrhistogram::Histogram;
-use serde::Serialize;
-
+use super::clock;
 use super::generator::Run;
 use super::ledger::Findings;
 use super::limits::{BUSY_SHARE_WARN, LAG_WARN};
-use super::options::{Loop, MaskKind, Options, Scenario, Transport};
+use super::measure::{Percentile, Quantiles, percentiles};
+use super::options::{Loop, MaskKind, Options, Parser, Revision, Scenario, Transport};
 use super::process;
+use super::series::Interval;
+use super::threshold::Judgement;
+use super::workload::{DashboardCounts, Special, StormCounts, TickCounts};
+
+/// The name of this form of result.
+pub(super) const SCHEMA: &str = "shardcast-bench/1";
 
 /// Everything that is said of one run.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Report {
-    ok: bool,
-    scenario: Scenario,
-    url: String,
-    transport: Transport,
-    mask: MaskKind,
-    connections: u32,
-    payload_bytes: usize,
-    kernel: String,
-    /// `closed` or `open`.
-    pace: &'static str,
-    in_flight: Option<u32>,
-    rate: Option<f64>,
-    room_size: Option<u32>,
-    seconds: f64,
-    connect: Connecting,
-    sent: u64,
-    received: u64,
-    /// Messages received, or for `connect` sessions opened, per second.
-    per_second: f64,
-    latency: Option<Quantiles>,
+    pub(super) schema: String,
+    pub(super) version: String,
+    pub(super) started_unix_seconds: u64,
+    pub(super) ok: bool,
+    /// Ctrl-C ended it: the numbers are of what was measured so far.
+    pub(super) is_interrupted: bool,
+    pub(super) scenario: Scenario,
+    pub(super) url: String,
+    pub(super) event: Option<String>,
+    pub(super) transport: Transport,
+    pub(super) parser: Parser,
+    /// Of Engine.IO; results from before this was an option are of 4.
+    #[serde(default = "revision_4")]
+    pub(super) revision: u8,
+    pub(super) mask: MaskKind,
+    pub(super) connections: u32,
+    pub(super) payload_bytes: usize,
+    pub(super) kernel: String,
+    pub(super) cpus: usize,
+    pub(super) pace: Pace,
+    pub(super) in_flight: Option<u32>,
+    pub(super) rate_per_second: Option<f64>,
+    pub(super) room_size: Option<u32>,
+    pub(super) seconds: f64,
+    pub(super) connect: Connecting,
+    pub(super) sent: u64,
+    pub(super) received: u64,
+    /// Messages received, or for `connect` and `storm` sessions opened, per second.
+    pub(super) per_second: f64,
+    pub(super) latency_us: Option<Quantiles>,
     /// Until the last receiver has a closed-loop broadcast.
-    completion: Option<Quantiles>,
-    slow: Option<Slow>,
-    generator: Own,
-    server: Option<Server>,
-    checks: Findings,
-    warnings: Vec<String>,
+    pub(super) completion_us: Option<Quantiles>,
+    pub(super) slow: Option<Slow>,
+    pub(super) storm: Option<Storm>,
+    pub(super) ticks: Option<Ticks>,
+    pub(super) dashboard: Option<Board>,
+    pub(super) generator: Own,
+    pub(super) server: Option<Server>,
+    pub(super) checks: Findings,
+    pub(super) thresholds: Vec<Judgement>,
+    pub(super) warnings: Vec<String>,
+    pub(super) stages: Vec<Stage>,
+    pub(super) percentiles_us: Vec<Percentile>,
+    pub(super) intervals: Vec<Interval>,
+}
+
+/// What decides when the next message is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Pace {
+    /// One that came back.
+    Closed,
+    /// The clock.
+    Open,
+    /// Nothing is sent by the clients.
+    None,
 }
 
 /// How sessions came to be.
-#[derive(Debug, Serialize)]
-struct Connecting {
-    sessions: u64,
-    seconds: f64,
-    per_second: f64,
-    time: Option<Quantiles>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Connecting {
+    pub(super) sessions: u64,
+    pub(super) seconds: f64,
+    pub(super) per_second: f64,
+    pub(super) time_us: Option<Quantiles>,
 }
 
 /// The clients that stopped reading.
-#[derive(Debug, Serialize)]
-struct Slow {
-    clients: u32,
-    closed_by_server: u32,
-    missing: u64,
-    latency: Option<Quantiles>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Slow {
+    pub(super) clients: u32,
+    pub(super) closed_by_server: u32,
+    pub(super) missing: u64,
+    pub(super) latency_us: Option<Quantiles>,
+}
+
+/// Returns of everybody.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Storm {
+    #[serde(flatten)]
+    pub(super) counts: StormCounts,
+    /// From the loss of a session until it is back.
+    pub(super) back_us: Option<Quantiles>,
+}
+
+/// Ticks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Ticks {
+    pub(super) hz: u16,
+    #[serde(flatten)]
+    pub(super) counts: TickCounts,
+    /// By how much the time between two ticks differed from their period.
+    pub(super) jitter_us: Option<Quantiles>,
+}
+
+/// A dashboard.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Board {
+    pub(super) hz: u16,
+    #[serde(flatten)]
+    pub(super) counts: DashboardCounts,
+}
+
+/// A part of the run with a rate of its own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Stage {
+    pub(super) rate_from_per_second: f64,
+    pub(super) rate_to_per_second: f64,
+    #[serde(flatten)]
+    pub(super) counts: Interval,
 }
 
 /// The generator itself.
-#[derive(Debug, Serialize)]
-struct Own {
-    cpu_share: f64,
-    lag: Option<Quantiles>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Own {
+    pub(super) cpu_share: f64,
+    pub(super) lag_us: Option<Quantiles>,
 }
 
 /// The server's process.
-#[derive(Debug, Serialize)]
-struct Server {
-    processes: u32,
-    cpu_seconds: f64,
-    cpu_share: f64,
-    cpu_us_per_message: Option<f64>,
-    rss_before_bytes: u64,
-    rss_connected_bytes: u64,
-    rss_end_bytes: u64,
-    rss_peak_bytes: u64,
-    rss_per_connection_bytes: Option<f64>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Server {
+    pub(super) processes: u32,
+    pub(super) cpu_seconds: f64,
+    pub(super) cpu_share: f64,
+    pub(super) cpu_us_per_message: Option<f64>,
+    pub(super) rss_before_bytes: u64,
+    pub(super) rss_connected_bytes: u64,
+    pub(super) rss_end_bytes: u64,
+    pub(super) rss_peak_bytes: u64,
+    pub(super) rss_per_connection_bytes: Option<f64>,
 }
 
-/// A distribution, in microseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-struct Quantiles {
-    count: u64,
-    min: f64,
-    mean: f64,
-    p50: f64,
-    p90: f64,
-    p99: f64,
-    p999: f64,
-    max: f64,
+fn revision_4() -> u8 {
+    Revision::Four.digit()
 }
 
 impl Report {
     /// Puts a run into numbers.
-    pub(super) fn new(options: &Options, run: &Run) -> Self {
-        let (measure, samples) = (&run.measure, &run.samples);
+    pub(super) fn new(options: &Options, mut run: Run) -> Self {
         let pace = options.pace();
-        // Counts are of the window as it was planned; the looks at its edges come a little later.
-        let seconds = if run.is_whole { options.duration } else { samples.window }.as_secs_f64().max(1e-9);
-        let is_connect = options.scenario == Scenario::Connect;
-        let counted = if is_connect { measure.sessions } else { measure.received };
-        let connecting = if is_connect { seconds } else { samples.connecting.as_secs_f64() };
-        let opened = if is_connect { measure.sessions } else { measure.connect.len() };
-        let is_open = matches!(pace, Loop::Open(_));
-        let mut report = Self {
+        let scenario = options.scenario();
+        // Counts are of the window as it was planned, or until it ended; the looks at its edges come a little later.
+        let seconds = run.measure.until.since(run.measure.from).as_secs_f64().max(1e-9);
+        let intervals = run.measure.intervals();
+        let stages = stages(options, run.measure.stages());
+        let (measure, samples) = (&run.measure, &run.samples);
+        let counted = if scenario.counts_sessions() { measure.sessions } else { measure.received };
+        let is_open = scenario.has_pace() && matches!(pace, Loop::Open(_));
+        let (storm, ticks, dashboard) = special(options, &run);
+        Self {
+            schema: SCHEMA.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_unix_seconds: run.started_unix_seconds,
             ok: run.outcome.findings.is_clean(),
-            scenario: options.scenario,
+            is_interrupted: run.is_interrupted,
+            scenario,
             url: options.url.clone(),
+            event: options.event.clone(),
             transport: options.transport,
+            parser: options.parser,
+            revision: options.revision.digit(),
             mask: options.mask,
             connections: options.connections,
             payload_bytes: options.payload,
             kernel: process::kernel(),
-            pace: if is_open { "open" } else { "closed" },
-            in_flight: if let Loop::Closed(in_flight) = pace { Some(in_flight) } else { None },
-            rate: if let Loop::Open(rate) = pace { Some(rate) } else { None },
-            room_size: (options.scenario == Scenario::Rooms).then_some(options.room_size),
-            seconds,
-            connect: Connecting {
-                sessions: opened,
-                seconds: connecting,
-                per_second: opened as f64 / connecting.max(1e-9),
-                time: Quantiles::of(&measure.connect),
+            cpus: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
+            pace: Pace::of(scenario, &pace),
+            in_flight: match pace {
+                Loop::Closed(in_flight) if scenario.has_pace() => Some(in_flight),
+                _ => None,
             },
+            rate_per_second: match &pace {
+                Loop::Open(schedule) if is_open => Some(schedule.peak()),
+                _ => None,
+            },
+            room_size: matches!(scenario, Scenario::Rooms | Scenario::Ticks).then_some(options.room_size),
+            seconds,
+            connect: Connecting::of(scenario, seconds, &run),
             sent: measure.sent,
             received: measure.received,
             per_second: counted as f64 / seconds,
-            latency: Quantiles::of(&measure.latency),
-            completion: Quantiles::of(&measure.completion),
-            slow: (run.outcome.slow_clients > 0).then(|| Slow {
-                clients: run.outcome.slow_clients,
-                closed_by_server: run.outcome.slow_closed,
-                missing: run.outcome.slow_missing,
-                latency: Quantiles::of(&measure.slow_latency),
-            }),
+            latency_us: Quantiles::of(&measure.latency),
+            completion_us: Quantiles::of(&measure.completion),
+            slow: Slow::of(&run),
+            storm,
+            ticks,
+            dashboard,
             generator: Own {
                 cpu_share: samples.own_cpu.as_secs_f64() / samples.window.as_secs_f64().max(1e-9),
-                lag: Quantiles::of(&measure.lag).filter(|_| is_open),
+                lag_us: Quantiles::of(&measure.lag).filter(|_| is_open),
             },
-            server: Server::of(run, counted),
+            server: Server::of(&run, counted),
             checks: run.outcome.findings.clone(),
+            thresholds: Vec::new(),
             warnings: Vec::new(),
-        };
-        report.warnings = report.warn(options);
-        report
+            stages,
+            percentiles_us: distribution(scenario, &run),
+            intervals,
+        }
+        .judged(options, run.is_whole)
     }
 
-    /// True when every message arrived once, in order and whole.
-    pub(super) fn is_ok(&self) -> bool {
-        self.ok
+    /// With what the conditions and the numbers themselves say.
+    fn judged(mut self, options: &Options, is_whole: bool) -> Self {
+        self.thresholds = options.fail_if.iter().map(|threshold| threshold.judge(&self)).collect();
+        // Who says how many errors there may be does not want the usual answer, but to a run that could not go on.
+        if options.fail_if.iter().any(|threshold| threshold.is_about_errors()) && is_whole {
+            self.ok = true;
+        }
+        self.warnings = self.warn(options, &options.pace());
+        self
     }
 
-    fn warn(&self, options: &Options) -> Vec<String> {
+    /// True when a `--fail-if` is true.
+    pub(super) fn is_failed(&self) -> bool {
+        self.thresholds.iter().any(|judgement| judgement.is_failed)
+    }
+
+    fn warn(&self, options: &Options, pace: &Loop) -> Vec<String> {
         let mut warnings = Vec::new();
         let share = self.generator.cpu_share;
         if share >= BUSY_SHARE_WARN {
@@ -168,17 +251,18 @@ impl Report {
                 share * 100.0
             ));
         }
-        if let Some(lag) = self.generator.lag.filter(|lag| lag.p99 > LAG_WARN.as_secs_f64() * 1e6) {
+        if let Some(lag) = self.generator.lag_us.filter(|lag| lag.p99 > LAG_WARN.as_secs_f64() * 1e6) {
             warnings.push(format!(
                 "messages left late: 1 % by more than {:.1} ms; latencies include the generator's own delay",
                 lag.p99 / 1e3
             ));
         }
-        if let (Some(rate), "open") = (self.rate, self.pace) {
-            let expected = rate * self.seconds;
+        if let (Loop::Open(schedule), Pace::Open, false) = (pace, self.pace, self.is_interrupted) {
+            let before = options.warmup().as_secs_f64();
+            let expected = schedule.count_until(before + self.seconds) - schedule.count_until(before);
             let made =
-                if options.scenario == Scenario::Connect { self.connect.sessions } else { self.sent } as f64;
-            if made < 0.98 * expected && expected >= 50.0 && options.scenario != Scenario::Idle {
+                if self.scenario == Scenario::Connect { self.connect.sessions } else { self.sent } as f64;
+            if made < 0.98 * expected && expected >= 50.0 {
                 warnings
                     .push(format!("only {made:.0} of {expected:.0} that were due were begun in the window"));
             }
@@ -186,11 +270,22 @@ impl Report {
         if self.seconds < 1.0 && self.server.is_some() {
             warnings.push("the window is under 1 s: server CPU is only known to 10 ms".to_owned());
         }
-        if options.scenario == Scenario::Stalled && options.stall >= options.duration {
+        if self.scenario == Scenario::Stalled && options.stall >= options.window() {
             warnings.push(
                 "--stall is not shorter than --duration: the stalled clients had no time to resume"
                     .to_owned(),
             );
+        }
+        if self.storm.as_ref().is_some_and(|storm| storm.counts.failed > 0)
+            && let Some(first) = &self.checks.first
+        {
+            warnings.push(first.clone());
+        }
+        if options.insecure {
+            warnings.push("--insecure: whoever answered was not asked who it is".to_owned());
+        }
+        if self.is_interrupted {
+            warnings.push("interrupted: the numbers are of what was measured until then".to_owned());
         }
         if cfg!(debug_assertions) {
             warnings.push("this generator is a debug build: use --release".to_owned());
@@ -199,10 +294,74 @@ impl Report {
     }
 }
 
+fn stages(options: &Options, counts: Vec<Interval>) -> Vec<Stage> {
+    let mut from = options.rate.unwrap_or(0.0);
+    let pairs = options.stages.iter().zip(counts);
+    let stage = |(&(_, to), counts): (&(std::time::Duration, f64), Interval)| {
+        let stage = Stage { rate_from_per_second: from, rate_to_per_second: to, counts };
+        from = to;
+        stage
+    };
+    // One of no length is a jump of the rate, and has no numbers.
+    pairs.map(stage).filter(|stage| stage.counts.seconds > 0.0).collect()
+}
+
+fn special(options: &Options, run: &Run) -> (Option<Storm>, Option<Ticks>, Option<Board>) {
+    let special_us = Quantiles::of(&run.measure.special);
+    match run.outcome.special {
+        Special::None => (None, None, None),
+        Special::Storm(counts) => (Some(Storm { counts, back_us: special_us }), None, None),
+        Special::Ticks(counts) => (None, Some(Ticks { hz: options.hz, counts, jitter_us: special_us }), None),
+        Special::Dashboard(counts) => (None, None, Some(Board { hz: options.hz, counts })),
+    }
+}
+
+fn distribution(scenario: Scenario, run: &Run) -> Vec<Percentile> {
+    percentiles(match scenario {
+        Scenario::Storm => &run.measure.special,
+        Scenario::Connect | Scenario::Idle => &run.measure.connect,
+        _ => &run.measure.latency,
+    })
+}
+
+impl Pace {
+    fn of(scenario: Scenario, pace: &Loop) -> Self {
+        match pace {
+            _ if !scenario.has_pace() => Self::None,
+            Loop::Open(_) => Self::Open,
+            Loop::Closed(_) => Self::Closed,
+        }
+    }
+}
+
+impl Slow {
+    fn of(run: &Run) -> Option<Self> {
+        let outcome = &run.outcome;
+        (outcome.slow_clients > 0).then(|| Self {
+            clients: outcome.slow_clients,
+            closed_by_server: outcome.slow_closed,
+            missing: outcome.slow_missing,
+            latency_us: Quantiles::of(&run.measure.slow_latency),
+        })
+    }
+}
+
+impl Connecting {
+    fn of(scenario: Scenario, seconds: f64, run: &Run) -> Self {
+        let (measure, samples) = (&run.measure, &run.samples);
+        let (sessions, seconds, time_us) = match scenario {
+            Scenario::Connect => (measure.sessions, seconds, Quantiles::of(&measure.connect)),
+            _ => (samples.opened, samples.connecting.as_secs_f64(), samples.connect_us),
+        };
+        Self { sessions, seconds, per_second: sessions as f64 / seconds.max(1e-9), time_us }
+    }
+}
+
 impl Server {
     fn of(run: &Run, counted: u64) -> Option<Self> {
         let samples = &run.samples;
-        let (before, connected) = (samples.before?, samples.connected?);
+        let before = samples.before?;
+        let connected = samples.connected.unwrap_or(before);
         let (from, until) = (samples.from.unwrap_or(connected), samples.until.unwrap_or(connected));
         let cpu_seconds = until.cpu.saturating_sub(from.cpu).as_secs_f64();
         let grown = until.rss_bytes as f64 - before.rss_bytes as f64;
@@ -220,119 +379,7 @@ impl Server {
     }
 }
 
-impl Quantiles {
-    fn of(histogram: &Histogram<u64>) -> Option<Self> {
-        if histogram.is_empty() {
-            return None;
-        }
-        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
-        Some(Self {
-            count: histogram.len(),
-            min: histogram.min() as f64 / 1e3,
-            mean: histogram.mean() / 1e3,
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p999: at(0.999),
-            max: histogram.max() as f64 / 1e3,
-        })
-    }
-}
-
-impl Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write_heading(f)?;
-        self.write_rates(f)?;
-        writeln!(
-            f,
-            "\n{:<12}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}",
-            "ms", "min", "p50", "p90", "p99", "p99.9", "max"
-        )?;
-        let rows = [
-            ("latency", self.latency),
-            ("completion", self.completion),
-            ("slow ones", self.slow.as_ref().and_then(|slow| slow.latency)),
-            ("connect", self.connect.time),
-            ("sent late", self.generator.lag),
-        ];
-        for (name, quantiles) in rows {
-            let Some(of) = quantiles else { continue };
-            write!(f, "{name:<12}")?;
-            for micros in [of.min, of.p50, of.p90, of.p99, of.p999, of.max] {
-                write!(f, "{:>10.3}", micros / 1e3)?;
-            }
-            writeln!(f)?;
-        }
-        writeln!(f)?;
-        self.write_processes(f)?;
-        self.write_checks(f)
-    }
-}
-
-impl Report {
-    fn write_heading(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scenario = format!("{:?}", self.scenario).to_lowercase();
-        let transport = format!("{:?}", self.transport).to_lowercase();
-        write!(f, "{scenario} over {transport} to {}: {} connections", self.url, self.connections)?;
-        write!(f, ", {} bytes, ", self.payload_bytes)?;
-        match (self.in_flight, self.rate) {
-            _ if self.scenario == Scenario::Idle => writeln!(f, "no events"),
-            (Some(in_flight), _) => writeln!(f, "closed loop of {in_flight}"),
-            (_, rate) => writeln!(f, "open loop of {}/s", rate.unwrap_or_default()),
-        }
-    }
-
-    fn write_rates(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let connect = &self.connect;
-        let (sessions, per_second) = (connect.sessions, connect.per_second);
-        writeln!(f, "sessions    {sessions} in {:.2} s, {per_second:.0}/s", connect.seconds)?;
-        if !matches!(self.scenario, Scenario::Connect | Scenario::Idle) {
-            let Self { sent, received, seconds, per_second, .. } = self;
-            writeln!(f, "messages    {sent} sent, {received} received in {seconds:.2} s, {per_second:.0}/s")?;
-        }
-        if let Some(slow) = &self.slow {
-            let Slow { clients, closed_by_server, missing, .. } = slow;
-            writeln!(
-                f,
-                "slow        {clients} clients, {closed_by_server} closed by the server, {missing} not given"
-            )?;
-        }
-        Ok(())
-    }
-
-    fn write_processes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "generator   {:.0} % of a core", self.generator.cpu_share * 100.0)?;
-        let Some(server) = &self.server else { return Ok(()) };
-        let mut line = format!("server      {:.0} % of a core", server.cpu_share * 100.0);
-        if let Some(micros) = server.cpu_us_per_message {
-            let what = if self.scenario == Scenario::Connect { "session" } else { "message" };
-            write!(line, ", {micros:.2} us per {what}")?;
-        }
-        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        let (before, end, peak) = (server.rss_before_bytes, server.rss_end_bytes, server.rss_peak_bytes);
-        write!(line, "; RSS {:.1} MiB, {:.1} at the end, {:.1} at most", mib(before), mib(end), mib(peak))?;
-        if let Some(bytes) = server.rss_per_connection_bytes {
-            write!(line, ", {bytes:.0} bytes per connection")?;
-        }
-        writeln!(f, "{line}")
-    }
-
-    fn write_checks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = &self.checks;
-        if self.ok {
-            writeln!(f, "checks      ok: {} right, none lost, doubled, reordered or altered", of.checked)?;
-        } else {
-            let Findings { lost, duplicated, reordered, altered, unexpected, broken, .. } = of;
-            write!(f, "checks      FAILED: {lost} lost, {duplicated} doubled, {reordered} reordered, ")?;
-            writeln!(f, "{altered} altered, {unexpected} unexpected, {broken} sessions broken")?;
-            writeln!(f, "            {}", of.first.as_deref().unwrap_or_default())?;
-        }
-        if of.foreign > 0 {
-            writeln!(f, "            {} messages of another generator were ignored", of.foreign)?;
-        }
-        for warning in &self.warnings {
-            writeln!(f, "warning     {warning}")?;
-        }
-        Ok(())
-    }
+/// Seconds since 1970.
+pub(super) fn unix_seconds() -> u64 {
+    clock::unix_nanos() / 1_000_000_000
 }

@@ -2,10 +2,12 @@
 
 use super::client::Incoming;
 use super::clock::Moment;
+use super::error::Fault;
 use super::ledger::Findings;
 use super::limits::SENDS_PER_TURN_MAX;
 use super::options::Loop;
-use super::workload::{Command, Cx, Outcome, Pacer, Verdict, Workload};
+use super::schedule::Pacer;
+use super::workload::{Command, Cx, Outcome, Verdict, Workload};
 
 /// Sessions that are opened, and reset as soon as they are open.
 pub(super) struct Connect {
@@ -38,10 +40,10 @@ impl Connect {
     /// A place became free: a closed loop uses it at once.
     fn release(&mut self, client: u32, cx: &mut Cx<'_>) {
         self.opening = self.opening.saturating_sub(1);
-        match self.pace {
-            Loop::Closed(_) if cx.is_sending => self.open(client, cx.now, cx),
-            Loop::Closed(_) => {}
-            Loop::Open(_) => self.free.push(client),
+        match matches!(self.pace, Loop::Closed(_)) {
+            true if cx.is_sending => self.open(client, cx.now, cx),
+            true => {}
+            false => self.free.push(client),
         }
     }
 }
@@ -56,24 +58,28 @@ impl Idle {
 impl Workload for Connect {
     fn handle_incoming(&mut self, client: u32, incoming: &Incoming<'_>, cx: &mut Cx<'_>) {
         match incoming {
-            Incoming::Connected => {
+            Incoming::Connected { .. } => {
                 self.findings.checked += 1;
                 cx.commands.push(Command::Close { client });
                 self.release(client, cx);
             }
             // Another generator may broadcast.
-            Incoming::Message(_) => {}
+            Incoming::Message(_) | Incoming::Event(_) => {}
             Incoming::Ack(..) => self.findings.note_unexpected(client, "an acknowledgement of nothing"),
         }
     }
 
     fn handle_start(&mut self, cx: &mut Cx<'_>) {
-        match self.pace {
-            Loop::Open(rate) => {
+        match &self.pace {
+            Loop::Open(schedule) => {
                 self.free = (0..self.places).rev().collect();
-                self.pacer = Some(Pacer::new(rate, cx.now, cx.measure.until));
+                self.pacer = Some(Pacer::new(schedule.clone(), cx.now, cx.measure.until));
             }
-            Loop::Closed(_) => (0..self.places).for_each(|client| self.open(client, cx.now, cx)),
+            Loop::Closed(_) => {
+                for client in 0..self.places {
+                    self.open(client, cx.now, cx);
+                }
+            }
         }
     }
 
@@ -90,7 +96,7 @@ impl Workload for Connect {
         if self.free.is_empty() { Moment::NEVER } else { next }
     }
 
-    fn handle_fault(&mut self, client: u32, cx: &mut Cx<'_>) -> Verdict {
+    fn handle_fault(&mut self, client: u32, _fault: &Fault, cx: &mut Cx<'_>) -> Verdict {
         self.release(client, cx);
         Verdict::Counted
     }
@@ -111,8 +117,8 @@ impl Workload for Connect {
 impl Workload for Idle {
     fn handle_incoming(&mut self, client: u32, incoming: &Incoming<'_>, _cx: &mut Cx<'_>) {
         match incoming {
-            Incoming::Connected => self.findings.checked += 1,
-            Incoming::Message(_) => self.findings.foreign += 1,
+            Incoming::Connected { .. } => self.findings.checked += 1,
+            Incoming::Message(_) | Incoming::Event(_) => self.findings.foreign += 1,
             Incoming::Ack(..) => self.findings.note_unexpected(client, "an acknowledgement of nothing"),
         }
     }
@@ -123,7 +129,7 @@ impl Workload for Idle {
         Moment::NEVER
     }
 
-    fn handle_fault(&mut self, _client: u32, _cx: &mut Cx<'_>) -> Verdict {
+    fn handle_fault(&mut self, _client: u32, _fault: &Fault, _cx: &mut Cx<'_>) -> Verdict {
         Verdict::Fatal
     }
 
@@ -145,6 +151,7 @@ mod tests {
     use super::*;
     use crate::bench::measure::Measure;
     use crate::bench::payload::Payloads;
+    use crate::bench::schedule::Schedule;
 
     #[test]
     fn an_open_storm_waits_for_a_place_and_keeps_its_times() {
@@ -152,11 +159,11 @@ mod tests {
         let (now, is_sending) = (Moment(0), true);
         let mut cx =
             Cx { now, is_sending, payloads: &payloads, measure: &mut measure, commands: &mut commands };
-        let mut connect = Connect::new(1, Loop::Open(1e9));
+        let mut connect = Connect::new(1, Loop::Open(Schedule::constant(1e9)));
         connect.handle_start(&mut cx);
         cx.now = Moment(10);
         assert_eq!(connect.handle_tick(&mut cx), Moment::NEVER);
-        connect.handle_incoming(0, &Incoming::Connected, &mut cx);
+        connect.handle_incoming(0, &Incoming::Connected { is_recovered: false }, &mut cx);
         connect.handle_tick(&mut cx);
         let open = |due| Command::Open { client: 0, due: Moment(due) };
         assert_eq!(*cx.commands, [open(0), Command::Close { client: 0 }, open(1)]);
@@ -170,10 +177,10 @@ mod tests {
             Cx { now, is_sending, payloads: &payloads, measure: &mut measure, commands: &mut commands };
         let mut connect = Connect::new(2, Loop::Closed(1));
         connect.handle_start(&mut cx);
-        assert_eq!(connect.handle_fault(1, &mut cx), Verdict::Counted);
+        assert_eq!(connect.handle_fault(1, &Fault::Timeout, &mut cx), Verdict::Counted);
         assert_eq!((cx.commands.len(), connect.outstanding()), (3, 2));
         cx.is_sending = false;
-        connect.handle_incoming(1, &Incoming::Connected, &mut cx);
+        connect.handle_incoming(1, &Incoming::Connected { is_recovered: false }, &mut cx);
         assert_eq!(connect.outstanding(), 1);
     }
 }

@@ -9,7 +9,7 @@ use super::limits::MESSAGE_BYTES_MAX;
 
 /// What a frame holds (§5.2). Whether a fragmented message is text or binary is known from its first frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Opcode {
+pub(crate) enum Opcode {
     Continuation,
     Text,
     Binary,
@@ -20,17 +20,17 @@ pub(super) enum Opcode {
 
 /// One frame of the server's.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Frame<'a> {
+pub(crate) struct Frame<'a> {
     /// What it holds.
-    pub(super) opcode: Opcode,
+    pub(crate) opcode: Opcode,
     /// The last of its message.
-    pub(super) is_final: bool,
+    pub(crate) is_final: bool,
     /// Its payload.
-    pub(super) payload: &'a [u8],
+    pub(crate) payload: &'a [u8],
 }
 
 /// Where mask keys come from.
-pub(super) enum Mask {
+pub(crate) enum Mask {
     /// Every key is 0.
     Zero,
     /// A xorshift generator: unpredictable enough to make both sides work, not to hide anything.
@@ -54,7 +54,7 @@ impl Mask {
 }
 
 /// Appends one whole masked message.
-pub(super) fn encode_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask: &mut Mask) {
+pub(crate) fn encode_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask: &mut Mask) {
     let code = match opcode {
         Opcode::Continuation => 0x0,
         Opcode::Text => 0x1,
@@ -85,7 +85,7 @@ pub(super) fn encode_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], ma
 }
 
 /// Reads one frame; `None` while it is incomplete, else it and how many bytes it took.
-pub(super) fn decode_frame(input: &[u8]) -> Result<Option<(Frame<'_>, usize)>, Fault> {
+pub(crate) fn decode_frame(input: &[u8]) -> Result<Option<(Frame<'_>, usize)>, Fault> {
     let &[first, second, ref rest @ ..] = input else { return Ok(None) };
     if first & RESERVED_BITS != 0 {
         return Err(Fault::Frame("reserved bits"));
@@ -118,7 +118,7 @@ pub(super) fn decode_frame(input: &[u8]) -> Result<Option<(Frame<'_>, usize)>, F
 }
 
 /// The code in a Close frame (§5.5.1).
-pub(super) fn close_code(payload: &[u8]) -> Option<u16> {
+pub(crate) fn close_code(payload: &[u8]) -> Option<u16> {
     payload.first_chunk::<2>().map(|code| u16::from_be_bytes(*code))
 }
 

@@ -2,9 +2,10 @@
 //!
 //! Level-triggered: one read a wake is enough, as the shared buffer nearly always holds all there is, and a
 //! second read only to be told so would cost a call. What is written waits in `out` until the turn flushes
-//! it, so all that one wake caused leaves in one call. What the bytes mean is in `client.rs`.
+//! it, so all that one wake caused leaves in one call. With TLS the bytes pass through rustls on their way, which holds at most a record
+//! of either direction between two turns. What the bytes mean is in `client.rs`.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -13,10 +14,12 @@ use rustix::event::{Timespec, epoll};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
+use rustls::ClientConnection;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::error::Fault;
 use super::limits::{EVENTS_PER_TURN_MAX, KEPT_BUFFER_BYTES, UNSENT_BYTES_MAX};
+use super::tls::{self, Tls};
 
 /// The wires that one client may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +52,13 @@ pub(super) struct Net {
     sources: Vec<IpAddr>,
     opened: usize,
     is_reset_on_close: bool,
+    tls: Option<Tls>,
 }
 
 /// One connection.
 pub(super) struct Wire {
     socket: Socket,
+    tls: Option<Box<ClientConnection>>,
     token: Token,
     /// Bytes to be sent, of which the first `written` are.
     out: Vec<u8>,
@@ -64,6 +69,8 @@ pub(super) struct Wire {
     is_muted: bool,
 }
 
+/// Bytes that are encrypted at once: rustls keeps them until the kernel has taken them.
+const SECURED_BYTES_MAX: usize = 64 * 1024;
 /// The timer's token: of a client that cannot be.
 const TIMER: u64 = u64::MAX;
 /// Longer waits are not for a message that is due, so a millisecond is near enough.
@@ -92,12 +99,13 @@ impl Net {
         address: SocketAddr,
         sources: Vec<IpAddr>,
         is_reset_on_close: bool,
+        tls: Option<Tls>,
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let timer_flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Monotonic, timer_flags)?;
         epoll::add(&epoll, &timer, epoll::EventData::new_u64(TIMER), epoll::EventFlags::IN)?;
-        Ok(Self { epoll, timer, is_timer_armed: false, address, sources, opened: 0, is_reset_on_close })
+        Ok(Self { epoll, timer, is_timer_armed: false, address, sources, opened: 0, is_reset_on_close, tls })
     }
 
     /// Waits for events, at most `timeout`, and fills `events`. The timer's own event is of no client.
@@ -142,7 +150,8 @@ impl Wire {
         let data = epoll::EventData::new_u64(token.pack());
         epoll::add(&net.epoll, &socket, data, epoll::EventFlags::IN).map_err(io::Error::from)?;
         let (out, pending) = (Vec::new(), Vec::new());
-        Ok(Self { socket, token, out, written: 0, pending, is_write_armed: false, is_muted: false })
+        let tls = net.tls.as_ref().map(Tls::connect).transpose()?;
+        Ok(Self { socket, tls, token, out, written: 0, pending, is_write_armed: false, is_muted: false })
     }
 
     /// Where to append what is to be sent.
@@ -151,8 +160,12 @@ impl Wire {
     }
 
     /// Reads once. `None` when nothing is there, 0 at the end.
-    pub(super) fn read(&self, buffer: &mut [u8]) -> Result<Option<usize>, Fault> {
-        match (&self.socket).read(buffer) {
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Fault> {
+        let read = match &mut self.tls {
+            Some(tls) => read_secured(tls, &self.socket, buffer)?,
+            None => (&self.socket).read(buffer),
+        };
+        match read {
             Ok(len) => Ok(Some(len)),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                 Ok(None)
@@ -163,20 +176,28 @@ impl Wire {
 
     /// Sends what waits; the rest when the kernel has room again.
     pub(super) fn flush(&mut self, net: &Net) -> Result<(), Fault> {
-        while self.written < self.out.len() && !self.is_muted {
-            match self.socket.send(&self.out[self.written..]) {
+        while self.owes() && !self.is_muted {
+            let rest = self.out.get(self.written..).unwrap_or_default();
+            let sent = match &mut self.tls {
+                Some(tls) if tls.wants_write() => tls.write_tls(&mut &self.socket).map(|_| 0),
+                Some(tls) => tls.writer().write(rest.get(..SECURED_BYTES_MAX).unwrap_or(rest)),
+                None => self.socket.send(rest),
+            };
+            match sent {
                 Ok(len) => self.written += len,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // Before the connection is made, which epoll tells.
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => break,
                 Err(error) => return Err(error.into()),
             }
         }
-        let is_done = self.written == self.out.len();
-        if is_done && self.written > 0 {
+        if self.written == self.out.len() && self.written > 0 {
             self.out.clear();
             self.out.shrink_to(KEPT_BUFFER_BYTES);
             self.written = 0;
         }
+        let is_done = !self.owes();
         if self.out.len() - self.written > UNSENT_BYTES_MAX {
             return Err(Fault::Unsent);
         }
@@ -198,6 +219,10 @@ impl Wire {
         self.is_muted
     }
 
+    fn owes(&self) -> bool {
+        self.written < self.out.len() || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+    }
+
     fn arm(&self, net: &Net) -> Result<(), Fault> {
         let mut flags = epoll::EventFlags::empty();
         flags.set(epoll::EventFlags::IN, !self.is_muted);
@@ -206,6 +231,30 @@ impl Wire {
         epoll::modify(&net.epoll, self.socket.as_fd(), data, flags).map_err(io::Error::from)?;
         Ok(())
     }
+}
+
+/// One read of the socket, and all that it decrypts to: at most a few records, for which `buffer` has room.
+fn read_secured(
+    tls: &mut ClientConnection,
+    socket: &Socket,
+    buffer: &mut [u8],
+) -> Result<io::Result<usize>, Fault> {
+    match tls.read_tls(&mut &*socket) {
+        Err(error) => return Ok(Err(error)),
+        Ok(0) => return Ok(Ok(0)),
+        Ok(_) => {}
+    }
+    tls.process_new_packets().map_err(|error| tls::fault_of(&error))?;
+    let mut len = 0;
+    while let Some(room) = buffer.get_mut(len..).filter(|room| !room.is_empty()) {
+        match tls.reader().read(room) {
+            Ok(0) => break,
+            Ok(read) => len += read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && len == 0 => return Ok(Err(error)),
+            Err(_) => break,
+        }
+    }
+    Ok(Ok(len))
 }
 
 fn timespec(wait: Duration) -> Timespec {

@@ -5,10 +5,13 @@
 
 use super::client::Incoming;
 use super::clock::Moment;
+use super::error::Fault;
 use super::ledger::Findings;
+use super::limits::SENDS_PER_TURN_MAX;
 use super::measure::Measure;
 use super::packet::EventKind;
 use super::payload::Payloads;
+use super::schedule::Drive;
 
 /// What the generator is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,11 @@ pub(super) enum Command {
     },
     /// Drop a session.
     Close {
+        /// Whose.
+        client: u32,
+    },
+    /// Lose a session's connections, of which the server is told nothing.
+    Lose {
         /// Whose.
         client: u32,
     },
@@ -71,7 +79,7 @@ pub(super) enum Verdict {
 }
 
 /// What a workload adds to the report.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
     /// What was wrong.
     pub(super) findings: Findings,
@@ -81,6 +89,92 @@ pub(super) struct Outcome {
     pub(super) slow_closed: u32,
     /// Messages that these were not given.
     pub(super) slow_missing: u64,
+    /// What only this scenario has.
+    pub(super) special: Special,
+}
+
+/// What only some scenarios have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Special {
+    /// Nothing of its own.
+    #[default]
+    None,
+    /// `storm`.
+    Storm(StormCounts),
+    /// `ticks`.
+    Ticks(TickCounts),
+    /// `dashboard`.
+    Dashboard(DashboardCounts),
+}
+
+/// Returns of everybody at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct StormCounts {
+    /// How often all sessions were lost at once.
+    pub(super) storms: u32,
+    /// Sessions that were lost, and are back.
+    pub(super) back: u64,
+    /// Of these: as who they had been.
+    #[serde(default)]
+    pub(super) recovered: u64,
+    /// Sessions that were not back at the end.
+    pub(super) away: u64,
+    /// Attempts to come back.
+    pub(super) attempts: u64,
+    /// Attempts that the server put off, with 429 or 503.
+    pub(super) put_off: u64,
+    /// Attempts that failed in another way.
+    pub(super) failed: u64,
+}
+
+/// Ticks of a game.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct TickCounts {
+    /// Rooms.
+    pub(super) rooms: u32,
+    /// Ticks whose number no client saw in its place: the server left them out.
+    pub(super) missed: u64,
+}
+
+/// Values of a dashboard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct DashboardCounts {
+    /// Clients that look on.
+    pub(super) viewers: u32,
+    /// Keys that change.
+    pub(super) keys: u32,
+    /// Events that viewers received in the whole run, each with some values.
+    pub(super) events: u64,
+    /// Values in these.
+    pub(super) values: u64,
+}
+
+/// What sends whenever its [`Drive`] says so.
+pub(super) trait Driven {
+    /// Which clients send, and when.
+    fn drive(&mut self) -> &mut Drive;
+
+    /// Sends the next message of a client, which was due then.
+    fn send(&mut self, client: u32, due: Moment, cx: &mut Cx<'_>);
+
+    /// Traffic begins: a closed loop sends its first messages.
+    fn begin(&mut self, cx: &mut Cx<'_>) {
+        self.drive().begin(cx.now, cx.measure.until);
+        if self.drive().is_closed() {
+            while let Some((client, due)) = self.drive().take(cx.now) {
+                self.send(client, due, cx);
+            }
+        }
+    }
+
+    /// Sends what is due, and returns when the next is.
+    fn send_due(&mut self, cx: &mut Cx<'_>) -> Moment {
+        for _ in 0..SENDS_PER_TURN_MAX {
+            let Some((client, due)) = self.drive().take(cx.now) else { break };
+            self.send(client, due, cx);
+        }
+        self.drive().next_due()
+    }
 }
 
 /// A scenario's behaviour.
@@ -95,7 +189,7 @@ pub(super) trait Workload {
     fn handle_tick(&mut self, cx: &mut Cx<'_>) -> Moment;
 
     /// A session ended without being asked to.
-    fn handle_fault(&mut self, client: u32, cx: &mut Cx<'_>) -> Verdict;
+    fn handle_fault(&mut self, client: u32, fault: &Fault, cx: &mut Cx<'_>) -> Verdict;
 
     /// How many sessions the generator opens before traffic begins.
     fn clients_held(&self) -> u32;
@@ -105,61 +199,19 @@ pub(super) trait Workload {
         true
     }
 
+    /// The event whose acknowledgement [`Workload::is_ready`] waits for.
+    fn prepared_by(&self) -> &'static str {
+        "join"
+    }
+
+    /// True when there is nothing more to do, so that the window ends before its time.
+    fn is_over(&self) -> bool {
+        false
+    }
+
     /// Messages that have not arrived.
     fn outstanding(&self) -> u64;
 
     /// Closes the books. In a run that was cut short, what did not arrive is not lost.
     fn finish(&mut self, is_whole: bool) -> Outcome;
-}
-
-/// The times at which an open loop sends: equally spaced, from a start to an end.
-pub(super) struct Pacer {
-    start: Moment,
-    end: Moment,
-    rate: f64,
-    count: u64,
-}
-
-impl Pacer {
-    /// `rate` times a second in `start..end`.
-    pub(super) fn new(rate: f64, start: Moment, end: Moment) -> Self {
-        Self { start, end, rate, count: 0 }
-    }
-
-    /// When the next one is due; never, after the end.
-    pub(super) fn next_due(&self) -> Moment {
-        // From the count, not from the last one: rounding must not add up to another rate.
-        let due = Moment(self.start.0 + (self.count as f64 * 1e9 / self.rate) as u64);
-        if due < self.end { due } else { Moment::NEVER }
-    }
-
-    /// The number and time of the next one that is due by `now`.
-    pub(super) fn take(&mut self, now: Moment) -> Option<(u64, Moment)> {
-        let due = self.next_due();
-        if due > now || due == Moment::NEVER {
-            return None;
-        }
-        self.count += 1;
-        Some((self.count - 1, due))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pacer_keeps_its_rate_and_catches_up() {
-        let mut pacer = Pacer::new(1_000.0, Moment(500), Moment(500 + 10_000_000));
-        let mut taken = Vec::new();
-        for now in [Moment(0), Moment(500), Moment(5_000_000), Moment(1_000_000_000)] {
-            while let Some((number, due)) = pacer.take(now) {
-                assert!(due <= now);
-                taken.push((number, due.0));
-            }
-        }
-        let expected: Vec<(u64, u64)> = (0..10).map(|number| (number, 500 + number * 1_000_000)).collect();
-        assert_eq!(taken, expected);
-        assert_eq!(pacer.next_due(), Moment::NEVER);
-    }
 }

@@ -1,5 +1,5 @@
 // The demo page: a chat with rooms on the left, the server that carries it on the right.
-// Try /?transport=polling to stay on long-polling, and /#kitchen for a link to a room.
+// Try /?transport=polling to stay on long-polling, /#kitchen for a link to a room, and /?beside=0 to be on another shard than 0.
 
 import { connect } from "./client.js";
 
@@ -12,6 +12,7 @@ const MOST_LINES = 300; // kept in the log
 const SAMPLES = 60; // seconds of history in the charts
 const TYPING_PAUSE = 2_000; // without a key, we have stopped typing
 const TYPING_EXPIRES = 5_000; // what others' typing lasts without news
+const MOST_MOVES = 16; // attempts to be on another shard than the window that opened this one
 
 const socket = connect({
   query: parameters.has("shard_key") ? { shard_key: parameters.get("shard_key") } : {},
@@ -20,6 +21,11 @@ const socket = connect({
 
 /** What we know, in one place. */
 const state = { room: null, name: null, sid: null, shard: null, joining: null };
+
+/** The shard of the window that opened this one, if that is to be another. A key of one's own wins. */
+const beside = parameters.has("beside") && !parameters.has("shard_key") ? Number(parameters.get("beside")) : null;
+let moves = 0;
+let hasSaidWhere = beside === null;
 
 // ---------------------------------------------------------------- Small helpers
 
@@ -64,12 +70,35 @@ socket.on("retry", ({ attempt }) => {
 });
 socket.on("transport", (name) => { $("transport").textContent = name; });
 socket.on("welcome", ({ sid, shard, shards, version, io }) => {
+  if (!hasSaidWhere && shard === beside && shards > 1 && moves < MOST_MOVES && !state.joining) return move();
   Object.assign(state, { sid, shard });
+  sayWhere(shard, shards);
+  showInvitation();
   $("shard").textContent = shard;
   $("about").textContent = [`version ${version}`, io, shards === 1 ? "1 shard" : `${shards} shards`].join(" · ");
   document.documentElement.style.setProperty("--mine", hueOf(shard).toFixed(1));
   for (const lane of lanes) markHere(lane);
 });
+
+/** Connects again with a key: which shard it leads to only the server knows, so that it is one at random. */
+function move() {
+  moves++;
+  socket.options.query = { shard_key: Math.random() };
+  socket.close();
+  socket.open();
+}
+
+/** Says once which shard a second window is on, compared with the first. */
+function sayWhere(shard, shards) {
+  if (shards === 1 && !state.room) {
+    $("empty-text").textContent = "Join a room, then open a second window, and talk to yourself. This server has one shard, so both windows will be on it.";
+  }
+  if (hasSaidWhere) return;
+  hasSaidWhere = true;
+  if (shards === 1) addNote("This server has one shard: this window is on it, and so is the one that opened it.");
+  else if (shard === beside) addNote(`This window is on shard ${shard}, as is the one that opened it: no attempt led to another.`);
+  else addNote(`This window is on shard ${shard}. The one that opened it was on shard ${beside}.`);
+}
 
 // ---------------------------------------------------------------- Rooms
 
@@ -102,7 +131,15 @@ function showRoom(members) {
   const here = new URL(location);
   here.hash = encodeURIComponent(room);
   window.history.replaceState(null, "", here);
-  $("invite").href = here.href;
+  showInvitation();
+}
+
+/** The link to a second window, which goes to another shard than ours. */
+function showInvitation() {
+  const there = new URL(location);
+  there.searchParams.delete("shard_key");
+  there.searchParams.set("beside", state.shard);
+  $("invite").href = there.href;
 }
 
 $("entrance").addEventListener("submit", async (event) => {

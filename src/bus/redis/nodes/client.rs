@@ -7,7 +7,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, Pipeline, ProtocolVersion,
+    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, Pipeline, ProtocolVersion, PushInfo,
     RedisConnectionInfo, RedisError, Value,
 };
 use tokio::time::timeout;
@@ -46,7 +46,13 @@ pub(in crate::bus::redis) struct Node {
     pub(in crate::bus::redis) hearing: MultiplexedConnection,
     /// For what is sent ahead, once something is.
     pub(in crate::bus::redis) ahead: Option<Ahead>,
+    /// To the sentinel that has named this server: see [`watch_sentinel`].
+    #[expect(dead_code, reason = "its drop closes the connection")]
+    pub(in crate::bus::redis) watching: Option<MultiplexedConnection>,
 }
+
+/// Takes what a server sends without being asked.
+type Pushes = Box<dyn Fn(PushInfo) + Send + Sync>;
 
 impl Node {
     pub(in crate::bus::redis) async fn open(
@@ -54,10 +60,14 @@ impl Node {
         host: Host,
         queue: &Queue,
     ) -> Result<Node, Fault> {
-        let open = |queue| connect(address, &host, address.credentials.as_ref(), queue);
-        let speaking = open(Some(queue)).await.map_err(|error| fault(&host, &error))?;
-        let hearing = open(Some(queue)).await.map_err(|error| fault(&host, &error))?;
-        Ok(Node { host, speaking, hearing, ahead: None })
+        let open = || {
+            let (queue, from) = (queue.clone(), host.clone());
+            let pushes: Pushes = Box::new(move |push| queue.push(&from, push));
+            connect(address, &host, address.credentials.as_ref(), Some(pushes))
+        };
+        let speaking = open().await.map_err(|error| fault(&host, &error))?;
+        let hearing = open().await.map_err(|error| fault(&host, &error))?;
+        Ok(Node { host, speaking, hearing, ahead: None, watching: None })
     }
 
     /// The connection for what is sent ahead.
@@ -140,12 +150,12 @@ impl Nodes {
     }
 }
 
-/// A connection; with a queue for what comes unasked.
+/// A connection; with a taker for what comes unasked.
 pub(in crate::bus::redis) async fn connect(
     address: &RedisAddress,
     host: &Host,
     credentials: Option<&Credentials>,
-    queue: Option<&Queue>,
+    pushes: Option<Pushes>,
 ) -> Result<MultiplexedConnection, RedisError> {
     let (name, port) = (host.name.clone(), host.port);
     let place = match address.is_tls {
@@ -171,10 +181,9 @@ pub(in crate::bus::redis) async fn connect(
     let mut config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(REDIS_CONNECT_TIMEOUT))
         .set_response_timeout(Some(REDIS_RESPONSE_TIMEOUT));
-    if let Some(queue) = queue {
-        let (queue, host) = (queue.clone(), host.clone());
+    if let Some(pushes) = pushes {
         config = config.set_push_sender(move |push| {
-            queue.push(&host, push);
+            pushes(push);
             Ok::<(), ()>(())
         });
     }
@@ -211,6 +220,30 @@ pub(in crate::bus::redis) async fn ask_sentinel(
             "the sentinel at {host} knows no service {service:?}: write its name behind the database, as in /0/mymaster"
         ))),
     }
+}
+
+/// A connection by which a sentinel tells that a service has another master: ours to the old one are over then. The old one may believe for ten
+/// seconds more that it is the master, and one that hangs ends no connection. None: this sentinel tells nobody, so it is found out as at a
+/// Redis without sentinels; as it is if this connection breaks.
+pub(in crate::bus::redis) async fn watch_sentinel(
+    address: &RedisAddress,
+    host: &Host,
+    service: &str,
+    queue: &Queue,
+) -> Option<MultiplexedConnection> {
+    let plain = RedisAddress { database: 0, ..address.clone() };
+    let subscribe = async |credentials| {
+        let (queue, from, of) = (queue.clone(), host.clone(), service.to_owned());
+        let pushes: Pushes = Box::new(move |push| queue.hear_sentinel(&from, &of, &push));
+        let mut connection = connect(&plain, host, credentials, Some(pushes)).await?;
+        connection.subscribe("+switch-master").await?;
+        Ok::<_, RedisError>(connection)
+    };
+    let mut watching = subscribe(None).await;
+    if watching.as_ref().is_err_and(is_about_password) && address.credentials.is_some() {
+        watching = subscribe(address.credentials.as_ref()).await;
+    }
+    watching.ok()
 }
 
 /// Sends commands to a node, and finds the error in its answers.

@@ -69,6 +69,15 @@ impl Queue {
         }
     }
 
+    /// What a sentinel says of a service: `mymaster 10.0.0.1 6379 10.0.0.2 6379` when another server has become its master.
+    pub(in crate::bus::redis) fn hear_sentinel(&self, host: &Host, service: &str, push: &PushInfo) {
+        let Some(Value::BulkString(said)) = push.data.last() else { return };
+        let is_about_it = said.strip_prefix(service.as_bytes()).is_some_and(|rest| rest.starts_with(b" "));
+        if push.kind == PushKind::Message && is_about_it {
+            self.lose(format!("the sentinel at {host} says that {service:?} has another master"));
+        }
+    }
+
     pub(in crate::bus::redis) fn admit(&self, event: Event) {
         let bytes = event.len_bytes();
         let waiting = self.shared.waiting_bytes.fetch_add(bytes, Relaxed) + bytes;

@@ -194,7 +194,7 @@ impl Feature<'_, Inquiries> {
         if matches!(ask, Ask::Servers(_)) {
             return Vec::new();
         }
-        if matches!(ask, Ask::Rooms | Ask::Census) {
+        if matches!(ask, Ask::Rooms | Ask::Census | Ask::Overview(_)) {
             return self.tables.other_shards().collect();
         }
         let mut audience = Audience::but(self.tables.env.id);
@@ -210,6 +210,10 @@ impl Feature<'_, Inquiries> {
         if matches!(inquiry.ask, Ask::Census) {
             let census = self.tables.namespaces.census();
             return self.report(inquiry.home, inquiry.number, Findings { census, ..Findings::default() });
+        }
+        if let Ask::Overview(look) = &inquiry.ask {
+            let overviews = vec![self.tables.overview(look)];
+            return self.report(inquiry.home, inquiry.number, Findings { overviews, ..Findings::default() });
         }
         let Some(namespace) = self.tables.namespaces.find_address(&inquiry.namespace) else {
             return self.report(inquiry.home, inquiry.number, Findings::default());
@@ -233,7 +237,7 @@ impl Feature<'_, Inquiries> {
                 let namespace = Rc::clone(&self.tables.namespaces[namespace].namespace);
                 return self.walk(Walk::new(inquiry, Over::Rooms { namespace, next: 0 }));
             }
-            Ask::Census | Ask::Servers(_) | Ask::Settled(_) => {
+            Ask::Census | Ask::Overview(_) | Ask::Servers(_) | Ask::Settled(_) => {
                 unreachable!("they are of no namespace's sockets")
             }
         };

@@ -10,7 +10,6 @@ use crate::message::inquiry::SocketFacts;
 use crate::shard::feature::Feature;
 use crate::shard::feature::inquiries::walk::{Over, Walk};
 use crate::shard::feature::inquiries::{FINDINGS_BYTES_MAX, Inquiries};
-use crate::shard::value::socket::SocketState;
 
 /// Sockets or rooms of one slice: about a millisecond of work.
 const SLICE_MAX: usize = 1000;
@@ -85,7 +84,7 @@ impl Feature<'_, Inquiries> {
     }
 
     fn describe_socket(&self, key: Key) -> Option<SocketFacts> {
-        let socket = self.tables.sockets.get(key).filter(|socket| socket.state == SocketState::Open)?;
+        let socket = self.tables.sockets.get(key).filter(|socket| socket.state.is_told())?;
         let session = self.tables.sessions.get(socket.session)?;
         let (request, peer, issued_unix_millis) = session.handshake.parts();
         Some(SocketFacts {

@@ -12,7 +12,7 @@ import { after } from "node:test";
 import { createClient } from "redis";
 import { Server } from "socket.io";
 import { io as connect } from "socket.io-client";
-import { arrival } from "./clients.mjs";
+import { arrival, ask } from "./clients.mjs";
 import { next, until, within } from "./wait.mjs";
 
 const ROOT = new URL("../../../../", import.meta.url).pathname;
@@ -119,7 +119,7 @@ export async function startBroker(t, kind) {
 /** A shardcast process: examples/conformance. */
 export async function startShardcast(t, broker, settings = {}) {
   const port = await freePort();
-  const env = { ...process.env, SHARDCAST_MESSAGE_QUEUE: broker.url, SHARDCAST_ACK_TIMEOUT: "5s" };
+  const env = { ...process.env, SHARDCAST_MESSAGE_QUEUE: broker.url, SHARDCAST_ACK_TIMEOUT: "5s", SHARDCAST_LAG_MAX: "0s" };
   delete env.SHARDCAST_CLIENT_BUNDLE;
   for (const [name, value] of Object.entries(settings)) env[`SHARDCAST_${name.toUpperCase()}`] = `${value}`;
   const server = await start(t, "shardcast", port, path.resolve(ROOT, process.env.CONFORMANCE_BIN),
@@ -171,6 +171,7 @@ export async function startPython(t, broker, kind, venv = "venv") {
     /** Any method of its server that takes a sid, a room, or both. */
     run: (verb, options = {}) => run(verb, options).done,
     emit: (event, args, options = {}) => run("emit", { event, args: toBytes(args), ...options }).done,
+    send: (data, options = {}) => run("send", { args: toBytes([data]), ...options }).done,
     call: (sid, event, args, seconds = 5) => run("call", { event, args: toBytes(args), to: sid, seconds }).done,
     /** What the callback of an emit is called with, each time. */
     async callback(sid, event, args) {
@@ -210,6 +211,15 @@ export async function member(t, { url }, { io: client = connect, ...options } = 
   socket.on("disconnect", (reason) => seen.push(["disconnect", reason]));
   await arrival(socket);
   return Object.assign(socket, { seen });
+}
+
+/** A member of the same shardcast process that is on another shard. The kernel chooses the shard, so it is tried until it is another one. */
+export async function memberOnAnotherShard(t, server, other) {
+  for (;;) {
+    const socket = await member(t, server);
+    if (await ask(socket, "shard") !== await ask(other, "shard")) return socket;
+    socket.disconnect();
+  }
 }
 
 /** Empties what they have seen. */

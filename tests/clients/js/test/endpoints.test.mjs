@@ -127,6 +127,59 @@ describe("two endpoints side by side", () => {
   });
 });
 
+describe("what an endpoint has of its own", { skip: isReference && "Node has one setting for all" }, () => {
+  const cut = async (socket) => {
+    const back = next(socket, "connect");
+    socket.io.engine.close();
+    await back;
+  };
+
+  test("recovery is on at one endpoint and off at the other", async (t) => {
+    const coming = { transports: ["websocket"], reconnection: true, reconnectionDelay: 20 };
+    const [main, other] = [await connected(t, URL, coming), await connected(t, URL, { ...coming, path: "/recovering.io/" })];
+    const before = [main.id, other.id];
+    for (const socket of [main, other]) await cut(socket);
+    assert.deepEqual([Boolean(main.recovered), other.recovered], [false, true]);
+    assert.deepEqual([main.id === before[0], other.id === before[1]], [false, true]);
+  });
+
+  test("polls are compressed at one endpoint and not at the other", async () => {
+    for (const [path, coding] of [["/socket.io/", "gzip"], ["/recovering.io/", undefined]]) {
+      const { open: session } = await open(path);
+      const poll = at(path, { sid: session.sid });
+      await request(URL, poll, { method: "POST", body: `40\x1e42["message","${"a".repeat(5000)}"]` });
+      let codings = [];
+      for (let text = ""; !text.includes("message-back");) {
+        const answer = await request(URL, poll, { headers: { "Accept-Encoding": "gzip" } });
+        codings.push(answer.headers["content-encoding"]);
+        text = answer.headers["content-encoding"] ? "message-back" : answer.text;
+      }
+      assert.equal(codings.at(-1), coding, path);
+    }
+  });
+
+  test("sessions of one endpoint are bounded for themselves", async () => {
+    const statuses = [];
+    for (let count = 0; count < 40; count += 1) statuses.push((await open("/few.io/")).status);
+    assert.deepEqual(new Set(statuses), new Set([200, 503]));
+    assert.equal((await open("/socket.io/")).status, 200);
+  });
+
+  test("raw Engine.IO has limits, times and subprotocols of its own", async (t) => {
+    const { open: session } = await open("/own-engine.io/");
+    assert.deepEqual([session.maxPayload, session.pingInterval, session.pingTimeout], [100, 300, 200]);
+    const url = `${URL.replace("http", "ws")}${at("/own-engine.io/", { transport: "websocket" })}`;
+    const socket = new WebSocket(url, ["v0", "v1"]);
+    t.after(() => socket.terminate());
+    const [first] = await once(socket, "message");
+    assert.equal(first.toString()[0], "0");
+    assert.equal(socket.protocol, "v1");
+    const closed = once(socket, "close");
+    socket.send("4".repeat(102));
+    assert.equal((await closed)[0], 1009);
+  });
+});
+
 describe("allow_request", () => {
   const guarded = (query) => ({ path: "/guarded.io/", query });
 

@@ -69,6 +69,45 @@ for (const [variant, options] of Object.entries(VARIANTS)) describe(variant, { c
     assert.equal(await ask(counter, "later", 10), 42);
   });
 
+  test("methods of a class may be raw, asynchronous, and return values of their own", { skip: isReference && "Node has no such classes" }, async (t) => {
+    const counter = client(t, `${URL}/class`, { ...options, auth: { start: 7 } });
+    await next(counter, "started");
+    const back = next(counter, "raw-later-back");
+    const answer = await new Promise((resolve) => counter.emit("raw-later", { a: [1] }, Buffer.from([0, 255]), (...args) => resolve(args)));
+    assert.deepEqual(answer, [{ a: [1] }, Buffer.from([0, 255])]);
+    assert.equal((await back)[1], 2);
+    assert.deepEqual(await ask(counter, "echo", Buffer.from([1])), Buffer.from([1]));
+    assert.equal((await ask(counter, "total")).y, 0);
+  });
+
+  test("a value of the server's own is returned and emitted as it is", { skip: isReference && "Node has no types" }, async (t) => {
+    const socket = await connected(t, URL, options);
+    const moved = next(socket, "moved-to");
+    assert.deepEqual(await ask(socket, "point", 3, " 4 "), { x: 3, y: 4 });
+    assert.deepEqual(await moved, [{ x: 4, y: 3 }]);
+    assert.deepEqual(await ask(socket, "point", 3, "four"), { error: "invalid digit found in string" });
+  });
+
+  test("auth is lent to who decides, and an error of the server's own refuses", { skip: isReference && "Node has no types" }, async (t) => {
+    assert.equal((await refusal(t, "/login")).message, "who are you?");
+    assert.equal((await refusal(t, "/login", { token: "ś\n🦀" })).message, "a token of 3 characters is wrong");
+    assert.match((await refusal(t, "/login", { token: 7 })).message, /invalid type: integer `7`/);
+    const socket = client(t, `${URL}/login`, { ...options, auth: { token: "secret\nAda \u0007" } });
+    assert.deepEqual(await next(socket, "hello"), ["Ada \u0007"]);
+  });
+
+  test("what is done at times is done once for the server, or once on each shard", { skip: isReference && "Node has no shards" }, async (t) => {
+    const socket = await connected(t, `${URL}/beats`, options);
+    const [server, shards, mine] = ["of-the-server", "of-a-shard", "of-my-shard"].map((event) => collect(socket, event));
+    await Promise.all([server.reaches(5), mine.reaches(5)]);
+    const isRising = (numbers) => numbers.every((number, index) => index === 0 || number > numbers[index - 1]);
+    assert.ok(isRising([...server]), "once, and in order");
+    assert.ok(isRising([...mine]), "from the own shard alone");
+    for (const shard of new Set(shards.map(([name]) => name))) {
+      assert.ok(isRising(shards.filter(([name]) => name === shard).map(([, number]) => number)), `shard ${shard}`);
+    }
+  });
+
   test("an answer is given later and holds up nothing", async (t) => {
     const socket = await connected(t, URL, options);
     const order = [];

@@ -7,7 +7,7 @@ import { createAdapter, createShardedAdapter } from "@socket.io/redis-adapter";
 import { Emitter } from "@socket.io/redis-emitter";
 import { createAdapter as createStreamsAdapter } from "@socket.io/redis-streams-adapter";
 import { ask } from "../lib/clients.mjs";
-import { ARGUMENTS, forget, member, settle, startNode, startRedis, startShardcast, wholeFile } from "../lib/fleet.mjs";
+import { ARGUMENTS, forget, member, memberOnAnotherShard, settle, startNode, startRedis, startShardcast, wholeFile } from "../lib/fleet.mjs";
 import { next, until } from "../lib/wait.mjs";
 
 const FORMATS = {
@@ -15,7 +15,7 @@ const FORMATS = {
   "node-sharded": createShardedAdapter,
   "node-streams": (publisher) => createStreamsAdapter(publisher, { blockTimeInMs: 200 }),
 };
-/** Members by their names; the first of each server is in the room `blue`. */
+/** Members by their names; the first of each server is in the room `blue`. Those of one shardcast process are on two shards of it. */
 const NAMES = ["node", "node2", "other", "near", "near2", "far"];
 const BLUE = ["node", "other", "near", "far"];
 
@@ -78,8 +78,8 @@ for (const [format, adapter] of Object.entries(FORMATS)) {
       [node, other, near, far] = await Promise.all([startNode(file, redis, adapter), startNode(file, redis, adapter),
         startShardcast(file, redis, settings), startShardcast(file, redis, settings)]);
       for (const { io } of [node, other]) io.on("connection", (socket) => socket.on("join", (room, done) => (socket.join(room), done(true))));
-      const servers = { node, node2: node, other, near, near2: near, far };
-      for (const [name, server] of Object.entries(servers)) at[name] = await member(file, server);
+      for (const [name, server] of Object.entries({ node, node2: node, other, near, far })) at[name] = await member(file, server);
+      at.near2 = await memberOnAnotherShard(file, near, at.near);
       everybody = Object.values(at);
       for (const name of BLUE) assert.equal(await ask(at[name], "join", "blue"), true);
       await until("all hear each other", async () => {

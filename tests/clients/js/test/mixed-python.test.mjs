@@ -4,13 +4,13 @@ import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import io2 from "socket.io-client-2";
 import { ask } from "../lib/clients.mjs";
-import { ARGUMENTS, forget, member, settle, startBroker, startPython, startShardcast, wholeFile } from "../lib/fleet.mjs";
+import { ARGUMENTS, forget, member, memberOnAnotherShard, settle, startBroker, startPython, startShardcast, wholeFile } from "../lib/fleet.mjs";
 import { next, until } from "../lib/wait.mjs";
 
 const file = wholeFile();
 let broker, flask, near, far, everybody;
 
-/** Clients: two of Flask, two of one shardcast process, one of the other; the first of each is in the room `blue`. */
+/** Clients: two of Flask, two of one shardcast process, on two of its shards, one of the other; the first of each is in the room `blue`. */
 const at = {};
 
 const emitOf = (client) => (event, ...args) => ask(client, "send", [], [], event, ...args);
@@ -31,7 +31,8 @@ const toAll = (...events) => Object.fromEntries(Object.keys(at).map((name) => [n
 before(async () => {
   broker = await startBroker(file, process.env.BROKER ?? "redis");
   [flask, near, far] = await Promise.all([startPython(file, broker, "flask"), startShardcast(file, broker), startShardcast(file, broker)]);
-  for (const [name, server] of Object.entries({ flask, flask2: flask, near, near2: near, far })) at[name] = await member(file, server);
+  for (const [name, server] of Object.entries({ flask, flask2: flask, near, far })) at[name] = await member(file, server);
+  at.near2 = await memberOnAnotherShard(file, near, at.near);
   everybody = Object.values(at);
   // Flask hears the queue from its first client on, a moment later.
   await until("all hear each other", async () => {
@@ -62,6 +63,16 @@ for (const [what, args] of Object.entries(ARGUMENTS)) {
     await received(shardcast, expected);
   });
 }
+
+test("what is sent without a name is an event named message, both ways", async () => {
+  await flask.send("é");
+  await received(python, toAll(["message", "é"]));
+  await flask.send(Buffer.from([1]), { to: "blue" });
+  const bytes = [["message", Buffer.from([1])]];
+  await received(python, { flask: bytes, near: bytes, far: bytes });
+  await shardcast("message", "ü");
+  await received(shardcast, toAll(["message", "ü"]));
+});
 
 /** Rooms and exceptions by the names of members, and who receives. */
 const TARGETS = [
@@ -179,9 +190,9 @@ test("many questions cross each other, and each gets its own answer", async () =
   const asked = numbers.map((number) => flask.callback(at.far.id, "question", [number]));
   const called = [];
   at.near.on("called", (value) => called.push(value));
-  for (const number of numbers) at.near.emit("call", at.flask.id, 5_000, "question", number);
+  for (const number of numbers) at.near.emit("call", at.flask.id, 30_000, "question", number);
   assert.deepEqual(await Promise.all(asked), numbers.map((number) => [[number * 2]]));
-  await until("all calls are answered", () => called.length === numbers.length);
+  await until("all calls are answered", () => called.length === numbers.length, 30_000);
   assert.deepEqual(called.sort((a, b) => a - b), numbers.map((number) => number * 2));
   at.near.off("called");
   forget(...everybody);
