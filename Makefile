@@ -6,6 +6,9 @@ FUZZ ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 FUZZ_SECONDS ?= 60
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 
+# A step, and how long it took.
+timed = began=$$(date +%s); $(MAKE) --no-print-directory $(1); code=$$?; echo "== $(1): $$(($$(date +%s) - began)) s"; (exit $$code)
+
 .PHONY: help test quick static cargo deps format lint features docs unit release clients wheel python conformance deny bench perf fuzz
 
 help:
@@ -25,13 +28,13 @@ test:
 	@$(MAKE) --no-print-directory cargo
 	@mkdir -p "$(TARGET_DIR)"; \
 	$(MAKE) --no-print-directory deps >"$(TARGET_DIR)/deps.log" 2>&1 & deps=$$!; \
-	$(MAKE) --no-print-directory static; static=$$?; \
+	$(call timed,static); static=$$?; \
 	wait $$deps; deps=$$?; \
 	cat "$(TARGET_DIR)/deps.log"; [ $$static = 0 ] && [ $$deps = 0 ]
-	@$(MAKE) --no-print-directory unit
-	@$(MAKE) --no-print-directory release
-	@$(MAKE) --no-print-directory clients
-	@$(MAKE) --no-print-directory python
+	@$(call timed,unit)
+	@$(call timed,release)
+	@$(call timed,clients)
+	@$(call timed,python)
 
 quick:
 	@$(MAKE) --no-print-directory cargo

@@ -241,7 +241,8 @@ impl Pump {
     }
 
     /// Closes what a shard listens on once its sessions have ended. Clients that the kernel holds in its queue are taken
-    /// first: closing resets them, and they have done nothing wrong. Where another process has the listener they are that one's.
+    /// first: closing resets them, and they have done nothing wrong. So it is where another process has the listener, too: the kernel
+    /// wakes one of those that wait in an accept, and may have woken this one for a client just before it gave up.
     fn close_listeners(&mut self) {
         if !self.must_close() {
             return;
@@ -257,15 +258,14 @@ impl Pump {
                 continue;
             }
             let Some(descriptor) = listener.descriptor.take() else { continue };
-            if leaves {
-                continue;
-            }
             let (door, is_shared) = (listener.door, listener.is_shared);
             for (connection, peer) in empty_queue(&descriptor) {
                 self.wires.balance.arrive(self.wires.id);
                 self.add_connection(connection, Arrival::accepted(peer, door));
             }
-            close_listener(&descriptor, is_shared);
+            if !leaves {
+                close_listener(&descriptor, is_shared);
+            }
         }
     }
 
