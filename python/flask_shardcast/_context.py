@@ -72,17 +72,12 @@ class EventContext:
     def request(self) -> Any:
         request: Any = self._request
         if request is None:
-            self._request = request = self.app.request_class(self.environ)
-            request.sid = self.client.sid
-            request.namespace = self.client.namespace
-            request.event = self.told
+            client, app = self.client, self.app
+            deferred = _deferred.get(app.request_class) or _defer(app.request_class)
+            self._request = request = deferred.__new__(deferred)
+            of = (client, app, self.event, self.args)
+            request.__dict__.update(sid=client.sid, namespace=client.namespace, _of=of)
         return request
-
-    @property
-    def told(self) -> dict:
-        """``request.event``. A connect event has the environment as its first argument."""
-        args = (self.environ, *self.args) if self.event == "connect" else self.args
-        return {"message": self.event, "args": args}
 
     @property
     def session(self) -> Any:
@@ -174,6 +169,33 @@ class EventContext:
         self.pop(error)
 
 
+#: By the application's class of requests.
+_deferred: dict[type, type] = {}
+
+
+def _defer(request_class: type) -> type:
+    """A class of requests that are made when somebody looks at more of one than what tells an event's sender.
+
+    Most handlers ask for ``request.sid`` alone, and to make a request takes longer than all else around such a handler.
+    """
+
+    class Deferred(request_class):
+        def __getattr__(self, name: str) -> Any:
+            known = self.__dict__
+            client, app, event, args = known.pop("_of")
+            environ = environ_of(client, app)
+            # What was set before is newer than what a request begins with.
+            set_before = {"event": _told(environ, event, args), **known}
+            self.__class__ = request_class
+            self.__init__(environ)
+            known.update(set_before)
+            return getattr(self, name)
+
+    Deferred.__name__, Deferred.__qualname__ = request_class.__name__, request_class.__qualname__
+    Deferred.__module__, Deferred.__doc__ = request_class.__module__, request_class.__doc__
+    return _deferred.setdefault(request_class, Deferred)
+
+
 class WholeContext(EventContext):
     """The same on Flask's own request context, made anew for every event as Flask-SocketIO does."""
 
@@ -186,7 +208,7 @@ class WholeContext(EventContext):
         request: Any = flask.request
         request.sid = self.client.sid
         request.namespace = self.client.namespace
-        request.event = self.told
+        request.event = _told(environ, self.event, self.args)
         if self.manage_session:
             session = environ.get("saved_session")
             if session is None:
@@ -209,6 +231,11 @@ class WholeContext(EventContext):
 
 #: What events run in.
 Context: type[EventContext] = EventContext if _cv_app is not None else WholeContext
+
+
+def _told(environ: dict, event: str | None, args: tuple) -> dict:
+    """``request.event``. A connect event has the environment as its first argument."""
+    return {"message": event, "args": (environ, *args) if event == "connect" else args}
 
 
 def _has_receivers(signal: Any) -> bool:

@@ -3,31 +3,19 @@
 //! They are made when a client connects and forgotten when its disconnect handler has run.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
-use shardcast::Addressee;
+use shardcast::{Addressee, ConnectionId, Handshake, Peer, Sid};
 
 use crate::environ::{Environ, environ};
-
-/// What a handshake said.
-pub(crate) struct Facts {
-    /// Which connection of this server it is: the sockets of one have it in common.
-    pub(crate) connection: u64,
-    pub(crate) url: String,
-    /// Name and value of each header, in lines.
-    pub(crate) headers: String,
-    pub(crate) peer: Option<SocketAddr>,
-    pub(crate) address: Option<std::net::IpAddr>,
-    pub(crate) is_secure: bool,
-}
 
 /// One connection of a client, which its namespaces share.
 #[pyclass(frozen, module = "flask_shardcast._native")]
 pub(crate) struct Connection {
-    facts: Facts,
+    handshake: Arc<Handshake>,
     environ: PyOnceLock<Py<PyDict>>,
 }
 
@@ -37,19 +25,23 @@ impl Connection {
     #[getter]
     fn environ<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let environ = self.environ.get_or_try_init(py, || {
-            let Facts { url, headers, peer, address, is_secure, .. } = &self.facts;
+            let handshake = &self.handshake;
+            let url = handshake.url();
             let (path, query) = url.split_once('?').unwrap_or((url, ""));
-            let headers = headers.lines().filter_map(|line| line.split_once(": "));
+            let peer = match handshake.peer() {
+                Peer::Tcp(address) => Some(address),
+                Peer::Unix => None,
+            };
             let request = Environ {
                 method: "GET",
                 path,
                 query,
                 version: "HTTP/1.1",
-                peer: *peer,
-                address: *address,
-                is_secure: *is_secure,
+                peer,
+                address: handshake.address(),
+                is_secure: handshake.is_secure(),
             };
-            Ok::<_, PyErr>(environ(py, &request, headers)?.unbind())
+            Ok::<_, PyErr>(environ(py, &request, handshake.headers())?.unbind())
         })?;
         Ok(environ.bind(py).clone())
     }
@@ -66,7 +58,6 @@ pub(crate) struct Client {
     #[pyo3(get)]
     pub(crate) connection: Py<Connection>,
     session: PyOnceLock<Py<PyDict>>,
-    number: u64,
 }
 
 #[pymethods]
@@ -82,9 +73,10 @@ impl Client {
 #[derive(Default)]
 pub(crate) struct Tables {
     clients: HashMap<Addressee, Py<Client>>,
-    by_sid: HashMap<String, Addressee>,
-    /// By number, with how many sockets each has.
-    connections: HashMap<u64, (Py<Connection>, usize)>,
+    /// A socket that was recovered has the id of one whose disconnect handler may still run: the later one counts.
+    by_sid: HashMap<Sid, Addressee>,
+    /// With how many sockets each has.
+    connections: HashMap<ConnectionId, (Py<Connection>, u32)>,
     namespaces: HashMap<String, Py<PyString>>,
     /// The rooms of those whose disconnect handlers have not ended.
     ended: HashMap<Addressee, Vec<String>>,
@@ -92,16 +84,21 @@ pub(crate) struct Tables {
 
 impl Tables {
     /// Adds a client that asks to be let in.
-    pub(crate) fn add(&mut self, py: Python<'_>, socket: &Addressee, facts: Facts) -> PyResult<Py<Client>> {
-        let number = facts.connection;
-        let connection = match self.connections.get_mut(&number) {
+    pub(crate) fn add(
+        &mut self,
+        py: Python<'_>,
+        socket: &Addressee,
+        handshake: Arc<Handshake>,
+    ) -> PyResult<Py<Client>> {
+        let id = socket.connection();
+        let connection = match self.connections.get_mut(&id) {
             Some((connection, sockets)) => {
                 *sockets += 1;
                 connection.clone_ref(py)
             }
             None => {
-                let connection = Py::new(py, Connection { facts, environ: PyOnceLock::new() })?;
-                self.connections.insert(number, (connection.clone_ref(py), 1));
+                let connection = Py::new(py, Connection { handshake, environ: PyOnceLock::new() })?;
+                self.connections.insert(id, (connection.clone_ref(py), 1));
                 connection
             }
         };
@@ -124,10 +121,9 @@ impl Tables {
             namespace,
             connection,
             session: PyOnceLock::new(),
-            number,
         };
         let client = Py::new(py, client)?;
-        self.by_sid.insert(sid.as_str().to_owned(), socket.clone());
+        self.by_sid.insert(sid, socket.clone());
         self.clients.insert(socket.clone(), client.clone_ref(py));
         Ok(client)
     }
@@ -137,11 +133,11 @@ impl Tables {
     }
 
     pub(crate) fn socket_of(&self, sid: &str) -> Option<Addressee> {
-        self.by_sid.get(sid).cloned()
+        self.by_sid.get(&Sid::parse(sid)?).cloned()
     }
 
     pub(crate) fn sids(&self) -> Vec<String> {
-        self.by_sid.keys().cloned().collect()
+        self.by_sid.keys().map(Sid::to_string).collect()
     }
 
     /// How many connections there are.
@@ -163,13 +159,15 @@ impl Tables {
     pub(crate) fn forget(&mut self, socket: &Addressee) -> Option<Forgotten> {
         self.ended.remove(socket);
         let client = self.clients.remove(socket)?;
-        self.by_sid.remove(socket.id().as_str());
-        let number = client.get().number;
+        let (sid, id) = (socket.id(), socket.connection());
+        if self.by_sid.get(&sid) == Some(socket) {
+            self.by_sid.remove(&sid);
+        }
         let mut connection = None;
-        if let Some((_, sockets)) = self.connections.get_mut(&number) {
+        if let Some((_, sockets)) = self.connections.get_mut(&id) {
             *sockets -= 1;
             if *sockets == 0 {
-                connection = self.connections.remove(&number).map(|(connection, _)| connection);
+                connection = self.connections.remove(&id).map(|(connection, _)| connection);
             }
         }
         Some(Forgotten { _client: client, _connection: connection })

@@ -2,15 +2,15 @@
 //!
 //! Python's side is a `Dispatcher` (`_dispatch.py`), whose methods are looked up once.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
-use shardcast::{Addressee, ConnectTicket, OwnedArgs, Post, RawJson, Refused, Ticket};
+use shardcast::{Addressee, ConnectTicket, Handshake, OwnedArgs, Post, RawJson, Refused, Ticket};
 
-use crate::client::{Client, Facts, Tables};
+use crate::client::{Client, Tables};
 use crate::convert::{self, Encoded};
 use crate::courier::lock;
 use crate::exchange::Exchange;
@@ -59,8 +59,8 @@ impl Front {
     pub(crate) fn run(&self, py: Python<'_>, job: Job, post: &Mutex<Post>) {
         match job {
             Job::Event { ticket, name, args } => self.handle_event(py, ticket, (&name, &args), post),
-            Job::Connect { ticket, auth, facts } => {
-                let decision = self.decide(py, &ticket, &auth, facts);
+            Job::Connect { ticket, auth, handshake } => {
+                let decision = self.decide(py, &ticket, &auth, handshake);
                 lock(post).decide(ticket, decision);
             }
             Job::Disconnect(ended) => self.end(py, ended),
@@ -124,9 +124,9 @@ impl Front {
         py: Python<'_>,
         ticket: &ConnectTicket,
         auth: &str,
-        facts: Facts,
+        handshake: Arc<Handshake>,
     ) -> Result<(), Refused> {
-        let refused = match self.ask(py, ticket.addressee(), auth, facts) {
+        let refused = match self.ask(py, ticket.addressee(), auth, handshake) {
             Ok(None) => return Ok(()),
             Ok(Some(refused)) => refused,
             Err(error) => {
@@ -138,8 +138,14 @@ impl Front {
         Err(refused)
     }
 
-    fn ask(&self, py: Python<'_>, socket: &Addressee, auth: &str, facts: Facts) -> PyResult<Option<Refused>> {
-        let client = lock(&self.tables).add(py, socket, facts)?;
+    fn ask(
+        &self,
+        py: Python<'_>,
+        socket: &Addressee,
+        auth: &str,
+        handshake: Arc<Handshake>,
+    ) -> PyResult<Option<Refused>> {
+        let client = lock(&self.tables).add(py, socket, handshake)?;
         let auth = if auth.is_empty() { py.None() } else { self.read(py, auth, &[])?.get_item(0)?.unbind() };
         let verdict = self.connect.bind(py).call1((client, auth))?;
         if verdict.is_none() {

@@ -1,10 +1,11 @@
 //! What the shards give away, and Python has to do.
 
+use std::sync::Arc;
+
 use pyo3::prelude::*;
 use shardcast::http::Responder;
-use shardcast::{Addressee, ConnectTicket, OwnedArgs, Ticket};
+use shardcast::{Addressee, ConnectTicket, Handshake, OwnedArgs, Ticket};
 
-use crate::client::Facts;
 use crate::exchange::Head;
 
 /// One thing to do.
@@ -13,7 +14,7 @@ pub(crate) enum Job {
     Connect {
         ticket: ConnectTicket,
         auth: String,
-        facts: Facts,
+        handshake: Arc<Handshake>,
     },
     Event {
         ticket: Ticket,

@@ -52,6 +52,51 @@ def test_request_and_contexts(app, socketio):
     assert len(seen["sid"]) == 20
 
 
+def test_a_request_is_of_the_application_s_class_whatever_is_looked_at_first(app, socketio):
+    class Request(flask.Request):
+        made = 0
+
+        def __init__(self, environ, **options):
+            super().__init__(environ, **options)
+            type(self).made += 1
+            self.tenant = environ["HTTP_HOST"]
+
+        @property
+        def shouted(self):
+            return self.path.upper()
+
+    class Lenient(Request):
+        def __getattr__(self, name):
+            if name.startswith("missing"):
+                return name
+            raise AttributeError(name)
+
+    looks = {
+        "sid": lambda: [len(request.sid), request.namespace],
+        "class": lambda: [isinstance(request._get_current_object(), app.request_class), type(request._get_current_object()).__name__],
+        "tenant": lambda: request.tenant,
+        "event": lambda: request.event["message"],
+        "property": lambda: request.shouted,
+        "nothing": lambda: [hasattr(request, "nothing"), getattr(request, "missing", None)],
+        "kept": lambda: [setattr(request, "path", "/mine"), request.method, request.path, request.tenant],
+    }
+
+    @socketio.on("look")
+    def look(what):
+        return looks[what]()
+
+    for request_class, missing in ((Request, None), (Lenient, "missing")):
+        app.request_class = request_class
+        client = socketio.test_client(app)
+        made = request_class.made
+        found = {what: client.emit("look", what, callback=True) for what in looks}
+        assert found == {
+            "sid": [20, "/"], "class": [True, request_class.__name__], "tenant": "localhost", "event": "look",
+            "property": "/SOCKET.IO", "nothing": [False, missing], "kept": [None, "GET", "/mine", "localhost"],
+        }
+        assert request_class.made == made + 5, "two of them looked at nothing for which one must be made"
+
+
 def test_g_lasts_for_one_event(app, socketio):
     @socketio.event
     def count():

@@ -1,6 +1,6 @@
 //! How a session begins, by either transport.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
@@ -128,7 +128,8 @@ impl Tables {
             pending_binary: None,
             waiting_bytes: 0,
             partial: 0,
-            handshake: Rc::new(handshake),
+            handshake: Arc::new(handshake),
+            fork: None,
             account: None,
             pace: Pace::default(),
         });

@@ -1,7 +1,7 @@
 //! Raw Engine.IO endpoints: sessions on either transport, with no Socket.IO above.
 
 use std::fmt;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::base::ids::Sid;
 use crate::base::slab::Key;
@@ -116,8 +116,8 @@ impl EngineSocket {
     }
 
     /// What the client said when its session opened. `None` once it is gone.
-    pub fn handshake(&self) -> Option<Rc<Handshake>> {
-        Some(Rc::clone(&self.core.borrow().tables.sessions.get(self.session)?.handshake))
+    pub fn handshake(&self) -> Option<Arc<Handshake>> {
+        Some(Arc::clone(&self.core.borrow().tables.sessions.get(self.session)?.handshake))
     }
 
     /// `"websocket"` or `"polling"`: how the client is connected now. `None` once it is gone.

@@ -7,24 +7,10 @@ use crate::protocol::flask::session::Session;
 use crate::protocol::flask::signer::CookieSigner;
 use crate::protocol::http::cookies::{SameSite, SetCookie};
 use crate::protocol::http::response::Response;
+use crate::shard::core::Core;
 use crate::shard::user::request::Request;
 use crate::shard::user::socket::Socket;
-use crate::shard::value::handshake::Handshake;
-
-impl Handshake {
-    fn session(&self, signer: Option<&CookieSigner>) -> Session {
-        let mut fork = self.fork.0.borrow_mut();
-        let session = fork.get_or_insert_with(|| {
-            let cookie = signer.and_then(|signer| Some((signer, self.cookie(signer.cookie_name())?)));
-            Box::new(
-                cookie
-                    .map(|(signer, cookie)| believe(signer, cookie, self.issued() / 1000))
-                    .unwrap_or_default(),
-            )
-        });
-        Session::clone(session)
-    }
-}
+use crate::shard::value::session::Session as OpenedSession;
 
 impl Socket {
     /// The connection's session: what the cookie held at the handshake, with whatever handlers have saved since.
@@ -49,16 +35,32 @@ impl Socket {
     /// assert_eq!(client.call("who", ()).unwrap().first::<String>().unwrap(), "ada");
     /// ```
     pub fn session(&self) -> Session {
-        let signer = self.core().borrow().tables.env.signer.clone();
-        self.handshake().map(|handshake| handshake.session(signer.as_deref())).unwrap_or_default()
+        let mut core = self.core().borrow_mut();
+        let signer = core.tables.env.signer.clone();
+        let Some(opened) = opened(&mut core, self) else { return Session::default() };
+        let fork = opened.fork.get_or_insert_with(|| {
+            let of_handshake = || {
+                let (signer, handshake) = (signer?, &opened.handshake);
+                let cookie = handshake.cookie(signer.cookie_name())?;
+                Some(Box::new(believe(&signer, cookie, handshake.issued() / 1000)))
+            };
+            of_handshake().unwrap_or_default()
+        });
+        Session::clone(fork)
     }
 
     /// Keeps a changed session for the later handlers of this connection, in every namespace. The cookie stays as it is.
     pub fn save_session(&self, session: Session) {
-        if let Some(handshake) = self.handshake() {
-            *handshake.fork.0.borrow_mut() = Some(Box::new(session));
+        if let Some(opened) = opened(&mut self.core().borrow_mut(), self) {
+            opened.fork = Some(Box::new(session));
         }
     }
+}
+
+/// The session of Engine.IO that a socket belongs to.
+fn opened<'a>(core: &'a mut Core, socket: &Socket) -> Option<&'a mut OpenedSession> {
+    let session = core.tables.sockets.get(socket.key())?.session;
+    core.tables.sessions.get_mut(session)
 }
 
 impl Request<'_> {

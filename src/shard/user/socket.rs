@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::ids::Sid;
@@ -155,10 +156,10 @@ impl Socket {
     }
 
     /// What the client said when its session opened: address, headers, query, cookies. `None` once it is gone.
-    pub fn handshake(&self) -> Option<Rc<Handshake>> {
+    pub fn handshake(&self) -> Option<Arc<Handshake>> {
         let core = self.core.borrow();
         let session = core.tables.sockets.get(self.key)?.session;
-        Some(Rc::clone(&core.tables.sessions.get(session)?.handshake))
+        Some(Arc::clone(&core.tables.sessions.get(session)?.handshake))
     }
 
     /// `"websocket"` or `"polling"`: how the client is connected now. `None` once it is gone.

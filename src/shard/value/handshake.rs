@@ -1,22 +1,16 @@
 //! What a client said when its session opened: the request line's target and the headers.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::fmt::Write;
 use std::net::IpAddr;
 
 use crate::message::peer::Peer;
 use crate::protocol::engineio::request::RequestQuery;
 use crate::protocol::engineio::revision::Revision;
-use crate::protocol::flask::session::Session;
 use crate::protocol::http::{cookies, query};
 
 /// Begins a line with a value as it came: no header's name begins with it.
 const RAW: char = '=';
-
-/// A connection's fork of its cookie session, made when a handler first asks for it.
-#[derive(Debug, Default)]
-pub(crate) struct Fork(pub(crate) RefCell<Option<Box<Session>>>);
 
 /// The HTTP request that opened a session, kept compactly for as long as the session lives.
 #[derive(Debug)]
@@ -28,7 +22,6 @@ pub struct Handshake {
     address: Option<IpAddr>,
     issued_unix_millis: u64,
     pub(crate) is_secure: bool,
-    pub(crate) fork: Fork,
 }
 
 impl Handshake {
@@ -53,14 +46,7 @@ impl Handshake {
             }
         }
         text.push_str(&raw);
-        Handshake {
-            text: text.into_boxed_str(),
-            peer,
-            address,
-            issued_unix_millis,
-            is_secure: false,
-            fork: Fork::default(),
-        }
+        Handshake::from_parts(text.into_boxed_str(), peer, address, issued_unix_millis)
     }
 
     /// A handshake that was taken apart, on another shard perhaps.
@@ -70,7 +56,7 @@ impl Handshake {
         address: Option<IpAddr>,
         issued_unix_millis: u64,
     ) -> Handshake {
-        Handshake { text, peer, address, issued_unix_millis, is_secure: false, fork: Fork::default() }
+        Handshake { text, peer, address, issued_unix_millis, is_secure: false }
     }
 
     pub(crate) fn parts(&self) -> (&str, Peer, u64) {

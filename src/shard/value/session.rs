@@ -1,6 +1,5 @@
 //! An Engine.IO session: one client, whatever transport it is on.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -10,6 +9,7 @@ use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::protocol::engineio::polling::PollForm;
 use crate::protocol::engineio::session::Heartbeat;
+use crate::protocol::flask::session::Session as CookieSession;
 use crate::protocol::socketio::attachments::PendingBinary;
 use crate::shard::value::connection::clamped;
 use crate::shard::value::form::Form;
@@ -191,7 +191,9 @@ pub(crate) struct Session {
     pub(crate) waiting_bytes: usize,
     /// What of it is counted in `Intake::partial_bytes`.
     pub(crate) partial: u32,
-    pub(crate) handshake: Rc<Handshake>,
+    pub(crate) handshake: Arc<Handshake>,
+    /// The fork of its cookie session, made when a handler first asks for it.
+    pub(crate) fork: Option<Box<CookieSession>>,
     /// Of its events that are handled outside the shard, if any were.
     pub(crate) account: Option<Arc<SessionAccount>>,
     /// What its client has sent of what it may.
