@@ -78,7 +78,7 @@
 //! | `client` | the browser client at `/socket.io/socket.io.js`, compiled in: 88 KB. Without it [`client_bundle`](EngineOptions::client_bundle) names a folder |
 //! | `epoll` | serving where io_uring cannot be had: many containers forbid it, and kernels before 6.1 lack parts of it. Without this feature a server does not start there |
 //! | `redis`, `amqp`, `kafka`, `nats` | [many processes as one server](EngineOptions::message_queue) over such a broker, on a thread with tokio. Without the feature a `message_queue` there is an error that names it |
-//! | `bus` | what those imply; alone it joins the servers of one process (`memory:`) |
+//! | `bus` | what those imply; alone it joins the servers of one process (`memory:`), and the processes of one machine ([`LocalQueue`]) |
 //! | `idna` | `cors_allowed_origins` in letters beyond ASCII, such as `https://bücher.example`. Without it write what browsers send, `https://xn--bcher-kva.example` |
 //! | `log` | [`log`]: lines on standard error. Without it a program brings a subscriber of `tracing` |
 //! | `toml` | configuration files. Without it [`Config::load`] reads the environment only |
@@ -134,6 +134,8 @@ pub use server::handler::{
     AsyncConnectHandler, AsyncConnectSignature, AsyncHandler, AsyncSignature, ConnectHandler,
     ConnectSignature, Decision, Handler, Shape, Signature,
 };
+#[cfg(feature = "bus")]
+pub use server::local_queue::LocalQueue;
 pub use server::namespace::Namespace;
 pub use server::reload::Reloaded;
 pub use server::{Error, Result, RunningServer, Server};

@@ -12,7 +12,8 @@ use crate::bus::nodejs::speaker::Node;
 use crate::bus::nodejs::{Format, MESSAGE_BYTES_MAX, Uid};
 use crate::bus::python::Options;
 use crate::bus::python::speaker::Python;
-use crate::bus::{Broker, Foreign};
+use crate::bus::unix::client::UnixBroker;
+use crate::bus::{Broker, Foreign, unix};
 use crate::config::queue::MessageQueue;
 use crate::config::queue::address::QueueAddress;
 use crate::config::queue::formats::QueueFormat;
@@ -26,6 +27,7 @@ pub(crate) fn names_rooms(queue: &MessageQueue) -> bool {
 pub(crate) fn slots(queue: &MessageQueue) -> u32 {
     match &queue.address {
         QueueAddress::Memory(name) => MemoryBroker::new(name).slots(),
+        QueueAddress::Unix(_) => unix::SLOTS,
         #[cfg(feature = "redis")]
         QueueAddress::Redis(_) => crate::bus::redis::SLOTS,
         #[cfg(feature = "amqp")]
@@ -69,6 +71,7 @@ pub(crate) trait OnBroker {
 pub(crate) async fn serve(queue: MessageQueue, line: impl OnBroker) {
     match &queue.address {
         QueueAddress::Memory(name) => line.run(MemoryBroker::new(name)).await,
+        QueueAddress::Unix(path) => line.run(UnixBroker::new(path, &queue.channel)).await,
         #[cfg(feature = "redis")]
         QueueAddress::Redis(address) => {
             line.run(crate::bus::redis::client::RedisBroker::new(address.clone(), &queue.channel)).await;

@@ -6,7 +6,6 @@
 
 #[cfg(feature = "amqp")]
 pub(crate) mod amqp;
-#[cfg(any(feature = "amqp", feature = "kafka", feature = "nats"))]
 mod body;
 #[cfg(test)]
 pub(crate) mod contract;
@@ -32,6 +31,7 @@ pub(crate) mod redis;
 pub(crate) mod run;
 pub(crate) mod seldom;
 pub(crate) mod subscriptions;
+pub(crate) mod unix;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -48,7 +48,7 @@ use crate::message::recovery::Position;
 use crate::message::target::{SocketChange, Target};
 
 /// Where a message goes, or comes from. Each broker has a way of its own to say it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Channel {
     /// Ours: what every process of the fleet hears.
     All,

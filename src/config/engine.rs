@@ -95,8 +95,9 @@ pub struct EngineOptions {
     pub client_bundle: PathBuf,
     /// The broker on which this endpoint meets other processes: `redis://USER:PASSWORD@HOST:6379/0`, `rediss://` with TLS, also
     /// `valkey://` and `valkeys://`; `redis+sentinel://HOST1,HOST2/0/SERVICE`; `amqp://`, `amqps://`; `kafka://HOST1:9092,HOST2`;
-    /// `nats://`, `natss://`; `memory:` for the servers of one process. `?mode=` says how our own messages go: for Redis `pubsub`,
-    /// `sharded` or `streams`, for NATS `core` or `jetstream`. Default empty: this process is alone.
+    /// `nats://`, `natss://`; `unix:/PATH` for the processes of one machine, of which one serves a `LocalQueue`;
+    /// `memory:` for the servers of one process. `?mode=` says how our own messages go: for Redis `pubsub`, `sharded` or
+    /// `streams`, for NATS `core` or `jetstream`. Default empty: this process is alone.
     pub message_queue: QueueUrl,
     /// The name on the broker that processes have in common which belong together. Default `flask-socketio`, as in Flask-SocketIO;
     /// python-socketio's own is `socketio`.

@@ -17,6 +17,8 @@ pub(crate) mod files;
 pub(crate) mod handover;
 pub(crate) mod inherit;
 pub(crate) mod listener;
+#[cfg(feature = "bus")]
+pub(crate) mod local_queue;
 pub(crate) mod machine;
 #[cfg(feature = "epoll")]
 pub(crate) mod notify;

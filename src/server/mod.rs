@@ -17,6 +17,8 @@ pub(crate) mod handle;
 pub(crate) mod handler;
 mod lending;
 pub(crate) mod load;
+#[cfg(feature = "bus")]
+pub(crate) mod local_queue;
 #[cfg(feature = "log")]
 pub(crate) mod log;
 pub(crate) mod memory;

@@ -14,14 +14,19 @@ const URL_BYTES_MAX: usize = 4096;
 /// Servers that one URL may name.
 const HOSTS_MAX: usize = 16;
 
+/// Bytes of the path of a Unix socket: what the kernel takes, with a zero behind (`sockaddr_un`).
+const UNIX_PATH_BYTES_MAX: usize = 107;
+
 /// The brokers there are, for whoever asked for another one.
-const BROKERS: &str = "there are redis:// (and Valkey), amqp:// (RabbitMQ), kafka://, nats://, and memory: for the servers of one process";
+const BROKERS: &str = "there are redis:// (and Valkey), amqp:// (RabbitMQ), kafka://, nats://, unix:PATH for the processes of one machine, and memory: for the servers of one process";
 
 /// A broker, and how it is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum QueueAddress {
     /// Servers of one process, by a name that they agree on; it may be empty.
     Memory(String),
+    /// Processes of one machine, by the socket that one of them serves.
+    Unix(String),
     Redis(RedisAddress),
     Amqp(AmqpAddress),
     /// The servers to ask first; they name the others.
@@ -218,6 +223,9 @@ impl QueueAddress {
         if let Some(name) = text.strip_prefix("memory:").filter(|name| !name.starts_with("//")) {
             return memory(name);
         }
+        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.starts_with("//")) {
+            return unix(path);
+        }
         let (scheme, rest) = text
             .split_once("://")
             .ok_or_else(|| format!("it begins with no broker, as in redis://localhost:6379/0: {BROKERS}"))?;
@@ -255,6 +263,14 @@ fn memory(name: &str) -> Result<QueueAddress, String> {
     match name.bytes().all(is_plain) {
         true => Ok(QueueAddress::Memory(name.to_owned())),
         false => Err("write memory: or memory:NAME, with a name of letters, digits and -_.".to_owned()),
+    }
+}
+
+/// The path is whole, so that processes in different folders mean the same one.
+fn unix(path: &str) -> Result<QueueAddress, String> {
+    match path.starts_with('/') && path.len() <= UNIX_PATH_BYTES_MAX {
+        true => Ok(QueueAddress::Unix(path.to_owned())),
+        false => Err(format!("write unix:/PATH, from the root on, in at most {UNIX_PATH_BYTES_MAX} bytes")),
     }
 }
 
@@ -622,6 +638,7 @@ mod tests {
         let rows = [
             ("memory:", QueueAddress::Memory(String::new())),
             ("memory:chat-1.a_b", QueueAddress::Memory("chat-1.a_b".to_owned())),
+            ("unix:/run/chat/queue", QueueAddress::Unix("/run/chat/queue".to_owned())),
             ("amqp://", amqp(|_| ())),
             ("amqp://guest:guest@localhost:5672//", amqp(|_| ())),
             ("amqp://localhost/%2F", amqp(|_| ())),
@@ -686,6 +703,8 @@ mod tests {
             ("tls://localhost", "write natss://"),
             ("unix:///run/redis.sock", "sockets of Unix are not supported"),
             ("memory://", "write memory: or memory:NAME"),
+            ("unix:run/queue", "write unix:/PATH"),
+            ("unix:", "write unix:/PATH"),
             ("memory:a b", "a space"),
             ("memory:a/b", "letters, digits"),
             ("zmq+tcp://h:1+2", "zmq+tcp:// is not supported: there are redis://"),

@@ -53,7 +53,7 @@ impl QueueFormat {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum QueueFormats {
-    /// `python`, or none on a broker that python-socketio does not have, which is NATS: the default, `"auto"`.
+    /// `python`, or none on a broker that python-socketio does not have, which is NATS and `unix:`: the default, `"auto"`.
     #[default]
     Auto,
     /// These; an empty list is `"none"`.
@@ -95,7 +95,9 @@ impl QueueFormats {
     /// What that means with this broker.
     pub(crate) fn of_broker(&self, address: &QueueAddress) -> FormatSet {
         match self {
-            QueueFormats::Auto if matches!(address, QueueAddress::Nats(_)) => FormatSet::default(),
+            QueueFormats::Auto if matches!(address, QueueAddress::Nats(_) | QueueAddress::Unix(_)) => {
+                FormatSet::default()
+            }
             QueueFormats::Auto => [QueueFormat::Python].into_iter().collect(),
             QueueFormats::Only(formats) => formats.iter().copied().collect(),
         }
@@ -212,9 +214,13 @@ mod tests {
 
     #[test]
     fn by_default_it_is_what_the_broker_has_in_common_with_python() {
-        for (url, expected) in
-            [("redis://", "python"), ("memory:", "python"), ("kafka://", "python"), ("nats://", "none")]
-        {
+        for (url, expected) in [
+            ("redis://", "python"),
+            ("memory:", "python"),
+            ("kafka://", "python"),
+            ("nats://", "none"),
+            ("unix:/q", "none"),
+        ] {
             let address = QueueAddress::parse(url).expect(url);
             assert_eq!(QueueFormats::default().of_broker(&address).to_string(), expected, "{url}");
         }

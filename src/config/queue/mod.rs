@@ -200,7 +200,7 @@ impl MessageQueue {
 /// Says which feature a program without this broker needs.
 fn check_feature(url: &QueueUrl, address: &QueueAddress) -> Result<(), String> {
     let (feature, is_there) = match address {
-        QueueAddress::Memory(_) => ("bus", cfg!(feature = "bus")),
+        QueueAddress::Memory(_) | QueueAddress::Unix(_) => ("bus", cfg!(feature = "bus")),
         QueueAddress::Redis(_) => ("redis", cfg!(feature = "redis")),
         QueueAddress::Amqp(_) => ("amqp", cfg!(feature = "amqp")),
         QueueAddress::Kafka(_) => ("kafka", cfg!(feature = "kafka")),

@@ -137,6 +137,7 @@ mod tests {
             ("redis://[::1]:6379/0", "redis://[::1]:6379/0"),
             ("redis://[::1]", "redis://[::1]"),
             ("memory:chat", "memory:chat"),
+            ("unix:/run/queue", "unix:/run/queue"),
             ("", ""),
             ("redis://host\u{1b}[31m", "redis://host\\u{1b}[31m"),
         ];
