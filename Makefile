@@ -9,7 +9,13 @@ TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 # A step, and how long it took.
 timed = began=$$(date +%s); $(MAKE) --no-print-directory $(1); code=$$?; echo "== $(1): $$(($$(date +%s) - began)) s"; (exit $$code)
 
-.PHONY: help test quick static cargo deps format lint features docs unit release clients wheel python conformance deny bench perf fuzz
+# The first step in the background, with its output shown at the end, and the second.
+define beside
+mkdir -p "$(TARGET_DIR)"; ( $(call timed,$(1)) ) >"$(TARGET_DIR)/$(1).log" 2>&1 & first=$$!; \
+$(call timed,$(2)); second=$$?; wait $$first; first=$$?; cat "$(TARGET_DIR)/$(1).log"; [ $$first = 0 ] && [ $$second = 0 ]
+endef
+
+.PHONY: help test quick static cargo deps format lint features docs unit optimised release clients wheel python conformance deny bench perf fuzz
 
 help:
 	@echo "make test    everything CI checks: lints, docs, tests, real clients"
@@ -22,19 +28,13 @@ help:
 	@echo "make fuzz    every fuzz target for FUZZ_SECONDS (60); needs nightly and cargo-fuzz"
 	@echo "make deny    licences and advisories of what we depend on; needs cargo-deny"
 
-# One after the other, whatever -j says: they share one target folder. What the tests need is fetched meanwhile: that waits for
-# others, and compiles nothing.
+# Three steps, whatever -j says, since most of them share one target folder. Beside each runs what leaves it the processor: what is
+# fetched for the tests waits for others; the optimised builds take what tests leave that wait; both kinds of real clients wait for servers.
 test:
 	@$(MAKE) --no-print-directory cargo
-	@mkdir -p "$(TARGET_DIR)"; \
-	$(MAKE) --no-print-directory deps >"$(TARGET_DIR)/deps.log" 2>&1 & deps=$$!; \
-	$(call timed,static); static=$$?; \
-	wait $$deps; deps=$$?; \
-	cat "$(TARGET_DIR)/deps.log"; [ $$static = 0 ] && [ $$deps = 0 ]
-	@$(call timed,unit)
-	@$(call timed,release)
-	@$(call timed,clients)
-	@$(call timed,python)
+	@$(call beside,deps,static)
+	@$(call beside,optimised,unit)
+	@$(call beside,python,clients)
 
 quick:
 	@$(MAKE) --no-print-directory cargo
@@ -82,6 +82,11 @@ unit:
 # library of the system, so that it is a container's only file.
 release:
 	$(CARGO) rustc --locked --jobs $(JOBS) --release --bin shardcast -- -C target-feature=+crt-static
+
+# Both, as slowly as the tests like that run meanwhile.
+optimised:
+	nice -n 19 $(MAKE) --no-print-directory release
+	nice -n 19 $(MAKE) --no-print-directory wheel
 
 # Examples are what `cargo test` has built, whose assertions hold here, too.
 clients:
