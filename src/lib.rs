@@ -124,6 +124,7 @@ pub use protocol::socketio::given::Given;
 pub use protocol::socketio::owned::OwnedArgs;
 pub use protocol::socketio::raw_json::RawJson;
 pub use protocol::websocket::close::CloseCode;
+pub use server::adding::Adding;
 pub use server::class::{AsyncConnectMethod, AsyncMethod, ClassNamespace, ConnectMethod, Method, Methods};
 #[cfg(feature = "bus")]
 pub use server::emitter::{EmitTo, Emitter, Emitting, EmittingFuture};

@@ -1,8 +1,11 @@
-//! How much waits in the inboxes, for those who watch a server.
+//! How much waits in the inboxes, and whether every shard still looks into its own, for those who watch a server.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::mesh::Mesh;
+use crate::base::ids::ShardId;
+use crate::mesh::{Mesh, ShardMessage};
+use crate::message::pulse::Pulse;
 
 /// What waits in one inbox now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -23,15 +26,23 @@ impl Mesh {
             }
         })
     }
+
+    /// Asks every shard whether it still comes round to its inbox. One that is gone, or whose inbox is full, stays silent.
+    pub(crate) fn send_pulse(&self) -> Arc<Pulse> {
+        let pulse = Arc::new(Pulse::new(self.len()));
+        for shard in (0..self.len()).map(|shard| ShardId(shard as u16)) {
+            if self.send(shard, ShardMessage::Pulse(Arc::clone(&pulse))).is_ok() {
+                self.ring(shard);
+            }
+        }
+        pulse
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::base::ids::ShardId;
-    use crate::mesh::{Bell, ShardMessage};
+    use crate::mesh::Bell;
     use crate::message::target::Broadcast;
 
     struct Silent;

@@ -4,6 +4,8 @@
 //! [`Bell`]; a sender rings it only when the receiver sleeps. Nothing here calls the operating system:
 //! the driver brings the bell.
 
+mod adding;
+pub(crate) mod additions;
 pub(crate) mod depth;
 pub(crate) mod holders;
 pub(crate) mod interest;
@@ -28,6 +30,7 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::base::ids::{ShardId, Sid};
 use crate::base::slab::Key;
 use crate::config::Config;
+use crate::mesh::additions::{Addition, Additions, Step};
 use crate::mesh::holders::Held;
 use crate::mesh::interest::{Announcement, Interest};
 use crate::mesh::life::{Life, Phase};
@@ -123,6 +126,8 @@ pub(crate) enum ShardMessage {
     Pulse(Arc<Pulse>),
     /// Take a newer configuration. No inbox holds it: [`Renewals`] does, and [`InboxReceiver::next_message`] makes the message of it.
     Settings(Arc<Config>),
+    /// Register something, or drop it. No inbox holds it: [`Additions`] does.
+    Add(Step, Addition),
     /// Close every session and stop. No inbox holds it: [`Mesh::request_stop`] sets a flag, which always has room, and
     /// [`InboxReceiver::next_message`] makes the message of it.
     Shutdown,
@@ -265,6 +270,8 @@ pub(crate) struct Mesh {
     stops: Arc<AtomicU32>,
     /// Settings that have changed.
     renewals: Arc<Renewals>,
+    /// What is being registered.
+    additions: Arc<Additions>,
     /// How far the server's life has come.
     pub(crate) life: Life,
     /// Goes into the hash of every `shard_key`.
@@ -320,6 +327,9 @@ pub(crate) struct InboxReceiver {
     renewals: Arc<Renewals>,
     /// How many of them this shard has seen.
     renewals_seen: Cell<u32>,
+    additions: Arc<Additions>,
+    /// How many of their steps this shard has been given.
+    additions_seen: Cell<u32>,
 }
 
 impl Mesh {
@@ -335,6 +345,7 @@ impl Mesh {
         let interest = Interest::new(bells.len(), options.seed, options.interest_slots_max);
         let stops = Arc::new(AtomicU32::new(0));
         let renewals = Arc::new(Renewals::default());
+        let additions = Arc::new(Additions::default());
         let inboxes = bells
             .into_iter()
             .map(|bell| {
@@ -352,6 +363,8 @@ impl Mesh {
                     before_stop: Cell::new(None),
                     renewals: Arc::clone(&renewals),
                     renewals_seen: Cell::new(0),
+                    additions: Arc::clone(&additions),
+                    additions_seen: Cell::new(0),
                 });
                 Inbox {
                     inside,
@@ -371,6 +384,7 @@ impl Mesh {
                 relays: AtomicBool::new(false),
                 stops,
                 renewals,
+                additions,
                 life: Life::new(),
                 shard_key_salt: AtomicU64::new(0),
                 held: Held::new(options.seed),
@@ -483,17 +497,6 @@ impl Mesh {
         }
     }
 
-    /// Asks every shard whether it still comes round to its inbox. One that is gone, or whose inbox is full, stays silent.
-    pub(crate) fn send_pulse(&self) -> Arc<Pulse> {
-        let pulse = Arc::new(Pulse::new(self.len()));
-        for shard in (0..self.len()).map(|shard| ShardId(shard as u16)) {
-            if self.send(shard, ShardMessage::Pulse(Arc::clone(&pulse))).is_ok() {
-                self.ring(shard);
-            }
-        }
-        pulse
-    }
-
     /// Whether the server was asked to stop.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stops.load(Ordering::Relaxed) > 0
@@ -506,6 +509,7 @@ impl Mesh {
         }
         // It may have died in the middle of sending an event. Nobody is to wait for the rest.
         self.published.retire(shard);
+        self.note_added(shard, Ok(()));
     }
 
     /// Whether a shard's thread has ended, or there never was one.
@@ -594,6 +598,7 @@ impl InboxReceiver {
             && self.wakes.is_empty()
             && !self.is_asked_to_stop()
             && !self.has_settings()
+            && self.additions.count() == self.additions_seen.get()
     }
 
     /// The next message. A request to stop comes after what was there before it: who emits and then stops the server is
@@ -603,6 +608,13 @@ impl InboxReceiver {
             let (count, newest) = self.renewals.take();
             self.renewals_seen.set(count);
             return newest.map(ShardMessage::Settings);
+        }
+        if self.additions.count() != self.additions_seen.get() {
+            let (count, step) = self.additions.take();
+            self.additions_seen.set(count);
+            if let Some((step, addition)) = step {
+                return Some(ShardMessage::Add(step, addition));
+            }
         }
         if self.is_asked_to_stop() {
             let mut left = self.before_stop.get().unwrap_or_else(|| self.inside.messages.waiting());

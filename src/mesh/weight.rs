@@ -32,6 +32,7 @@ impl ShardMessage {
             | ShardMessage::Trace { .. }
             | ShardMessage::Pulse(_)
             | ShardMessage::Settings(_)
+            | ShardMessage::Add(..)
             | ShardMessage::Shutdown
             | ShardMessage::StopInTurn(_) => 0,
         }

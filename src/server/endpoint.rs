@@ -164,6 +164,7 @@ impl Endpoint {
     fn build(&self, number: u8, shard: ShardInfo, handle: &Handle, app: &mut App) -> Result<()> {
         let mut handlers = EndpointHandlers::new(self.options.clone());
         handlers.settings = Some(self.settings);
+        handlers.slow = self.slow;
         handlers.bundle_version = bundle_version(&self.options.client_bundle);
         if let Some(rule) = self.allow_request.clone() {
             handlers.allow_request = Some(match rule {

@@ -296,7 +296,7 @@ impl Handle {
     }
 
     /// What shards call a namespace of the endpoint that is meant.
-    fn address(&self, name: &str) -> Address {
+    pub(super) fn address(&self, name: &str) -> Address {
         Address::new(self.endpoint.as_deref(), name)
     }
 

@@ -1,5 +1,6 @@
 //! The public face: build a server, register what it does, run it.
 
+pub(crate) mod adding;
 mod admin;
 pub(crate) mod admin_ui;
 pub(crate) mod api;

@@ -103,7 +103,7 @@ impl Shard {
         let sockets: Vec<_> = tables.sockets.keys().filter_map(|key| tables.sockets.get(key)).collect();
         let open = sockets.iter().filter(|socket| socket.state.is_told()).count() as u64;
         assert_eq!(counters.sockets.get(), open, "sockets");
-        let by_namespace = meters.namespaces.get().into_iter().flatten().map(|one| one.sockets.get());
+        let by_namespace = meters.namespaces.iter().map(|one| one.sockets.get());
         assert_eq!(by_namespace.sum::<u64>(), open, "sockets of namespaces");
         let waiting = sockets.iter().filter_map(|socket| Some(socket.extra.as_ref()?.waiting.len() as u64));
         assert_eq!(meters.events_waiting.get(), waiting.sum::<u64>(), "events that wait");
@@ -114,7 +114,7 @@ impl Shard {
         let core = self.core.borrow();
         let counters = &core.tables.env.counters;
         let meters = &counters.meters;
-        let namespaces = || meters.namespaces.get().into_iter().flatten();
+        let namespaces = || meters.namespaces.iter();
         for (what, one, other) in [
             (
                 "connections: opened, and open, closed or given away",

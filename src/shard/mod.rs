@@ -44,12 +44,10 @@ use crate::mesh::ShardMessage;
 use crate::message::peer::{Arrival, Door};
 pub(crate) use crate::shard::core::CoreParts;
 use crate::shard::core::{Core, StaysOnTheThreadOfItsShard};
-use crate::shard::feature::states::StateTable;
 pub(crate) use crate::shard::run::Shard;
-use crate::shard::user::app::{self, App, EndpointHandlers, is_pattern};
+use crate::shard::user::app::{self, App, EndpointHandlers, NamespaceHandlers};
 use crate::shard::user::current::with_current;
 use crate::shard::value::endpoint::EndpointTable;
-use crate::shard::value::parked::SlowConsumers;
 use crate::shard::value::share::WireEnd;
 use crate::shard::value::task::TaskOwner;
 use crate::shard::value::watch::Watch;
@@ -73,10 +71,6 @@ impl Shard {
             tables.iter().filter(|table| !table.is_route).map(|table| Arc::clone(&table.counters));
         // A shard is made once, so nobody has set them before.
         let _ = parts.counters.endpoints.set(own_counters.collect());
-        parts.counters.meters.name_namespaces(app.namespaces.iter().map(|handlers| {
-            let path = tables.get(usize::from(handlers.endpoint)).map(|table| table.options.path.as_str());
-            (path.unwrap_or_default(), handlers.name.as_str())
-        }));
         let mut core = Core::new(parts, tables);
         core.tables.partial_part();
         core.tables.bound_outside();
@@ -89,17 +83,8 @@ impl Shard {
             core.tables.namespaces.add_endpoint(&endpoint.options.path, patterns.next().unwrap_or_default());
         }
         for (setup, handlers) in (0..).zip(&app.namespaces) {
-            core.tables.has_slow_rules |= handlers.slow.namespace != SlowConsumers::Close;
-            core.tables.slow_rules.push(handlers.slow.clone());
-            if !is_pattern(&handlers.name) {
-                core.tables.namespaces.register(handlers.endpoint, &handlers.name, setup);
-                let number = core.tables.namespaces.find(handlers.endpoint, &handlers.name);
-                for (room, options) in &handlers.state_rooms {
-                    let number = number.expect("the namespace was just registered");
-                    let now = core.tables.env.now;
-                    core.states.push(StateTable::new(number, room, options.clone(), now));
-                }
-            }
+            let NamespaceHandlers { endpoint, name, slow, state_rooms, .. } = &**handlers;
+            core.register(setup, (*endpoint, name), slow, state_rooms);
         }
         let (core, app) = (Rc::new(StaysOnTheThreadOfItsShard::new(core)), Rc::new(app));
         let mut shard = Shard {
@@ -112,8 +97,9 @@ impl Shard {
             stopwatch,
             timed_at: Cell::new(Time::NEVER),
             running: None,
+            made: None,
         };
-        shard.start_tickers();
+        shard.start_tickers(0);
         shard
     }
 
@@ -225,6 +211,7 @@ impl Shard {
                 shard.watch.allow(config.slow_handler);
                 shard.core.borrow_mut().tables.renew(config);
             }
+            ShardMessage::Add(step, addition) => shard.add(step, &addition),
             ShardMessage::Pulse(pulse) => pulse.answer(shard.core.borrow().tables.env.id),
             ShardMessage::Shutdown => shard.ask_to_stop(),
             ShardMessage::StopInTurn(number) => shard.heed_stops(number),

@@ -36,6 +36,8 @@
 //! ```
 
 #[cfg(test)]
+mod adding;
+#[cfg(test)]
 mod admin_page;
 #[cfg(test)]
 mod admin_ui;

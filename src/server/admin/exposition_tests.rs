@@ -97,7 +97,8 @@ fn counted() -> Arc<ShardCounters> {
     meters.turn.record_nanos(1500);
     meters.turn.record_nanos(4_200_000_000);
     meters.receivers.record(4);
-    meters.name_namespaces([("/socket.io/", "/"), ("/socket.io/", "/chat")].into_iter());
+    meters.name_namespace(0, "/socket.io/", "/");
+    meters.name_namespace(1, "/socket.io/", "/chat");
     let chat = meters.namespace(1).expect("it is named");
     chat.sockets.add(2);
     chat.handler_async.record_nanos(300);

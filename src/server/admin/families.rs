@@ -380,7 +380,7 @@ impl NamespaceTotals {
     /// Those of all shards, in the order of the first that has any.
     pub(super) fn of<'a>(shards: impl Iterator<Item = &'a Meters>) -> Vec<NamespaceTotals> {
         let mut all: Vec<NamespaceTotals> = Vec::new();
-        for one in shards.filter_map(|meters| meters.namespaces.get()).flatten() {
+        for one in shards.flat_map(|meters| meters.namespaces.iter()) {
             let known =
                 all.iter().position(|known| known.endpoint == *one.endpoint && known.name == *one.name);
             let place = known.unwrap_or_else(|| {

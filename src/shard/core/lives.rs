@@ -11,21 +11,59 @@ use crate::base::time::Time;
 use crate::message::inquiry::AckError;
 use crate::protocol::socketio::encode;
 use crate::shard::core::Core;
+use crate::shard::feature::states::StateTable;
 use crate::shard::table::Tables;
-use crate::shard::table::namespaces::NamespaceError;
+use crate::shard::table::namespaces::{NamespaceError, is_pattern};
 use crate::shard::value::effect::Deferred;
 use crate::shard::value::error::Refused;
 use crate::shard::value::kinds::{RecoveryOutcome, SocketRefused};
+use crate::shard::value::parked::{SlowConsumers, SlowRules};
 use crate::shard::value::recovery::{Recovery, Stage};
 use crate::shard::value::room::JoinError;
 use crate::shard::value::session::{CloseReason, Left};
 use crate::shard::value::socket::{Change, NOWHERE, SocketEntry, SocketState, state_of};
+use crate::shard::value::state::StateRoom;
 
 /// What a client hears whose connect handler panicked, or that is disconnected before it has decided; the words are
 /// Flask-SocketIO's.
 pub(crate) const REFUSED: &str = "Connection refused by server";
 
 impl Core {
+    /// Takes in a namespace that was registered, or a pattern, and gives it its figures: `setup` is the place of its handlers.
+    pub(crate) fn register(
+        &mut self,
+        setup: u16,
+        (endpoint, name): (u8, &str),
+        slow: &SlowRules,
+        state_rooms: &[(String, StateRoom)],
+    ) {
+        let path = &self.tables.endpoint(endpoint).options.path;
+        self.tables.meters().name_namespace(setup, path, name);
+        self.tables.has_slow_rules |= slow.namespace != SlowConsumers::Close;
+        self.tables.slow_rules.push(slow.clone());
+        if is_pattern(name) {
+            return;
+        }
+        let (number, pattern) = self.tables.namespaces.register(endpoint, name, setup);
+        if let Some(pattern) = pattern {
+            self.move_counts(number, pattern, setup);
+        }
+        let now = self.tables.env.now;
+        for (room, options) in state_rooms {
+            self.states.push(StateTable::new(number, room, options.clone(), now));
+        }
+    }
+
+    /// The sockets that a pattern has let in are those of what is registered now.
+    fn move_counts(&mut self, number: u16, from: u16, to: u16) {
+        let sockets = self.tables.namespaces[number].open_sockets;
+        let meters = self.tables.meters();
+        if let (Some(from), Some(to)) = (meters.namespace(from), meters.namespace(to)) {
+            from.sockets.subtract(sockets);
+            to.sockets.add(sockets);
+        }
+    }
+
     /// Puts a socket into a room. If that is a state room, the client gets the values that there are.
     pub(crate) fn join(&mut self, socket: Key, name: &str) -> Result<(), JoinError> {
         if self.tables.enter(socket, name)? && !self.states.is_empty() {

@@ -1,6 +1,7 @@
 //! The flows: from what comes in to the user code that is called (`guard`), and back.
 
 pub(crate) mod acks;
+pub(crate) mod additions;
 pub(crate) mod connect;
 pub(crate) mod connect3;
 pub(crate) mod connection;
@@ -38,7 +39,7 @@ use std::rc::Rc;
 use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::shard::core::SharedCore;
-use crate::shard::user::app::App;
+use crate::shard::user::app::{App, NamespaceHandlers};
 use crate::shard::value::watch::{Stopwatch, Watch};
 use crate::shard::value::wheel::TimerOwner;
 
@@ -57,4 +58,6 @@ pub(crate) struct Shard {
     pub(in crate::shard) timed_at: Cell<Time>,
     /// The socket whose waiting events are being taken up: a handler that is done at once must not begin anew.
     pub(in crate::shard) running: Option<Key>,
+    /// The handlers of a namespace that is being registered, until all shards have made theirs.
+    pub(in crate::shard) made: Option<NamespaceHandlers>,
 }

@@ -7,11 +7,11 @@ use crate::shard::run::Shard;
 use crate::shard::user::tick::{Tick, Ticker};
 
 impl Shard {
-    /// Starts the ticks of every namespace, the first one period from now.
-    pub(crate) fn start_tickers(&mut self) {
+    /// Starts the ticks of the namespaces from this place on, the first one period from now.
+    pub(crate) fn start_tickers(&mut self, from: usize) {
         let mut core = self.core.borrow_mut();
         let start = core.tables.env.now;
-        for (namespace, handlers) in self.app.namespaces.iter().enumerate() {
+        for (namespace, handlers) in self.app.namespaces.iter().enumerate().skip(from) {
             for (ticker, registered) in handlers.tickers.iter().enumerate() {
                 let period = registered.period;
                 core.ticks.progress.push(Progress { namespace, ticker, period, start, next: 0 });

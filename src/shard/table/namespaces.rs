@@ -1,4 +1,5 @@
-//! The namespaces of one shard: those that were registered, and those that a pattern makes when a client asks.
+//! The namespaces of one shard: those that were registered, before the server ran or while it does, and those that a pattern makes
+//! when a client asks.
 //!
 //! A namespace has a number, its place in a table. The number of one that a pattern made is given again after its
 //! last socket has gone. Sockets and rooms keep their namespace there, so they go by number; what user code holds
@@ -73,6 +74,11 @@ pub(crate) enum NamespaceError {
     Full,
 }
 
+/// Whether a namespace's name has parts in braces, and so stands for many.
+pub(crate) fn is_pattern(name: &str) -> bool {
+    name.contains(['{', '}'])
+}
+
 /// The namespaces of one endpoint, by name.
 #[derive(Debug)]
 struct Names {
@@ -108,9 +114,31 @@ impl Namespaces {
         self.names.push(Names { path: path.into(), numbers, patterns });
     }
 
-    /// Takes in what was registered: `setup` is the place of its handlers.
-    pub(crate) fn register(&mut self, endpoint: u8, name: &str, setup: u16) {
-        self.insert((endpoint, name), setup, Box::default(), false);
+    /// Takes in what was registered: `setup` is the place of its handlers. If a pattern has made a namespace of that name, its sockets
+    /// are from now on those of what is registered: then the result is the place of the pattern's handlers.
+    pub(crate) fn register(&mut self, endpoint: u8, name: &str, setup: u16) -> (u16, Option<u16>) {
+        let Some(number) = self.find(endpoint, name) else {
+            return (self.insert((endpoint, name), setup, Box::default(), false), None);
+        };
+        let address = self.address(endpoint, name);
+        let table = &mut self[number];
+        debug_assert!(table.is_made, "a name is registered once");
+        let own =
+            NamespaceRef { endpoint, name: name.into(), address, params: Box::default(), setup, number };
+        let pattern = std::mem::replace(&mut table.namespace, Rc::new(own)).setup;
+        table.is_made = false;
+        self.made -= 1;
+        (number, Some(pattern))
+    }
+
+    /// Takes in a further pattern of an endpoint.
+    pub(crate) fn register_pattern(&mut self, endpoint: u8, name: &str, setup: u16) -> Result<(), String> {
+        insert_pattern(&mut self.names[usize::from(endpoint)].patterns, name, setup)
+    }
+
+    /// Whether there is room for a further pattern beside the others.
+    pub(crate) fn check_pattern(&self, endpoint: u8, name: &str) -> Result<(), String> {
+        insert_pattern(&mut self.names[usize::from(endpoint)].patterns.clone(), name, 0)
     }
 
     /// The number of a namespace that is there.
@@ -213,7 +241,7 @@ impl Namespaces {
         for table in self.tables.iter().filter(|table| table.namespace.number != NO_NUMBER) {
             if usize::from(table.namespace.setup) == setup {
                 found.push(Rc::clone(&table.namespace));
-                // What was registered stands before all that was made, and is alone.
+                // What was registered is alone.
                 if !table.is_made {
                     break;
                 }
@@ -280,6 +308,10 @@ impl Namespaces {
         self.names[usize::from(endpoint)].numbers.insert(name.into(), number);
         number
     }
+}
+
+fn insert_pattern(patterns: &mut matchit::Router<u16>, name: &str, setup: u16) -> Result<(), String> {
+    patterns.insert(name, setup).map_err(|error| format!("namespace {name:?}: {error}"))
 }
 
 impl Index<u16> for Namespaces {
@@ -402,6 +434,35 @@ mod tests {
             assert_eq!(found.map(|number| namespaces[number].namespace.setup), setup, "{endpoint:?} {name}");
         }
         assert_eq!(namespaces.open(1, "/game/1"), Err(NamespaceError::Unknown), "patterns are not shared");
+    }
+
+    #[test]
+    fn what_is_registered_later_takes_over_what_a_pattern_has_made() {
+        let mut namespaces = namespaces(1);
+        let made = namespaces.open(MAIN, "/late").unwrap();
+        namespaces[made].members.insert(0);
+        let old = Rc::clone(&namespaces[made].namespace);
+        assert_eq!(namespaces.register(MAIN, "/late", 7), (made, Some(3)));
+        let now = Rc::clone(&namespaces[made].namespace);
+        assert_eq!((now.setup, now.params.len(), namespaces.made()), (7, 0, 0));
+        assert_eq!(namespaces.resolve(&old), Some(made), "the same name is the same namespace");
+        assert_eq!(namespaces.of_setup(7).len(), 1);
+        assert!(namespaces.of_setup(3).is_empty());
+        namespaces[made].members.clear();
+        namespaces.release(made);
+        assert_eq!(namespaces.find(MAIN, "/late"), Some(made), "it stays without a member");
+        assert!(namespaces.open(MAIN, "/game/9").is_ok(), "what was made is not counted any more");
+        assert_eq!(namespaces.register(MAIN, "/later", 8).1, None);
+    }
+
+    #[test]
+    fn a_pattern_that_another_stands_in_the_way_of_is_told() {
+        let mut namespaces = namespaces(10);
+        assert!(namespaces.check_pattern(MAIN, "/game/{other}").is_err());
+        assert!(namespaces.check_pattern(MAIN, "/hall/{id}").is_ok());
+        assert_eq!(namespaces.setup_at(&Address::new(None, "/hall/1")), Some(3), "a check changes nothing");
+        namespaces.register_pattern(MAIN, "/hall/{id}", 9).unwrap();
+        assert_eq!(namespaces.setup_at(&Address::new(None, "/hall/1")), Some(9));
     }
 
     #[test]

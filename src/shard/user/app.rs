@@ -7,13 +7,16 @@ use rustc_hash::FxHashMap;
 use crate::base::limits::NAMESPACES_REGISTERED_MAX;
 use crate::config::engine::EngineOptions;
 use crate::config::{Config, EndpointSettings};
+use crate::message::address::Address;
 use crate::protocol::flask::signer::CookieSigner;
 use crate::protocol::socketio::event::Args;
+pub(crate) use crate::shard::table::namespaces::is_pattern;
 use crate::shard::user::context::Context;
 use crate::shard::user::engine_socket::EngineRoute;
 use crate::shard::user::owned_request::OwnedRequest;
 use crate::shard::user::request::Request;
 use crate::shard::user::servers::ServerHandler;
+use crate::shard::user::shard_info::ShardInfo;
 use crate::shard::user::site::{LocalAnswer, Site};
 use crate::shard::user::subprotocol::ChooseProtocol;
 use crate::shard::user::tick::Ticker;
@@ -21,7 +24,7 @@ use crate::shard::value::endpoint::EndpointTable;
 use crate::shard::value::error::HandlerError;
 pub(crate) use crate::shard::value::error::Refused;
 use crate::shard::value::outside::ConnectionId;
-use crate::shard::value::parked::SlowRules;
+use crate::shard::value::parked::{SlowConsumers, SlowRules};
 use crate::shard::value::session::CloseReason;
 use crate::shard::value::state::StateRoom;
 pub(crate) use crate::shard::value::task::LocalFuture;
@@ -100,25 +103,10 @@ impl App {
     /// Adds the handlers of a namespace, or of all that a pattern matches.
     ///
     /// # Errors
-    /// What is wrong with the name, in words for whoever registered it.
+    /// As [`check_namespace`](App::check_namespace), and a pattern that another one stands in the way of.
     pub(crate) fn add_namespace(&mut self, handlers: NamespaceHandlers) -> Result<(), String> {
         let name = &handlers.name;
-        if !name.starts_with('/') || name.contains(',') || name.contains(char::is_control) {
-            let advice = if name == "*" {
-                "; every namespace that has no handlers of its own is /{*name}"
-            } else {
-                ""
-            };
-            return Err(format!("namespace {name:?}: a name starts with / and has no comma{advice}"));
-        }
-        if self.namespaces.iter().any(|other| other.endpoint == handlers.endpoint && other.name == *name) {
-            return Err(format!("namespace {name:?} is registered twice; put its handlers into one closure"));
-        }
-        if self.namespaces.len() >= NAMESPACES_REGISTERED_MAX {
-            return Err(format!(
-                "namespace {name:?}: the most that can be registered is {NAMESPACES_REGISTERED_MAX}"
-            ));
-        }
+        self.check_namespace(handlers.endpoint, name)?;
         if is_pattern(name) {
             let setup = self.namespaces.len() as u16;
             let endpoint = usize::from(handlers.endpoint);
@@ -133,15 +121,44 @@ impl App {
         Ok(())
     }
 
+    /// Whether a namespace of this name can be added.
+    ///
+    /// # Errors
+    /// What is wrong with the name, in words for whoever registered it.
+    pub(crate) fn check_namespace(&self, endpoint: u8, name: &str) -> Result<(), String> {
+        if !name.starts_with('/') || name.contains(',') || name.contains(char::is_control) {
+            let advice = if name == "*" {
+                "; every namespace that has no handlers of its own is /{*name}"
+            } else {
+                ""
+            };
+            return Err(format!("namespace {name:?}: a name starts with / and has no comma{advice}"));
+        }
+        if self.namespaces.iter().any(|other| other.endpoint == endpoint && other.name == *name) {
+            return Err(format!("namespace {name:?} is registered twice; put its handlers into one closure"));
+        }
+        if self.namespaces.len() >= NAMESPACES_REGISTERED_MAX {
+            return Err(format!(
+                "namespace {name:?}: the most that can be registered is {NAMESPACES_REGISTERED_MAX}"
+            ));
+        }
+        Ok(())
+    }
+
     pub(crate) fn endpoint(&self, endpoint: u8) -> Option<&EndpointHandlers> {
         self.endpoints.get(usize::from(endpoint))
     }
 }
 
-/// Whether a namespace's name has parts in braces, and so stands for many.
-pub(crate) fn is_pattern(name: &str) -> bool {
-    name.contains(['{', '}'])
+/// A namespace that is registered while the server runs: every shard makes its handlers.
+pub(crate) struct LateNamespace {
+    pub(crate) address: Address,
+    pub(crate) make: Box<MakeHandlers>,
 }
+
+/// Makes the handlers of one shard; the rule is that of the endpoint, for clients that are slow.
+pub(crate) type MakeHandlers =
+    dyn Fn(ShardInfo, SlowConsumers) -> Result<NamespaceHandlers, String> + Send + Sync;
 
 /// The handlers of one namespace.
 #[derive(Default)]
@@ -182,6 +199,8 @@ pub(crate) struct EndpointHandlers {
     pub(crate) options: EngineOptions,
     /// `None`: those of the configuration.
     pub(crate) settings: Option<EndpointSettings>,
+    /// What becomes of events for clients that are slow, where a namespace does not say.
+    pub(crate) slow: SlowConsumers,
     /// Version of the client bundle, for its entity tag.
     pub(crate) bundle_version: Option<String>,
     pub(crate) allow_request: Option<AllowRequest>,
@@ -202,6 +221,7 @@ impl EndpointHandlers {
         EndpointHandlers {
             options,
             settings: None,
+            slow: SlowConsumers::default(),
             bundle_version: None,
             allow_request: None,
             choose_protocol: None,

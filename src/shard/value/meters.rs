@@ -63,8 +63,25 @@ pub(crate) struct Meters {
     pub(crate) behind_bytes: Histogram,
     /// From a ping to its pong, by transport: polling, WebSocket.
     pub(crate) ping: [Histogram; 2],
-    /// By the place of the namespace's handlers; known once the shard is made.
-    pub(crate) namespaces: OnceLock<Vec<NamespaceMeters>>,
+    pub(crate) namespaces: NamespaceSeries,
+}
+
+/// The figures of namespaces, by the place of their handlers, which is the same on every shard. One that is registered while the server
+/// runs has its own as well; the last are those of all that are beyond the bound.
+#[derive(Debug)]
+pub(crate) struct NamespaceSeries([OnceLock<Box<NamespaceMeters>>; NAMESPACE_SERIES_MAX + 1]);
+
+impl Default for NamespaceSeries {
+    fn default() -> NamespaceSeries {
+        NamespaceSeries([const { OnceLock::new() }; NAMESPACE_SERIES_MAX + 1])
+    }
+}
+
+impl NamespaceSeries {
+    /// Those that there are.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &NamespaceMeters> {
+        self.0.iter().filter_map(OnceLock::get).map(Box::as_ref)
+    }
 }
 
 /// What one shard counts of one namespace, or of all that a pattern makes.
@@ -123,14 +140,11 @@ impl CloseReasons {
 }
 
 impl Meters {
-    /// Gives each namespace, by endpoint and name in the order of their handlers, its figures. A shard is made once.
-    pub(crate) fn name_namespaces<'a>(&self, namespaces: impl ExactSizeIterator<Item = (&'a str, &'a str)>) {
-        let is_more = namespaces.len() > NAMESPACE_SERIES_MAX;
-        let own = namespaces.take(NAMESPACE_SERIES_MAX);
-        let named = own.map(|(endpoint, name)| NamespaceMeters::new(endpoint, name));
-        let other = is_more.then(|| NamespaceMeters::new(OTHER, OTHER));
-        // Nobody has set them before.
-        let _ = self.namespaces.set(named.chain(other).collect());
+    /// Gives the namespace whose handlers have this place its figures.
+    pub(crate) fn name_namespace(&self, setup: u16, endpoint: &str, name: &str) {
+        let place = usize::from(setup).min(NAMESPACE_SERIES_MAX);
+        let (endpoint, name) = if place < NAMESPACE_SERIES_MAX { (endpoint, name) } else { (OTHER, OTHER) };
+        self.namespaces.0[place].get_or_init(|| Box::new(NamespaceMeters::new(endpoint, name)));
     }
 
     /// Something is queued for a client, which is still owed so much of earlier turns.
@@ -144,7 +158,7 @@ impl Meters {
     /// The figures of the namespaces whose handlers have this place.
     #[inline]
     pub(crate) fn namespace(&self, setup: u16) -> Option<&NamespaceMeters> {
-        self.namespaces.get()?.get(usize::from(setup).min(NAMESPACE_SERIES_MAX))
+        self.namespaces.0[usize::from(setup).min(NAMESPACE_SERIES_MAX)].get().map(Box::as_ref)
     }
 }
 
@@ -154,13 +168,12 @@ mod tests {
 
     #[test]
     fn namespaces_beyond_the_bound_share_one_series() {
-        let names: Vec<String> = (0..NAMESPACE_SERIES_MAX + 3).map(|number| format!("/{number}")).collect();
         let meters = Meters::default();
-        meters.name_namespaces(names.iter().map(|name| ("/socket.io/", name.as_str())));
-        for setup in 0..names.len() as u16 {
+        for setup in 0..NAMESPACE_SERIES_MAX as u16 + 3 {
+            meters.name_namespace(setup, "/socket.io/", &format!("/{setup}"));
             meters.namespace(setup).expect("each has one").sockets.add(1);
         }
-        let all = meters.namespaces.get().expect("they are set");
+        let all: Vec<&NamespaceMeters> = meters.namespaces.iter().collect();
         assert_eq!(all.len(), NAMESPACE_SERIES_MAX + 1);
         assert!(all[..NAMESPACE_SERIES_MAX].iter().all(|one| one.sockets.get() == 1));
         assert_eq!((&*all[64].name, all[64].sockets.get()), (OTHER, 3));
