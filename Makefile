@@ -15,7 +15,7 @@ mkdir -p "$(TARGET_DIR)"; ( $(call timed,$(1)) ) >"$(TARGET_DIR)/$(1).log" 2>&1 
 $(call timed,$(2)); second=$$?; wait $$first; first=$$?; cat "$(TARGET_DIR)/$(1).log"; [ $$first = 0 ] && [ $$second = 0 ]
 endef
 
-.PHONY: help test quick static cargo deps format lint features docs unit optimised release clients wheel python conformance deny bench perf fuzz
+.PHONY: help test quick static cargo deps format lint features docs unit release clients wheel python conformance deny bench perf fuzz
 
 help:
 	@echo "make test    everything CI checks: lints, docs, tests, real clients"
@@ -28,13 +28,15 @@ help:
 	@echo "make fuzz    every fuzz target for FUZZ_SECONDS (60); needs nightly and cargo-fuzz"
 	@echo "make deny    licences and advisories of what we depend on; needs cargo-deny"
 
-# Three steps, whatever -j says, since most of them share one target folder. Beside each runs what leaves it the processor: what is
-# fetched for the tests waits for others; the optimised builds take what tests leave that wait; both kinds of real clients wait for servers.
+# One after the other, whatever -j says: they share one target folder. What the tests need is fetched meanwhile: that waits for
+# others, and compiles nothing.
 test:
 	@$(MAKE) --no-print-directory cargo
 	@$(call beside,deps,static)
-	@$(call beside,optimised,unit)
-	@$(call beside,python,clients)
+	@$(call timed,unit)
+	@$(call timed,release)
+	@$(call timed,clients)
+	@$(call timed,python)
 
 quick:
 	@$(MAKE) --no-print-directory cargo
@@ -82,11 +84,6 @@ unit:
 # library of the system, so that it is a container's only file.
 release:
 	$(CARGO) rustc --locked --jobs $(JOBS) --release --bin shardcast -- -C target-feature=+crt-static
-
-# Both, as slowly as the tests like that run meanwhile.
-optimised:
-	nice -n 19 $(MAKE) --no-print-directory release
-	nice -n 19 $(MAKE) --no-print-directory wheel
 
 # Examples are what `cargo test` has built, whose assertions hold here, too.
 clients:
